@@ -1,0 +1,55 @@
+"""Engines: the ways of computing the objective and its gradient.
+
+``torch``   plain PyTorch and autograd, everywhere;
+``native``  the same convolutions with the compiled Gram-matrix and style-loss kernels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fastnst.engines.base import Engine, Evaluation
+from fastnst.engines.torch_engine import TorchEngine
+from fastnst.errors import BackendUnavailable
+from fastnst.objective import build_objective
+from fastnst.ops import native
+from fastnst.settings import Settings
+from fastnst.weights import Weights
+
+__all__ = ["Engine", "Evaluation", "create_engine", "unavailable_reason"]
+
+
+def unavailable_reason(engine: str, device: torch.device) -> str | None:
+    """Why an engine cannot run on a device, in a few words, or None if it can."""
+    if engine == "torch":
+        return None
+    if not native.is_available():
+        return native.unavailable_reason() or "the compiled extension is missing"
+    if device.type != "cpu":
+        return f"the compiled kernels run on the CPU only, not on {device}"
+    return None
+
+
+def create_engine(weights: Weights, content: Tensor, style: Tensor, settings: Settings) -> Engine:
+    """Set up the engine that the settings ask for.
+
+    Args:
+        weights: What ``load_weights`` returns.
+        content: ``(1, 3, H, W)``, RGB in [0, 1], on the device where the engine is to run.
+        style: ``(1, 3, h, w)``, likewise.
+        settings: ``engine`` is ``torch``, ``native`` or ``auto``: native where it runs.
+
+    Raises:
+        BackendUnavailable: if the engine that was asked for by name cannot run here.
+        InvalidInput: for settings or pictures that do not fit together.
+    """
+    name = settings.engine
+    reason = unavailable_reason("native", content.device)
+    if name == "auto":
+        name = "torch" if reason else "native"
+    elif name == "native" and reason:
+        raise BackendUnavailable(f"engine native cannot run: {reason}")
+    backend = "native" if name == "native" else "torch"
+    objective = build_objective(weights, content, style, settings, backend)
+    return TorchEngine(objective, name)

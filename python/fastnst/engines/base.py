@@ -1,0 +1,34 @@
+"""The contract between the objective and the solver: image → (loss terms, gradient)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from fastnst.objective import Terms
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of the objective.
+
+    Attributes:
+        terms: The loss and its parts, detached, on the engine's device.
+        gradient: dL/dx, ``(1, 3, H, W)`` float32; the engine may reuse its memory at the next
+            evaluation.
+    """
+
+    terms: Terms
+    gradient: Tensor
+
+
+class Engine(Protocol):
+    """A way of computing the objective and its gradient."""
+
+    name: str
+
+    def evaluate(self, image: Tensor) -> Evaluation:
+        """The objective and its gradient at ``image`` ``(1, 3, H, W)``, which is left as it is."""
+        ...

@@ -1,0 +1,39 @@
+"""PyTorch's autograd: the engine that runs everywhere, and the one that the others are held to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fastnst.engines.base import Evaluation
+from fastnst.objective import Objective, Terms
+
+
+class TorchEngine:
+    """Evaluates an objective by autograd.
+
+    Args:
+        objective: On the device and in the dtype of the pictures to come. Its style losses run in
+            plain PyTorch (engine ``torch``) or in the compiled kernels (engine ``native``).
+        name: What the engine is called in results.
+    """
+
+    def __init__(self, objective: Objective, name: str = "torch") -> None:
+        self.objective = objective
+        self.name = name
+
+    def evaluate(self, image: Tensor) -> Evaluation:
+        """The objective and its gradient at ``image`` ``(1, 3, H, W)``."""
+        x = image.detach().requires_grad_()
+        terms = self.objective(x)
+        (gradient,) = torch.autograd.grad(terms.total, x)
+        return Evaluation(_detached(terms), gradient)
+
+
+def _detached(terms: Terms) -> Terms:
+    return Terms(
+        terms.total.detach(),
+        {name: loss.detach() for name, loss in terms.content.items()},
+        {name: loss.detach() for name, loss in terms.style.items()},
+        terms.tv.detach(),
+    )

@@ -1,0 +1,56 @@
+"""The errors that fastnst raises: one family, one-line messages.
+
+Each message names the file or value at fault, what was expected and what to do about it. The
+command line prints the message alone and turns the class into an exit code.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastnst.stylize import Result
+
+
+class FastNSTError(Exception):
+    """Base of every error that fastnst raises on purpose. Exit code 1."""
+
+    exit_code = 1
+
+
+class InvalidInput(FastNSTError, ValueError):
+    """A picture, a setting or a file that cannot be used as given. Exit code 2."""
+
+    exit_code = 2
+
+
+class BackendUnavailable(FastNSTError, RuntimeError):
+    """An engine, device or kernel that was asked for by name cannot run here. Exit code 1."""
+
+
+class NonFiniteLoss(FastNSTError, ArithmeticError):
+    """The loss or its gradient became NaN or infinite and could not be recovered. Exit code 1.
+
+    Attributes:
+        result: The ``Result`` with the best picture before that, or None if there is none.
+    """
+
+    result: Result | None = None
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during the optimisation. Exit code 130.
+
+    Attributes:
+        result: The ``Result`` with the best picture so far.
+    """
+
+    exit_code = 130
+
+    def __init__(self, result: Result) -> None:
+        super().__init__("interrupted")
+        self.result = result
+
+
+class OutputFailed(FastNSTError, OSError):
+    """The result could not be written. Exit code 1."""

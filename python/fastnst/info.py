@@ -1,0 +1,70 @@
+"""What was built, what was found, what will be chosen, and why not the rest."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from fastnst._version import __version__
+from fastnst.devices import DEFAULT_SIZE, choose_device, cuda_reason
+from fastnst.engines import unavailable_reason
+from fastnst.errors import FastNSTError
+from fastnst.ops import native
+from fastnst.weights import load_weights
+
+
+def info() -> dict[str, Any]:
+    """A report of this installation as plain values, for ``fastnst info`` and for bug reports.
+
+    Returns:
+        ``versions``, ``native`` (the compiled extension: how it was built, the instruction sets,
+        or why it is missing), ``cuda`` (what torch and the extension see), ``engines`` (for each:
+        None, or why it cannot run), ``weights`` (for each: its SHA-256, or why it is missing)
+        and ``chosen`` (what ``auto`` means here).
+    """
+    device = choose_device("auto")
+    engines = {name: unavailable_reason(name, device) for name in ("torch", "native")}
+    return {
+        "versions": {
+            "fastnst": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+        "native": {
+            "available": native.is_available(),
+            "reason": native.unavailable_reason(),
+            "build": native.build_info() if native.is_available() else None,
+            "instruction_sets": native.available_isas() if native.is_available() else [],
+            "instruction_set": _or_error(native.selected_isa) if native.is_available() else None,
+        },
+        "cuda": {
+            "torch": cuda_reason()
+            or [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+            "extension": native.cuda_devices() if native.is_available() else None,
+        },
+        "threads": torch.get_num_threads(),
+        "engines": engines,
+        "weights": {
+            "vgg19": _or_error(lambda: load_weights("vgg19").sha256),
+            "torchvision": "installed, downloads on first use"
+            if importlib.util.find_spec("torchvision")
+            else "torchvision is not installed",
+        },
+        "chosen": {
+            "device": str(device),
+            "engine": "torch" if engines["native"] else "native",
+            "precision": "fp32",
+            "size": DEFAULT_SIZE[device.type],
+        },
+    }
+
+
+def _or_error(function: Callable[[], str]) -> str:
+    try:
+        return function()
+    except FastNSTError as error:
+        return str(error)

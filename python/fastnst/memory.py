@@ -1,0 +1,55 @@
+"""How much memory a run will need, estimated before it starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from fastnst.errors import InvalidInput
+from fastnst.settings import Settings
+
+# Bytes per pixel of the result, float32, VGG-19 to relu5_1: features and their gradients under
+# autograd, by the peak of whole runs at 256 to 1024 px less what importing takes.
+FEATURE_BYTES = 3600
+PAIR_BYTES = 2 * 3 * 4  # s and y of one curvature pair, float32
+
+
+def estimate(width: int, height: int, settings: Settings) -> int:
+    """Bytes that a run at this size takes at its peak, on top of what the process has already."""
+    pairs = min(settings.history_size, settings.iterations)
+    return width * height * (FEATURE_BYTES + pairs * PAIR_BYTES)
+
+
+def available(device: torch.device) -> int | None:
+    """Free bytes on the device, or None if the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def check(width: int, height: int, settings: Settings, device: torch.device) -> None:
+    """Refuse a run that cannot fit.
+
+    Raises:
+        InvalidInput: with the need, what is free, and a size that fits.
+    """
+    free = available(device)
+    needed = estimate(width, height, settings)
+    if free is None or needed <= free:
+        return
+    fits = int(max(width, height) * (0.9 * free / needed) ** 0.5)
+    raise InvalidInput(
+        f"a {width}×{height} picture needs about {needed / 2**30:.1f} GiB of memory and "
+        f"{free / 2**30:.1f} GiB are free; use --size {fits} or less"
+    )

@@ -1,0 +1,159 @@
+"""VGG-16 and VGG-19 (Simonyan & Zisserman, arXiv:1409.1556) as feature extractors.
+
+Layers carry the names of the papers: ``conv4_2`` is the output of the convolution, before its
+ReLU; ``relu4_2`` is the output of the ReLU; ``pool4`` the pooling after the fourth block. What
+Gatys et al. call "conv4_2" is ``relu4_2`` here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fastnst.errors import InvalidInput
+
+POOLINGS = ("average", "max")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The topology of one VGG network.
+
+    Attributes:
+        name: ``"vgg19"`` or ``"vgg16"``.
+        blocks: For each block, the output channels of its 3×3 convolutions. Each block ends in a
+            2×2 pooling with stride 2.
+    """
+
+    name: str
+    blocks: tuple[tuple[int, ...], ...]
+
+    def layers(self) -> tuple[str, ...]:
+        """Names of all layers in order: conv1_1, relu1_1, conv1_2, relu1_2, pool1, conv2_1, …"""
+        names: list[str] = []
+        for b, channels in enumerate(self.blocks, start=1):
+            for c in range(1, len(channels) + 1):
+                names += [f"conv{b}_{c}", f"relu{b}_{c}"]
+            names.append(f"pool{b}")
+        return tuple(names)
+
+    def convolutions(self) -> dict[str, tuple[int, int]]:
+        """``{"conv1_1": (3, 64), …}``: input and output channels of each convolution, in order."""
+        shapes: dict[str, tuple[int, int]] = {}
+        channels_in = 3
+        for b, channels in enumerate(self.blocks, start=1):
+            for c, channels_out in enumerate(channels, start=1):
+                shapes[f"conv{b}_{c}"] = (channels_in, channels_out)
+                channels_in = channels_out
+        return shapes
+
+    def check_layer(self, name: str) -> str:
+        """Return ``name``; raise InvalidInput with the closest match if there is no such layer."""
+        layers = self.layers()
+        if name in layers:
+            return name
+        close = difflib.get_close_matches(name, layers, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise InvalidInput(
+            f"unknown layer {name!r}: {self.name} has {layers[0]} … {layers[-1]}{hint}"
+        )
+
+    def up_to(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The layers from the first to the deepest of ``names`` (at least the first layer)."""
+        layers = self.layers()
+        deepest = max((layers.index(self.check_layer(name)) for name in names), default=0)
+        return layers[: deepest + 1]
+
+    def smallest_side(self, names: Iterable[str]) -> int:
+        """The smallest side in pixels of a picture that leaves one position at every layer."""
+        return int(2 ** sum(name.startswith("pool") for name in self.up_to(names)))
+
+
+VGG16 = Architecture("vgg16", ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3))
+VGG19 = Architecture("vgg19", ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4))
+
+
+class VGG(nn.Module):
+    """A VGG network with frozen weights, cut after the deepest layer in use.
+
+    Args:
+        architecture: ``VGG19`` or ``VGG16``.
+        tensors: ``{"conv1_1.weight": (64, 3, 3, 3), "conv1_1.bias": (64,), …}``, float32; the
+            convolutions up to the deepest layer must be there.
+        names: The layers whose features will be asked for; nothing deeper is built.
+        pooling: ``"average"`` (what Gatys et al. recommend for synthesis) or ``"max"`` (what the
+            network was trained with).
+
+    Raises:
+        InvalidInput: for an unknown layer or pooling, or a weight that is missing or has another
+            shape.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        tensors: Mapping[str, Tensor],
+        names: Iterable[str],
+        pooling: str = "average",
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise InvalidInput(f"unknown pooling {pooling!r}: choose one of {', '.join(POOLINGS)}")
+        self.architecture = architecture
+        shapes = architecture.convolutions()
+        self.layers = nn.ModuleDict()
+        for name in architecture.up_to(names):
+            if name.startswith("conv"):
+                self.layers[name] = _convolution(name, *shapes[name], tensors)
+            elif name.startswith("relu"):
+                self.layers[name] = nn.ReLU()
+            else:
+                self.layers[name] = nn.AvgPool2d(2) if pooling == "average" else nn.MaxPool2d(2)
+        self.requires_grad_(False)
+
+    def forward(self, image: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        """Features of a normalised picture.
+
+        Args:
+            image: ``(B, 3, H, W)``, what ``Normalization`` returns.
+            names: The layers wanted.
+
+        Returns:
+            ``{name: (B, C, h, w)}`` in the network's order; h and w are H and W halved (rounded
+            down) at each pooling on the way.
+        """
+        wanted = set(names)
+        features: dict[str, Tensor] = {}
+        x = image
+        for name, layer in self.layers.items():
+            x = layer(x)
+            if name in wanted:
+                features[name] = x
+                if len(features) == len(wanted):
+                    return features
+        missing = ", ".join(sorted(wanted - features.keys()))
+        raise InvalidInput(f"layer {missing} is not part of this network; it was cut before it")
+
+
+def _convolution(
+    name: str, channels_in: int, channels_out: int, tensors: Mapping[str, Tensor]
+) -> nn.Conv2d:
+    """A 3×3 convolution with stride 1 and zero padding 1, holding the given weights."""
+    expected = {
+        f"{name}.weight": (channels_out, channels_in, 3, 3),
+        f"{name}.bias": (channels_out,),
+    }
+    for key, shape in expected.items():
+        if key not in tensors:
+            raise InvalidInput(f"the weights have no {key}, which the layers asked for need")
+        if tuple(tensors[key].shape) != shape:
+            raise InvalidInput(f"{key} has shape {tuple(tensors[key].shape)}, expected {shape}")
+    with torch.device("meta"):  # no random initialisation of weights that are replaced at once
+        convolution = nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1)
+    convolution.weight = nn.Parameter(tensors[f"{name}.weight"], requires_grad=False)
+    convolution.bias = nn.Parameter(tensors[f"{name}.bias"], requires_grad=False)
+    return convolution

@@ -1,0 +1,10 @@
+"""Gram matrix and style loss: public functions, plain-PyTorch truth and compiled kernels.
+
+* ``functional``: what to call; checks, the choice of backend, autograd;
+* ``reference``: the same functions in a few lines of PyTorch, the truth that the kernels answer to;
+* ``native``: the only module that loads the compiled extension.
+"""
+
+from fastnst.ops.functional import gram_matrix, style_loss, style_losses
+
+__all__ = ["gram_matrix", "style_loss", "style_losses"]

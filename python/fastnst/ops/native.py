@@ -1,0 +1,347 @@
+"""The compiled kernels: loads ``fastnst._C``, allocates, registers the operators, passes pointers.
+
+The only module that touches the extension. Without it (not built, or ``FASTNST_NO_NATIVE=1``)
+everything here still imports: ``is_available()`` is False and ``unavailable_reason()`` says why.
+
+Operators (autograd lives outside, in ``functional``), features always (B, C, H, W):
+
+* ``fastnst::gram_matrix(features) -> (B, C, C)``
+* ``fastnst::style_losses(features[], targets[]) -> losses (L,), differences (B, C, C)[]``
+* ``fastnst::gram_gradients(features[], weights[], scales (L,)) -> scale · (W + Wᵀ)/2 · F``
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+# Before the extension: it then shares torch's OpenMP runtime (same name, libgomp.so.1) instead of
+# loading a second one.
+import torch
+from torch import Tensor
+
+from fastnst.errors import BackendUnavailable, InvalidInput
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_C: ModuleType | None = None
+_reason: str | None = None
+if os.environ.get("FASTNST_NO_NATIVE", "0") not in ("", "0"):
+    _reason = "FASTNST_NO_NATIVE is set"
+else:
+    try:
+        from fastnst import _C  # type: ignore[no-redef]
+    except ImportError as error:
+        _reason = f"the extension fastnst._C is not installed or cannot be loaded ({error})"
+
+_DTYPES = {torch.float32: 0, torch.bfloat16: 1}
+
+
+def is_available() -> bool:
+    """Whether the compiled extension is loaded."""
+    return _C is not None
+
+
+def unavailable_reason() -> str | None:
+    """Why the extension is not loaded, or None when it is."""
+    return _reason
+
+
+def _extension() -> Any:
+    if _C is None:
+        raise BackendUnavailable(f"native backend: {_reason}")
+    return _C
+
+
+def _call(function: Any, *arguments: Any) -> Any:
+    """Calls into the extension; its errors become fastnst's."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
+    except RuntimeError as error:
+        raise BackendUnavailable(str(error)) from None
+
+
+def build_info() -> dict[str, Any]:
+    """How the extension was built: compiler, instruction sets, threads, CUDA toolkit.
+
+    Raises:
+        BackendUnavailable: without the extension.
+    """
+    info: dict[str, Any] = _extension().build_info()
+    return info
+
+
+def available_isas() -> list[str]:
+    """Instruction sets that this build holds and this machine runs, worst first."""
+    isas: list[str] = _extension().available_isas()
+    return isas
+
+
+def selected_isa() -> str:
+    """The instruction set in use: the best available, capped by ``FASTNST_CPU_ISA``.
+
+    Raises:
+        InvalidInput: ``FASTNST_CPU_ISA`` is no instruction set.
+        BackendUnavailable: it cannot run here, or there is no extension.
+    """
+    isa: str = _call(_extension().selected_isa)
+    return isa
+
+
+@contextmanager
+def use_isa(name: str) -> Iterator[None]:
+    """Forces one instruction set for the whole process while the context lasts; for tests."""
+    _call(_extension().force_isa, name)
+    try:
+        yield
+    finally:
+        _extension().force_isa("")
+
+
+def cuda_devices() -> dict[str, Any]:
+    """``{"devices": [{"name", "capability", "memory"}], "reason": why none, or ""}``."""
+    devices: dict[str, Any] = _extension().cuda_devices()
+    return devices
+
+
+def cannot_run(features: Tensor) -> str | None:
+    """Why the kernels cannot take these features, or None when they can."""
+    if _C is None:
+        return _reason
+    if features.device.type != "cpu":
+        return f"no native kernel for device {features.device.type!r}"
+    if features.dtype not in _DTYPES:
+        return f"expected float32 or bfloat16 features, got {features.dtype}"
+    return None
+
+
+# ------------------------------------------------------------------------------------- pointers --
+
+
+def _position_stride(x: Tensor) -> int | None:
+    """The one stride that walks over all positions h·W + w of x (B, C, H, W), if there is one."""
+    height, width = x.shape[2:]
+    if height == 1 or x.stride(2) == width * x.stride(3):
+        return x.stride(3)
+    return x.stride(2) if width == 1 else None
+
+
+def _addressable(x: Tensor) -> Tensor:
+    """X itself, or its one copy when its positions cannot be walked with one stride."""
+    return x if _position_stride(x) is not None else x.contiguous()
+
+
+def _strides(x: Tensor) -> tuple[int, int, int]:
+    position_stride = _position_stride(x)
+    assert position_stride is not None
+    return x.stride(0), x.stride(1), position_stride
+
+
+def _describe(x: Tensor) -> tuple[int, int, int, int, int, int, int, int]:
+    batch, channels, height, width = x.shape
+    return (x.data_ptr(), _DTYPES[x.dtype], batch, channels, height * width, *_strides(x))
+
+
+def _check_4d(name: str, x: Tensor) -> None:
+    if x.ndim != 4:
+        raise InvalidInput(f"{name}: expected shape (B, C, H, W), got {tuple(x.shape)}")
+    if x.device.type != "cpu" or x.dtype not in _DTYPES:
+        raise InvalidInput(
+            f"{name}: expected float32 or bfloat16 on the CPU, got {x.dtype} on {x.device}"
+        )
+
+
+def _check_buffer(name: str, x: Tensor, shape: tuple[int, ...]) -> None:
+    """A float32 buffer that the kernels read or write through a bare pointer."""
+    if x.dtype != torch.float32 or x.device.type != "cpu":
+        raise InvalidInput(f"{name}: expected float32 on the CPU, got {x.dtype} on {x.device}")
+    if tuple(x.shape) != shape:
+        raise InvalidInput(f"{name}: expected shape {shape}, got {tuple(x.shape)}")
+    if not x.is_contiguous():
+        raise InvalidInput(f"{name}: expected a contiguous tensor, got strides {x.stride()}")
+
+
+# ------------------------------------------------------------------------------ without autograd --
+
+
+def style_losses_into(
+    features: Sequence[Tensor],
+    target_grams: Sequence[Tensor],
+    *,
+    losses: Tensor,
+    differences: Sequence[Tensor] | None = None,
+    grams: Sequence[Tensor] | None = None,
+) -> None:
+    """G, D = G − A and the mean of D² of every layer, into given buffers, in one native call.
+
+    Args:
+        features: per layer (B, C, H, W), float32 or bfloat16, any layout, on the CPU.
+        target_grams: per layer A, (C, C) or (B, C, C), float32, contiguous.
+        losses: (L,) float32, written.
+        differences: per layer (B, C, C) float32, written; what the gradient wants.
+        grams: per layer (B, C, C) float32, written.
+
+    Raises:
+        InvalidInput: a shape, type, device or layout is not as described.
+        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
+    """
+    extension = _extension()
+    count = len(features)
+    for name, buffers in (
+        ("target_grams", target_grams),
+        ("differences", differences),
+        ("grams", grams),
+    ):
+        if buffers is not None and len(buffers) != count:
+            raise InvalidInput(f"{name}: expected {count} tensors, got {len(buffers)}")
+    _check_buffer("losses", losses, (count,))
+    layers, kept = [], []
+    for index, (x, target) in enumerate(zip(features, target_grams, strict=True)):
+        _check_4d("features", x)
+        batch, channels = x.shape[:2]
+        square = (channels, channels)
+        _check_buffer("target_grams", target, (batch, *square) if target.ndim == 3 else square)
+        gram = difference = 0
+        if differences is not None:
+            _check_buffer("differences", differences[index], (batch, *square))
+            difference = differences[index].data_ptr()
+        if grams is not None:
+            _check_buffer("grams", grams[index], (batch, *square))
+            gram = grams[index].data_ptr()
+        x = _addressable(x)
+        kept.append(x)  # alive until the call returns
+        target_stride = channels * channels if target.ndim == 3 else 0
+        loss = losses.data_ptr() + index * losses.element_size()
+        layers.append((_describe(x), gram, target.data_ptr(), target_stride, difference, loss))
+    _call(extension.gram, layers, torch.get_num_threads())
+
+
+def accumulate_style_gradient(
+    features: Tensor,
+    difference: Tensor,
+    scale: float,
+    relu_mask: bool,
+    out_grad: Tensor,
+    *,
+    accumulate: bool = True,
+) -> None:
+    """out += scale · mask(F > 0) · (D + Dᵀ)/2 · F, in one pass over F.
+
+    With scale = 4 / (B·C²·N) this adds the gradient of the style loss. ``relu_mask`` applies the
+    derivative of the ReLU whose output the features are.
+
+    Args:
+        features: F, (B, C, H, W), float32 or bfloat16, on the CPU.
+        difference: D = G − A, (B, C, C), float32, contiguous.
+        scale: factor of the added term.
+        relu_mask: whether to leave the gradient zero where F ≤ 0.
+        out_grad: same shape as features, float32 or bfloat16; its positions must be walked with one
+            stride, as those of contiguous and channels_last tensors are.
+        accumulate: False overwrites ``out_grad`` instead of adding to it.
+
+    Raises:
+        InvalidInput: a shape, type, device or layout is not as described.
+        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
+    """
+    extension = _extension()
+    _check_4d("features", features)
+    _check_4d("out_grad", out_grad)
+    batch, channels = features.shape[:2]
+    _check_buffer("difference", difference, (batch, channels, channels))
+    if out_grad.shape != features.shape:
+        raise InvalidInput(
+            f"out_grad: expected shape {tuple(features.shape)}, got {tuple(out_grad.shape)}"
+        )
+    if _position_stride(out_grad) is None:
+        raise InvalidInput(
+            f"out_grad: expected contiguous or channels_last, got strides {out_grad.stride()}"
+        )
+    x = _addressable(features)
+    layer = _gradient_layer(x, difference, scale, relu_mask, accumulate, out_grad)
+    _call(extension.gram_gradient, [layer], torch.get_num_threads())
+
+
+def _gradient_layer(
+    x: Tensor, difference: Tensor, scale: float, relu_mask: bool, accumulate: bool, out: Tensor
+) -> tuple[Any, ...]:
+    where = (out.data_ptr(), _DTYPES[out.dtype], _strides(out))
+    return (_describe(x), difference.data_ptr(), scale, relu_mask, accumulate, *where)
+
+
+# ------------------------------------------------------------------------------------ operators --
+
+torch.library.define("fastnst::gram_matrix", "(Tensor features) -> Tensor")
+torch.library.define(
+    "fastnst::style_losses", "(Tensor[] features, Tensor[] targets) -> (Tensor, Tensor[])"
+)
+torch.library.define(
+    "fastnst::gram_gradients", "(Tensor[] features, Tensor[] weights, Tensor scales) -> Tensor[]"
+)
+
+
+def _empty_gram(features: Tensor) -> Tensor:
+    batch, channels = features.shape[:2]
+    return features.new_empty((batch, channels, channels), dtype=torch.float32)
+
+
+@torch.library.impl("fastnst::gram_matrix", "CPU")
+def _gram_matrix(features: Tensor) -> Tensor:
+    _check_4d("features", features)
+    gram = _empty_gram(features)
+    x = _addressable(features)
+    layer = (_describe(x), gram.data_ptr(), 0, 0, 0, 0)
+    _call(_extension().gram, [layer], torch.get_num_threads())
+    return gram
+
+
+@torch.library.register_fake("fastnst::gram_matrix")
+def _(features: Tensor) -> Tensor:
+    return _empty_gram(features)
+
+
+@torch.library.impl("fastnst::style_losses", "CPU")
+def _style_losses(features: list[Tensor], targets: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    losses = torch.empty(len(features))
+    differences = [_empty_gram(x) for x in features]
+    targets = [target.contiguous() for target in targets]
+    style_losses_into(features, targets, losses=losses, differences=differences)
+    return losses, differences
+
+
+@torch.library.register_fake("fastnst::style_losses")
+def _(features: list[Tensor], targets: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    losses = features[0].new_empty((len(features),), dtype=torch.float32)
+    return losses, [_empty_gram(x) for x in features]
+
+
+@torch.library.impl("fastnst::gram_gradients", "CPU")
+def _gram_gradients(features: list[Tensor], weights: list[Tensor], scales: Tensor) -> list[Tensor]:
+    layers, kept, copies = [], [], []
+    gradients = [torch.empty_like(x) for x in features]
+    for x, weight, scale, gradient in zip(
+        features, weights, scales.tolist(), gradients, strict=True
+    ):
+        _check_4d("features", x)
+        weight = weight.contiguous()
+        _check_buffer("weights", weight, (x.shape[0], x.shape[1], x.shape[1]))
+        x = _addressable(x)
+        out = gradient
+        if _position_stride(gradient) is None:
+            out = torch.empty_like(gradient, memory_format=torch.contiguous_format)
+            copies.append((gradient, out))
+        kept += [x, weight]
+        layers.append(_gradient_layer(x, weight, scale, False, False, out))
+    _call(_extension().gram_gradient, layers, torch.get_num_threads())
+    for gradient, out in copies:
+        gradient.copy_(out)
+    return gradients
+
+
+@torch.library.register_fake("fastnst::gram_gradients")
+def _(features: list[Tensor], weights: list[Tensor], scales: Tensor) -> list[Tensor]:
+    return [torch.empty_like(x) for x in features]

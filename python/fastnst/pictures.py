@@ -1,0 +1,83 @@
+"""The image loader: a content, a style and a start picture as tensors of one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastnst.colour import match_colours
+from fastnst.errors import InvalidInput
+from fastnst.images import Picture, load_image, resize, scaled_size, to_tensor
+from fastnst.settings import Settings
+
+NOISE_MEAN, NOISE_STD = 0.5, 0.05
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a run works on: RGB in [0, 1], float32, on the CPU.
+
+    Attributes:
+        content: ``(1, 3, H, W)``, scaled to the size of the result.
+        style: ``(1, 3, h, w)``, scaled, in its own aspect ratio unless ``style_fit="content"``.
+        start: ``(1, 3, H, W)``, where the optimisation starts.
+    """
+
+    content: Tensor
+    style: Tensor
+    start: Tensor
+
+
+def load_pictures(content: Picture, style: Picture, settings: Settings, size: int) -> Pictures:
+    """Load and scale the pictures of one run.
+
+    Args:
+        content: Anything that ``load_image`` takes.
+        style: Likewise.
+        settings: ``init``, ``style_fit`` and ``seed`` are read from here.
+        size: Long side of the result in pixels; 0 keeps the content's own size.
+
+    Raises:
+        InvalidInput: for a picture that cannot be used.
+    """
+    content_pixels = load_image(content, "content")
+    style_pixels = load_image(style, "style")
+    width, height = scaled_size(content_pixels.shape[1], content_pixels.shape[0], size)
+    style_width, style_height = width, height
+    if settings.style_fit == "aspect":
+        long_side = max(width, height)
+        style_width, style_height = scaled_size(
+            style_pixels.shape[1], style_pixels.shape[0], long_side
+        )
+    content_tensor = to_tensor(resize(content_pixels, width, height))
+    style_tensor = to_tensor(resize(style_pixels, style_width, style_height))
+    return Pictures(content_tensor, style_tensor, _start(content_tensor, style_tensor, settings))
+
+
+def white_noise(like: Tensor, seed: int) -> Tensor:
+    """Gaussian white noise around mid-grey, N(0.5, 0.05²) clamped to [0, 1], of ``like``'s shape.
+
+    Noise of a large amplitude survives the optimisation as grain: uniform noise over [0, 1] ended
+    in a dithered picture, with the same loss.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(like.shape, generator=generator, dtype=torch.float32)
+    return (NOISE_MEAN + NOISE_STD * noise).clamp_(0, 1)
+
+
+def _start(content: Tensor, style: Tensor, settings: Settings) -> Tensor:
+    if settings.init == "noise":
+        return white_noise(content, settings.seed)
+    if settings.init == "content":
+        return content.clone()
+    if settings.init == "matched":
+        return match_colours(content, style)
+    try:
+        pixels: NDArray[Any] = load_image(settings.init)
+    except InvalidInput as error:
+        raise InvalidInput(f"init: {error} (or use noise, content or matched)") from error
+    return to_tensor(resize(pixels, content.shape[3], content.shape[2]))

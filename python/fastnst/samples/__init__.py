@@ -1,0 +1,117 @@
+"""The pictures that come with the package, drawn by its own code when they are asked for.
+
+Scenes (kind ``content``) and paintings (kind ``style``) to try a style transfer on without any
+file at hand: ``fastnst stylize sample:harbour sample:swirl``. They need numpy and Pillow only,
+read nothing from disk or network and are the same every time. One picture takes about a second.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from PIL import Image
+
+from ..errors import InvalidInput
+
+Kind = Literal["content", "style"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One built-in picture.
+
+    Attributes:
+        name: what `load` and ``sample:NAME`` take.
+        kind: ``content`` for a scene, ``style`` for a painting.
+        description: one line for a listing.
+        draw: makes the picture, RGB, of the same size and content every time.
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    draw: Callable[[], Image.Image]
+
+
+def _sample(name: str, kind: Kind, description: str) -> Sample:
+    """A sample whose module is imported only when it is drawn."""
+
+    def draw() -> Image.Image:
+        picture = importlib.import_module(f".{name}", __name__).draw()
+        assert isinstance(picture, Image.Image)
+        return picture
+
+    return Sample(name, kind, description, draw)
+
+
+SAMPLES: Mapping[str, Sample] = MappingProxyType(
+    {
+        sample.name: sample
+        for sample in (
+            _sample(
+                "harbour", "content", "old gabled houses, boats and their reflections, 768x576"
+            ),
+            _sample(
+                "lighthouse", "content", "lighthouse on a cliff above the evening sea, 768x576"
+            ),
+            _sample("mountains", "content", "snow peaks mirrored in a lake among spruces, 768x576"),
+            _sample("ink", "style", "pine and mountains cross-hatched in black ink, 640x512"),
+            _sample("mosaic", "style", "fish in glass tesserae with dark grout, 640x512"),
+            _sample(
+                "poppies", "style", "poppy field in thick palette-knife paint, upright, 512x640"
+            ),
+            _sample("swirl", "style", "starry night sky in long swirling strokes, 640x512"),
+            _sample("waves", "style", "breaking waves as a colour woodcut, 640x512"),
+        )
+    }
+)
+
+
+def names(kind: Kind | None = None) -> list[str]:
+    """Names of the samples, or of those of one kind, scenes first."""
+    return [sample.name for sample in SAMPLES.values() if kind in (None, sample.kind)]
+
+
+def load(name: str) -> Image.Image:
+    """Draw a sample.
+
+    Args:
+        name: one of `names`.
+
+    Returns:
+        An RGB picture; its size in pixels is in the sample's description.
+
+    Raises:
+        InvalidInput: there is no such sample.
+    """
+    sample = SAMPLES.get(name)
+    if sample is None:
+        close = difflib.get_close_matches(name.lower(), SAMPLES, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise InvalidInput(f"no sample named {name!r}: {hint}there are {', '.join(SAMPLES)}")
+    return sample.draw()
+
+
+def write_all(directory: str | Path) -> list[Path]:
+    """Write every sample as ``NAME.png`` into a directory, which is made if it is missing.
+
+    Returns:
+        The files, in the order of `names`.
+    """
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name in SAMPLES:
+        path = folder / f"{name}.png"
+        load(name).save(path)
+        paths.append(path)
+    return paths
+
+
+__all__ = ["SAMPLES", "Kind", "Sample", "load", "names", "write_all"]
