@@ -225,8 +225,9 @@ def _from_file(path: Path) -> Pixels:
         if path.stat().st_size == 0:
             raise InvalidInput(f"{path} is empty")
         with warnings.catch_warnings():
-            # Pillow warns above 89 megapixels and refuses above 179, which is the limit here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow warns above 89 megapixels and refuses above 179, which is the limit here; it
+            # also warns of damage in metadata, which does not matter if the pixels can be read.
+            warnings.simplefilter("ignore")
             with Image.open(path) as file:
                 return _from_pil(file, str(path))
     except Image.DecompressionBombError as error:

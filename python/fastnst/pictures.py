@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fastnst import memory
 from fastnst.colour import match_colours
 from fastnst.errors import InvalidInput
 from fastnst.images import Picture, load_image, resize, scaled_size, to_tensor
@@ -32,7 +33,13 @@ class Pictures:
     start: Tensor
 
 
-def load_pictures(content: Picture, style: Picture, settings: Settings, size: int) -> Pictures:
+def load_pictures(
+    content: Picture,
+    style: Picture,
+    settings: Settings,
+    size: int,
+    device: torch.device | None = None,
+) -> Pictures:
     """Load and scale the pictures of one run.
 
     Args:
@@ -40,13 +47,16 @@ def load_pictures(content: Picture, style: Picture, settings: Settings, size: in
         style: Likewise.
         settings: ``init``, ``style_fit`` and ``seed`` are read from here.
         size: Long side of the result in pixels; 0 keeps the content's own size.
+        device: Where the run will be (the CPU by default): its memory must suffice for the size,
+            which is checked before anything is scaled.
 
     Raises:
-        InvalidInput: for a picture that cannot be used.
+        InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
     """
     content_pixels = load_image(content, "content")
     style_pixels = load_image(style, "style")
     width, height = scaled_size(content_pixels.shape[1], content_pixels.shape[0], size)
+    memory.check(width, height, settings, device or torch.device("cpu"))
     style_width, style_height = width, height
     if settings.style_fit == "aspect":
         long_side = max(width, height)

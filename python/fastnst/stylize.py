@@ -17,7 +17,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fastnst import memory
 from fastnst._version import __version__
 from fastnst.devices import DEFAULT_SIZE, choose_device
 from fastnst.engines import Engine, create_engine
@@ -212,8 +211,7 @@ def run(
     """``stylize`` with a ready ``Settings`` object."""
     device = choose_device(settings.device)
     size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
-    pictures = load_pictures(content, style, settings, size)
-    memory.check(pictures.content.shape[3], pictures.content.shape[2], settings, device)
+    pictures = load_pictures(content, style, settings, size, device)
     weights = load_weights(settings.weights, settings.preprocessing)
     engine = create_engine(
         weights, pictures.content.to(device), pictures.style.to(device), settings

@@ -238,7 +238,7 @@ def _rename(state: Mapping[str, Any], source: str) -> tuple[Architecture, dict[s
     for architecture in (VGG19, VGG16):
         names = _keys(architecture)
         found = {names[key]: value for key, value in state.items() if key in names}
-        if found and not any(re.match(r"(features\.|conv)", k) for k in state.keys() - names):
+        if found and _is_beginning(architecture, state, found):
             break
     else:
         raise InvalidInput(
@@ -259,6 +259,16 @@ def _rename(state: Mapping[str, Any], source: str) -> tuple[Architecture, dict[s
                 raise InvalidInput(f"{source}: {name}.{part} holds NaN or infinity")
             tensors[f"{name}.{part}"] = value.float()
     return architecture, tensors
+
+
+def _is_beginning(
+    architecture: Architecture, state: Mapping[str, Any], found: Mapping[str, Any]
+) -> bool:
+    """Whether a state dict has the first convolutions of an architecture and no others."""
+    known = _keys(architecture)
+    others = [key for key in state if re.match(r"(features\.|conv)", key) and key not in known]
+    here = [name for name in architecture.convolutions() if f"{name}.weight" in found]
+    return not others and here == list(architecture.convolutions())[: len(here)]
 
 
 def _keys(architecture: Architecture) -> dict[str, str]:

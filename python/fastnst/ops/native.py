@@ -33,7 +33,7 @@ if os.environ.get("FASTNST_NO_NATIVE", "0") not in ("", "0"):
     _reason = "FASTNST_NO_NATIVE is set"
 else:
     try:
-        from fastnst import _C  # type: ignore[no-redef]
+        from fastnst import _C
     except ImportError as error:
         _reason = f"the extension fastnst._C is not installed or cannot be loaded ({error})"
 
@@ -299,11 +299,6 @@ def _gram_matrix(features: Tensor) -> Tensor:
     return gram
 
 
-@torch.library.register_fake("fastnst::gram_matrix")
-def _(features: Tensor) -> Tensor:
-    return _empty_gram(features)
-
-
 @torch.library.impl("fastnst::style_losses", "CPU")
 def _style_losses(features: list[Tensor], targets: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     losses = torch.empty(len(features))
@@ -313,8 +308,9 @@ def _style_losses(features: list[Tensor], targets: list[Tensor]) -> tuple[Tensor
     return losses, differences
 
 
-@torch.library.register_fake("fastnst::style_losses")
-def _(features: list[Tensor], targets: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+def _fake_style_losses(
+    features: list[Tensor], targets: list[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
     losses = features[0].new_empty((len(features),), dtype=torch.float32)
     return losses, [_empty_gram(x) for x in features]
 
@@ -342,6 +338,13 @@ def _gram_gradients(features: list[Tensor], weights: list[Tensor], scales: Tenso
     return gradients
 
 
-@torch.library.register_fake("fastnst::gram_gradients")
-def _(features: list[Tensor], weights: list[Tensor], scales: Tensor) -> list[Tensor]:
+def _fake_gram_gradients(
+    features: list[Tensor], weights: list[Tensor], scales: Tensor
+) -> list[Tensor]:
     return [torch.empty_like(x) for x in features]
+
+
+# Shapes and types alone, for torch.compile.
+torch.library.register_fake("fastnst::gram_matrix", _empty_gram)
+torch.library.register_fake("fastnst::style_losses", _fake_style_losses)
+torch.library.register_fake("fastnst::gram_gradients", _fake_gram_gradients)

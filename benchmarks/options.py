@@ -1,0 +1,53 @@
+"""What a run of the benchmark was asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+PAIRS = (
+    ("harbour", "swirl"),
+    ("lighthouse", "mosaic"),
+    ("mountains", "poppies"),
+    ("lighthouse", "waves"),
+    ("harbour", "ink"),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Attributes are the options of ``run.py``.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        sizes: Long sides in pixels; empty means each suite's own.
+        threads: CPU threads of every contestant.
+        quick: Everything small: about two minutes for all suites on two cores.
+        pairs: How many of ``PAIRS`` the suite ``loss`` goes over.
+        seeds: How many seeds of the white noise for each pair.
+        evaluations: Of the reference in the suite ``loss``, and of everyone in ``peers``.
+        rounds: Interleaved repeats of a case at most.
+        skip: Implementations to leave out: those whose name contains one of these.
+        cache: Where the virtual environments of the peers live.
+    """
+
+    device: str = "cpu"
+    sizes: Sequence[int] = ()
+    threads: int = field(default_factory=torch.get_num_threads)
+    quick: bool = False
+    pairs: int | None = None
+    seeds: int = 1
+    evaluations: int | None = None
+    rounds: int | None = None
+    skip: Sequence[str] = ()
+    cache: str = ""
+
+    def wants(self, implementation: str) -> bool:
+        """Whether ``--skip`` leaves this implementation in."""
+        return not any(part in implementation for part in self.skip)
+
+    def choose_sizes(self, full: Sequence[int], quick: Sequence[int]) -> Sequence[int]:
+        """``--size`` if it was given, otherwise the suite's own."""
+        return self.sizes or (quick if self.quick else full)

@@ -1,0 +1,169 @@
+"""The benchmark: ``python benchmarks/run.py [SUITE ...] [options]``; see benchmarks/README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run as a file, also in the processes that it starts
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from benchmarks import environment, report
+from benchmarks.options import PAIRS, Options
+from benchmarks.progress import Progress
+from benchmarks.rows import Row, one_line
+from benchmarks.suites import SUITES, Suite
+
+RESULTS = Path(__file__).with_name("results")
+README = Path(__file__).with_name("README.md")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the suites asked for. 0: done; 1: nothing could be measured; 130: interrupted."""
+    chosen = _parser().parse_args(arguments)
+    if chosen.compare:
+        return report.print_comparison(*map(report.load, chosen.compare))
+    if chosen.readme:
+        report.fill_readme(README, sorted(RESULTS.glob("*.json")))
+        return 0
+    if chosen.device == "cuda" and not torch.cuda.is_available():
+        print("--device cuda: torch finds no GPU here", file=sys.stderr)
+        return 2
+    torch.set_num_threads(chosen.threads)
+    options = Options(
+        device=chosen.device,
+        sizes=tuple(chosen.size),
+        threads=chosen.threads,
+        quick=chosen.quick,
+        pairs=chosen.pairs,
+        seeds=chosen.seeds,
+        evaluations=chosen.evaluations,
+        rounds=chosen.rounds,
+        skip=tuple(chosen.skip),
+        cache=chosen.cache,
+    )
+    suites = [SUITES[name] for name in dict.fromkeys(chosen.suites or SUITES)]
+    document, interrupted = collect(suites, options, Progress())
+    path = chosen.json
+    if chosen.save:
+        path = RESULTS / f"{environment.slug(document['environment']['machine'])}.json"
+    if path is not None:
+        write_json(document, path)
+    if chosen.report is not None:
+        report.write(document, chosen.report)
+    if path is None and chosen.report is None:
+        print(report.to_markdown(document))
+    if interrupted:
+        return 130
+    return 0 if any(row["error"] is None for row in document["rows"]) else 1
+
+
+def collect(
+    suites: Sequence[Suite], options: Options, progress: Progress | None = None
+) -> tuple[dict[str, Any], bool]:
+    """Run suites one after the other.
+
+    Returns:
+        The document, and whether Ctrl-C ended it early; it has what was measured until then.
+    """
+    progress = progress or Progress(silent=True)
+    rows: list[Row] = []
+    machine = environment.describe(options)
+    document = {"environment": machine, "rows": rows}
+    interrupted = False
+    try:
+        with progress:
+            if any(suite.name == "ops" for suite in suites):
+                progress.say("measuring the machine's matrix product and copy")
+                machine["ceilings"] = environment.ceilings(options.device, options.quick)
+            for suite in suites:
+                _run_suite(suite, options, rows.append, progress)
+    except KeyboardInterrupt:
+        interrupted = True
+    machine["interrupted"] = interrupted
+    machine["seconds"] = progress.seconds
+    return {**document, "rows": [row.to_dict() for row in rows]}, interrupted
+
+
+def _run_suite(
+    suite: Suite,
+    options: Options,
+    keep: Callable[[Row], None],
+    progress: Progress,
+) -> None:
+    mine: list[Row] = []
+
+    def add(row: Row) -> None:
+        mine.append(row)
+        keep(row)
+
+    cases = suite.cases(options)
+    progress.begin(suite.name, len(cases))
+    try:
+        for case in cases:
+            progress.say(f"{case.title}, {case.dtype}, {case.size} px")
+            try:
+                for row in suite.measure(case, options):
+                    add(row)
+            except Exception as error:  # noqa: BLE001 - becomes the error of a row
+                add(
+                    Row(
+                        suite.name,
+                        case.title,
+                        suite.name,
+                        options.device,
+                        case.dtype,
+                        case.size,
+                        error=one_line(error),
+                    )
+                )
+            progress.advance()
+    finally:  # also of what an interrupted suite has
+        for row in suite.summarise(mine) if suite.summarise else ():
+            keep(row)
+
+
+def write_json(document: Mapping[str, Any], path: Path) -> None:
+    """Write beside the target and rename, so that an old file is never half replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.part")
+    draft.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    draft.replace(path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="benchmarks/run.py", description=__doc__)
+    add = parser.add_argument
+    add("suites", nargs="*", metavar="SUITE", choices=[*SUITES, []], help=", ".join(SUITES))
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--size", type=int, action="append", default=[], help="long side in pixels; repeatable")
+    add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of everyone")
+    add("--quick", action="store_true", help="small: about two minutes on two cores")
+    add("--json", type=Path, metavar="FILE", help="write the results here")
+    add("--save", action="store_true", help="write them to benchmarks/results/MACHINE.json")
+    add("--report", type=Path, metavar="DIR", help="write a page with tables and charts here")
+    add("--pairs", type=int, help=f"loss: picture pairs, up to {len(PAIRS)} [2]")
+    add("--seeds", type=int, default=1, help="loss: seeds for each pair [1]")
+    add("--evaluations", type=int, help="loss: of the reference [300]; peers: of everyone [100]")
+    add("--rounds", type=int, help="interleaved repeats of a case at most")
+    add("--skip", action="append", default=[], metavar="NAME", help="leave out implementations")
+    add("--cache", default="", metavar="DIR", help="peers: where their environments are kept")
+    add("--readme", action="store_true", help="fill README.md from results/ and measure nothing")
+    add(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar="JSON",
+        help="list the ratios that two runs disagree on, and measure nothing",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

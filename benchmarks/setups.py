@@ -1,0 +1,63 @@
+"""The same pictures, weights and objective for the reference and for fastnst."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.reference import VGG19, Reference, white_noise
+from fastnst import Pictures, Settings, load_pictures, load_weights, stylize
+from fastnst.settings import CHOICES
+
+__all__ = ["chosen_engine", "engines", "pictures", "reference", "score", "white_noise"]
+
+
+def pictures(content: str, style: str, size: int, settings: Settings | None = None) -> Pictures:
+    """Two built-in pictures, scaled; the start is that of the settings."""
+    settings = settings or Settings()
+    return load_pictures(f"sample:{content}", f"sample:{style}", settings, size)
+
+
+def reference(content: Tensor, style: Tensor, settings: Settings | None = None) -> Reference:
+    """The textbook loop for the objective of the settings, on the pictures' device."""
+    settings = settings or Settings()
+    if settings.pooling != "average" or settings.tv_weight:
+        raise ValueError("the textbook loop knows average pooling and no total variation")
+    weights = load_weights(settings.weights, settings.preprocessing)
+    names = (*settings.content_layers, *settings.style_layers)
+    mean, std = weights.preprocessing.mean, weights.preprocessing.std
+    return Reference(
+        VGG19(weights.tensors, mean, std, names).to(content.device),
+        content,
+        style,
+        content_layers=settings.content_layers,
+        layer_weights=settings.layer_weights(),
+        content_weight=settings.content_weight,
+        style_weight=settings.style_weight,
+    )
+
+
+def score(objective: Reference, image: Tensor) -> float:
+    """The reference objective of a picture in strict float32 (no TF32), as it stands."""
+    with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
+        return float(objective.loss(image))
+
+
+def engines() -> Iterator[tuple[str, str]]:
+    """Every engine and precision that this fastnst has, those that cannot run here too."""
+    for engine in CHOICES["engine"]:
+        for precision in CHOICES["precision"]:
+            if "auto" not in (engine, precision):
+                yield engine, precision
+
+
+@cache
+def chosen_engine(device: str) -> tuple[str, str]:
+    """The engine and precision that fastnst takes when none is named, asked of a tiny run."""
+    grey = np.full((32, 32, 3), 0.5, np.float32)
+    result = stylize(grey, grey, size=32, iterations=0, device=device)
+    return result.engine, result.precision

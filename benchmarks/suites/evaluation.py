@@ -1,0 +1,106 @@
+"""``evaluation``: one loss and gradient of the whole objective, every engine against the reference.
+
+Each row says how far its gradient is from the reference's (``gradient_error``, relative in the
+Euclidean norm), so that no speed is bought with a wrong answer unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import setups
+from benchmarks.measure import interleave
+from benchmarks.options import PAIRS, Options
+from benchmarks.reference import Reference
+from benchmarks.rows import Row, one_line, summary
+from benchmarks.suites.base import Case, Suite
+from fastnst import Settings, load_weights
+from fastnst.engines import create_engine
+
+
+def cases(options: Options) -> list[Case]:
+    sizes = options.choose_sizes(full=(256, 512, 1024), quick=(128, 256))
+    return [Case("loss and gradient", size) for size in sizes]
+
+
+def measure(case: Case, options: Options) -> Iterator[Row]:
+    settings = Settings(device=options.device)
+    loaded = setups.pictures(*PAIRS[0], case.size, settings)
+    content, style = loaded.content.to(options.device), loaded.style.to(options.device)
+    image = loaded.start.to(options.device)
+    objective = setups.reference(content, style, settings)
+    row = partial(Row, "evaluation", case.title, device=options.device, size=case.size)
+
+    arms: dict[str, Callable[[], tuple[float, Tensor]]]
+    arms = {"reference": partial(evaluate_reference, objective, image)}
+    precisions = {"reference": "fp32"}
+    for engine, precision in setups.engines():
+        name = f"{engine} {precision}"
+        if not options.wants(name):
+            continue
+        try:
+            chosen = replace(settings, engine=engine, precision=precision)
+            built = create_engine(load_weights(), content, style, chosen)
+        except Exception as error:  # noqa: BLE001 - becomes the error of a row
+            yield row(name, dtype=precision, error=one_line(error))
+            continue
+        arms[name] = partial(_evaluate, built, image)
+        precisions[name] = precision
+
+    truth = evaluate_reference(objective, image)
+    samples = interleave(
+        arms,
+        device=options.device,
+        rounds=options.rounds or (8 if options.quick else 30),
+        budget=3.0 if options.quick else 30.0,
+    )
+    reference_seconds = summary(samples["reference"].seconds)["seconds"]
+    for name, sample in samples.items():
+        if sample.error:
+            yield row(name, dtype=precisions[name], error=sample.error)
+            continue
+        loss, gradient = arms[name]()
+        yield row(
+            name,
+            dtype=precisions[name],
+            **summary(sample.seconds),
+            reference_seconds=reference_seconds,
+            extra={
+                "pixels": image.shape[-1] * image.shape[-2],
+                "loss": loss,
+                "loss_error": abs(loss - truth[0]) / abs(truth[0]),
+                "gradient_error": _distance(gradient, truth[1]),
+            },
+        )
+
+
+def evaluate_reference(objective: Reference, image: Tensor) -> tuple[float, Tensor]:
+    """What the closure of the textbook loop does."""
+    x = image.clone().requires_grad_()
+    loss = objective.loss(x)
+    loss.backward()
+    assert x.grad is not None
+    return float(loss.detach()), x.grad
+
+
+def _evaluate(engine: Any, image: Tensor) -> tuple[float, Tensor]:
+    evaluation = engine.evaluate(image)
+    return float(evaluation.terms.total), evaluation.gradient
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    return float(torch.linalg.vector_norm(a.double() - b) / torch.linalg.vector_norm(b.double()))
+
+
+SUITE = Suite(
+    "evaluation",
+    "One loss and gradient of the whole objective, which is what each iteration costs.",
+    cases,
+    measure,
+)

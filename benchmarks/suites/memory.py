@@ -1,0 +1,189 @@
+"""``memory``: the peak of a whole run, each in a process of its own.
+
+A run's peak is reached when the curvature history is full, after as many evaluations as it keeps
+pairs. To get there in seconds, the evaluations in between are replaced by those of a quadratic,
+which takes little memory and fills the history all the same; the first two and the last two are real.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks import setups
+from benchmarks.options import PAIRS, Options
+from benchmarks.rows import Row, one_line, ratio
+from benchmarks.suites.base import Case, Suite
+from benchmarks.suites.optimiser import Quadratic
+from fastnst import Settings, Terms, load_weights, minimise
+from fastnst.engines import Evaluation, create_engine
+
+REAL = 2  # evaluations at either end
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a process is to do: the textbook loop, or fastnst with an engine and a precision."""
+
+    engine: str | None
+    precision: str
+    size: int
+    device: str
+    threads: int
+    history: int
+
+
+def cases(options: Options) -> list[Case]:
+    sizes = options.choose_sizes(full=(256, 512, 1024), quick=(128, 256))
+    return [Case("whole run", size) for size in sizes]
+
+
+def measure(case: Case, options: Options) -> Iterator[Row]:
+    wanted: list[tuple[str, str | None, str]] = [("reference", None, "fp32")]
+    for engine, precision in setups.engines():
+        if options.wants(f"{engine} {precision}"):
+            wanted.append((f"{engine} {precision}", engine, precision))
+    reference: int | None = None
+    for name, engine, precision in wanted:
+        row = partial(
+            Row, "memory", case.title, name, device=options.device, dtype=precision, size=case.size
+        )
+        task = Task(
+            engine=engine,
+            precision=precision,
+            size=case.size,
+            device=options.device,
+            threads=options.threads,
+            history=Settings().history_size,
+        )
+        answer = in_own_process(task)
+        if isinstance(answer, str):
+            yield row(error=answer)
+            continue
+        own = answer["peak"] - answer["baseline"]
+        if name == "reference":
+            reference = own
+        yield row(
+            peak_bytes=answer["peak"],
+            runs=1,
+            extra={
+                "baseline_bytes": answer["baseline"],
+                "own_bytes": own,
+                "memory_ratio": ratio(reference, own),
+                "history": task.history,
+            },
+        )
+
+
+def in_own_process(task: Task) -> dict[str, int] | str:
+    """``{"peak", "baseline"}`` in bytes, or why there are none."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(sender, task), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        answer: dict[str, int] | str = receiver.recv()
+    except EOFError:
+        process.join()
+        answer = f"its process ended with code {process.exitcode}"
+    finally:
+        receiver.close()
+        process.terminate()
+        process.join()
+    return answer
+
+
+def _child(sender: Connection, task: Task) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    torch.set_num_threads(task.threads)
+    try:
+        load_weights()  # everyone has them, and decoding them has a peak of its own
+        loaded = setups.pictures(*PAIRS[0], task.size)
+        pictures = [x.to(task.device) for x in (loaded.content, loaded.style, loaded.start)]
+        baseline = peak_bytes(task.device)
+        if task.engine is None:
+            _textbook(task, *pictures)
+        else:
+            _fastnst(task, *pictures)
+        sender.send({"peak": peak_bytes(task.device), "baseline": baseline})
+    except Exception as error:  # noqa: BLE001 - becomes the error of a row
+        sender.send(one_line(error))
+
+
+def _textbook(task: Task, content: Tensor, style: Tensor, start: Tensor) -> None:
+    objective = setups.reference(content, style)
+    quadratic = Quadratic(start.shape, task.device)
+    real = objective.loss
+    count = 0
+
+    def loss(image: Tensor) -> Tensor:
+        nonlocal count
+        count += 1
+        if _is_real(count, task.history):
+            return real(image)
+        return 0.5 * (quadratic.curvature * (image - quadratic.target).square()).sum()
+
+    objective.loss = loss  # type: ignore[method-assign]
+    steps = objective.optimise(start)
+    for _ in range(_evaluations(task.history)):
+        next(steps)
+
+
+def _fastnst(task: Task, content: Tensor, style: Tensor, start: Tensor) -> None:
+    settings = Settings(engine=task.engine or "", precision=task.precision, device=task.device)
+    engine = create_engine(load_weights(), content, style, settings)
+    quadratic = Quadratic(start.shape, task.device)
+    count = 0
+
+    def evaluate(image: Tensor) -> Evaluation:
+        nonlocal count
+        count += 1
+        if _is_real(count, task.history):
+            return engine.evaluate(image)
+        loss, gradient = quadratic(image)
+        return Evaluation(Terms(loss, {}, {}, loss), gradient)
+
+    iterations = _evaluations(task.history) - 1
+    for _ in minimise(evaluate, start, iterations=iterations, history_size=task.history):
+        pass
+
+
+def _evaluations(history: int) -> int:
+    return history + 2 + 2 * REAL
+
+
+def _is_real(count: int, history: int) -> bool:
+    return count <= REAL or count > _evaluations(history) - REAL
+
+
+def peak_bytes(device: str) -> int:
+    """The most memory that this process has had: of the GPU for CUDA, resident otherwise."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return usage if sys.platform == "darwin" else usage * 1024
+
+
+SUITE = Suite(
+    "memory",
+    "Peak memory of a run with a full history of 100 pairs, in a process of its own.",
+    cases,
+    measure,
+)

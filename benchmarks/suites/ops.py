@@ -1,0 +1,210 @@
+"""``ops``: Gram matrix and style loss at VGG-19's five style layers, against eager PyTorch.
+
+Needed flops: G is symmetric, so its triangle needs C(C+1)·N; the gradient 4/(C²N)·(G − A)F needs
+2C²·N. Needed bytes: the features once for the loss, once more and the gradient for the backward
+pass. ``ceiling_share`` is the time that the needed flops and bytes take at the machine's measured
+matrix product and copy, whichever is longer, over the time measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from benchmarks import environment
+from benchmarks.measure import Flusher, interleave
+from benchmarks.options import Options
+from benchmarks.rows import Row, summary
+from benchmarks.suites.base import Case, Suite
+from fastnst.ops import native, style_losses
+
+LAYERS = {  # channels, and by how much the picture's sides are divided
+    "relu1_1": (64, 1),
+    "relu2_1": (128, 2),
+    "relu3_1": (256, 4),
+    "relu4_1": (512, 8),
+    "relu5_1": (512, 16),
+}
+ALL = "five layers"
+FORWARD, BOTH = "forward", "forward+backward"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PATIENCE = 2.0  # seconds: an arm slower than this is timed once
+
+
+def cases(options: Options) -> list[Case]:
+    """Every size × layer × dtype × passes; grouped so that torch.compile compiles seldom."""
+    sizes = options.choose_sizes(full=(256, 512, 1024), quick=(256,))
+    passes = (BOTH,) if options.quick else (FORWARD, BOTH)
+    return [
+        Case(f"{layer} {what}", size, dtype, {"layer": layer, "passes": what})
+        for what, dtype, kind in product(passes, DTYPES, (tuple(LAYERS), (ALL,)))
+        for size, layer in product(sizes, kind)
+    ]
+
+
+def shapes(layer: str, size: int) -> list[tuple[int, int]]:
+    """(channels, positions) of one layer, or of all five, for a square picture."""
+    chosen = LAYERS.values() if layer == ALL else [LAYERS[layer]]
+    return [(channels, max(1, size // divisor) ** 2) for channels, divisor in chosen]
+
+
+def needed_flops(shape: Sequence[tuple[int, int]], passes: str) -> int:
+    """Additions and multiplications that the result takes at least, without fast algorithms."""
+    forward = sum(c * (c + 1) * n for c, n in shape)
+    return forward if passes == FORWARD else forward + sum(2 * c * c * n for c, n in shape)
+
+
+def needed_bytes(shape: Sequence[tuple[int, int]], passes: str, dtype: str) -> int:
+    """Bytes of features read, and of gradient written, at least."""
+    features = sum(c * n for c, n in shape) * DTYPES[dtype].itemsize
+    return features if passes == FORWARD else 3 * features
+
+
+def textbook(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """The sum of the style losses as the textbook loop has them, in the features' dtype."""
+    total = features[0].new_zeros(())
+    for x, target in zip(features, targets, strict=True):
+        f = x.flatten(2)[0]
+        total = total + mse_loss(f @ f.T / f.shape[1], target)
+    return total
+
+
+def measure(case: Case, options: Options) -> Iterator[Row]:
+    details = case.details or {}
+    layer, passes = details["layer"], details["passes"]
+    shape = shapes(layer, case.size)
+    features, grams = _inputs(shape, DTYPES[case.dtype], options.device)
+    own = [gram.to(DTYPES[case.dtype]) for gram in grams]
+
+    def fused(x: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+        return style_losses(x, targets, backend="native").sum()
+
+    functions: dict[str, Callable[[], Tensor]] = {"eager": partial(textbook, features, own)}
+    if options.wants("compile"):
+        functions["compile"] = partial(_compiled(passes, case.dtype, layer == ALL), features, own)
+    reason = native.cannot_run(features[0])
+    if reason is None:
+        for isa in native.available_isas():
+            if options.wants(f"native {isa}"):
+                functions[f"native {isa}"] = partial(_with_isa, isa, fused, features, grams)
+    arms = {
+        name: _Patient(partial(_run, function, features, passes == BOTH))
+        for name, function in functions.items()
+    }
+    samples = interleave(
+        arms,
+        device=options.device,
+        rounds=options.rounds or 30,
+        budget=1.5 if options.quick else 4.0,
+        least=2 if options.quick else 3,
+        between=Flusher(options.device),
+    )
+    work = needed_flops(shape, passes), needed_bytes(shape, passes, case.dtype)
+    row = partial(Row, "ops", case.title, device=options.device, dtype=case.dtype, size=case.size)
+    for name, sample in samples.items():
+        if sample.error or not sample.seconds:
+            yield row(name, error=sample.error or "not timed")
+            continue
+        timing = summary(sample.seconds)
+        yield row(
+            name,
+            **timing,
+            reference_seconds=summary(samples["eager"].seconds)["seconds"],
+            extra=rates(
+                timing["seconds"],
+                *work,
+                case.dtype,
+                environment.ceilings(options.device, options.quick),
+            ),
+        )
+    if reason is not None and options.wants("native"):
+        yield row("native", error=reason)
+
+
+def rates(
+    seconds: float, flops: int, moved: int, dtype: str, ceilings: Mapping[str, float]
+) -> dict[str, float]:
+    """``gflops``, ``gbps`` and ``ceiling_share``."""
+    arithmetic = flops / ceilings[f"gemm_{dtype}_flops"]
+    traffic = moved / ceilings["copy_bytes_per_second"]
+    return {
+        "gflops": flops / seconds / 1e9,
+        "gbps": moved / seconds / 1e9,
+        "ceiling_share": max(arithmetic, traffic) / seconds,
+    }
+
+
+class _Patient:
+    """An arm that, once it has taken too long, is not run again: its time stands for the rest."""
+
+    def __init__(self, arm: Callable[[], object]) -> None:
+        self.arm = arm
+        self.seconds: float | None = None
+
+    def __call__(self) -> float | None:
+        if self.seconds is not None and self.seconds > PATIENCE:
+            return self.seconds
+        start = time.perf_counter()
+        self.arm()
+        self.seconds = time.perf_counter() - start
+        return None
+
+
+def _run(function: Callable[[], Tensor], features: Sequence[Tensor], backward: bool) -> None:
+    with torch.set_grad_enabled(backward):
+        for x in features:
+            x.requires_grad_(backward)
+        total = function()
+        if backward:
+            torch.autograd.grad(total, list(features))
+
+
+def _with_isa(isa: str, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    with native.use_isa(isa):
+        return function(*arguments)
+
+
+_compiled_for: tuple[tuple[str, str, bool], Callable[..., Tensor]] | None = None
+
+
+def _compiled(passes: str, dtype: str, whole: bool) -> Callable[..., Tensor]:
+    """``torch.compile`` with its defaults, started afresh for each group of cases.
+
+    Within a group it specialises on the first shape and then compiles once for all shapes.
+    """
+    global _compiled_for
+    key = (passes, dtype, whole)
+    if _compiled_for is None or _compiled_for[0] != key:
+        torch._dynamo.reset()
+        _compiled_for = (key, torch.compile(textbook))
+    return _compiled_for[1]
+
+
+def _inputs(
+    shape: Sequence[tuple[int, int]], dtype: torch.dtype, device: str
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Features after a ReLU with mean activation about 1, and Gram matrices of others like them."""
+    generator = torch.Generator().manual_seed(0)
+    features, grams = [], []
+    for channels, positions in shape:
+        x = torch.randn(1, channels, positions, 1, generator=generator).relu_().mul_(2.5)
+        features.append(x.to(device, dtype))
+        f = torch.randn(channels, 4096, generator=generator).relu_().mul_(2.5)
+        grams.append((f @ f.T / f.shape[1]).to(device))
+    return features, grams
+
+
+SUITE = Suite(
+    "ops",
+    "Gram matrix and style loss at VGG-19's style layers, against the same in eager PyTorch.",
+    cases,
+    measure,
+    "eager",
+)

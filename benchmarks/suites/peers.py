@@ -1,0 +1,337 @@
+"""``peers``: other systems as their users run them, from pip, by their command line.
+
+Each lives in a virtual environment of its own with the same version of torch, made on first use.
+All get the same content, style, size and number of evaluations, and otherwise their own defaults:
+their own objective, so ``loss``, the reference objective of their picture, says how far that is from
+what the reference minimises, not how good they are. Seconds are per evaluation, from the times at
+which their progress lines appear; starting up is not counted.
+
+The reference does one half of its evaluations before the peer and one half after it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import setups
+from benchmarks.contestants import REFERENCE, Runner, Task
+from benchmarks.options import PAIRS, Options
+from benchmarks.rows import Row, one_line, summary
+from benchmarks.suites.base import Case, Suite
+from fastnst import load_image, load_weights, samples
+from fastnst.images import resize, to_tensor
+
+LAUNCHER = Path(__file__).with_name("peer_launcher.py")
+TIME_LIMIT = 3600.0  # seconds for one run of a peer
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a peer is asked for."""
+
+    content: Path
+    style: Path
+    output: Path
+    size: int
+    evaluations: int
+    device: str
+    python: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A system that pip installs.
+
+    Attributes:
+        name: In the tables.
+        requirements: What its users give to pip; empty for what is installed here already.
+        command: Its command line for a job.
+        progress: Finds the number of evaluations done in a line that it prints.
+        note: What is particular about how it is run.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    command: Callable[[Job], list[str]]
+    progress: re.Pattern[str]
+    note: str = ""
+
+
+def _fastnst(job: Job) -> list[str]:
+    return [
+        *(sys.executable, "-m", "fastnst", "stylize", str(job.content), str(job.style)),
+        *("-o", str(job.output), "--size", str(job.size), "--device", job.device),
+        *("--iterations", str(job.evaluations - 1), "--json", "--quiet"),
+    ]
+
+
+def _pastiche(job: Job) -> list[str]:
+    return [
+        *(str(job.python.with_name("pastiche")), "--content", str(job.content)),
+        *("--styles", str(job.style), "--output", str(job.output), "--device", job.device),
+        *("--size", str(job.size), "--style-size", str(job.size), "--seed", "0"),
+        *("--num-steps", str(job.evaluations), "--info-step", str(_stride(job))),
+    ]
+
+
+def _neural_style(job: Job) -> list[str]:
+    return [
+        *(str(job.python), str(LAUNCHER), "neural_style.neural_style:main"),
+        *("-content_image", str(job.content), "-style_image", str(job.style)),
+        *("-output_image", str(job.output), "-image_size", str(job.size), "-seed", "0"),
+        *("-num_iterations", str(job.evaluations), "-print_iter", str(_stride(job))),
+        *("-save_iter", "0", "-gpu", "c" if job.device == "cpu" else "0"),
+        *("-model_file", _caffe_weights(job.folder).name, "-disable_check"),
+    ]
+
+
+def _pystiche(job: Job) -> list[str]:
+    # The release has no command; this imports what every program with it begins with.
+    return [str(job.python), str(LAUNCHER), "pystiche.enc:vgg19_multi_layer_encoder"]
+
+
+def _stride(job: Job) -> int:
+    """Evaluations between two progress lines."""
+    return max(1, job.evaluations // 10)
+
+
+PEERS = (
+    Peer("fastnst", (), _fastnst, re.compile(r"$^")),
+    Peer("pastiche 1.6.0", ("pastiche==1.6.0",), _pastiche, re.compile(r"^(\d+)\s+[\d.]+\s+\S+$")),
+    Peer(
+        "neural-style 0.5.7",
+        ("neural-style==0.5.7",),
+        _neural_style,
+        re.compile(r"^Iteration (\d+) /"),
+        "fastnst's original VGG-19 converted to its format",
+    ),
+    Peer(
+        "pystiche 1.0.1",
+        ("pystiche==1.0.1",),
+        _pystiche,
+        re.compile(r"$^"),
+        "only imported: it has no command line",
+    ),
+)
+
+
+def cases(options: Options) -> list[Case]:
+    sizes = options.choose_sizes(full=(256,), quick=(128,))
+    return [
+        Case(f"{PAIRS[0][0]} + {PAIRS[0][1]}: {peer.name}", size, details={"peer": peer})
+        for size in sizes
+        for peer in PEERS
+        if options.wants(peer.name)
+    ]
+
+
+def measure(case: Case, options: Options) -> Iterator[Row]:
+    peer: Peer = (case.details or {})["peer"]
+    row = partial(Row, "peers", case.title, device=options.device, dtype="fp32", size=case.size)
+    evaluations = options.evaluations or (10 if options.quick else 100)
+    try:
+        python = environment_of(peer, options)
+    except Exception as error:  # noqa: BLE001 - becomes the error of a row
+        yield row(peer.name, error=one_line(error))
+        return
+    content, style = PAIRS[0]
+    task = Task(
+        content=content,
+        style=style,
+        size=case.size,
+        seed=0,
+        device=options.device,
+        threads=options.threads,
+        evaluations=evaluations,
+        slice=max(1, evaluations // 2),
+    )
+    with tempfile.TemporaryDirectory(prefix="fastnst-benchmark-") as name:
+        folder = Path(name)
+        for picture in (content, style):
+            samples.load(picture).save(folder / f"{picture}.png")
+        job = Job(
+            content=folder / f"{content}.png",
+            style=folder / f"{style}.png",
+            output=folder / "output.png",
+            size=case.size,
+            evaluations=evaluations,
+            device=options.device,
+            python=python,
+            folder=folder,
+        )
+        runner = Runner(REFERENCE, task, folder / "reference")
+        try:
+            runner.advance()
+            seconds, error = _run(peer, job, options)
+            while not runner.ended:
+                runner.advance()
+            loaded = setups.pictures(content, style, case.size)
+            objective = setups.reference(
+                loaded.content.to(options.device), loaded.style.to(options.device)
+            )
+            like = loaded.content.to(options.device)
+            stamps = [point.seconds for point in runner.points]
+            own = [b - a for a, b in pairwise([0.0, *stamps])]
+            yield row(
+                "reference",
+                **summary(own),
+                reference_seconds=median(own),
+                error=runner.error,
+                extra={
+                    "evaluations": len(own),
+                    "loss": setups.score(objective, _tensor(runner.image(len(own)), like)),
+                },
+            )
+            if error:
+                yield row(peer.name, error=error, extra={"note": peer.note})
+                return
+            yield row(
+                peer.name,
+                **summary(seconds),
+                reference_seconds=median(own),
+                extra={
+                    "evaluations": evaluations,
+                    "loss": setups.score(objective, _tensor(load_image(job.output), like)),
+                    "note": peer.note,
+                },
+            )
+        finally:
+            runner.stop()
+
+
+def environment_of(peer: Peer, options: Options) -> Path:
+    """The Python of the peer's virtual environment, made if it is not there yet.
+
+    Raises:
+        RuntimeError: if it cannot be made, or is missing in a quick run.
+    """
+    if not peer.requirements:
+        return Path(sys.executable)
+    release = torch.__version__.split("+")[0]
+    folder = _cache(options) / f"{peer.name.replace(' ', '-')}-torch-{release}"
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if (folder / "complete").exists():
+        return python
+    if options.quick:
+        raise RuntimeError("not installed; a run without --quick installs it")
+    venv.create(folder, with_pip=True, clear=True)
+    command = [str(python), "-m", "pip", "install", "--quiet", f"torch=={release}"]
+    done = subprocess.run(
+        [*command, *peer.requirements], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"pip: {_last_line(done.stderr)}")
+    (folder / "complete").touch()
+    return python
+
+
+def _cache(options: Options) -> Path:
+    if options.cache:
+        return Path(options.cache).resolve()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base, "fastnst-benchmark", "peers")
+
+
+def _run(peer: Peer, job: Job, options: Options) -> tuple[list[float], str | None]:
+    """Seconds per evaluation, from one progress line to the next; and what went wrong."""
+    surroundings = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(options.threads),
+        "MKL_NUM_THREADS": str(options.threads),
+    }
+    if peer.requirements:  # nothing of ours in their environments
+        surroundings.pop("PYTHONPATH", None)
+    with (job.folder / "stderr").open("w+") as errors:
+        process = subprocess.Popen(
+            peer.command(job),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            cwd=job.folder,
+            env=surroundings,
+        )
+        try:
+            lines = _timed_lines(process)
+            code = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        errors.seek(0)
+        complaint = _last_line(errors.read())
+    if code:
+        return [], complaint or f"ended with code {code}"
+    if not job.output.exists():
+        return [], "it made no picture: " + (peer.note or complaint)
+    if peer.name == "fastnst":
+        record = json.loads("".join(line for _, line in lines))
+        return [record["seconds"] / record["evaluations"]], None
+    stamps = [(t, int(m[1])) for t, line in lines if (m := peer.progress.search(line))]
+    seconds = [
+        (later - earlier) / (n - m) for (earlier, m), (later, n) in pairwise(stamps) if n > m
+    ]
+    return (seconds, None) if seconds else ([], "it printed no progress to time it by")
+
+
+def _timed_lines(process: subprocess.Popen[str]) -> list[tuple[float, str]]:
+    """Every line of a process with the time at which it came; ends it after ``TIME_LIMIT``."""
+    began = time.perf_counter()
+    lines = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append((time.perf_counter(), line.strip()))
+        if lines[-1][0] - began > TIME_LIMIT:
+            process.kill()
+    return lines
+
+
+def _caffe_weights(folder: Path) -> Path:
+    """The original VGG-19 as a ``.pth`` with torchvision's names and BGR input in 0–255."""
+    path = folder / "vgg19.pth"
+    weights = load_weights("vgg19")
+    state: dict[str, Tensor] = {}
+    for index, layer in enumerate(weights.architecture.layers()):
+        if layer.startswith("conv"):
+            for part in ("weight", "bias"):
+                state[f"features.{index}.{part}"] = weights.tensors[f"{layer}.{part}"]
+    state["features.0.weight"] = state["features.0.weight"].flip(1).contiguous()  # RGB → BGR
+    torch.save(state, path)
+    return path
+
+
+def _tensor(pixels: Any, like: Tensor) -> Tensor:
+    """A picture as ``(1, 3, H, W)`` of the size of ``like``."""
+    if pixels.shape[:2] != like.shape[2:]:
+        pixels = resize(pixels, like.shape[3], like.shape[2])
+    return to_tensor(pixels).to(like)
+
+
+def _last_line(text: str) -> str:
+    lines: Sequence[str] = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
+
+
+SUITE = Suite(
+    "peers",
+    "Seconds per evaluation of other systems, and the reference objective of their pictures.",
+    cases,
+    measure,
+)

@@ -1,0 +1,105 @@
+// Python bindings: integers become pointers, the GIL is released, exceptions become ValueError
+// (std::invalid_argument) or RuntimeError. No arithmetic, and no checks that Python has made.
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <cstdint>
+#include <tuple>
+#include <vector>
+
+#include "build_info.h"
+#include "fastnst.h"
+
+namespace py = pybind11;
+
+namespace {
+
+using Address = std::uintptr_t;
+// (data, dtype, batch, channels, positions, batch_stride, channel_stride, position_stride)
+using FeaturesTuple = std::tuple<Address, int, std::int64_t, std::int64_t, std::int64_t,
+                                 std::int64_t, std::int64_t, std::int64_t>;
+// (features, gram, target, target_batch_stride, difference, loss)
+using GramTuple = std::tuple<FeaturesTuple, Address, Address, std::int64_t, Address, Address>;
+// (features, difference, scale, relu_mask, accumulate, out, out_dtype, out_strides)
+using GradientTuple = std::tuple<FeaturesTuple, Address, float, bool, bool, Address, int,
+                                 std::array<std::int64_t, 3>>;
+
+template <class T>
+T* pointer(Address address) {
+    return reinterpret_cast<T*>(address);
+}
+
+fastnst::Features features(const FeaturesTuple& t) {
+    const auto [data, dtype, b, c, n, sb, sc, sn] = t;
+    return {pointer<const void>(data), static_cast<fastnst::DType>(dtype), b, c, n, sb, sc, sn};
+}
+
+void gram(const std::vector<GramTuple>& tuples, int threads) {
+    std::vector<fastnst::GramLayer> layers;
+    for (const auto& [f, g, target, target_stride, difference, loss] : tuples) {
+        layers.push_back({features(f), pointer<float>(g), pointer<const float>(target),
+                          target_stride, pointer<float>(difference), pointer<float>(loss)});
+    }
+    const py::gil_scoped_release release;
+    fastnst::gram(layers.data(), layers.size(), threads);
+}
+
+void gram_gradient(const std::vector<GradientTuple>& tuples, int threads) {
+    std::vector<fastnst::GradientLayer> layers;
+    for (const auto& [f, difference, scale, mask, accumulate, out, dtype, strides] : tuples) {
+        layers.push_back({features(f), pointer<const float>(difference), scale, mask, accumulate,
+                          pointer<void>(out), static_cast<fastnst::DType>(dtype), strides[0],
+                          strides[1], strides[2]});
+    }
+    const py::gil_scoped_release release;
+    fastnst::gram_gradient(layers.data(), layers.size(), threads);
+}
+
+py::dict build_info() {
+    py::dict info;
+    info["version"] = FASTNST_VERSION;
+    info["compiler"] = FASTNST_COMPILER;
+    info["build_type"] = FASTNST_BUILD_TYPE;
+    info["threads"] = FASTNST_THREADS;
+    info["cpu_isas"] = fastnst::compiled_isas();
+    info["cuda"] = FASTNST_CUDA_TOOLKIT;
+    info["cuda_architectures"] = FASTNST_CUDA_ARCHITECTURES;
+    info["sanitized"] = FASTNST_SANITIZED;
+    return info;
+}
+
+py::dict cuda_devices() {
+    fastnst::CudaDevices found;
+    {
+        const py::gil_scoped_release release;
+        found = fastnst::cuda_devices();
+    }
+    py::list devices;
+    for (const fastnst::CudaDevice& device : found.devices) {
+        py::dict entry;
+        entry["name"] = device.name;
+        entry["capability"] = py::make_tuple(device.major, device.minor);
+        entry["memory"] = device.memory;
+        devices.append(entry);
+    }
+    py::dict result;
+    result["devices"] = devices;
+    result["reason"] = found.reason;
+    return result;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, m) {
+    m.doc() = "Compiled kernels of fastnst; see csrc/fastnst.h. Use fastnst.ops instead.";
+    m.def("gram", &gram, py::arg("layers"), py::arg("threads"));
+    m.def("gram_gradient", &gram_gradient, py::arg("layers"), py::arg("threads"));
+    m.def("compiled_isas", &fastnst::compiled_isas);
+    m.def("available_isas", &fastnst::available_isas);
+    m.def("selected_isa", &fastnst::selected_isa);
+    m.def("force_isa", &fastnst::force_isa, py::arg("name"));
+    m.def("build_info", &build_info);
+    m.def("cuda_devices", &cuda_devices);
+}

@@ -1,0 +1,256 @@
+// One vector of kWidth 32-bit lanes for the instruction set FASTNST_ISA that this object is
+// compiled for. A lane is a float, or ("unit") a pair of bfloat16 along the summed dimension.
+//
+//            lanes  registers  tile (rows x vectors)   loads per k   FMAs per k
+// scalar       4    16 or 32         4 x 2                  6             8      portable C++
+// avx2         8       16            4 x 3                  7            12
+// avx512      16       32            8 x 3                 11            24
+// avx512bf16  16       32            8 x 3                 11            24      2 products per
+// lane
+//
+// zero_unless_positive(x, f) is x where f > 0 or f is NaN, else 0: PyTorch's derivative of ReLU.
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(FASTNST_ISA_AVX2) || defined(FASTNST_ISA_AVX512) || defined(FASTNST_ISA_AVX512BF16)
+#include <immintrin.h>
+#endif
+
+namespace fastnst {
+namespace FASTNST_ISA {
+namespace {
+
+using bf16 = uint16_t;
+
+inline float from_bf16(bf16 x) {
+    const uint32_t bits = static_cast<uint32_t>(x) << 16;
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+// Round to nearest, ties to even; NaN stays NaN.
+inline bf16 to_bf16(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const uint32_t nan = (bits >> 16) | 0x40u;
+    return static_cast<bf16>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+}
+
+#if defined(FASTNST_ISA_AVX512) || defined(FASTNST_ISA_AVX512BF16)
+
+constexpr int kWidth = 16, kRows = 8, kVectors = 3;
+using Vec = __m512;
+inline Vec zero() {
+    return _mm512_setzero_ps();
+}
+inline Vec load(const float* p) {
+    return _mm512_loadu_ps(p);
+}
+inline Vec load(const bf16* p) {
+    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+inline void store(float* p, Vec x) {
+    _mm512_storeu_ps(p, x);
+}
+inline Vec broadcast(const float* p) {
+    return _mm512_set1_ps(*p);
+}
+inline Vec add(Vec a, Vec b) {
+    return _mm512_add_ps(a, b);
+}
+inline Vec subtract(Vec a, Vec b) {
+    return _mm512_sub_ps(a, b);
+}
+inline Vec multiply(Vec a, Vec b) {
+    return _mm512_mul_ps(a, b);
+}
+inline Vec multiply_add(Vec a, Vec b, Vec c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+inline Vec zero_unless_positive(Vec x, Vec f) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(f, zero(), _CMP_NLE_UQ), x);
+}
+inline void store(bf16* p, Vec x) {
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i high = _mm512_srli_epi32(bits, 16);
+    const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_srli_epi32(
+        _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+    const __m512i value = _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q),
+                                               high, _mm512_set1_epi32(0x40));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(value));
+}
+
+// r[i][j] <-> r[j][i]: 4x4 blocks within the 128-bit quarters, then the quarters themselves.
+inline void transpose(Vec (&r)[16]) {
+    Vec t[16];
+    for (int i = 0; i < 16; i += 4) {
+        const __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1]));
+        const __m512d b = _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1]));
+        const __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(r[i + 2], r[i + 3]));
+        const __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(r[i + 2], r[i + 3]));
+        t[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+        t[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        t[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+        t[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+    for (int i = 0; i < 4; ++i) {
+        const Vec even_low = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88);
+        const Vec odd_low = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
+        const Vec even_high = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88);
+        const Vec odd_high = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
+        r[i] = _mm512_shuffle_f32x4(even_low, even_high, 0x88);
+        r[i + 4] = _mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
+        r[i + 8] = _mm512_shuffle_f32x4(even_low, even_high, 0xdd);
+        r[i + 12] = _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd);
+    }
+}
+
+#if defined(FASTNST_ISA_AVX512BF16)
+inline __m512bh pairs(Vec x) {
+    __m512bh y;
+    memcpy(&y, &x, sizeof(y));
+    return y;
+}
+// c[j] + a[2j] b[2j] + a[2j + 1] b[2j + 1]
+inline Vec multiply_add_pairs(Vec a, Vec b, Vec c) {
+    return _mm512_dpbf16_ps(c, pairs(a), pairs(b));
+}
+
+// p[2j] = low[j], p[2j + 1] = high[j] for 0 <= j < 16
+inline void store_zipped(float* p, const bf16* low, const bf16* high) {
+    const __m512i a =
+        _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(low)));
+    const __m512i b =
+        _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(high)));
+    _mm512_storeu_si512(p, _mm512_or_si512(a, _mm512_slli_epi32(b, 16)));
+}
+#endif
+
+#elif defined(FASTNST_ISA_AVX2)
+
+constexpr int kWidth = 8, kRows = 4, kVectors = 3;
+using Vec = __m256;
+inline Vec zero() {
+    return _mm256_setzero_ps();
+}
+inline Vec load(const float* p) {
+    return _mm256_loadu_ps(p);
+}
+inline Vec load(const bf16* p) {
+    const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+inline void store(float* p, Vec x) {
+    _mm256_storeu_ps(p, x);
+}
+inline Vec broadcast(const float* p) {
+    return _mm256_broadcast_ss(p);
+}
+inline Vec add(Vec a, Vec b) {
+    return _mm256_add_ps(a, b);
+}
+inline Vec subtract(Vec a, Vec b) {
+    return _mm256_sub_ps(a, b);
+}
+inline Vec multiply(Vec a, Vec b) {
+    return _mm256_mul_ps(a, b);
+}
+inline Vec multiply_add(Vec a, Vec b, Vec c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+inline Vec zero_unless_positive(Vec x, Vec f) {
+    return _mm256_and_ps(x, _mm256_cmp_ps(f, zero(), _CMP_NLE_UQ));
+}
+inline void store(bf16* p, Vec x) {
+    const __m256i bits = _mm256_castps_si256(x);
+    const __m256i high = _mm256_srli_epi32(bits, 16);
+    const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_srli_epi32(
+        _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+    const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    const __m256i value =
+        _mm256_blendv_epi8(rounded, _mm256_or_si256(high, _mm256_set1_epi32(0x40)), is_nan);
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(value, value), 0x08);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+}
+
+inline void transpose(Vec (&r)[8]) {
+    Vec t[8];
+    for (int i = 0; i < 8; i += 4) {
+        const __m256d a = _mm256_castps_pd(_mm256_unpacklo_ps(r[i], r[i + 1]));
+        const __m256d b = _mm256_castps_pd(_mm256_unpackhi_ps(r[i], r[i + 1]));
+        const __m256d c = _mm256_castps_pd(_mm256_unpacklo_ps(r[i + 2], r[i + 3]));
+        const __m256d d = _mm256_castps_pd(_mm256_unpackhi_ps(r[i + 2], r[i + 3]));
+        t[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c));
+        t[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
+        t[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(b, d));
+        t[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(b, d));
+    }
+    for (int i = 0; i < 4; ++i) {
+        r[i] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
+    }
+}
+
+#else  // portable: GNU vectors of four floats, which every target lowers to what it has
+
+constexpr int kWidth = 4, kRows = 4, kVectors = 2;
+typedef float Vec __attribute__((vector_size(16)));
+inline Vec zero() {
+    return Vec{0, 0, 0, 0};
+}
+inline Vec load(const float* p) {
+    Vec x;
+    memcpy(&x, p, sizeof(x));
+    return x;
+}
+inline Vec load(const bf16* p) {
+    return Vec{from_bf16(p[0]), from_bf16(p[1]), from_bf16(p[2]), from_bf16(p[3])};
+}
+inline void store(float* p, Vec x) {
+    memcpy(p, &x, sizeof(x));
+}
+inline Vec broadcast(const float* p) {
+    return Vec{*p, *p, *p, *p};
+}
+inline Vec add(Vec a, Vec b) {
+    return a + b;
+}
+inline Vec subtract(Vec a, Vec b) {
+    return a - b;
+}
+inline Vec multiply(Vec a, Vec b) {
+    return a * b;
+}
+inline Vec multiply_add(Vec a, Vec b, Vec c) {
+    return a * b + c;
+}
+inline Vec zero_unless_positive(Vec x, Vec f) {
+    for (int i = 0; i < kWidth; ++i) x[i] = f[i] <= 0 ? 0.0f : x[i];
+    return x;
+}
+inline void store(bf16* p, Vec x) {
+    for (int i = 0; i < kWidth; ++i) p[i] = to_bf16(x[i]);
+}
+
+inline void transpose(Vec (&r)[4]) {
+    for (int i = 0; i < 4; ++i) {
+        for (int j = 0; j < i; ++j) {
+            const float x = r[i][j];
+            r[i][j] = r[j][i];
+            r[j][i] = x;
+        }
+    }
+}
+
+#endif
+
+}  // namespace
+}  // namespace FASTNST_ISA
+}  // namespace fastnst

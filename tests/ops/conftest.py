@@ -1,0 +1,30 @@
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from fastnst.ops import native
+
+ISAS = native.available_isas() if native.is_available() else []
+
+needs_native = pytest.mark.skipif(not ISAS, reason=f"no extension: {native.unavailable_reason()}")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=ISAS or [pytest.param("none", marks=needs_native)])
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set that this machine runs, forced while the test lasts."""
+    with native.use_isa(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Restores torch's number of threads."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,244 @@
+"""The command line as its users run it: a process, its exit code, what it prints and leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import smooth
+from PIL import Image
+from test_images import huge_png
+
+from fastnst import cli
+from fastnst.presets import PRESETS
+
+QUICK = ["--size", "48", "--iterations", "4"]
+
+
+def fastnst(*arguments: object, env: dict | None = None, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "fastnst", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "100", **(env or {})},
+        timeout=120,
+        **options,
+    )
+
+
+@pytest.fixture
+def pair(photo) -> tuple[Path, Path]:
+    return photo("content.jpg", 48, 36), photo("style.png", 40, 44, seed=1)
+
+
+def test_stylize_writes_a_picture_and_one_line(tmp_path: Path, pair) -> None:
+    out = tmp_path / "out.png"
+    done = fastnst("stylize", *pair, "-o", out, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    last = done.stderr.strip().splitlines()[-1]
+    assert str(out) in last
+    assert "48×36" in last
+    assert "loss" in last
+    with Image.open(out) as image:
+        assert image.size == (48, 36)
+        assert json.loads(image.text["fastnst"])["iterations"] == 4
+
+
+def test_json_is_one_object_and_nothing_else(tmp_path: Path, pair) -> None:
+    done = fastnst("stylize", *pair, "-o", tmp_path / "a.jpg", *QUICK, "--json", "--seed", 7)
+    record = json.loads(done.stdout)
+    assert record["output"] == str(tmp_path / "a.jpg")
+    assert record["seed"] == 7
+    assert record["evaluations"] == 5
+
+
+def test_quiet_is_silent(tmp_path: Path, pair) -> None:
+    done = fastnst("stylize", *pair, "-o", tmp_path / "a.png", *QUICK, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_options_reach_the_settings(tmp_path: Path, pair) -> None:
+    done = fastnst(
+        "stylize", *pair, "-o", tmp_path / "a.tiff", *QUICK, "--json", "-q", "--bits", 16,
+        "--preset", "artistyle", "--weights", "vgg19", "--style-weight", "0.5",
+        "--content-layers", "conv1_2", "--style-layers", "relu1_1, relu1_2",
+        "--style-layer-weights", "1,0.5", "--pooling", "average", "--init", pair[1],
+        "--engine", "torch", "--device", "cpu", "--history-size", 5, "--tv-weight", "1e-3",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    settings = json.loads(done.stdout)["settings"]
+    expected = {
+        "size": 48, "iterations": 4, "weights": "vgg19", "style_weight": 0.5, "pooling": "average",
+        "content_layers": ["conv1_2"], "style_layers": ["relu1_1", "relu1_2"],
+        "style_layer_weights": [1.0, 0.5], "init": str(pair[1]), "engine": "torch",
+        "device": "cpu", "history_size": 5, "tv_weight": 1e-3, "style_fit": "content",
+    }  # fmt: skip
+    assert {key: settings[key] for key in expected} == expected
+
+
+def test_save_every(tmp_path: Path, pair) -> None:
+    done = fastnst("stylize", *pair, "-o", tmp_path / "a.png", *QUICK, "-q", "--save-every", 2)
+    assert done.returncode == 0
+    assert {p.name for p in tmp_path.glob("a*")} == {"a.png", "a-00002.png", "a-00004.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["missing.jpg", "S", "-o", "out.png"], 2, "missing.jpg does not exist"),
+        (["folder", "S", "-o", "out.png"], 2, "folder is a folder"),
+        (["empty.jpg", "S", "-o", "out.png"], 2, "empty.jpg is empty"),
+        (["cut.jpg", "S", "-o", "out.png"], 2, "cut.jpg cannot be read"),
+        (["text.jpg", "S", "-o", "out.png"], 2, "text.jpg is not a picture"),
+        (["huge.png", "S", "-o", "out.png"], 2, "huge.png has more than 179 megapixels"),
+        (["dot.png", "S", "-o", "out.png", "--size", "0"], 2, "1×1 pixels"),
+        (["sample:harbor", "S", "-o", "out.png"], 2, "did you mean 'harbour'"),
+        (["C", "S", "-o", "out.png", "--size", "8"], 2, "needs at least 16"),
+        (["C", "S", "-o", "out.png", "--size", "-5"], 2, "size is -5"),
+        (["C", "S", "-o", "out.png", "--size", "1000000000"], 2, "size is 1000000000"),
+        (["C", "S", "-o", "out.png", "--size", "90000"], 2, "GiB of memory"),
+        (["C", "S", "-o", "out.png", "--size", "x"], 2, "--size"),
+        (["C", "S", "-o", "out.png", "--style-weight", "-1"], 2, "style_weight is -1"),
+        (["C", "S", "-o", "out.png", "--content-weight", "nan"], 2, "content_weight is nan"),
+        (["C", "S", "-o", "out.png", "--style-layers", "relu6_1"], 2, "unknown layer 'relu6_1'"),
+        (["C", "S", "-o", "out.png", "--style-layer-weights", "a"], 2, "separated by commas"),
+        (["C", "S", "-o", "out.png", "--preset", "gatsy"], 2, "did you mean gatys"),
+        (
+            ["C", "S", "-o", "out.png", "--weights", "bad.pth"],
+            2,
+            "bad.pth: conv1_1.weight has shape",
+        ),
+        (["C", "S", "-o", "out.png", "--weights", "vgg91"], 2, "unknown weights"),
+        (["C", "S", "-o", "out.png", "--device", "gpu"], 2, "device is 'gpu'"),
+        (["C", "S", "-o", "out.png", "--init", "noize"], 2, "init: noize does not exist"),
+        (["C", "S", "-o", "out.png", "--save-every", "-1"], 2, "save-every is -1"),
+        (["C", "S", "-o", "out.jgp"], 2, "unknown picture format '.jgp'"),
+        (["C", "S", "-o", "no/out.png"], 2, "the folder no does not exist"),
+        (["C", "S", "-o", "folder"], 2, "unknown picture format"),
+        (["C", "S"], 2, "Missing option"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    tmp_path: Path, pair, arguments: list[str], code: int, message: str, monkeypatch, capsys
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("words")
+    data = pair[0].read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    Image.fromarray(smooth(1, 1)).save(tmp_path / "dot.png")
+    torch.save({"conv1_1.weight": torch.zeros(64, 3, 5, 5)}, tmp_path / "bad.pth")
+    if "huge.png" in arguments:
+        huge_png(tmp_path / "huge.png", 20_000)
+    (tmp_path / "out.png").write_bytes(b"old")
+    names = {"C": str(pair[0]), "S": str(pair[1])}
+    monkeypatch.chdir(tmp_path)
+    assert cli.run_app(["stylize", *(names.get(a, a) for a in arguments)]) == code
+    stdout, stderr = capsys.readouterr()
+    assert message in " ".join(stderr.split())
+    if "Usage" not in stderr:
+        assert len(stderr.strip().splitlines()) == 1
+    assert stdout == ""
+    assert (tmp_path / "out.png").read_bytes() == b"old"
+    assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir() or os.geteuid() != 0, reason="needs a mount")
+def test_a_full_disk_is_found_and_the_old_file_stays(tmp_path: Path, pair) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk]).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        (disk / "out.png").write_bytes(b"old")
+        (disk / "filler").write_bytes(b"x" * 40_000)
+        done = fastnst("stylize", *pair, "-o", disk / "out.png", *QUICK)
+        assert done.returncode == 2
+        assert "are free in" in done.stderr
+        assert (disk / "out.png").read_bytes() == b"old"
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_ctrl_c_saves_the_best_picture_and_exits_130(tmp_path: Path, pair) -> None:
+    out = tmp_path / "out.png"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastnst", "stylize", *map(str, pair), "-o", str(out),
+         "--size", "48", "--iterations", "100000", "--save-every", "3", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out-00003.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert "interrupted; the best picture so far is in" in " ".join(stderr.split())
+    record = json.loads(stdout)
+    assert 3 <= record["iterations"] < 100_000
+    with Image.open(out) as image:
+        assert image.size == (48, 36)
+
+
+def test_ctrl_c_before_there_is_a_picture(tmp_path: Path, pair, monkeypatch, capsys) -> None:
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", interrupted)
+    assert cli.run_app(["stylize", *map(str, pair), "-o", str(tmp_path / "o.png"), "-q"]) == 130
+    assert capsys.readouterr().err == "fastnst: interrupted before there was a picture\n"
+
+
+def test_info() -> None:
+    report = json.loads(fastnst("info", "--json").stdout)
+    assert set(report) == {"versions", "native", "cuda", "threads", "engines", "weights", "chosen"}
+    assert report["chosen"]["engine"] in ("native", "torch")
+    assert (report["native"]["reason"] is None) == report["native"]["available"]
+    text = fastnst("info")
+    assert text.returncode == 0
+    assert "chosen.engine" in text.stdout
+
+
+def test_samples(tmp_path: Path) -> None:
+    listing = fastnst("samples").stdout
+    assert "sample:harbour" in listing
+    done = fastnst("samples", tmp_path / "new")
+    assert done.returncode == 0
+    assert len(list((tmp_path / "new").glob("*.png"))) >= 5
+    assert fastnst("samples", __file__).returncode == 2
+
+
+def test_presets() -> None:
+    text = fastnst("presets").stdout
+    assert all(name in text for name in PRESETS)
+    assert json.loads(fastnst("presets", "--json").stdout)["gatys"]["iterations"] == 300
+
+
+def test_help_and_version() -> None:
+    assert fastnst("--version").stdout.startswith("fastnst ")
+    text = fastnst("stylize", "--help").stdout
+    for option in ("--output", "--size", "--preset", "--init", "--engine", "--json", "--seed"):
+        assert option in text
+
+
+def test_it_works_without_the_extension(tmp_path: Path, pair) -> None:
+    without = {"FASTNST_NO_NATIVE": "1"}
+    done = fastnst("stylize", *pair, "-o", tmp_path / "a.png", *QUICK, "--json", env=without)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["engine"] == "torch"
+    asked = fastnst(
+        "stylize", *pair, "-o", tmp_path / "b.png", *QUICK, "--engine", "native", env=without
+    )
+    assert asked.returncode == 1
+    assert "engine native cannot run: " in asked.stderr
+    assert len(asked.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "b.png").exists()
