@@ -60,7 +60,7 @@ def _bars(name: str, rows: Rows, folder: Path) -> tuple[Path, str]:
 
 
 def _curves(case: tuple[str, int], rows: Rows, folder: Path, index: int) -> tuple[Path, str]:
-    """Reference objective against seconds; a dot where the reference's final loss is reached."""
+    """Reference objective against seconds; a dot where the reference's best is reached."""
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     highest = 0.0
     for row in rows:
@@ -73,11 +73,14 @@ def _curves(case: tuple[str, int], rows: Rows, folder: Path, index: int) -> tupl
         highest = max(highest, points[min(len(points) - 1, 1)][1])
     axes.axhline(rows[0]["target"], color=REFERENCE, linestyle=":")
     axes.set_yscale("log")
+    axes.set_xlim(left=0)
     axes.set_ylim(top=max(highest, 1.5 * rows[0]["target"]))
     axes.set_xlabel("seconds of evaluations and solver")
     axes.set_ylabel("reference objective")
     axes.legend(fontsize=8)
-    title = f"loss against seconds: {case[0]}, {case[1]} px (a dot: the reference's final loss)"
+    title = (
+        f"loss against seconds: {case[0]}, {case[1]} px (a dot: as good as the reference's best)"
+    )
     axes.set_title(title, fontsize=10)
     return _save(figure, folder / f"loss-curve-{index}.png"), title
 
@@ -87,7 +90,7 @@ def _memory(rows: Rows, folder: Path) -> tuple[Path, str]:
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for name in dict.fromkeys(row["implementation"] for row in rows):
         mine = sorted((r for r in rows if r["implementation"] == name), key=lambda r: r["size"])
-        colour = {"color": REFERENCE} if name == "reference" else {}
+        colour: dict[str, Any] = {"color": REFERENCE} if name == "reference" else {}
         axes.plot(
             [r["size"] for r in mine],
             [r["own_bytes"] / 2**30 for r in mine],

@@ -2,7 +2,8 @@
 
 Each contestant runs as its users run it, in the main thread of a fresh process, and stops after
 every few evaluations until it is told to go on. Its clock counts its own work: evaluations and solver,
-not loading, the targets (which all have), the pauses, and what is done here to watch it.
+not loading, the targets (which all have), two evaluations to warm up, the pauses, and what is done
+here to watch it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import multiprocessing
 import signal
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,10 @@ class Runner:
         )
         self.process.start()
         child.close()
-        self._listen()  # until it is ready to begin
+
+    def wait(self) -> None:
+        """Return when it is ready to begin; before the first ``advance``."""
+        self._listen()
 
     def advance(self) -> None:
         """Let it do its next slice; returns when it pauses, ends or fails."""
@@ -194,7 +198,10 @@ def _textbook(task: Task, watch: _Watch) -> None:
     loaded = setups.pictures(task.content, task.style, task.size)
     content, style = loaded.content.to(task.device), loaded.style.to(task.device)
     objective = setups.reference(content, style)
-    steps = objective.optimise(setups.white_noise(content, task.seed))
+    start = setups.white_noise(content, task.seed)
+    warm_up = objective.optimise(start)
+    next(warm_up), next(warm_up)
+    steps = objective.optimise(start)
     watch.ready(content.shape[-1] * content.shape[-2])
     seconds = 0.0
     for _ in range(task.evaluations):
@@ -220,12 +227,19 @@ def _fastnst(contestant: Contestant, task: Task, watch: _Watch) -> None:
         watch.report(step.seconds - paused, step.losses.total, lambda: step.pixels)
         paused += time.perf_counter() - began
 
+    pictures = f"sample:{task.content}", f"sample:{task.style}"
+    stylize(*pictures, replace(settings, iterations=1))  # warm-up: two evaluations
     watch.ready(task.size**2)
-    stylize(f"sample:{task.content}", f"sample:{task.style}", settings, callback)
+    stylize(*pictures, settings, callback)
 
 
-def advance_in_turn(runners: list[Runner]) -> Iterator[None]:
-    """One slice each, A B C A B C …; yields after each round until all have ended."""
+def advance_in_turn(runners: Sequence[Runner]) -> Iterator[None]:
+    """One slice each, A B C A B C …; yields after each round until all have ended.
+
+    One that stands in the list twice advances twice in a round.
+    """
+    for runner in dict.fromkeys(runners):
+        runner.wait()
     while any(not runner.ended for runner in runners):
         for runner in runners:
             runner.advance()

@@ -19,6 +19,9 @@ CONVOLUTIONS = (2, 2, 4, 4, 4)  # VGG-19, by block
 class VGG19(nn.Module):
     """VGG-19 with average pooling, cut after the deepest layer in ``names``."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         tensors: Mapping[str, Tensor],
@@ -35,8 +38,8 @@ class VGG19(nn.Module):
             for index in range(1, count + 1):
                 weight = tensors[f"conv{block}_{index}.weight"]
                 convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
-                convolution.weight.data.copy_(weight)
-                convolution.bias.data.copy_(tensors[f"conv{block}_{index}.bias"])
+                convolution.weight = nn.Parameter(weight)
+                convolution.bias = nn.Parameter(tensors[f"conv{block}_{index}.bias"])
                 self.layers[f"conv{block}_{index}"] = convolution
                 self.layers[f"relu{block}_{index}"] = nn.ReLU()
                 if self.names <= set(self.layers):
@@ -84,12 +87,13 @@ class Reference:
 
     def loss(self, image: Tensor) -> Tensor:
         features = self.network(image)
-        content = sum(mse_loss(features[name], target) for name, target in self.content.items())
-        style = sum(
-            self.layer_weights[name] * mse_loss(gram_matrix(features[name]), target)
-            for name, target in self.style.items()
-        )
-        return self.content_weight * content + self.style_weight * style
+        loss = torch.zeros((), device=image.device)
+        for name, target in self.content.items():
+            loss = loss + self.content_weight * mse_loss(features[name], target)
+        for name, target in self.style.items():
+            weight = self.style_weight * self.layer_weights[name]
+            loss = loss + weight * mse_loss(gram_matrix(features[name]), target)
+        return loss
 
     def optimise(self, start: Tensor) -> Iterator[tuple[Tensor, float]]:
         """Evaluate, yield the picture and its loss, take an L-BFGS step; without end."""

@@ -69,8 +69,8 @@ def machine(environment: Mapping[str, Any]) -> str:
 def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A Markdown table; every column but the first is right-aligned."""
     rule = ["---", *["---:"] * (len(header) - 1)]
-    escaped = ([cell.replace("|", "\\|") for cell in line] for line in (header, rule, *lines))
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+    cells = ([cell.replace("|", "\\|") for cell in line] for line in (header, rule, *lines))
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def seconds(value: float | None) -> str:
@@ -157,9 +157,9 @@ def _errors(rows: Sequence[RowDict]) -> str:
             where = f"{row['case']} {row['dtype']} {row['size']} px"
             found.setdefault((row["implementation"], row["error"]), []).append(where)
     lines = []
-    for (name, error), where in found.items():
-        more = f" and {len(where) - 1} more" if len(where) > 1 else ""
-        lines.append(f"* {name} ({where[0]}{more}): {error}")
+    for (name, error), places in found.items():
+        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        lines.append(f"* {name} ({places[0]}{more}): {error}")
     return "\n\nErrors:\n\n" + "\n".join(lines) if lines else ""
 
 

@@ -26,15 +26,18 @@ README = Path(__file__).with_name("README.md")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the suites asked for. 0: done; 1: nothing could be measured; 130: interrupted."""
-    chosen = _parser().parse_args(arguments)
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    for name in chosen.suites:
+        if name not in SUITES:
+            parser.error(f"no suite named {name!r}: choose from {', '.join(SUITES)}")
     if chosen.compare:
         return report.print_comparison(*map(report.load, chosen.compare))
     if chosen.readme:
         report.fill_readme(README, sorted(RESULTS.glob("*.json")))
         return 0
     if chosen.device == "cuda" and not torch.cuda.is_available():
-        print("--device cuda: torch finds no GPU here", file=sys.stderr)
-        return 2
+        parser.error("--device cuda: torch finds no GPU here")
     torch.set_num_threads(chosen.threads)
     options = Options(
         device=chosen.device,
@@ -54,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.save:
         path = RESULTS / f"{environment.slug(document['environment']['machine'])}.json"
     if path is not None:
+        if chosen.merge and path.exists():
+            document = merge(report.load(path), document)
         write_json(document, path)
     if chosen.report is not None:
         report.write(document, chosen.report)
@@ -129,6 +134,14 @@ def _run_suite(
             keep(row)
 
 
+def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The old document with the suites of the new one in place of its own."""
+    suites = {row["suite"] for row in new["rows"]}
+    kept = [row for row in old["rows"] if row["suite"] not in suites]
+    rows = sorted([*kept, *new["rows"]], key=lambda row: list(SUITES).index(row["suite"]))
+    return {"environment": {**old["environment"], **new["environment"]}, "rows": rows}
+
+
 def write_json(document: Mapping[str, Any], path: Path) -> None:
     """Write beside the target and rename, so that an old file is never half replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,13 +153,14 @@ def write_json(document: Mapping[str, Any], path: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks/run.py", description=__doc__)
     add = parser.add_argument
-    add("suites", nargs="*", metavar="SUITE", choices=[*SUITES, []], help=", ".join(SUITES))
+    add("suites", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)}; none means all")
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--size", type=int, action="append", default=[], help="long side in pixels; repeatable")
     add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of everyone")
     add("--quick", action="store_true", help="small: about two minutes on two cores")
     add("--json", type=Path, metavar="FILE", help="write the results here")
     add("--save", action="store_true", help="write them to benchmarks/results/MACHINE.json")
+    add("--merge", action="store_true", help="keep the other suites that are in that file already")
     add("--report", type=Path, metavar="DIR", help="write a page with tables and charts here")
     add("--pairs", type=int, help=f"loss: picture pairs, up to {len(PAIRS)} [2]")
     add("--seeds", type=int, default=1, help="loss: seeds for each pair [1]")

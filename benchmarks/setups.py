@@ -13,7 +13,7 @@ from benchmarks.reference import VGG19, Reference, white_noise
 from fastnst import Pictures, Settings, load_pictures, load_weights, stylize
 from fastnst.settings import CHOICES
 
-__all__ = ["chosen_engine", "engines", "pictures", "reference", "score", "white_noise"]
+__all__ = ["chosen_engine", "engines", "pictures", "reference", "score", "weights", "white_noise"]
 
 
 def pictures(content: str, style: str, size: int, settings: Settings | None = None) -> Pictures:
@@ -22,16 +22,19 @@ def pictures(content: str, style: str, size: int, settings: Settings | None = No
     return load_pictures(f"sample:{content}", f"sample:{style}", settings, size)
 
 
+weights = cache(load_weights)  # decoded once a process
+
+
 def reference(content: Tensor, style: Tensor, settings: Settings | None = None) -> Reference:
     """The textbook loop for the objective of the settings, on the pictures' device."""
     settings = settings or Settings()
     if settings.pooling != "average" or settings.tv_weight:
         raise ValueError("the textbook loop knows average pooling and no total variation")
-    weights = load_weights(settings.weights, settings.preprocessing)
+    loaded = weights(settings.weights, settings.preprocessing)
     names = (*settings.content_layers, *settings.style_layers)
-    mean, std = weights.preprocessing.mean, weights.preprocessing.std
+    mean, std = loaded.preprocessing.mean, loaded.preprocessing.std
     return Reference(
-        VGG19(weights.tensors, mean, std, names).to(content.device),
+        VGG19(loaded.tensors, mean, std, names).to(content.device),
         content,
         style,
         content_layers=settings.content_layers,
@@ -43,7 +46,8 @@ def reference(content: Tensor, style: Tensor, settings: Settings | None = None) 
 
 def score(objective: Reference, image: Tensor) -> float:
     """The reference objective of a picture in strict float32 (no TF32), as it stands."""
-    with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
+    strict = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    with torch.no_grad(), strict:
         return float(objective.loss(image))
 
 

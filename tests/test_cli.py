@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import smooth
 from PIL import Image
-from test_images import huge_png
 
+from conftest import smooth
 from fastnst import cli
 from fastnst.presets import PRESETS
+from test_images import huge_png
 
 QUICK = ["--size", "48", "--iterations", "4"]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import smooth
 from PIL import Image, ImageCms
 
+from conftest import smooth
 from fastnst import images
 from fastnst.colour import match_colours
 from fastnst.errors import InvalidInput, OutputFailed

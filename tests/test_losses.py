@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastnst import ContentLoss, InvalidInput, Normalization, StyleLoss, TotalVariationLoss
-from fastnst import gram_matrix
+from fastnst import (
+    ContentLoss,
+    InvalidInput,
+    Normalization,
+    StyleLoss,
+    TotalVariationLoss,
+    gram_matrix,
+)
 
 
 def test_content_loss_is_the_mean_square() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oracle import features, objective
 
 from fastnst import samples
 from fastnst.engines import create_engine
@@ -15,6 +14,7 @@ from fastnst.objective import build_objective
 from fastnst.ops import native
 from fastnst.settings import Settings
 from fastnst.weights import load_weights
+from oracle import features, objective
 
 ENGINES = [
     "torch",

@@ -63,7 +63,7 @@ def test_the_readme_shows_what_ci_runs(repository: Path) -> None:
     assert len(commands) == 2
     script = (repository / ".ci" / "run").read_text()
     for command in commands:
-        assert f"\nreadme {command}\n" in script, command
+        assert f"\nrun '{command}'\n" in script, command
 
 
 def test_contributing_names_every_file(repository: Path) -> None:

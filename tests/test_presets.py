@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oracle import features
 
 from fastnst.errors import InvalidInput
 from fastnst.network import VGG19
 from fastnst.objective import build_objective
 from fastnst.presets import DESCRIPTIONS, PRESETS, make_settings
 from fastnst.weights import load_weights
+from oracle import features
 
 
 def test_every_preset_is_described_and_uses_layers_that_exist() -> None:

@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import smooth
 from PIL import Image
 
 import fastnst
-from fastnst import InvalidInput, Interrupted, NonFiniteLoss, memory
+from conftest import smooth
+from fastnst import Interrupted, InvalidInput, NonFiniteLoss, memory
 from fastnst.lbfgs import minimise
 from fastnst.ops import native
 from fastnst.settings import Settings

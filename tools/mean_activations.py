@@ -27,10 +27,20 @@ from fastnst.weights import load_weights
 PHOTOGRAPHS = {
     "skimage": [
         f"data/{name}"
-        for name in (
-            "astronaut.png chelsea.png coffee.png motorcycle_left.png rocket.jpg ihc.png "
-            "grass.png gravel.png brick.png camera.png coins.png hubble_deep_field.jpg"
-        ).split()
+        for name in [
+            "astronaut.png",
+            "chelsea.png",
+            "coffee.png",
+            "motorcycle_left.png",
+            "rocket.jpg",
+            "ihc.png",
+            "grass.png",
+            "gravel.png",
+            "brick.png",
+            "camera.png",
+            "coins.png",
+            "hubble_deep_field.jpg",
+        ]
     ],
     "sklearn": ["datasets/images/china.jpg", "datasets/images/flower.jpg"],
 }

@@ -20,7 +20,7 @@ from benchmarks.options import PAIRS, Options
 from benchmarks.reference import Reference
 from benchmarks.rows import Row, one_line, summary
 from benchmarks.suites.base import Case, Suite
-from fastnst import Settings, load_weights
+from fastnst import Settings
 from fastnst.engines import create_engine
 
 
@@ -46,7 +46,9 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             continue
         try:
             chosen = replace(settings, engine=engine, precision=precision)
-            built = create_engine(load_weights(), content, style, chosen)
+            built = create_engine(
+                setups.weights(settings.weights, settings.preprocessing), content, style, chosen
+            )
         except Exception as error:  # noqa: BLE001 - becomes the error of a row
             yield row(name, dtype=precision, error=one_line(error))
             continue

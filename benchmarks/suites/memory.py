@@ -7,6 +7,7 @@ which takes little memory and fills the history all the same; the first two and 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import resource
 import signal
@@ -25,7 +26,7 @@ from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, one_line, ratio
 from benchmarks.suites.base import Case, Suite
 from benchmarks.suites.optimiser import Quadratic
-from fastnst import Settings, Terms, load_weights, minimise
+from fastnst import Settings, Terms, Weights, minimise
 from fastnst.engines import Evaluation, create_engine
 
 REAL = 2  # evaluations at either end
@@ -50,9 +51,9 @@ def cases(options: Options) -> list[Case]:
 
 def measure(case: Case, options: Options) -> Iterator[Row]:
     wanted: list[tuple[str, str | None, str]] = [("reference", None, "fp32")]
-    for engine, precision in setups.engines():
-        if options.wants(f"{engine} {precision}"):
-            wanted.append((f"{engine} {precision}", engine, precision))
+    for one, its_precision in setups.engines():
+        if options.wants(f"{one} {its_precision}"):
+            wanted.append((f"{one} {its_precision}", one, its_precision))
     reference: int | None = None
     for name, engine, precision in wanted:
         row = partial(
@@ -108,14 +109,15 @@ def _child(sender: Connection, task: Task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     torch.set_num_threads(task.threads)
     try:
-        load_weights()  # everyone has them, and decoding them has a peak of its own
+        settings = Settings()
+        weights = setups.weights(settings.weights, settings.preprocessing)
         loaded = setups.pictures(*PAIRS[0], task.size)
         pictures = [x.to(task.device) for x in (loaded.content, loaded.style, loaded.start)]
-        baseline = peak_bytes(task.device)
+        baseline = begin_peak(task.device)
         if task.engine is None:
             _textbook(task, *pictures)
         else:
-            _fastnst(task, *pictures)
+            _fastnst(task, weights, *pictures)
         sender.send({"peak": peak_bytes(task.device), "baseline": baseline})
     except Exception as error:  # noqa: BLE001 - becomes the error of a row
         sender.send(one_line(error))
@@ -140,9 +142,9 @@ def _textbook(task: Task, content: Tensor, style: Tensor, start: Tensor) -> None
         next(steps)
 
 
-def _fastnst(task: Task, content: Tensor, style: Tensor, start: Tensor) -> None:
+def _fastnst(task: Task, weights: Weights, content: Tensor, style: Tensor, start: Tensor) -> None:
     settings = Settings(engine=task.engine or "", precision=task.precision, device=task.device)
-    engine = create_engine(load_weights(), content, style, settings)
+    engine = create_engine(weights, content, style, settings)
     quadratic = Quadratic(start.shape, task.device)
     count = 0
 
@@ -167,18 +169,37 @@ def _is_real(count: int, history: int) -> bool:
     return count <= REAL or count > _evaluations(history) - REAL
 
 
+def begin_peak(device: str) -> int:
+    """Forget the peak so far; bytes in use now."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    with contextlib.suppress(OSError):  # Linux; elsewhere the peak so far stands
+        Path("/proc/self/clear_refs").write_text("5")
+        return _status("VmRSS")
+    return peak_bytes(device)
+
+
 def peak_bytes(device: str) -> int:
     """The most memory that this process has had: of the GPU for CUDA, resident otherwise."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        return _status("VmHWM")
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return usage if sys.platform == "darwin" else usage * 1024
+
+
+def _status(entry: str) -> int:
+    """Bytes of a line of /proc/self/status.
+
+    Raises:
+        OSError: where there is no such file or line.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{entry}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"no {entry}")
 
 
 SUITE = Suite(

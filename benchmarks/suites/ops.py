@@ -8,7 +8,6 @@ matrix product and copy, whichever is longer, over the time measured.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
@@ -35,7 +34,6 @@ LAYERS = {  # channels, and by how much the picture's sides are divided
 ALL = "five layers"
 FORWARD, BOTH = "forward", "forward+backward"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-PATIENCE = 2.0  # seconds: an arm slower than this is timed once
 
 
 def cases(options: Options) -> list[Case]:
@@ -87,7 +85,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
         return style_losses(x, targets, backend="native").sum()
 
     functions: dict[str, Callable[[], Tensor]] = {"eager": partial(textbook, features, own)}
-    if options.wants("compile"):
+    if options.wants("compile") and (layer == ALL or not options.quick):
         functions["compile"] = partial(_compiled(passes, case.dtype, layer == ALL), features, own)
     reason = native.cannot_run(features[0])
     if reason is None:
@@ -95,14 +93,14 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             if options.wants(f"native {isa}"):
                 functions[f"native {isa}"] = partial(_with_isa, isa, fused, features, grams)
     arms = {
-        name: _Patient(partial(_run, function, features, passes == BOTH))
+        name: partial(_run, function, features, passes == BOTH)
         for name, function in functions.items()
     }
     samples = interleave(
         arms,
         device=options.device,
         rounds=options.rounds or 30,
-        budget=1.5 if options.quick else 4.0,
+        budget=1.0 if options.quick else 2.0,
         least=2 if options.quick else 3,
         between=Flusher(options.device),
     )
@@ -139,22 +137,6 @@ def rates(
         "gbps": moved / seconds / 1e9,
         "ceiling_share": max(arithmetic, traffic) / seconds,
     }
-
-
-class _Patient:
-    """An arm that, once it has taken too long, is not run again: its time stands for the rest."""
-
-    def __init__(self, arm: Callable[[], object]) -> None:
-        self.arm = arm
-        self.seconds: float | None = None
-
-    def __call__(self) -> float | None:
-        if self.seconds is not None and self.seconds > PATIENCE:
-            return self.seconds
-        start = time.perf_counter()
-        self.arm()
-        self.seconds = time.perf_counter() - start
-        return None
 
 
 def _run(function: Callable[[], Tensor], features: Sequence[Tensor], backward: bool) -> None:

@@ -104,7 +104,7 @@ def _less_objective(objective: Quadratic, step: Callable[[], object]) -> float:
 def measure(case: Case, options: Options) -> Iterator[Row]:
     history = (case.details or {})["history"]
     shape = (1, 3, case.size, case.size)
-    arms = {
+    arms: dict[str, Callable[[], object]] = {
         "torch.optim.LBFGS": TorchSteps(Quadratic(shape, options.device), history),
         "fastnst": FastnstSteps(Quadratic(shape, options.device), history),
     }

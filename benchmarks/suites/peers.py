@@ -6,16 +6,14 @@ their own objective, so ``loss``, the reference objective of their picture, says
 what the reference minimises, not how good they are. Seconds are per evaluation, from the times at
 which their progress lines appear; starting up is not counted.
 
-The reference does one half of its evaluations before the peer and one half after it.
+The reference and fastnst do one half of their evaluations before the peer and one half after it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 import venv
@@ -31,7 +29,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import setups
-from benchmarks.contestants import REFERENCE, Runner, Task
+from benchmarks.contestants import REFERENCE, Contestant, Point, Runner, Task, advance_in_turn
 from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, one_line, summary
 from benchmarks.suites.base import Case, Suite
@@ -62,7 +60,7 @@ class Peer:
 
     Attributes:
         name: In the tables.
-        requirements: What its users give to pip; empty for what is installed here already.
+        requirements: What its users give to pip.
         command: Its command line for a job.
         progress: Finds the number of evaluations done in a line that it prints.
         note: What is particular about how it is run.
@@ -73,14 +71,6 @@ class Peer:
     command: Callable[[Job], list[str]]
     progress: re.Pattern[str]
     note: str = ""
-
-
-def _fastnst(job: Job) -> list[str]:
-    return [
-        *(sys.executable, "-m", "fastnst", "stylize", str(job.content), str(job.style)),
-        *("-o", str(job.output), "--size", str(job.size), "--device", job.device),
-        *("--iterations", str(job.evaluations - 1), "--json", "--quiet"),
-    ]
 
 
 def _pastiche(job: Job) -> list[str]:
@@ -114,7 +104,6 @@ def _stride(job: Job) -> int:
 
 
 PEERS = (
-    Peer("fastnst", (), _fastnst, re.compile(r"$^")),
     Peer("pastiche 1.6.0", ("pastiche==1.6.0",), _pastiche, re.compile(r"^(\d+)\s+[\d.]+\s+\S+$")),
     Peer(
         "neural-style 0.5.7",
@@ -136,7 +125,7 @@ PEERS = (
 def cases(options: Options) -> list[Case]:
     sizes = options.choose_sizes(full=(256,), quick=(128,))
     return [
-        Case(f"{PAIRS[0][0]} + {PAIRS[0][1]}: {peer.name}", size, details={"peer": peer})
+        Case(f"beside {peer.name}", size, details={"peer": peer})
         for size in sizes
         for peer in PEERS
         if options.wants(peer.name)
@@ -146,12 +135,12 @@ def cases(options: Options) -> list[Case]:
 def measure(case: Case, options: Options) -> Iterator[Row]:
     peer: Peer = (case.details or {})["peer"]
     row = partial(Row, "peers", case.title, device=options.device, dtype="fp32", size=case.size)
-    evaluations = options.evaluations or (10 if options.quick else 100)
     try:
         python = environment_of(peer, options)
     except Exception as error:  # noqa: BLE001 - becomes the error of a row
         yield row(peer.name, error=one_line(error))
         return
+    evaluations = options.evaluations or (10 if options.quick else 60)
     content, style = PAIRS[0]
     task = Task(
         content=content,
@@ -163,6 +152,9 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
         evaluations=evaluations,
         slice=max(1, evaluations // 2),
     )
+    loaded = setups.pictures(content, style, case.size)
+    like = loaded.content.to(options.device)
+    objective = setups.reference(like, loaded.style.to(options.device))
     with tempfile.TemporaryDirectory(prefix="fastnst-benchmark-") as name:
         folder = Path(name)
         for picture in (content, style):
@@ -177,44 +169,45 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             python=python,
             folder=folder,
         )
-        runner = Runner(REFERENCE, task, folder / "reference")
+        runners: list[Runner] = []
         try:
-            runner.advance()
-            seconds, error = _run(peer, job, options)
-            while not runner.ended:
-                runner.advance()
-            loaded = setups.pictures(content, style, case.size)
-            objective = setups.reference(
-                loaded.content.to(options.device), loaded.style.to(options.device)
-            )
-            like = loaded.content.to(options.device)
-            stamps = [point.seconds for point in runner.points]
-            own = [b - a for a, b in pairwise([0.0, *stamps])]
-            yield row(
-                "reference",
-                **summary(own),
-                reference_seconds=median(own),
-                error=runner.error,
-                extra={
-                    "evaluations": len(own),
-                    "loss": setups.score(objective, _tensor(runner.image(len(own)), like)),
-                },
-            )
-            if error:
-                yield row(peer.name, error=error, extra={"note": peer.note})
+            for contestant in (REFERENCE, Contestant("fastnst")):
+                runners.append(Runner(contestant, task, folder / contestant.name))
+            turns = advance_in_turn(runners)
+            next(turns)
+            theirs, complaint = _run(peer, job, options)
+            if complaint:
+                yield row(peer.name, error=complaint, extra={"note": peer.note})
                 return
-            yield row(
-                peer.name,
-                **summary(seconds),
-                reference_seconds=median(own),
-                extra={
-                    "evaluations": evaluations,
-                    "loss": setups.score(objective, _tensor(load_image(job.output), like)),
-                    "note": peer.note,
-                },
-            )
+            for _ in turns:
+                pass
+            own = {runner: _each(runner.points) for runner in runners}
+            reference_seconds = median(own[runners[0]]) if own[runners[0]] else None
+            row = partial(row, reference_seconds=reference_seconds)
+            for runner in runners:
+                if runner.error or not own[runner]:
+                    yield row(runner.contestant.name, error=runner.error or "no evaluation")
+                    continue
+                last = runner.points[-1].evaluation
+                extra: dict[str, Any] = {
+                    "evaluations": last,
+                    "loss": setups.score(objective, _tensor(runner.image(last), like)),
+                }
+                yield row(runner.contestant.name, **summary(own[runner]), extra=extra)
+            extra = {
+                "evaluations": evaluations,
+                "loss": setups.score(objective, _tensor(load_image(job.output), like)),
+                "note": peer.note,
+            }
+            yield row(peer.name, **summary(theirs), extra=extra)
         finally:
-            runner.stop()
+            for runner in runners:
+                runner.stop()
+
+
+def _each(points: Sequence[Point]) -> list[float]:
+    """Seconds of each evaluation but the first, which the peers' progress lines do not show."""
+    return [after.seconds - before.seconds for before, after in pairwise(points)]
 
 
 def environment_of(peer: Peer, options: Options) -> Path:
@@ -223,8 +216,6 @@ def environment_of(peer: Peer, options: Options) -> Path:
     Raises:
         RuntimeError: if it cannot be made, or is missing in a quick run.
     """
-    if not peer.requirements:
-        return Path(sys.executable)
     release = torch.__version__.split("+")[0]
     folder = _cache(options) / f"{peer.name.replace(' ', '-')}-torch-{release}"
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
@@ -258,8 +249,7 @@ def _run(peer: Peer, job: Job, options: Options) -> tuple[list[float], str | Non
         "OMP_NUM_THREADS": str(options.threads),
         "MKL_NUM_THREADS": str(options.threads),
     }
-    if peer.requirements:  # nothing of ours in their environments
-        surroundings.pop("PYTHONPATH", None)
+    surroundings.pop("PYTHONPATH", None)  # nothing of ours in their environments
     with (job.folder / "stderr").open("w+") as errors:
         process = subprocess.Popen(
             peer.command(job),
@@ -281,9 +271,6 @@ def _run(peer: Peer, job: Job, options: Options) -> tuple[list[float], str | Non
         return [], complaint or f"ended with code {code}"
     if not job.output.exists():
         return [], "it made no picture: " + (peer.note or complaint)
-    if peer.name == "fastnst":
-        record = json.loads("".join(line for _, line in lines))
-        return [record["seconds"] / record["evaluations"]], None
     stamps = [(t, int(m[1])) for t, line in lines if (m := peer.progress.search(line))]
     seconds = [
         (later - earlier) / (n - m) for (earlier, m), (later, n) in pairwise(stamps) if n > m

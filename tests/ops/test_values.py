@@ -53,7 +53,12 @@ def check(x: torch.Tensor, target: torch.Tensor, backend: str = "native") -> Non
     loss.backward()
     assert x.grad is not None
     assert x.grad.dtype == x.dtype
-    assert oracle.error(x.grad, oracle.gradient(x, target)) <= oracle.GRADIENT[x.dtype]
+    truth = oracle.gradient(x, target)
+    # an error of G of FORWARD · |G| does not shrink where G - A cancels
+    unit = 4 / (x.numel() * x.shape[1])
+    cancelled = unit * oracle.FORWARD * (oracle.gram(x).norm() * x.detach().double().norm()).item()
+    error = (x.grad.double() - truth).norm().item()
+    assert error <= oracle.GRADIENT[x.dtype] * truth.norm().item() + cancelled
 
 
 @pytest.mark.parametrize("backend", ["torch", pytest.param("native", marks=needs_native)])

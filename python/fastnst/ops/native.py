@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Before the extension: it then shares torch's OpenMP runtime (same name, libgomp.so.1) instead of
@@ -33,9 +34,11 @@ if os.environ.get("FASTNST_NO_NATIVE", "0") not in ("", "0"):
     _reason = "FASTNST_NO_NATIVE is set"
 else:
     try:
-        from fastnst import _C
+        _C = import_module("fastnst._C")
+    except ModuleNotFoundError:
+        _reason = "this installation of fastnst has no compiled extension"
     except ImportError as error:
-        _reason = f"the extension fastnst._C is not installed or cannot be loaded ({error})"
+        _reason = f"the compiled extension cannot be loaded: {error}"
 
 _DTYPES = {torch.float32: 0, torch.bfloat16: 1}
 
