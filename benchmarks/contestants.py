@@ -54,7 +54,7 @@ class Task:
     """The same for all contestants.
 
     Attributes:
-        content: Name of a built-in picture.
+        content: Path of a picture, or ``sample:NAME``.
         style: Likewise.
         size: Long side in pixels.
         seed: Of the white noise.
@@ -227,10 +227,9 @@ def _fastnst(contestant: Contestant, task: Task, watch: _Watch) -> None:
         watch.report(step.seconds - paused, step.losses.total, lambda: step.pixels)
         paused += time.perf_counter() - began
 
-    pictures = f"sample:{task.content}", f"sample:{task.style}"
-    stylize(*pictures, replace(settings, iterations=1))  # warm-up: two evaluations
+    stylize(task.content, task.style, replace(settings, iterations=1))  # warm-up: two evaluations
     watch.ready(task.size**2)
-    stylize(*pictures, settings, callback)
+    stylize(task.content, task.style, settings, callback)
 
 
 def advance_in_turn(runners: Sequence[Runner]) -> Iterator[None]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import torch
 
 PAIRS = (
-    ("harbour", "swirl"),
-    ("lighthouse", "mosaic"),
-    ("mountains", "poppies"),
-    ("lighthouse", "waves"),
-    ("harbour", "ink"),
+    ("sample:harbour", "sample:swirl"),
+    ("sample:lighthouse", "sample:mosaic"),
+    ("sample:mountains", "sample:poppies"),
+    ("sample:lighthouse", "sample:waves"),
+    ("sample:harbour", "sample:ink"),
 )
 
 

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.reference import VGG19, Reference, white_noise
-from fastnst import Pictures, Settings, load_pictures, load_weights, stylize
+from fastnst import Pictures, Settings, load_pictures, load_weights, samples, stylize
 from fastnst.settings import CHOICES
 
-__all__ = ["chosen_engine", "engines", "pictures", "reference", "score", "weights", "white_noise"]
+__all__ = [
+    "chosen_engine",
+    "engines",
+    "pictures",
+    "reference",
+    "save_samples",
+    "score",
+    "weights",
+    "white_noise",
+]
 
 
 def pictures(content: str, style: str, size: int, settings: Settings | None = None) -> Pictures:
-    """Two built-in pictures, scaled; the start is that of the settings."""
-    settings = settings or Settings()
-    return load_pictures(f"sample:{content}", f"sample:{style}", settings, size)
+    """Two pictures (paths or ``sample:NAME``), scaled; the start is that of the settings."""
+    return load_pictures(content, style, settings or Settings(), size)
+
+
+def save_samples(names: Iterable[str], folder: Path) -> list[str]:
+    """Draw built-in pictures once, for all processes that want them; the paths of the files."""
+    paths = [folder / f"{name.removeprefix('sample:')}.png" for name in names]
+    for path in paths:
+        samples.load(path.stem).save(path)
+    return [str(path) for path in paths]
 
 
 weights = cache(load_weights)  # decoded once a process

@@ -42,6 +42,16 @@ def test_finds_an_interior_minimum() -> None:
     assert float((last.image - target).abs().max()) < 1e-4
 
 
+def test_both_solvers_follow_the_same_path_along_the_bounds() -> None:
+    target, start = uniform(-0.5, 1.5), uniform(0, 1, seed=1)
+    paths = [
+        [i.image.clone() for i in minimise(curved(target), start, iterations=25, optimizer=name)]
+        for name in ("lbfgs", "torch-lbfgs")
+    ]
+    for ours, theirs in zip(*paths, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-7)  # rounding grows on the way
+
+
 def test_finds_the_minimum_on_the_bounds() -> None:
     # separable, so the constrained minimum is the clamped target
     target = uniform(-0.5, 1.5)
@@ -65,19 +75,25 @@ def test_every_iterate_is_in_range_and_counted() -> None:
     assert seen == [(i, i + 1) for i in range(21)]  # one evaluation an iteration, no early stop
 
 
-def test_without_active_bounds_it_is_torch_lbfgs() -> None:
+@pytest.mark.parametrize("optimizer", ["lbfgs", "torch-lbfgs"])
+@pytest.mark.parametrize("history_size", [4, 100])
+def test_without_active_bounds_it_is_torch_lbfgs(optimizer: str, history_size: int) -> None:
     """In float64 the path is that of torch.optim.LBFGS after the same first step."""
     target = uniform(0.4, 0.6)
     start = torch.full_like(target, 0.5)
     weights = torch.logspace(0, 1, target.numel(), dtype=target.dtype).view_as(target)
     evaluate = evaluator(lambda x: (weights * (x - target) ** 2).sum())
-    ours = [i.image.clone() for i in minimise(evaluate, start, iterations=15)]
+    iterates = minimise(
+        evaluate, start, iterations=15, optimizer=optimizer, history_size=history_size
+    )
+    ours = [i.image.clone() for i in iterates]
 
     x = start.clone().requires_grad_()
     slope = float(evaluate(start).gradient.abs().sum())
     optimizer = torch.optim.LBFGS(
-        [x], lr=FIRST_STEP * x.numel(), max_iter=1, tolerance_grad=-1, tolerance_change=-1
-    )
+        [x], lr=FIRST_STEP * x.numel(), max_iter=1, tolerance_grad=-1, tolerance_change=-1,
+        history_size=history_size,
+    )  # fmt: skip
     for expected in ours[1:]:
 
         def closure():

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -53,7 +54,7 @@ def cases(options: Options) -> list[Case]:
     pairs = PAIRS[: options.pairs or (1 if options.quick else 2)]
     return [
         Case(
-            f"{content} + {style}, seed {seed}",
+            f"{content} + {style}, seed {seed}".replace("sample:", ""),
             size,
             details={"content": content, "style": style, "seed": seed},
         )
@@ -64,32 +65,37 @@ def cases(options: Options) -> list[Case]:
 def measure(case: Case, options: Options) -> Iterator[Row]:
     details = case.details or {}
     evaluations = options.evaluations or (30 if options.quick else 300)
-    task = Task(
-        **details,
-        size=case.size,
-        device=options.device,
-        threads=options.threads,
-        evaluations=evaluations,
-    )
-    bound = Task(**{**vars(task), "evaluations": round(BOUND * evaluations)})
     chosen = setups.chosen_engine(options.device)
     wanted = [c for c in contestants(chosen) if options.wants(c.name)]
     with tempfile.TemporaryDirectory(prefix="fastnst-benchmark-") as folder:
+        names = details["content"], details["style"]
+        content, style = setups.save_samples(names, Path(folder))
+        task = Task(
+            content=content,
+            style=style,
+            size=case.size,
+            seed=details["seed"],
+            device=options.device,
+            threads=options.threads,
+            evaluations=evaluations,
+        )
+        bound = replace(task, evaluations=round(BOUND * evaluations))
         runners: list[Runner] = []
         try:
             runners.append(Runner(REFERENCE, task, Path(folder, "reference")))
             for index, contestant in enumerate(wanted):
                 runners.append(Runner(contestant, bound, Path(folder, str(index))))
-            yield from _race(runners, case, options, precision=chosen[1])
+            yield from _race(runners, task, case, options, precision=chosen[1])
         finally:
             for runner in runners:
                 runner.stop()
 
 
-def _race(runners: Sequence[Runner], case: Case, options: Options, precision: str) -> Iterator[Row]:
+def _race(
+    runners: Sequence[Runner], task: Task, case: Case, options: Options, precision: str
+) -> Iterator[Row]:
     reference, *others = runners
-    details = case.details or {}
-    loaded = setups.pictures(details["content"], details["style"], case.size)
+    loaded = setups.pictures(task.content, task.style, case.size)
     content, style = loaded.content.to(options.device), loaded.style.to(options.device)
     objective = setups.reference(content, style)
 

@@ -8,6 +8,7 @@ which takes little memory and fills the history all the same; the first two and 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import resource
 import signal
@@ -174,6 +175,8 @@ def begin_peak(device: str) -> int:
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
+    with contextlib.suppress(OSError, AttributeError):  # glibc: what is freed goes back at once
+        ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):  # Linux; elsewhere the peak so far stands
         Path("/proc/self/clear_refs").write_text("5")
         return _status("VmRSS")

@@ -33,7 +33,7 @@ from benchmarks.contestants import REFERENCE, Contestant, Point, Runner, Task, a
 from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, one_line, summary
 from benchmarks.suites.base import Case, Suite
-from fastnst import load_image, load_weights, samples
+from fastnst import load_image, load_weights
 from fastnst.images import resize, to_tensor
 
 LAUNCHER = Path(__file__).with_name("peer_launcher.py")
@@ -141,27 +141,22 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
         yield row(peer.name, error=one_line(error))
         return
     evaluations = options.evaluations or (10 if options.quick else 60)
-    content, style = PAIRS[0]
-    task = Task(
-        content=content,
-        style=style,
-        size=case.size,
-        seed=0,
-        device=options.device,
-        threads=options.threads,
-        evaluations=evaluations,
-        slice=max(1, evaluations // 2),
-    )
-    loaded = setups.pictures(content, style, case.size)
-    like = loaded.content.to(options.device)
-    objective = setups.reference(like, loaded.style.to(options.device))
     with tempfile.TemporaryDirectory(prefix="fastnst-benchmark-") as name:
         folder = Path(name)
-        for picture in (content, style):
-            samples.load(picture).save(folder / f"{picture}.png")
+        content, style = setups.save_samples(PAIRS[0], folder)
+        task = Task(
+            content=content,
+            style=style,
+            size=case.size,
+            seed=0,
+            device=options.device,
+            threads=options.threads,
+            evaluations=evaluations,
+            slice=max(1, evaluations // 2),
+        )
         job = Job(
-            content=folder / f"{content}.png",
-            style=folder / f"{style}.png",
+            content=Path(content),
+            style=Path(style),
             output=folder / "output.png",
             size=case.size,
             evaluations=evaluations,
@@ -169,6 +164,9 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             python=python,
             folder=folder,
         )
+        loaded = setups.pictures(content, style, case.size)
+        like = loaded.content.to(options.device)
+        objective = setups.reference(like, loaded.style.to(options.device))
         runners: list[Runner] = []
         try:
             for contestant in (REFERENCE, Contestant("fastnst")):

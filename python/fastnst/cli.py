@@ -107,6 +107,9 @@ def stylize(
         str | None,
         typer.Option(help=f"For weights from a file: {_one_of('preprocessing')}. [default: auto]"),
     ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help=f"{_one_of('optimizer')}. [default: lbfgs]")
+    ] = None,
     history_size: Annotated[
         int | None, typer.Option(help="L-BFGS curvature pairs. [default: 100]")
     ] = None,

@@ -1,12 +1,12 @@
 """L-BFGS on the pixels, with every iterate inside the range of a picture.
 
-``torch.optim.LBFGS`` (lr 1, no line search, one evaluation an iteration) does the optimisation.
-Three things are added to it, all through its public parameters and its state:
+One evaluation an iteration and no line search, as ``torch.optim.LBFGS`` with lr 1 does it. What is
+added:
 
-* The step is projected: after each iteration the picture is clamped to its range, and the
-  direction that L-BFGS remembers is replaced by the displacement that really took place, so that
-  the next curvature pair (s, y) is a true secant of the objective. Clamping inside the closure, as
-  many scripts do, evaluates y at another point than s and makes L-BFGS explode.
+* The step is projected: after each iteration the picture is clamped to its range, and the next
+  curvature pair (s, y) has the displacement that really took place, so that it is a true secant of
+  the objective. Clamping inside the closure, as many scripts do, evaluates y at another point than
+  s and makes L-BFGS explode.
 * The first step moves. L-BFGS knows no curvature yet and torch takes a step of length 1 in all
   (sum over pixels), which no one would see; here the pixels move by ``FIRST_STEP`` on average.
 * A step that no picture needs is cut: its root mean square is at most ``LONGEST_STEP``. A
@@ -22,10 +22,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from fastnst.curvature import CurvaturePairs
 from fastnst.engines.base import Evaluation
 from fastnst.errors import NonFiniteLoss
 
@@ -59,6 +61,7 @@ def minimise(
     *,
     iterations: int,
     history_size: int = 100,
+    optimizer: str = "lbfgs",
     low: float = 0.0,
     high: float = 1.0,
 ) -> Iterator[Iterate]:
@@ -69,6 +72,7 @@ def minimise(
         start: ``(1, 3, H, W)``, any float dtype; it is copied and clamped.
         iterations: How many L-BFGS steps to take. There is no early stopping.
         history_size: How many curvature pairs to keep.
+        optimizer: ``lbfgs``, or ``torch-lbfgs`` for ``torch.optim.LBFGS``, the reference.
         low: Smallest value of a pixel.
         high: Largest value of a pixel.
 
@@ -81,7 +85,7 @@ def minimise(
     """
     image = start.detach().clone().clamp_(low, high)
     best, best_loss = image.clone(), math.inf
-    optimizer: _ProjectedLBFGS | None = None
+    solver: _Solver | None = None
     caution = 1.0
     restarts = evaluations = iteration = 0
     while True:
@@ -100,7 +104,7 @@ def minimise(
             restarts += 1
             caution /= 4
             image.copy_(best)
-            optimizer = None
+            solver = None
             continue
         if loss < best_loss:
             best_loss = loss
@@ -108,14 +112,59 @@ def minimise(
         yield Iterate(iteration, evaluations, image, evaluation, loss)
         if iteration == iterations:
             return
-        if optimizer is None:
-            optimizer = _ProjectedLBFGS(image, history_size, (low, high), caution, slope)
-        optimizer.step(evaluation)
+        if solver is None:
+            solver = _SOLVERS[optimizer](image, history_size, (low, high), caution, slope)
+        solver.step(evaluation)
         iteration += 1
 
 
-class _ProjectedLBFGS:
-    """``torch.optim.LBFGS`` whose steps are projected, and long enough but not too long.
+class _Solver(Protocol):
+    """Changes the picture, one iteration at a time."""
+
+    def step(self, evaluation: Evaluation) -> None:
+        """One iteration from the picture, where ``evaluation`` was made."""
+
+
+class _CompactLBFGS:
+    """L-BFGS with the compact form of its inverse Hessian.
+
+    Args:
+        image: What is optimised, in place.
+        history_size: Curvature pairs to keep.
+        bounds: Smallest and largest value of a pixel.
+        caution: Factor on the length of the first and of the longest step.
+        slope: |gradient|₁ at ``image``.
+    """
+
+    def __init__(
+        self,
+        image: Tensor,
+        history_size: int,
+        bounds: tuple[float, float],
+        caution: float,
+        slope: float,
+    ) -> None:
+        self.image = image
+        self.bounds = bounds
+        self.longest = LONGEST_STEP * caution
+        self.pairs = CurvaturePairs(history_size, image)
+        self.pairs.gamma = FIRST_STEP * caution * image.numel() / slope if slope > 0 else 0.0
+        self.gradient: Tensor | None = None
+        self.displacement: Tensor | None = None
+
+    def step(self, evaluation: Evaluation) -> None:
+        gradient = evaluation.gradient.flatten()
+        change = None if self.gradient is None else gradient - self.gradient
+        direction = self.pairs.direction(gradient, self.displacement, change)
+        before = self.image.clone()
+        self.image += direction.view_as(self.image)
+        _project(self.image, before, self.longest, self.bounds)
+        self.displacement = (self.image - before).flatten()
+        self.gradient = gradient.clone()
+
+
+class _TorchLBFGS:
+    """``torch.optim.LBFGS`` with the same steps: the reference.
 
     Args:
         image: What is optimised, in place.
@@ -148,8 +197,6 @@ class _ProjectedLBFGS:
         )
 
     def step(self, evaluation: Evaluation) -> None:
-        """One iteration from ``image``, where ``evaluation`` was made."""
-
         def closure() -> Tensor:
             self.image.grad = evaluation.gradient * self.scale
             return evaluation.terms.total * self.scale
@@ -157,14 +204,21 @@ class _ProjectedLBFGS:
         before = self.image.clone()
         self.optimizer.step(closure)  # type: ignore[no-untyped-call]
         self.optimizer.param_groups[0]["lr"] = 1.0
-        self.project(before)
-
-    def project(self, before: Tensor) -> None:
-        """Shorten and clamp the step from ``before`` and tell L-BFGS what was really done."""
-        displacement = self.image - before
-        length = float(displacement.square().mean().sqrt())
-        if length > self.longest:
-            torch.add(before, displacement, alpha=self.longest / length, out=self.image)
-        self.image.clamp_(*self.bounds)
+        _project(self.image, before, self.longest, self.bounds)
         state = self.optimizer.state[self.image]  # its next pair has s = d · t
         state["d"] = (self.image - before).flatten() / state["t"]
+
+
+_SOLVERS: dict[str, type[_CompactLBFGS | _TorchLBFGS]] = {
+    "lbfgs": _CompactLBFGS,
+    "torch-lbfgs": _TorchLBFGS,
+}
+
+
+def _project(image: Tensor, before: Tensor, longest: float, bounds: tuple[float, float]) -> None:
+    """Shorten the step from ``before`` to ``image`` if it is too long, then clamp it to the range."""
+    displacement = image - before
+    length = float(displacement.square().mean().sqrt())
+    if length > longest:
+        torch.add(before, displacement, alpha=longest / length, out=image)
+    image.clamp_(*bounds)

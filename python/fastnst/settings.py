@@ -15,6 +15,7 @@ CHOICES = MappingProxyType(
         "pooling": ("average", "max"),
         "style_fit": ("aspect", "content"),
         "preprocessing": ("auto", "caffe", "torchvision"),
+        "optimizer": ("lbfgs", "torch-lbfgs"),
         "engine": ("auto", "torch", "native"),
         "precision": ("auto", "fp32"),
     }
@@ -44,6 +45,7 @@ class Settings:
         pooling: ``average`` or ``max``.
         weights: ``vgg19-normalised``, ``vgg19``, ``torchvision``, ``torchvision-vgg16`` or a path.
         preprocessing: For weights from a file: ``auto``, ``caffe`` or ``torchvision``.
+        optimizer: ``lbfgs``, or ``torch-lbfgs``: ``torch.optim.LBFGS``, the reference.
         history_size: Curvature pairs that L-BFGS keeps.
         seed: Of the white noise; the same seed gives the same picture on the same machine.
         engine: ``auto``, ``torch`` or ``native``.
@@ -64,6 +66,7 @@ class Settings:
     pooling: str = "average"
     weights: str = "vgg19-normalised"
     preprocessing: str = "auto"
+    optimizer: str = "lbfgs"
     history_size: int = 100
     seed: int = 0
     engine: str = "auto"

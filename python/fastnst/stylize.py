@@ -256,6 +256,7 @@ def _optimise(
             start,
             iterations=settings.iterations,
             history_size=settings.history_size,
+            optimizer=settings.optimizer,
         ):
             losses = Losses.of(last.evaluation.terms)
             history.append(losses)
