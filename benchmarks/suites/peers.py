@@ -264,7 +264,7 @@ def _run(peer: Peer, job: Job, options: Options) -> tuple[list[float], str | Non
             process.kill()
             process.wait()
         errors.seek(0)
-        complaint = _last_line(errors.read())
+        complaint = _last_line(errors.read()).replace(str(job.python.parents[1]), peer.name)
     if code:
         return [], complaint or f"ended with code {code}"
     if not job.output.exists():
