@@ -38,9 +38,7 @@ def image_convolution(
     out: int,
     threads: int,
 ) -> None: ...
-def image_gradient(
-    shape: _Shape, gradient: int, weights: int, out: int, threads: int
-) -> None: ...
+def image_gradient(shape: _Shape, gradient: int, weights: int, out: int, threads: int) -> None: ...
 def unpool(
     shape: _Shape,
     pooled: int,

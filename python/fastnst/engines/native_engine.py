@@ -13,7 +13,7 @@ deepest layer in use is computed. The kernels are those of ``ops.convolution`` (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -40,9 +40,9 @@ class _Layer:
 
     name: str
     bias: Tensor
-    filters: convolution.Filters | None
-    gradient_filters: convolution.Filters | None
-    features: Tensor = torch.empty(0)
+    filters: convolution.Filters | None = None
+    gradient_filters: convolution.Filters | None = None
+    features: Tensor = field(default_factory=lambda: torch.empty(0))
     preactivation: Tensor | None = None
     pooled: Tensor | None = None
 
@@ -73,11 +73,17 @@ class NativeEngine:
         self._layers: list[_Layer] = []
         for key, module in objective.network.layers.items():
             if isinstance(module, nn.Conv2d):
-                self._layers.append(self._layer(key, module))
+                weight = module.weight.detach().contiguous()
+                assert module.bias is not None
+                layer = _Layer(key[4:], module.bias.detach())
+                if self._layers:
+                    layer.filters = convolution.transform_filters(weight)
+                    layer.gradient_filters = convolution.transform_filters(weight, gradient=True)
+                else:
+                    self._image_filters = convolution.arrange_image_filters(weight)
+                self._layers.append(layer)
             elif key.startswith("pool"):
                 self._pooling = "average" if isinstance(module, nn.AvgPool2d) else "max"
-        first = objective.network.layers["conv1_1"]
-        self._image_filters = convolution.arrange_image_filters(first.weight.detach().contiguous())
         self._size: tuple[int, int] | None = None
         self._features: dict[str, Tensor] = {}
         self._style_losses = torch.empty(len(objective.style))
@@ -88,18 +94,6 @@ class NativeEngine:
         self._content_targets = {
             key: _channels_last(loss.target) for key, loss in _content(objective).items()
         }
-
-    def _layer(self, key: str, module: nn.Conv2d) -> _Layer:
-        assert module.bias is not None
-        weight, bias = module.weight.detach().contiguous(), module.bias.detach()
-        if not self._layers:
-            return _Layer(key[4:], bias, None, None)
-        return _Layer(
-            key[4:],
-            bias,
-            convolution.transform_filters(weight),
-            convolution.transform_filters(weight, gradient=True),
-        )
 
     # ------------------------------------------------------------------------------------- plan --
 
@@ -280,9 +274,9 @@ def cannot_run(objective: Objective) -> str | None:
         return native.unavailable_reason()
     if not objective.layers:
         return "the objective uses no layer of the network"
-    first = objective.network.layers["conv1_1"].weight
-    if first.dtype != torch.float32 or first.device.type != "cpu":
-        return f"expected float32 on the CPU, got {first.dtype} on {first.device}"
+    x = objective.normalize.mean
+    if x.dtype != torch.float32 or x.device.type != "cpu":
+        return f"expected float32 on the CPU, got {x.dtype} on {x.device}"
     return None
 
 

@@ -1,8 +1,8 @@
 """The compiled convolutions: 3×3, stride 1, padding 1, which is all that VGG has.
 
 Features are channels_last, held as contiguous ``(B, H, W, C)`` tensors; C is a multiple of 16. Every
-function writes into given tensors, has a plain-PyTorch twin of the same signature (less ``out``) in
-``reference``, and stays outside autograd. Inner layers are computed by Winograd's F(4×4, 3×3) (Lavin &
+function writes into given tensors, has a plain-PyTorch twin in ``reference`` that takes the filters as
+they are and returns its result, and stays outside autograd. Inner layers are computed by Winograd's F(4×4, 3×3) (Lavin &
 Gray, arXiv:1509.09308), whose filters are transformed once, the first layer directly.
 """
 
