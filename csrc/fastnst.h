@@ -51,6 +51,71 @@ struct GradientLayer {
 void gram(const GramLayer* layers, std::size_t count, int threads);
 void gram_gradient(const GradientLayer* layers, std::size_t count, int threads);
 
+enum class Pooling : int { none = 0, average = 1, max = 2 };  // 2x2, stride 2
+
+// A 3x3 convolution with stride 1 and padding 1 of channels_last pictures, by Winograd's
+// F(4x4, 3x3), and what follows it:
+//
+//     preactivation = W * input + bias
+//     out    = mask( relu ? max(0, preactivation) : preactivation ),   0 where mask <= 0
+//     pooled = pool(out)
+//
+// Channels are multiples of 16. The input gradient is the same convolution with the weights of
+// winograd_weights(gradient = true).
+struct Convolution {
+    std::int64_t batch, height, width, channels_in, channels_out;
+    const float* input;    // [B, H, W, Ci]
+    const float* weights;  // by winograd_weights
+    const float* bias;     // [Co], or null: zero
+    const float* mask;     // [B, H, W, Co], or null
+    bool relu;
+    Pooling pooling;
+    float* preactivation;  // [B, H, W, Co], or null: not wanted
+    float* out;            // [B, H, W, Co]
+    float* pooled;         // [B, H / 2, W / 2, Co], with a pooling only
+};
+
+// The transformed filters of [Co, Ci, 3, 3]: 36 * Co * Ci floats, the same for every instruction
+// set. gradient: flipped and with the roles of Co and Ci exchanged.
+void winograd_weights(const float* filters, std::int64_t channels_out, std::int64_t channels_in,
+                      bool gradient, float* out, int threads);
+void winograd_convolution(const Convolution& layer, int threads);
+
+// The first layer: out = max(0, preactivation), preactivation = W * image + bias.
+struct ImageConvolution {
+    std::int64_t batch, height, width, channels_out;
+    const float* image;  // [B, 3, H, W]
+    const float*
+        weights;        // [Co / 16, 27, 16]: W[co, c, u, v] with the 27 taps in the order c, u, v
+    const float* bias;  // [Co]
+    float* preactivation;  // [B, H, W, Co], or null: not wanted
+    float* out;            // [B, H, W, Co]
+};
+
+// Its input gradient: out[c, y, x] = sum of W[co, c, u, v] gradient[y + 1 - u, x + 1 - v, co].
+struct ImageGradient {
+    std::int64_t batch, height, width, channels;
+    const float* gradient;  // [B, H, W, C]
+    const float* weights;   // [2, C, 16]: columns (u, v, c) of 27, then five of zeros
+    float* out;             // [B, 3, H, W]
+};
+
+// The gradient of ReLU (relu_mask) and 2x2 pooling: average: a quarter for each of the window;
+// max: all for its first largest. What is in no window, at odd sides, gets zero.
+struct Unpool {
+    std::int64_t batch, height, width, channels;
+    const float* pooled;    // [B, H / 2, W / 2, C]: the gradient of the pooled
+    const float* features;  // [B, H, W, C]: what was pooled
+    Pooling pooling;
+    bool relu_mask;
+    float* out;  // [B, H, W, C]
+};
+
+// Over at most `threads` threads; no result depends on `threads`.
+void image_convolution(const ImageConvolution& layer, int threads);
+void image_gradient(const ImageGradient& layer, int threads);
+void unpool(const Unpool& layer, int threads);
+
 // Instruction sets, worst first: scalar (portable C++), avx2, avx512, avx512bf16.
 std::vector<std::string> compiled_isas();
 std::vector<std::string> available_isas();  // compiled, and this machine can run them

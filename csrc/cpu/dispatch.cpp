@@ -7,23 +7,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
-#include <memory>
-#include <mutex>
-#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
 #include "../fastnst.h"
-#include "kernels.h"
+#include "threads.h"
 
 namespace fastnst {
 
@@ -103,83 +92,9 @@ const KernelTable* choose() {
 
 std::atomic<const KernelTable*> forced{nullptr};
 
-const KernelTable& kernels() {
-    if (const KernelTable* table = forced.load()) return *table;
-    static const KernelTable* const chosen = choose();
-    return *chosen;
-}
+// ----------------------------------------------------------------- Gram matrix and its gradient --
 
-// --------------------------------------------------------------------------- tasks and threads --
-
-// 64-byte aligned, uninitialised floats. One buffer of at most 32 MiB outlives its use and serves
-// the next call: fresh pages cost a quarter of the time of a small layer.
-class Buffer {
-  public:
-    explicit Buffer(std::int64_t floats) : size_(std::max<std::int64_t>(floats, 1)) {
-        {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            if (spare_size_ >= size_) {
-                data_ = std::move(spare_);
-                size_ = spare_size_;
-                spare_size_ = 0;
-            }
-        }
-        if (!data_) {
-            const std::size_t bytes = static_cast<std::size_t>(size_) * sizeof(float);
-            data_.reset(static_cast<float*>(::operator new(bytes, std::align_val_t{64})));
-        }
-    }
-    ~Buffer() {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        if (size_ > spare_size_ && size_ <= std::int64_t{8} << 20) {
-            spare_ = std::move(data_);
-            spare_size_ = size_;
-        }
-    }
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    float* get() const { return data_.get(); }
-
-  private:
-    struct Delete {
-        void operator()(float* p) const { ::operator delete(p, std::align_val_t{64}); }
-    };
-    using Floats = std::unique_ptr<float, Delete>;
-    Floats data_;
-    std::int64_t size_;
-    static std::mutex mutex_;
-    static Floats spare_;
-    static std::int64_t spare_size_;
-};
-std::mutex Buffer::mutex_;
-Buffer::Floats Buffer::spare_;
-std::int64_t Buffer::spare_size_ = 0;
-
-int team_size(int threads, std::size_t tasks) {
-    return static_cast<int>(
-        std::min<std::size_t>(static_cast<std::size_t>(std::max(threads, 1)), tasks));
-}
-
-// run(task, thread) for every task, in any order, each by one of `threads` threads.
-template <class Task, class Run>
-void for_each(std::vector<Task>& tasks, int threads, const Run& run) {
-    const std::int64_t count = static_cast<std::int64_t>(tasks.size());
-#ifdef _OPENMP
-    if (threads > 1) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-        for (std::int64_t i = 0; i < count; ++i)
-            run(tasks[static_cast<std::size_t>(i)], omp_get_thread_num());
-        return;
-    }
-#endif
-    for (std::int64_t i = 0; i < count; ++i) run(tasks[static_cast<std::size_t>(i)], 0);
-}
-
-void check(bool good, const char* message) {
-    if (!good) throw std::invalid_argument(message);
-}
-
-void check(const Features& f) {
+void check_features(const Features& f) {
     check(f.data != nullptr, "features: null pointer");
     check(f.batch > 0 && f.channels > 0 && f.positions > 0,
           "features: batch, channels and positions must be at least 1");
@@ -197,10 +112,6 @@ Source sample(const void* data, DType dtype, std::int64_t offset, std::int64_t c
             channel_stride, position_stride};
 }
 
-std::int64_t round_up(std::int64_t value, std::int64_t step) {
-    return (value + step - 1) / step * step;
-}
-
 // How many independent sums a Gram is made of: at least 512 positions each, at most 32 sums and at
 // most 4 MiB for all (512 channels: 4 sums of 1 MiB).
 std::int64_t slots_of(std::int64_t channels, std::int64_t positions) {
@@ -210,22 +121,13 @@ std::int64_t slots_of(std::int64_t channels, std::int64_t positions) {
 
 constexpr std::int64_t kReduceRows = 32;
 
-// Asks for huge pages where a large output is about to be touched for the first time: 64 x 512 x
-// 512 floats in pages of 4 KiB cost as much time as the arithmetic.
-void expect_writes(void* data, std::int64_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    constexpr std::int64_t huge = std::int64_t{1} << 21;
-    const std::int64_t begin = round_up(reinterpret_cast<std::intptr_t>(data), 4096);
-    const std::int64_t size = (reinterpret_cast<std::intptr_t>(data) + bytes - begin) / 4096 * 4096;
-    if (size >= 2 * huge)
-        madvise(reinterpret_cast<void*>(begin), static_cast<std::size_t>(size), MADV_HUGEPAGE);
-#else
-    (void)data;
-    (void)bytes;
-#endif
-}
-
 }  // namespace
+
+const KernelTable& kernels() {
+    if (const KernelTable* table = forced.load()) return *table;
+    static const KernelTable* const chosen = choose();
+    return *chosen;
+}
 
 std::vector<std::string> compiled_isas() {
     std::vector<std::string> names;
@@ -258,7 +160,7 @@ void gram(const GramLayer* layers, std::size_t count, int threads) {
     std::int64_t partial_floats = 0, scratch_floats = 0, sums = 0;
     for (std::size_t l = 0; l < count; ++l) {
         const GramLayer& layer = layers[l];
-        check(layer.features);
+        check_features(layer.features);
         check(!layer.target || layer.loss, "loss: null pointer");
         const std::int64_t c = layer.features.channels, n = layer.features.positions;
         const std::int64_t slots = slots_of(c, n), padded = table.padded(c);
@@ -345,7 +247,7 @@ void gram_gradient(const GradientLayer* layers, std::size_t count, int threads) 
     std::int64_t packed_floats = 0, scratch_floats = 0;
     for (std::size_t l = 0; l < count; ++l) {
         const Features& f = layers[l].features;
-        check(f);
+        check_features(f);
         check(layers[l].difference != nullptr, "difference: null pointer");
         check(layers[l].out != nullptr, "out: null pointer");
         packed_floats +=

@@ -8,6 +8,7 @@
 // avx512bf16  16       32            8 x 3                 11            24      2 products per
 // lane
 //
+// zero_if_less(x, a, b) is 0 where a < b, else x. max(a, b) is b where either is NaN.
 // zero_unless_positive(x, f) is x where f > 0 or f is NaN, else 0: PyTorch's derivative of ReLU.
 #pragma once
 
@@ -69,11 +70,17 @@ inline Vec subtract(Vec a, Vec b) {
 inline Vec multiply(Vec a, Vec b) {
     return _mm512_mul_ps(a, b);
 }
+inline Vec max(Vec a, Vec b) {
+    return _mm512_max_ps(a, b);
+}
 inline Vec multiply_add(Vec a, Vec b, Vec c) {
     return _mm512_fmadd_ps(a, b, c);
 }
 inline Vec zero_unless_positive(Vec x, Vec f) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(f, zero(), _CMP_NLE_UQ), x);
+}
+inline Vec zero_if_less(Vec x, Vec a, Vec b) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), x);
 }
 inline void store(bf16* p, Vec x) {
     const __m512i bits = _mm512_castps_si512(x);
@@ -161,11 +168,17 @@ inline Vec subtract(Vec a, Vec b) {
 inline Vec multiply(Vec a, Vec b) {
     return _mm256_mul_ps(a, b);
 }
+inline Vec max(Vec a, Vec b) {
+    return _mm256_max_ps(a, b);
+}
 inline Vec multiply_add(Vec a, Vec b, Vec c) {
     return _mm256_fmadd_ps(a, b, c);
 }
 inline Vec zero_unless_positive(Vec x, Vec f) {
     return _mm256_and_ps(x, _mm256_cmp_ps(f, zero(), _CMP_NLE_UQ));
+}
+inline Vec zero_if_less(Vec x, Vec a, Vec b) {
+    return _mm256_and_ps(x, _mm256_cmp_ps(a, b, _CMP_NLT_UQ));
 }
 inline void store(bf16* p, Vec x) {
     const __m256i bits = _mm256_castps_si256(x);
@@ -228,11 +241,19 @@ inline Vec subtract(Vec a, Vec b) {
 inline Vec multiply(Vec a, Vec b) {
     return a * b;
 }
+inline Vec max(Vec a, Vec b) {
+    for (int i = 0; i < kWidth; ++i) a[i] = a[i] > b[i] ? a[i] : b[i];
+    return a;
+}
 inline Vec multiply_add(Vec a, Vec b, Vec c) {
     return a * b + c;
 }
 inline Vec zero_unless_positive(Vec x, Vec f) {
     for (int i = 0; i < kWidth; ++i) x[i] = f[i] <= 0 ? 0.0f : x[i];
+    return x;
+}
+inline Vec zero_if_less(Vec x, Vec a, Vec b) {
+    for (int i = 0; i < kWidth; ++i) x[i] = a[i] < b[i] ? 0.0f : x[i];
     return x;
 }
 inline void store(bf16* p, Vec x) {

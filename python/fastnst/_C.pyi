@@ -9,6 +9,45 @@ _GradientLayer: TypeAlias = tuple[_Features, int, float, bool, bool, int, int, t
 
 def gram(layers: list[_GramLayer], threads: int) -> None: ...
 def gram_gradient(layers: list[_GradientLayer], threads: int) -> None: ...
+
+# (batch, height, width, channels_in, channels_out); addresses are 0 where a tensor is not wanted
+_Shape: TypeAlias = tuple[int, int, int, int, int]
+
+def winograd_weights(
+    filters: int, channels_out: int, channels_in: int, gradient: bool, out: int, threads: int
+) -> None: ...
+def winograd_convolution(
+    shape: _Shape,
+    input: int,
+    weights: int,
+    bias: int,
+    mask: int,
+    relu: bool,
+    pooling: int,
+    preactivation: int,
+    out: int,
+    pooled: int,
+    threads: int,
+) -> None: ...
+def image_convolution(
+    shape: _Shape,
+    image: int,
+    weights: int,
+    bias: int,
+    preactivation: int,
+    out: int,
+    threads: int,
+) -> None: ...
+def image_gradient(shape: _Shape, gradient: int, weights: int, out: int, threads: int) -> None: ...
+def unpool(
+    shape: _Shape,
+    pooled: int,
+    features: int,
+    pooling: int,
+    relu_mask: bool,
+    out: int,
+    threads: int,
+) -> None: ...
 def compiled_isas() -> list[str]: ...
 def available_isas() -> list[str]: ...
 def selected_isa() -> str: ...

@@ -1,7 +1,7 @@
 """Engines: the ways of computing the objective and its gradient.
 
 ``torch``   plain PyTorch and autograd, everywhere;
-``native``  the same convolutions with the compiled Gram-matrix and style-loss kernels.
+``native``  a planned evaluation with compiled Winograd convolutions, Gram matrices and style losses.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fastnst.engines.base import Engine, Evaluation
+from fastnst.engines.native_engine import NativeEngine, cannot_run
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import BackendUnavailable
 from fastnst.objective import build_objective
@@ -52,4 +53,7 @@ def create_engine(weights: Weights, content: Tensor, style: Tensor, settings: Se
         raise BackendUnavailable(f"engine native cannot run: {reason}")
     backend = "native" if name == "native" else "torch"
     objective = build_objective(weights, content, style, settings, backend)
+    if name == "native" and cannot_run(objective) is None:
+        return NativeEngine(objective)
+    # native without a plan (an objective of the total variation alone): autograd, compiled losses
     return TorchEngine(objective, name)

@@ -1,4 +1,4 @@
-"""The truth: Gram matrix and style loss in plain PyTorch, for any device and any autograd use.
+"""The truth: Gram matrix, style loss, convolution in plain PyTorch, for any device and autograd use.
 
 Same signatures as ``fastnst.ops.functional`` without the backend. Half-precision features are
 summed in float32, as the kernels do; float64 features stay float64. Source: Gatys, Ecker and
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def gram_matrix(features: Tensor) -> Tensor:
@@ -31,3 +32,41 @@ def style_losses(features: Sequence[Tensor], target_grams: Sequence[Tensor]) -> 
     """The style loss of each layer, shape (L,)."""
     losses = [style_loss(f, a) for f, a in zip(features, target_grams, strict=True)]
     return torch.stack(losses)
+
+
+# Convolutions of channels_last features (B, H, W, C), 3×3, stride 1, padding 1, and their gradients.
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    mask: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """mask(relu(W ∗ x + b)) for filters W (Co, Ci, 3, 3); zero where mask ≤ 0."""
+    y = functional.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1).permute(0, 2, 3, 1)
+    if relu:
+        y = y.relu()
+    return y if mask is None else y * (mask > 0)
+
+
+def input_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
+    """dL/dx (B, H, W, Ci) from dL/d(W ∗ x): a convolution with flipped, transposed filters."""
+    return convolve(gradient, weight.flip(2, 3).transpose(0, 1))
+
+
+def pool(x: Tensor, pooling: str) -> Tensor:
+    """2×2 pooling with stride 2, ``average`` or ``max``; an odd last row or column is left out."""
+    function = functional.avg_pool2d if pooling == "average" else functional.max_pool2d
+    y: Tensor = function(x.permute(0, 3, 1, 2), 2)
+    return y.permute(0, 2, 3, 1)
+
+
+def unpool(pooled: Tensor, features: Tensor, pooling: str, *, relu_mask: bool = False) -> Tensor:
+    """The gradient of pooling and, with ``relu_mask``, of the ReLU before it."""
+    with torch.enable_grad():
+        x = features.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(pool(x, pooling), x, pooled)
+    return gradient * (features > 0) if relu_mask else gradient

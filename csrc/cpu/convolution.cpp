@@ -1,0 +1,251 @@
+// Cuts convolutions into tasks and hands them to threads. Baseline code. The cut depends on the
+// shapes and each output on its own inputs: the result has the same bits for every thread count.
+
+#include <algorithm>
+#include <vector>
+
+#include "../fastnst.h"
+#include "threads.h"
+
+namespace fastnst {
+namespace {
+
+constexpr std::int64_t kProducts = 36, kTile = 4, kPanel = 16, kMostPanels = 4;
+constexpr std::int64_t kRows = 6;        // of a register tile: blocks are multiples
+constexpr std::int64_t kInputTiles = 6;  // of a task that transforms patches for all threads
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+    return (a + b - 1) / b;
+}
+
+void check_sides(std::int64_t batch, std::int64_t height, std::int64_t width) {
+    check(batch > 0 && height > 0 && width > 0, "batch, height and width must be at least 1");
+}
+
+void check_channels(std::int64_t channels) {
+    check(channels > 0 && channels % kPanel == 0, "channels must be a multiple of 16");
+}
+
+// How a layer is cut into blocks of tiles. A block's patches are transformed (V, 144 bytes a tile
+// and channel), multiplied and transformed back, 64 output channels at a time, so that the sums M
+// need little memory. The weights U are read once a block: the larger they are, the larger the
+// block.
+//
+// Private: a thread does all of a block, V stays in its L2 cache. Shared: all threads transform
+// some blocks, then share out the output channels, so that each part of U, 36 MB for 512 channels,
+// is read by one thread only; this also feeds the threads when there are few tiles.
+//
+// Effective GFLOP/s of one core (Zen 5, AVX-512) at 512 x 512 by block, ci -> co:
+//           64->64  64->128  128->128  128->256  256->256  256->512  512->512
+//     12      515     555      604       679       666       434       414    private
+//     48      543     561      628       686       638       598       618
+//     96      510     522      614       622       670       682       699
+//     96      513     553      634       766       695       701       735    shared, 96 tiles
+//     96      505     549      557       532       474       538       571    shared, 384 tiles
+struct Cut {
+    std::int64_t block;   // tiles
+    std::int64_t shared;  // tiles whose V exists at a time, or 0: private
+    Cut(std::int64_t tiles, std::int64_t ci, std::int64_t co, int threads) {
+        const std::int64_t workers = std::max(threads, 1), most = ci <= 128 ? 48 : 96;
+        // so many tasks that each thread gets two or more
+        const std::int64_t rounds = std::max<std::int64_t>(2, ceil_div(tiles, workers * most));
+        block = std::min(most, round_up(ceil_div(tiles, workers * rounds), kRows));
+        shared = 0;
+        if (ci < 512 && block >= 24) return;
+        const std::int64_t parts = ceil_div(2 * workers, ceil_div(co, kMostPanels * kPanel));
+        block = std::min(most, round_up(ceil_div(tiles, parts), kRows));
+        shared = block * parts;
+    }
+};
+
+}  // namespace
+
+void winograd_weights(const float* filters, std::int64_t channels_out, std::int64_t channels_in,
+                      bool gradient, float* out, int threads) {
+    check(filters && out, "weights: null pointer");
+    check_channels(channels_in);
+    check_channels(channels_out);
+    const KernelTable& table = kernels();
+    std::int64_t out_stride = channels_in * 9, in_stride = 9, tap_step = 1;
+    if (gradient) {
+        std::swap(channels_out, channels_in);
+        std::swap(out_stride, in_stride);
+        filters += 8;
+        tap_step = -1;
+    }
+    std::vector<WinogradWeightsTask> tasks;
+    for (std::int64_t panel = 0; panel < channels_out / kPanel; ++panel) {
+        const std::int64_t group = panel / kMostPanels * kMostPanels;
+        const std::int64_t panels = std::min(kMostPanels, channels_out / kPanel - group);
+        const std::int64_t size = channels_in * kPanel;  // of a panel of one product
+        tasks.push_back({filters, out_stride, in_stride, tap_step, channels_in, panel * kPanel,
+                         out + (kProducts * group + panel - group) * size, panels * size});
+    }
+    for_each(tasks, team_size(threads, tasks.size()),
+             [&](WinogradWeightsTask& task, int) { table.winograd->weights(task); });
+}
+
+void winograd_convolution(const Convolution& layer, int threads) {
+    check(layer.input && layer.weights && layer.out, "convolution: null pointer");
+    check_sides(layer.batch, layer.height, layer.width);
+    check_channels(layer.channels_in);
+    check_channels(layer.channels_out);
+    check((layer.pooling == Pooling::none) == !layer.pooled, "convolution: pooling without pooled");
+    const KernelTable& table = kernels();
+    const std::int64_t ci = layer.channels_in, co = layer.channels_out;
+    const TileGrid grid{layer.height, layer.width, ceil_div(layer.height, kTile),
+                        ceil_div(layer.width, kTile)};
+    const std::int64_t tiles = layer.batch * grid.down * grid.across;
+    const std::int64_t positions = layer.batch * layer.height * layer.width;
+    expect_writes(layer.out, positions * co * 4);
+
+    const auto plane = [&](std::int64_t t) { return t * ci + kPanel; };
+    const auto input_task = [&](std::int64_t first, std::int64_t last, float* out,
+                                std::int64_t out_plane) {
+        return WinogradInputTask{grid, layer.input, ci, first, last, out, out_plane};
+    };
+    const auto output_task = [&](std::int64_t first, std::int64_t last, std::int64_t channel,
+                                 const float* v, std::int64_t v_plane, float* scratch) {
+        const std::int64_t panels = std::min(kMostPanels, (co - channel) / kPanel);
+        return WinogradOutputTask{grid,
+                                  v,
+                                  v_plane,
+                                  layer.weights + kProducts * channel * ci,
+                                  ci,
+                                  co,
+                                  channel,
+                                  panels,
+                                  first,
+                                  last,
+                                  layer.bias,
+                                  layer.mask,
+                                  layer.relu,
+                                  static_cast<int>(layer.pooling),
+                                  layer.preactivation,
+                                  layer.out,
+                                  layer.pooled,
+                                  scratch};
+    };
+    const Cut cut(tiles, ci, co, threads);
+    const std::int64_t block = cut.block;
+    const int most = std::max(threads, 1);
+    if (!cut.shared) {
+        struct Block {
+            std::int64_t first, last;
+        };
+        std::vector<Block> blocks;
+        for (std::int64_t t = 0; t < tiles; t += block)
+            blocks.push_back({t, std::min(t + block, tiles)});
+        const std::int64_t v_size = round_up(kProducts * plane(block), 16);
+        const std::int64_t each = v_size + round_up(table.winograd->scratch(block), 16);
+        const Buffer buffer(each * most);
+        for_each(blocks, team_size(threads, blocks.size()), [&](const Block& b, int thread) {
+            float* v = buffer.get() + thread * each;
+            table.winograd->input(input_task(b.first, b.last, v, plane(block)));
+            for (std::int64_t channel = 0; channel < co; channel += kMostPanels * kPanel)
+                table.winograd->output(
+                    output_task(b.first, b.last, channel, v, plane(block), v + v_size));
+        });
+        return;
+    }
+    const std::int64_t step = std::min(cut.shared, tiles);
+    const std::int64_t v_size = round_up(kProducts * plane(step), 16);
+    const std::int64_t each = round_up(table.winograd->scratch(block), 16);
+    const Buffer buffer(v_size + each * most);
+    for (std::int64_t first = 0; first < tiles; first += step) {
+        const std::int64_t last = std::min(first + step, tiles);
+        std::vector<WinogradInputTask> inputs;
+        for (std::int64_t t = first; t < last; t += kInputTiles) {
+            inputs.push_back(input_task(t, std::min(t + kInputTiles, last),
+                                        buffer.get() + (t - first) * ci, plane(step)));
+        }
+        for_each(inputs, team_size(threads, inputs.size()),
+                 [&](const WinogradInputTask& task, int) { table.winograd->input(task); });
+        std::vector<WinogradOutputTask> outputs;
+        for (std::int64_t channel = 0; channel < co; channel += kMostPanels * kPanel) {
+            for (std::int64_t t = first; t < last; t += block) {
+                outputs.push_back(output_task(t, std::min(t + block, last), channel,
+                                              buffer.get() + (t - first) * ci, plane(step),
+                                              nullptr));
+            }
+        }
+        for_each(outputs, team_size(threads, outputs.size()),
+                 [&](WinogradOutputTask& task, int thread) {
+                     task.scratch = buffer.get() + v_size + thread * each;
+                     table.winograd->output(task);
+                 });
+    }
+}
+
+// ----------------------------------------------------------------------------- the other kernels
+// --
+
+void image_convolution(const ImageConvolution& layer, int threads) {
+    check(layer.image && layer.weights && layer.bias && layer.out, "image: null pointer");
+    check_sides(layer.batch, layer.height, layer.width);
+    check_channels(layer.channels_out);
+    const KernelTable& table = kernels();
+    const std::int64_t plane = layer.height * layer.width, size = plane * layer.channels_out;
+    expect_writes(layer.out, layer.batch * size * 4);
+    std::vector<ImageRowTask> tasks;
+    for (std::int64_t b = 0; b < layer.batch; ++b) {
+        for (std::int64_t y = 0; y < layer.height; ++y) {
+            tasks.push_back({layer.image + b * 3 * plane, layer.height, layer.width, y,
+                             layer.channels_out, layer.weights, layer.bias,
+                             layer.preactivation ? layer.preactivation + b * size : nullptr,
+                             layer.out + b * size, nullptr});
+        }
+    }
+    const std::int64_t each = round_up(table.direct->image_scratch(layer.width), 16);
+    const Buffer buffer(each * std::max(threads, 1));
+    for_each(tasks, team_size(threads, tasks.size()), [&](ImageRowTask& task, int thread) {
+        task.scratch = buffer.get() + thread * each;
+        table.direct->image_row(task);
+    });
+}
+
+void image_gradient(const ImageGradient& layer, int threads) {
+    check(layer.gradient && layer.weights && layer.out, "image gradient: null pointer");
+    check_sides(layer.batch, layer.height, layer.width);
+    check_channels(layer.channels);
+    const KernelTable& table = kernels();
+    const std::int64_t plane = layer.height * layer.width;
+    constexpr std::int64_t kRows = 16;  // of one task, which also needs the row above and below
+    std::vector<ImageGradientTask> tasks;
+    for (std::int64_t b = 0; b < layer.batch; ++b) {
+        for (std::int64_t y = 0; y < layer.height; y += kRows) {
+            tasks.push_back({layer.gradient + b * plane * layer.channels, layer.height, layer.width,
+                             layer.channels, y, std::min(y + kRows, layer.height), layer.weights,
+                             layer.out + b * 3 * plane, nullptr});
+        }
+    }
+    const std::int64_t each = round_up(table.direct->image_gradient_scratch(layer.width), 16);
+    const Buffer buffer(each * std::max(threads, 1));
+    for_each(tasks, team_size(threads, tasks.size()), [&](ImageGradientTask& task, int thread) {
+        task.scratch = buffer.get() + thread * each;
+        table.direct->image_gradient(task);
+    });
+}
+
+void unpool(const Unpool& layer, int threads) {
+    check(layer.pooled && layer.features && layer.out, "unpool: null pointer");
+    check_sides(layer.batch, layer.height / 2, layer.width / 2);
+    check_channels(layer.channels);
+    check(layer.pooling != Pooling::none, "unpool: expected average or max pooling");
+    const KernelTable& table = kernels();
+    const std::int64_t down = layer.height / 2, across = layer.width / 2, c = layer.channels;
+    const std::int64_t step = std::max<std::int64_t>(1, 16384 / (across * c));
+    std::vector<UnpoolTask> tasks;
+    for (std::int64_t b = 0; b < layer.batch; ++b) {
+        const std::int64_t offset = b * layer.height * layer.width * c;
+        for (std::int64_t y = 0; y < down; y += step) {
+            tasks.push_back({layer.pooled + b * down * across * c, layer.features + offset,
+                             layer.height, layer.width, c, y, std::min(y + step, down),
+                             layer.pooling == Pooling::max, layer.relu_mask, layer.out + offset});
+        }
+    }
+    for_each(tasks, team_size(threads, tasks.size()),
+             [&](UnpoolTask& task, int) { table.direct->unpool(task); });
+}
+
+}  // namespace fastnst

@@ -1,0 +1,106 @@
+// A product of small matrices, with the sums in registers:
+//
+//     out[r, j] (+)= sum over k of a[r, k] * b[k, j]        j in panels of kPanel columns
+//
+//            lanes  register tile (rows x vectors)   loads per k   FMAs per k
+// scalar       4               3 x 4                      7            12
+// avx2         8               6 x 2                      8            12
+// avx512      16               6 x 4                     10            24
+#pragma once
+
+#include <stdint.h>
+
+#include "simd.h"
+
+namespace fastnst {
+namespace FASTNST_ISA {
+namespace {
+
+constexpr int kPanel = 16;      // columns of b that are stored together, for every instruction set
+constexpr int kMostPanels = 4;  // that `product` takes
+constexpr int kPanelVectors = kPanel / kWidth;
+#if defined(FASTNST_ISA_SCALAR)
+constexpr int kTileRows = 3, kTilePanels = 1;
+#elif defined(FASTNST_ISA_AVX2)
+constexpr int kTileRows = 6, kTilePanels = 1;
+#else
+constexpr int kTileRows = 6, kTilePanels = 4;
+#endif
+
+inline int64_t min(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+// R rows and P panels; a[r, k] = a[r * a_row + k], b[k, j] = b[j / 16 * b_panel + k * 16 + j % 16].
+template <int R, int P>
+inline void product_tile(int64_t depth, const float* a, int64_t a_row, const float* b,
+                         int64_t b_panel, float* out, int64_t out_row, bool add_to_out) {
+    constexpr int kVecs = P * kPanelVectors;
+    Vec sum[R][kVecs];
+    for (int r = 0; r < R; ++r) {
+        for (int v = 0; v < kVecs; ++v)
+            sum[r][v] = add_to_out ? load(out + r * out_row + v * kWidth) : zero();
+    }
+    for (int64_t k = 0; k < depth; ++k) {
+        Vec column[kVecs];
+        for (int p = 0; p < P; ++p) {
+            for (int v = 0; v < kPanelVectors; ++v)
+                column[p * kPanelVectors + v] = load(b + p * b_panel + v * kWidth);
+        }
+        for (int r = 0; r < R; ++r) {
+            const Vec x = broadcast(a + r * a_row + k);
+            for (int v = 0; v < kVecs; ++v) sum[r][v] = multiply_add(x, column[v], sum[r][v]);
+        }
+        b += kPanel;
+    }
+    for (int r = 0; r < R; ++r) {
+        for (int v = 0; v < kVecs; ++v) store(out + r * out_row + v * kWidth, sum[r][v]);
+    }
+}
+
+template <int R, int P>
+inline void product_rows(int64_t rows, int64_t depth, const float* a, int64_t a_row, const float* b,
+                         int64_t b_panel, float* out, int64_t out_row, bool add_to_out) {
+    if constexpr (R > 0) {
+        if (rows == R)
+            product_tile<R, P>(depth, a, a_row, b, b_panel, out, out_row, add_to_out);
+        else
+            product_rows<R - 1, P>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
+    }
+}
+
+template <int P>
+inline void product_panels(int64_t rows, int64_t depth, const float* a, int64_t a_row,
+                           const float* b, int64_t b_panel, float* out, int64_t out_row,
+                           bool add_to_out) {
+    int64_t r = 0;
+    for (; r + kTileRows <= rows; r += kTileRows) {
+        product_tile<kTileRows, P>(depth, a + r * a_row, a_row, b, b_panel, out + r * out_row,
+                                   out_row, add_to_out);
+    }
+    product_rows<kTileRows - 1, P>(rows - r, depth, a + r * a_row, a_row, b, b_panel,
+                                   out + r * out_row, out_row, add_to_out);
+}
+
+// Any number of rows, at most kMostPanels panels.
+inline void product(int64_t rows, int64_t depth, int64_t panels, const float* a, int64_t a_row,
+                    const float* b, int64_t b_panel, float* out, int64_t out_row, bool add_to_out) {
+    while (panels >= kTilePanels) {
+        product_panels<kTilePanels>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
+        panels -= kTilePanels;
+        b += kTilePanels * b_panel;
+        out += kTilePanels * kPanel;
+    }
+    if constexpr (kTilePanels > 1) {
+        if (panels == 3)
+            product_panels<3>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
+        if (panels == 2)
+            product_panels<2>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
+        if (panels == 1)
+            product_panels<1>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
+    }
+}
+
+}  // namespace
+}  // namespace FASTNST_ISA
+}  // namespace fastnst

@@ -1,0 +1,277 @@
+"""The compiled convolutions: 3×3, stride 1, padding 1, which is all that VGG has.
+
+Features are channels_last, held as contiguous ``(B, H, W, C)`` tensors; C is a multiple of 16. Every
+function writes into given tensors, has a plain-PyTorch twin in ``reference`` that takes the filters as
+they are and returns its result, and stays outside autograd. Inner layers are computed by Winograd's F(4×4, 3×3) (Lavin &
+Gray, arXiv:1509.09308), whose filters are transformed once, the first layer directly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fastnst.errors import InvalidInput
+from fastnst.ops.native import _call, _check_buffer, _extension
+
+POOLINGS = {None: 0, "average": 1, "max": 2}
+PANEL = 16  # channels that the kernels keep together
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Winograd-transformed filters.
+
+    Attributes:
+        channels_in: Ci.
+        channels_out: Co.
+        transformed: 36 · Co · Ci float32, in the kernels' order.
+    """
+
+    channels_in: int
+    channels_out: int
+    transformed: Tensor
+
+
+def transform_filters(weight: Tensor, *, gradient: bool = False) -> Filters:
+    """Transform the filters of a layer, for any number of ``convolve`` calls.
+
+    Args:
+        weight: ``(Co, Ci, 3, 3)`` float32; Co and Ci multiples of 16.
+        gradient: Transform for the input gradient, which is a convolution with flipped filters from
+            Co channels to Ci.
+
+    Raises:
+        InvalidInput: a shape, type or layout is not as described.
+        BackendUnavailable: without the extension.
+    """
+    if weight.ndim != 4:
+        raise InvalidInput(f"weight: expected shape (Co, Ci, 3, 3), got {tuple(weight.shape)}")
+    channels_out, channels_in = weight.shape[:2]
+    _check_buffer("weight", weight, (channels_out, channels_in, 3, 3))
+    transformed = torch.empty(36 * channels_out * channels_in)
+    _call(
+        _extension().winograd_weights,
+        weight.data_ptr(),
+        channels_out,
+        channels_in,
+        gradient,
+        transformed.data_ptr(),
+        torch.get_num_threads(),
+    )
+    if gradient:
+        channels_in, channels_out = channels_out, channels_in
+    return Filters(channels_in, channels_out, transformed)
+
+
+def convolve(
+    x: Tensor,
+    filters: Filters,
+    bias: Tensor | None = None,
+    *,
+    mask: Tensor | None = None,
+    relu: bool = False,
+    pooling: str | None = None,
+    preactivation: Tensor | None = None,
+    out: Tensor,
+    pooled: Tensor | None = None,
+) -> None:
+    """out = mask(relu(W ∗ x + b)), where asked for, and its pooling.
+
+    Args:
+        x: ``(B, H, W, Ci)`` float32.
+        filters: From ``transform_filters``.
+        bias: ``(Co,)``, or None: zero.
+        mask: ``(B, H, W, Co)``: the result is zero where it is ≤ 0 (the derivative of ReLU).
+        relu: Whether negative values become zero.
+        pooling: ``average`` or ``max``, 2×2 with stride 2, into ``pooled``.
+        preactivation: ``(B, H, W, Co)``, written: W ∗ x + b.
+        out: ``(B, H, W, Co)``, written.
+        pooled: ``(B, H // 2, W // 2, Co)``, written.
+
+    Raises:
+        InvalidInput: a shape, type, device or layout is not as described.
+        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
+    """
+    batch, height, width = _features("x", x, filters.channels_in)
+    channels = filters.channels_out
+    shape = (batch, height, width, channels)
+    _check_buffer("out", out, shape)
+    for name, tensor in (("mask", mask), ("preactivation", preactivation)):
+        if tensor is not None:
+            _check_buffer(name, tensor, shape)
+    if bias is not None:
+        _check_buffer("bias", bias, (channels,))
+    if pooling not in POOLINGS or (pooling is None) != (pooled is None):
+        raise InvalidInput(f"pooling: expected average or max with pooled, got {pooling!r}")
+    if pooled is not None:
+        _check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels))
+    _call(
+        _extension().winograd_convolution,
+        (batch, height, width, filters.channels_in, channels),
+        x.data_ptr(),
+        filters.transformed.data_ptr(),
+        _address(bias),
+        _address(mask),
+        relu,
+        POOLINGS[pooling],
+        _address(preactivation),
+        out.data_ptr(),
+        _address(pooled),
+        torch.get_num_threads(),
+    )
+
+
+# ----------------------------------------------------------------------------------- first layer --
+
+
+@dataclass(frozen=True)
+class ImageFilters:
+    """The filters of the first layer in the kernels' order.
+
+    Attributes:
+        channels: Co.
+        forward: ``(Co / 16, 27, 16)``, taps in the order (c, u, v).
+        gradient: ``(2, Co, 16)``, columns in the order (u, v, c), then five zeros.
+    """
+
+    channels: int
+    forward: Tensor
+    gradient: Tensor
+
+
+def arrange_image_filters(weight: Tensor) -> ImageFilters:
+    """Arrange the filters ``(Co, 3, 3, 3)`` of the first layer; Co is a multiple of 16.
+
+    Raises:
+        InvalidInput: a shape, type or layout is not as described.
+    """
+    channels = weight.shape[0]
+    _check_buffer("weight", weight, (channels, 3, 3, 3))
+    if channels % PANEL:
+        raise InvalidInput(f"weight: expected a multiple of {PANEL} filters, got {channels}")
+    forward = weight.view(-1, PANEL, 27).transpose(1, 2).contiguous()
+    columns = weight.new_zeros(channels, 2 * PANEL)
+    columns[:, :27] = weight.permute(0, 2, 3, 1).reshape(channels, 27)
+    gradient = columns.view(channels, 2, PANEL).transpose(0, 1).contiguous()
+    return ImageFilters(channels, forward, gradient)
+
+
+def convolve_image(
+    image: Tensor,
+    filters: ImageFilters,
+    bias: Tensor,
+    *,
+    preactivation: Tensor | None = None,
+    out: Tensor,
+) -> None:
+    """out = relu(W ∗ image + b), the first layer.
+
+    Args:
+        image: ``(B, 3, H, W)`` float32, contiguous.
+        filters: From ``arrange_image_filters``.
+        bias: ``(Co,)``.
+        preactivation: ``(B, H, W, Co)``, written: W ∗ image + b.
+        out: ``(B, H, W, Co)``, written.
+
+    Raises:
+        InvalidInput: a shape, type, device or layout is not as described.
+        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
+    """
+    batch, _, height, width = _image("image", image)
+    shape = (batch, height, width, filters.channels)
+    _check_buffer("bias", bias, (filters.channels,))
+    _check_buffer("out", out, shape)
+    if preactivation is not None:
+        _check_buffer("preactivation", preactivation, shape)
+    _call(
+        _extension().image_convolution,
+        (batch, height, width, 3, filters.channels),
+        image.data_ptr(),
+        filters.forward.data_ptr(),
+        bias.data_ptr(),
+        _address(preactivation),
+        out.data_ptr(),
+        torch.get_num_threads(),
+    )
+
+
+def image_gradient(gradient: Tensor, filters: ImageFilters, *, out: Tensor) -> None:
+    """The gradient with respect to the image, from that with respect to the first preactivation.
+
+    Args:
+        gradient: ``(B, H, W, Co)`` float32.
+        filters: From ``arrange_image_filters``.
+        out: ``(B, 3, H, W)``, written.
+
+    Raises:
+        InvalidInput: a shape, type, device or layout is not as described.
+        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
+    """
+    batch, height, width = _features("gradient", gradient, filters.channels)
+    _check_buffer("out", out, (batch, 3, height, width))
+    _call(
+        _extension().image_gradient,
+        (batch, height, width, filters.channels, 3),
+        gradient.data_ptr(),
+        filters.gradient.data_ptr(),
+        out.data_ptr(),
+        torch.get_num_threads(),
+    )
+
+
+# --------------------------------------------------------------------------------------- pooling --
+
+
+def unpool(
+    pooled: Tensor, features: Tensor, pooling: str, *, relu_mask: bool = False, out: Tensor
+) -> None:
+    """The gradient of 2×2 pooling and, with ``relu_mask``, of the ReLU before it.
+
+    Args:
+        pooled: ``(B, H // 2, W // 2, C)`` float32, the gradient with respect to the pooled features.
+        features: ``(B, H, W, C)``, what was pooled; H, W ≥ 2.
+        pooling: ``average``, or ``max``: the first largest of a window takes all, as in PyTorch.
+        relu_mask: Whether to leave the gradient zero where features ≤ 0.
+        out: ``(B, H, W, C)``, written.
+
+    Raises:
+        InvalidInput: a shape, type, device or layout is not as described.
+        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
+    """
+    batch, height, width = _features("features", features, features.shape[-1])
+    channels = features.shape[-1]
+    if pooling not in ("average", "max"):
+        raise InvalidInput(f"pooling: expected average or max, got {pooling!r}")
+    _check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels))
+    _check_buffer("out", out, (batch, height, width, channels))
+    _call(
+        _extension().unpool,
+        (batch, height, width, channels, channels),
+        pooled.data_ptr(),
+        features.data_ptr(),
+        POOLINGS[pooling],
+        relu_mask,
+        out.data_ptr(),
+        torch.get_num_threads(),
+    )
+
+
+def _address(x: Tensor | None) -> int:
+    return 0 if x is None else x.data_ptr()
+
+
+def _features(name: str, x: Tensor, channels: int) -> tuple[int, int, int]:
+    if x.ndim != 4:
+        raise InvalidInput(f"{name}: expected shape (B, H, W, C), got {tuple(x.shape)}")
+    _check_buffer(name, x, (*x.shape[:3], channels))
+    return x.shape[0], x.shape[1], x.shape[2]
+
+
+def _image(name: str, x: Tensor) -> tuple[int, int, int, int]:
+    if x.ndim != 4:
+        raise InvalidInput(f"{name}: expected shape (B, 3, H, W), got {tuple(x.shape)}")
+    _check_buffer(name, x, (x.shape[0], 3, *x.shape[2:]))
+    return x.shape[0], 3, x.shape[2], x.shape[3]

@@ -1,0 +1,196 @@
+"""The compiled convolutions and their twins against the definition in float64, on every ISA."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastnst.errors import InvalidInput
+from fastnst.ops import convolution, reference
+
+from . import oracle
+from .conftest import needs_native
+
+pytestmark = needs_native
+
+# Winograd adds and subtracts numbers up to 2.9 times as large as the result's parts, then sums up to
+# 512 products: errors of 20 roundings of 6e-8, in practice 2e-6 for the deepest layers.
+LAYER = 1e-5
+
+SHAPES = [  # B, H, W, Ci, Co
+    (1, 1, 1, 16, 16),  # one position: all border
+    (1, 4, 4, 16, 16),  # one tile
+    (1, 5, 3, 32, 16),
+    (2, 9, 6, 16, 48),  # a batch, and three panels of output channels
+    (3, 2, 2, 48, 80),
+    (1, 13, 17, 64, 64),
+    (1, 33, 3, 128, 80),
+    (1, 61, 75, 64, 64),  # several blocks of tiles
+    (1, 31, 40, 256, 512),
+    (1, 10, 10, 512, 512),  # blocks that all threads share
+    (1, 50, 46, 512, 64),  # several of them
+]
+
+
+def definition(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """y[i, j, o] = b[o] + Σ_u Σ_v Σ_c W[o, c, u, v] · x[i+u−1, j+v−1, c], float64, zero outside."""
+    batch, height, width, _ = x.shape
+    padded = x.new_zeros(batch, height + 2, width + 2, x.shape[3], dtype=torch.float64)
+    padded[:, 1:-1, 1:-1] = x.double()
+    y = padded.new_zeros(batch, height, width, weight.shape[0])
+    for u in range(3):
+        for v in range(3):
+            shifted = padded[:, u : u + height, v : v + width]
+            y += torch.einsum("bhwc,oc->bhwo", shifted, weight[:, :, u, v].double())
+    return y if bias is None else y + bias.double()
+
+
+def transposed(gradient: Tensor, weight: Tensor) -> Tensor:
+    """dx[i+u−1, j+v−1, c] += Σ_o W[o, c, u, v] · g[i, j, o], float64."""
+    batch, height, width, _ = gradient.shape
+    padded = gradient.new_zeros(batch, height + 2, width + 2, weight.shape[1], dtype=torch.float64)
+    for u in range(3):
+        for v in range(3):
+            padded[:, u : u + height, v : v + width] += torch.einsum(
+                "bhwo,oc->bhwc", gradient.double(), weight[:, :, u, v].double()
+            )
+    return padded[:, 1:-1, 1:-1]
+
+
+def unwritten(*shape: int) -> Tensor:
+    """Where a forgotten element shows."""
+    return torch.full(shape, float("nan"))
+
+
+def layer(shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    batch, height, width, channels_in, channels_out = shape
+    x = torch.randn(batch, height, width, channels_in).relu_()
+    weight = torch.randn(channels_out, channels_in, 3, 3) / (9 * channels_in) ** 0.5
+    return x, weight, torch.randn(channels_out) * 0.1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_forward(shape: tuple[int, ...], isa: str) -> None:
+    x, weight, bias = layer(shape)
+    out, preactivation = unwritten(*x.shape[:3], shape[4]), unwritten(*x.shape[:3], shape[4])
+    filters = convolution.transform_filters(weight)
+    convolution.convolve(x, filters, bias, relu=True, preactivation=preactivation, out=out)
+    truth = definition(x, weight, bias)
+    assert oracle.error(preactivation, truth) <= LAYER
+    assert torch.equal(out, preactivation.relu())
+    assert oracle.error(reference.convolve(x, weight, bias, relu=True), truth.relu()) <= LAYER
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_input_gradient(shape: tuple[int, ...], isa: str) -> None:
+    x, weight, _ = layer(shape)
+    gradient = torch.randn(*x.shape[:3], shape[4])
+    out = unwritten(*x.shape)
+    filters = convolution.transform_filters(weight, gradient=True)
+    convolution.convolve(gradient, filters, mask=x, out=out)
+    truth = transposed(gradient, weight)
+    assert oracle.error(out, truth * (x > 0)) <= LAYER
+    assert oracle.error(reference.input_gradient(gradient, weight), truth) <= LAYER
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("size", [(2, 2), (3, 5), (6, 9), (8, 8), (13, 30)])
+def test_pooling_and_its_gradient(size: tuple[int, int], pooling: str, isa: str) -> None:
+    x, weight, bias = layer((2, *size, 16, 32))
+    height, width = size
+    out, pooled = unwritten(2, *size, 32), unwritten(2, height // 2, width // 2, 32)
+    filters = convolution.transform_filters(weight)
+    convolution.convolve(x, filters, bias, relu=True, pooling=pooling, out=out, pooled=pooled)
+    torch.testing.assert_close(pooled, reference.pool(out, pooling), rtol=1e-6, atol=1e-6)
+
+    gradient = torch.randn_like(pooled)
+    ties = out.mul(3).round()  # many equal values: the first largest of a window takes all
+    for features in (out, ties, -ties):
+        for relu_mask in (False, True):
+            back = unwritten(*out.shape)
+            convolution.unpool(gradient, features, pooling, relu_mask=relu_mask, out=back)
+            truth = reference.unpool(gradient, features, pooling, relu_mask=relu_mask)
+            assert torch.equal(back, truth)
+
+
+@pytest.mark.parametrize("channels", [16, 64, 80])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 5), (33, 101)])
+def test_first_layer(size: tuple[int, int], channels: int, isa: str) -> None:
+    image = torch.randn(2, 3, *size) * 60
+    weight, bias = torch.randn(channels, 3, 3, 3), torch.randn(channels)
+    filters = convolution.arrange_image_filters(weight)
+    out, preactivation = unwritten(2, *size, channels), unwritten(2, *size, channels)
+    convolution.convolve_image(image, filters, bias, preactivation=preactivation, out=out)
+    truth = definition(image.permute(0, 2, 3, 1), weight, bias)
+    assert oracle.error(preactivation, truth) <= 1e-6  # 27 products
+    assert torch.equal(out, preactivation.relu())
+
+    gradient, back = torch.randn_like(out), unwritten(2, 3, *size)
+    convolution.image_gradient(gradient, filters, out=back)
+    truth = transposed(gradient, weight).permute(0, 3, 1, 2)
+    assert oracle.error(back, truth) <= 1e-6
+
+
+def test_the_same_bits_for_every_number_of_threads(threads: None, isa: str) -> None:
+    results = []
+    for count in (1, 2, 3, 8):
+        torch.set_num_threads(count)
+        torch.manual_seed(0)
+        found = []
+        for shape in ((1, 61, 75, 64, 64), (1, 18, 14, 512, 128), (1, 5, 5, 256, 16)):
+            x, weight, bias = layer(shape)
+            out = unwritten(*x.shape[:3], shape[4])
+            pooled = unwritten(1, shape[1] // 2, shape[2] // 2, shape[4])
+            filters = convolution.transform_filters(weight)
+            convolution.convolve(
+                x, filters, bias, relu=True, pooling="average", out=out, pooled=pooled
+            )
+            found += [filters.transformed, out, pooled]
+        results.append(found)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_nothing_beyond_the_output_is_written(isa: str) -> None:
+    x, weight, bias = layer((1, 7, 9, 16, 16))
+    memory = torch.full((2 + 7 * 9, 16), 5.0)
+    out = memory[1:-1].view(1, 7, 9, 16)
+    convolution.convolve(x, convolution.transform_filters(weight), bias, out=out)
+    assert torch.equal(memory[[0, -1]], torch.full((2, 16), 5.0))
+
+
+def test_nan_stays_nan(isa: str) -> None:
+    x, weight, bias = layer((1, 6, 6, 16, 16))
+    x[0, 3, 3, 5] = float("nan")
+    out = torch.zeros(1, 6, 6, 16)
+    convolution.convolve(x, convolution.transform_filters(weight), bias, relu=True, out=out)
+    assert out[0, 3, 3].isnan().all()
+
+
+def test_wrong_input() -> None:
+    x, weight, _ = layer((1, 4, 4, 16, 16))
+    filters = convolution.transform_filters(weight)
+    out = torch.empty(1, 4, 4, 16)
+    with pytest.raises(InvalidInput, match=r"x: expected shape \(1, 4, 4, 16\)"):
+        convolution.convolve(torch.zeros(1, 4, 4, 32), filters, out=out)
+    with pytest.raises(InvalidInput, match="x: expected a contiguous tensor"):
+        convolution.convolve(x.transpose(1, 2), filters, out=out)
+    with pytest.raises(InvalidInput, match="out: expected float32"):
+        convolution.convolve(x, filters, out=out.double())
+    with pytest.raises(InvalidInput, match="out: expected shape"):
+        convolution.convolve(x, filters, out=torch.empty(1, 4, 5, 16))
+    with pytest.raises(InvalidInput, match="mask: expected shape"):
+        convolution.convolve(x, filters, mask=torch.empty(1, 4, 4, 32), out=out)
+    with pytest.raises(InvalidInput, match="bias: expected shape"):
+        convolution.convolve(x, filters, torch.zeros(17), out=out)
+    with pytest.raises(InvalidInput, match="pooling: expected average or max with pooled"):
+        convolution.convolve(x, filters, pooling="average", out=out)
+    with pytest.raises(InvalidInput, match="multiple of 16"):
+        convolution.transform_filters(torch.zeros(16, 3, 3, 3))
+    with pytest.raises(InvalidInput, match=r"weight: expected shape \(16, 16, 3, 3\)"):
+        convolution.transform_filters(torch.zeros(16, 16, 5, 5))
+    with pytest.raises(InvalidInput, match="expected a multiple of 16 filters, got 17"):
+        convolution.arrange_image_filters(torch.zeros(17, 3, 3, 3))
+    with pytest.raises(InvalidInput, match="pooling: expected average or max, got 'min'"):
+        convolution.unpool(torch.zeros(1, 2, 2, 16), x, "min", out=out)

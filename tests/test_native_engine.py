@@ -1,0 +1,164 @@
+"""The planned evaluation: against autograd, on every layer set, and its reuse of buffers.
+
+tests/test_objective.py holds every engine to the float64 oracle; here are the cases of this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from fastnst.engines import Evaluation, create_engine
+from fastnst.engines.native_engine import NativeEngine
+from fastnst.engines.torch_engine import TorchEngine
+from fastnst.objective import build_objective
+from fastnst.ops import native
+from fastnst.settings import Settings
+from fastnst.weights import Weights, load_weights
+from oracle import objective
+
+pytestmark = pytest.mark.skipif(not native.is_available(), reason="no compiled extension")
+
+SETTINGS = [
+    Settings(content_layers=("relu2_2",), style_layers=("relu1_1", "relu2_1", "relu3_1")),
+    Settings(content_layers=("conv2_2",), style_layers=("conv1_1", "conv2_2", "conv3_1")),
+    Settings(content_layers=("pool1",), style_layers=("pool2", "pool1"), tv_weight=2.0),
+    Settings(content_layers=("conv1_1", "relu1_1"), style_weight=0.0),
+    Settings(content_weight=0.0, style_layers=("relu1_2",)),
+    Settings(content_layers=("relu1_2",), style_layers=("conv1_2", "relu1_2", "pool1", "relu2_2")),
+    Settings(content_layers=("relu3_1", "pool2"), style_layers=("relu1_1",)),
+]
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def pictures(width: int, height: int, count: int = 3) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    coarse = torch.rand(count, 1, 3, 7, 9, generator=generator)
+    return [
+        torch.nn.functional.interpolate(x, (height, width), mode="bicubic")
+        + 0.05 * torch.randn(1, 3, height, width, generator=generator)
+        for x in coarse
+    ]
+
+
+def engines(
+    weights: Weights, settings: Settings, width: int, height: int
+) -> tuple[NativeEngine, TorchEngine, torch.Tensor]:
+    content, style, image = pictures(width, height)
+    planned = create_engine(weights, content, style, settings)
+    assert isinstance(planned, NativeEngine)
+    return planned, TorchEngine(build_objective(weights, content, style, settings, "torch")), image
+
+
+def compare(got: Evaluation, expected: Evaluation) -> None:
+    """float32 against float32: rounding of up to 13 layers, twice."""
+    for a, b in (
+        (got.terms.content, expected.terms.content),
+        (got.terms.style, expected.terms.style),
+        ({"tv": got.terms.tv}, {"tv": expected.terms.tv}),
+        ({"total": got.terms.total}, {"total": expected.terms.total}),
+    ):
+        assert list(a) == list(b)
+        for key in a:
+            assert float(a[key]) == pytest.approx(float(b[key]), rel=1e-5), key
+    x, y = got.gradient.double().flatten(), expected.gradient.double().flatten()
+    assert got.gradient.shape == expected.gradient.shape
+    assert float(torch.nn.functional.cosine_similarity(x, y, dim=0)) >= 0.99999
+    assert float(x.norm() / y.norm()) == pytest.approx(1, rel=1e-4)
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize(("width", "height"), [(48, 32), (37, 51)])
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_equals_autograd(
+    random_weights: Weights, settings: Settings, width: int, height: int, pooling: str
+) -> None:
+    settings = Settings(**{**settings.to_dict(), "pooling": pooling})
+    planned, autograd, image = engines(random_weights, settings, width, height)
+    compare(planned.evaluate(image), autograd.evaluate(image))
+
+
+@pytest.mark.parametrize("isa", native.available_isas() if native.is_available() else [])
+def test_the_whole_network_equals_float64(isa: str) -> None:
+    """VGG-19 to pool5, where every kind of layer has a loss."""
+    settings = Settings(
+        content_layers=("relu4_2",),
+        style_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "pool5"),
+        pooling="max",
+    )
+    weights = load_weights()
+    content, style, image = pictures(43, 38)
+    with native.use_isa(isa):
+        got = create_engine(weights, content, style, settings).evaluate(image)
+    x = image[0].double().requires_grad_()
+    loss = objective(
+        x,
+        content[0].double(),
+        style[0].double(),
+        weights.tensors,
+        content_layers=settings.content_layers,
+        layer_weights=settings.layer_weights(),
+        alpha=settings.content_weight,
+        beta=settings.style_weight,
+        kind="max",
+    )
+    (gradient,) = torch.autograd.grad(loss, x)
+    assert float(got.terms.total) == pytest.approx(float(loss.detach()), rel=1e-5)
+    mine = got.gradient.double().flatten()
+    cosine = torch.nn.functional.cosine_similarity(mine, gradient.flatten(), dim=0)
+    assert float(cosine) >= 0.99999
+
+
+def test_buffers_are_reused_and_nothing_is_left_in_them(random_weights: Weights) -> None:
+    settings = SETTINGS[5]
+    planned, _, first = engines(random_weights, settings, 41, 30)
+    second = pictures(41, 30, 4)[3]
+    a = planned.evaluate(first)
+    memory, kept = a.gradient.data_ptr(), a.gradient.clone()
+    assert planned.evaluate(second).gradient.data_ptr() == memory
+    again = planned.evaluate(first)
+    assert torch.equal(again.gradient, kept)
+    assert torch.equal(again.terms.total, a.terms.total)
+    assert all(torch.equal(again.terms.style[key], a.terms.style[key]) for key in a.terms.style)
+    fresh, _, _ = engines(random_weights, settings, 41, 30)
+    compare_exactly(fresh.evaluate(second), planned.evaluate(second))
+
+
+def compare_exactly(a: Evaluation, b: Evaluation) -> None:
+    assert torch.equal(a.gradient, b.gradient)
+    assert torch.equal(a.terms.total, b.terms.total)
+
+
+def test_the_same_bits_for_every_number_of_threads(random_weights: Weights, threads: None) -> None:
+    results = []
+    for count in (1, 2, 5):
+        torch.set_num_threads(count)
+        planned, _, image = engines(random_weights, SETTINGS[0], 45, 33)
+        evaluation = planned.evaluate(image)
+        results.append(evaluation.gradient.clone())
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_pictures_of_another_size_make_a_new_plan(random_weights: Weights) -> None:
+    settings = Settings(content_weight=0.0, style_layers=("relu1_1", "relu2_1"))
+    planned, autograd, image = engines(random_weights, settings, 24, 32)
+    for x in (image, image[..., :17, :21], image):
+        compare(planned.evaluate(x), autograd.evaluate(x))
+
+
+def test_the_total_variation_alone_needs_no_plan(random_weights: Weights) -> None:
+    settings = Settings(content_weight=0.0, style_weight=0.0, tv_weight=1.0)
+    content, style, image = pictures(20, 20)
+    engine = create_engine(random_weights, content, style, settings)
+    assert isinstance(engine, TorchEngine)
+    assert engine.name == "native"
+    assert float(engine.evaluate(image).terms.total) > 0
