@@ -246,8 +246,9 @@ def test_native_that_is_not_there_is_an_error_with_the_reason(monkeypatch) -> No
 
 @pytest.mark.skipif(not native.is_available(), reason="no compiled extension")
 def test_both_engines_end_at_the_same_loss() -> None:
+    # the paths part after some iterations (rounding, and L-BFGS without a line search), and meet
     losses = [
-        fastnst.stylize(CONTENT, STYLE, engine=engine, size=48, iterations=60).losses.total
+        fastnst.stylize(CONTENT, STYLE, engine=engine, size=48, iterations=150).losses.total
         for engine in ("torch", "native")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=0.01)
