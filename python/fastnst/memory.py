@@ -10,8 +10,9 @@ import torch
 from fastnst.errors import InvalidInput
 from fastnst.settings import Settings
 
-# Bytes per pixel of the result, float32, VGG-19 to relu5_1: features and their gradients under
-# autograd, by the peak of whole runs at 256 to 1024 px less what importing takes.
+# Bytes per pixel of the result, float32, VGG-19 to relu5_1: features and their gradients. The peak
+# of whole runs at 1024 px is 2700, with either engine (benchmarks, suite memory); a third is added
+# for what is fixed (weights, transformed filters) and for other settings.
 FEATURE_BYTES = 3600
 PAIR_BYTES = 2 * 3 * 4  # s and y of one curvature pair, float32
 
