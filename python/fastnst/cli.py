@@ -263,7 +263,7 @@ class _progress:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=_err,
-            disable=not show,
+            disable=not (show and _err.is_terminal),
             transient=True,
         )
         self.task = self.bar.add_task("preparing", total=settings.iterations, rate="")
