@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fastnst.engines import Evaluation
-from fastnst.errors import NonFiniteLoss
+from fastnst.errors import InvalidInput, NonFiniteLoss
 from fastnst.lbfgs import FIRST_STEP, LONGEST_STEP, minimise
 from fastnst.objective import Terms
 
@@ -181,3 +181,8 @@ def test_the_start_is_not_changed() -> None:
     before = start.clone()
     list(minimise(curved(uniform(0.2, 0.8, seed=2)), start, iterations=3))
     assert torch.equal(start, before)
+
+
+def test_an_unknown_optimizer_is_named() -> None:
+    with pytest.raises(InvalidInput, match="optimizer is 'newton'"):
+        list(minimise(curved(uniform(0, 1)), uniform(0, 1), iterations=1, optimizer="newton"))

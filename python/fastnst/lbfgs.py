@@ -20,16 +20,16 @@ outside the range 1.255, but that has one more weight to choose.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from fastnst.curvature import CurvaturePairs
 from fastnst.engines.base import Evaluation
-from fastnst.errors import NonFiniteLoss
+from fastnst.errors import InvalidInput, NonFiniteLoss
 
 FIRST_STEP = 0.005  # mean absolute change of a pixel in [0, 1]
 LONGEST_STEP = 0.1  # root mean square change of the pixels
@@ -80,12 +80,15 @@ def minimise(
         ``iterations + 1`` iterates: the start, then the picture after each step, evaluated.
 
     Raises:
+        InvalidInput: for an unknown optimizer.
         NonFiniteLoss: if the loss or gradient of the start is NaN or infinite, or becomes so
             again after ``RESTARTS`` restarts.
     """
+    if optimizer not in _SOLVERS:
+        raise InvalidInput(f"optimizer is {optimizer!r}: choose one of {', '.join(_SOLVERS)}")
     image = start.detach().clone().clamp_(low, high)
     best, best_loss = image.clone(), math.inf
-    solver: _Solver | None = None
+    solver: _ProjectedSolver | None = None
     caution = 1.0
     restarts = evaluations = iteration = 0
     while True:
@@ -118,15 +121,8 @@ def minimise(
         iteration += 1
 
 
-class _Solver(Protocol):
-    """Changes the picture, one iteration at a time."""
-
-    def step(self, evaluation: Evaluation) -> None:
-        """One iteration from the picture, where ``evaluation`` was made."""
-
-
-class _CompactLBFGS:
-    """L-BFGS with the compact form of its inverse Hessian.
+class _ProjectedSolver(ABC):
+    """Takes quasi-Newton steps from the picture, cut to a longest one and clamped to the range.
 
     Args:
         image: What is optimised, in place.
@@ -147,78 +143,79 @@ class _CompactLBFGS:
         self.image = image
         self.bounds = bounds
         self.longest = LONGEST_STEP * caution
-        self.pairs = CurvaturePairs(history_size, image)
-        self.pairs.gamma = FIRST_STEP * caution * image.numel() / slope if slope > 0 else 0.0
+        self.prepare(history_size, FIRST_STEP * caution * image.numel(), slope)
+
+    @abstractmethod
+    def prepare(self, history_size: int, first: float, slope: float) -> None:
+        """Set up; the first step is to have length ``first`` (sum over the pixels)."""
+
+    @abstractmethod
+    def move(self, evaluation: Evaluation) -> None:
+        """Change ``image`` by a quasi-Newton step from where ``evaluation`` was made."""
+
+    @abstractmethod
+    def remember(self, displacement: Tensor) -> None:
+        """Take note of the step that was really taken, ``(n,)``."""
+
+    def step(self, evaluation: Evaluation) -> None:
+        """One iteration from the picture, where ``evaluation`` was made."""
+        before = self.image.clone()
+        self.move(evaluation)
+        displacement = self.image - before
+        length = float(displacement.square().mean().sqrt())
+        if length > self.longest:
+            torch.add(before, displacement, alpha=self.longest / length, out=self.image)
+        self.image.clamp_(*self.bounds)
+        self.remember((self.image - before).flatten())
+
+
+class _CompactLBFGS(_ProjectedSolver):
+    """L-BFGS with the compact form of its inverse Hessian."""
+
+    def prepare(self, history_size: int, first: float, slope: float) -> None:
+        self.pairs = CurvaturePairs(history_size, self.image)
+        self.pairs.gamma = first / slope if slope > 0 else 0.0
         self.gradient: Tensor | None = None
         self.displacement: Tensor | None = None
 
-    def step(self, evaluation: Evaluation) -> None:
+    def move(self, evaluation: Evaluation) -> None:
         gradient = evaluation.gradient.flatten()
         change = None if self.gradient is None else gradient - self.gradient
         direction = self.pairs.direction(gradient, self.displacement, change)
-        before = self.image.clone()
         self.image += direction.view_as(self.image)
-        _project(self.image, before, self.longest, self.bounds)
-        self.displacement = (self.image - before).flatten()
-        self.gradient = gradient.clone()
+        self.gradient = gradient.clone()  # an engine may reuse the memory of its gradient
+
+    def remember(self, displacement: Tensor) -> None:
+        self.displacement = displacement
 
 
-class _TorchLBFGS:
-    """``torch.optim.LBFGS`` with the same steps: the reference.
+class _TorchLBFGS(_ProjectedSolver):
+    """``torch.optim.LBFGS`` with the same steps: the reference."""
 
-    Args:
-        image: What is optimised, in place.
-        history_size: Curvature pairs to keep.
-        bounds: Smallest and largest value of a pixel.
-        caution: Factor on the length of the first and of the longest step.
-        slope: |gradient|₁ at ``image``. The objective is scaled so that it becomes the number of
-            values: torch ignores curvature pairs with yᵀs ≤ 1e-10, which small losses have.
-    """
-
-    def __init__(
-        self,
-        image: Tensor,
-        history_size: int,
-        bounds: tuple[float, float],
-        caution: float,
-        slope: float,
-    ) -> None:
-        self.image = image
-        self.bounds = bounds
-        self.longest = LONGEST_STEP * caution
-        self.scale = image.numel() / slope if slope > 0 else 1.0
+    def prepare(self, history_size: int, first: float, slope: float) -> None:
+        # The objective is scaled so that |gradient|₁ becomes the number of values: torch ignores
+        # curvature pairs with yᵀs ≤ 1e-10, which small losses have.
+        self.scale = self.image.numel() / slope if slope > 0 else 1.0
         self.optimizer = torch.optim.LBFGS(
-            [image],
-            lr=FIRST_STEP * caution * image.numel(),  # for the step of length 1; then lr is 1
+            [self.image],
+            lr=first,  # for the step of length 1; then lr is 1
             max_iter=1,
             history_size=history_size,
             tolerance_grad=-1,  # no early stopping
             tolerance_change=-1,
         )
 
-    def step(self, evaluation: Evaluation) -> None:
+    def move(self, evaluation: Evaluation) -> None:
         def closure() -> Tensor:
             self.image.grad = evaluation.gradient * self.scale
             return evaluation.terms.total * self.scale
 
-        before = self.image.clone()
         self.optimizer.step(closure)  # type: ignore[no-untyped-call]
         self.optimizer.param_groups[0]["lr"] = 1.0
-        _project(self.image, before, self.longest, self.bounds)
+
+    def remember(self, displacement: Tensor) -> None:
         state = self.optimizer.state[self.image]  # its next pair has s = d · t
-        state["d"] = (self.image - before).flatten() / state["t"]
+        state["d"] = displacement / state["t"]
 
 
-_SOLVERS: dict[str, type[_CompactLBFGS | _TorchLBFGS]] = {
-    "lbfgs": _CompactLBFGS,
-    "torch-lbfgs": _TorchLBFGS,
-}
-
-
-def _project(image: Tensor, before: Tensor, longest: float, bounds: tuple[float, float]) -> None:
-    """Shorten the step from ``before`` to ``image`` if it is too long, then clamp it to the range."""
-    displacement = image - before
-    length = float(displacement.square().mean().sqrt())
-    if length > longest:
-        torch.add(before, displacement, alpha=longest / length, out=image)
-    image.clamp_(*bounds)
+_SOLVERS: dict[str, type[_ProjectedSolver]] = {"lbfgs": _CompactLBFGS, "torch-lbfgs": _TorchLBFGS}
