@@ -203,7 +203,7 @@ def test_ctrl_c_before_there_is_a_picture(tmp_path: Path, pair, monkeypatch, cap
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run", interrupted)
+    monkeypatch.setattr(sys.modules["fastnst.cli.stylize"], "run", interrupted)
     assert cli.run_app(["stylize", *map(str, pair), "-o", str(tmp_path / "o.png"), "-q"]) == 130
     assert capsys.readouterr().err == "fastnst: interrupted before there was a picture\n"
 

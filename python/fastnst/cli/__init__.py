@@ -1,0 +1,61 @@
+"""The command line: parses, shows progress, prints. The work is done by the library.
+
+A command is a function in a module of its own and a line here. The options for the settings of a
+run are those of ``options.py``, the same for every command that takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from fastnst._version import __version__
+from fastnst.cli.console import complain
+from fastnst.cli.installation import info
+from fastnst.cli.listings import list_presets, list_samples
+from fastnst.cli.stylize import stylize
+from fastnst.errors import FastNSTError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Neural style transfer by optimisation (Gatys, Ecker and Bethge).",
+)
+_WIDE = {"max_content_width": 100}
+app.command(context_settings=_WIDE)(stylize)
+app.command()(info)
+app.command("samples")(list_samples)
+app.command("presets")(list_presets)
+
+
+def run_app(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code; every expected error becomes one line.
+
+    0 done, 1 failed, 2 bad input or usage, 130 interrupted.
+    """
+    try:
+        app(list(arguments), prog_name="fastnst")
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else 1
+    except FastNSTError as error:
+        complain(str(error))
+        return error.exit_code
+    return 0
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"fastnst {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass

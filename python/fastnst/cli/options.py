@@ -1,0 +1,109 @@
+"""The options for the settings of a run, shared by every command that takes them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from fastnst.errors import InvalidInput
+from fastnst.presets import PRESETS, make_settings
+from fastnst.settings import CHOICES
+from fastnst.weights import BUILT_IN
+
+Command = Callable[..., None]
+
+
+def _option(kind: Any, text: str) -> Any:
+    return Annotated[kind | None, typer.Option(help=text)]
+
+
+def _choice(name: str, text: str) -> Any:
+    return _option(str, text.format(", ".join(CHOICES[name])))
+
+
+# One for each attribute of Settings, in the order of --help. None: the preset's value.
+OPTIONS: dict[str, Any] = {
+    "size": _option(int, "Long side in pixels; 0: the content's own. (default: 512 GPU, 256 CPU)"),
+    "iterations": _option(int, "L-BFGS iterations. (default: 300)"),
+    "init": _option(str, "Start: noise, content, matched, or a picture. (default: noise)"),
+    "content_weight": _option(float, "α. (default: 1)"),
+    "style_weight": _option(float, "β. (default: 10)"),
+    "tv_weight": _option(float, "τ, total variation. (default: 0)"),
+    "content_layers": _option(str, "Comma-separated. (default: relu4_2)"),
+    "style_layers": _option(str, "Comma-separated. (default: relu1_1,relu2_1,…,relu5_1)"),
+    "style_layer_weights": _option(str, "One for each style layer. (default: equal, sum 1)"),
+    "style_fit": _choice("style_fit", "The style's shape: {}. (default: aspect)"),
+    "pooling": _choice("pooling", "{}. (default: average)"),
+    "weights": _option(str, f"{', '.join(BUILT_IN)}, or a file. (default: vgg19-normalised)"),
+    "preprocessing": _choice("preprocessing", "For weights from a file: {}. (default: auto)"),
+    "optimizer": _choice("optimizer", "{}. (default: lbfgs)"),
+    "history_size": _option(int, "L-BFGS curvature pairs. (default: 100)"),
+    "seed": _option(int, "Of the white noise. (default: 0)"),
+    "engine": _choice("engine", "{}. (default: auto)"),
+    "device": _option(str, "auto, cpu, cuda or cuda:N. (default: auto)"),
+    "precision": _choice("precision", "{}. (default: auto)"),
+}
+
+
+def split(text: str) -> tuple[str, ...]:
+    """``"a, b"`` as ``("a", "b")``."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def numbers(name: str, text: str) -> tuple[float, ...]:
+    """``"1, 0.5"`` as ``(1.0, 0.5)``; raises InvalidInput naming the option."""
+    try:
+        return tuple(float(part) for part in split(text))
+    except ValueError as error:
+        flag = name.replace("_", "-")
+        raise InvalidInput(f"--{flag} is {text!r}: expected numbers separated by commas") from error
+
+
+# How a comma-separated text becomes the attribute.
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "content_layers": split,
+    "style_layers": split,
+    "style_layer_weights": functools.partial(numbers, "style_layer_weights"),
+}
+
+
+def settings_options(command: Command) -> Command:
+    """Give a command ``--preset`` and the options above, in the place of its parameter ``settings``.
+
+    The command is called with a ready ``Settings``.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    empty = inspect.Parameter.empty
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name != "settings":
+            parameters.append(parameter.replace(annotation=hints.get(name, empty)))
+            continue
+        text = f"Settings to start from: {', '.join(PRESETS)}."
+        parameters.append(_keyword("preset", Annotated[str, typer.Option(help=text)], "gatys"))
+        parameters += [_keyword(key, annotation, None) for key, annotation in OPTIONS.items()]
+    positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    keywords = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+
+    @functools.wraps(command)
+    def wrapper(*arguments: Any, preset: str, **options: Any) -> None:
+        overrides = {}
+        for name in OPTIONS:
+            value = options.pop(name)
+            if value is not None:
+                overrides[name] = _PARSERS[name](value) if name in _PARSERS else value
+        command(*arguments, settings=make_settings(preset, overrides), **options)
+
+    wrapper.__signature__ = inspect.Signature(positional + keywords)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapper
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
