@@ -61,50 +61,53 @@ void gram_gradient(const std::vector<GradientTuple>& tuples, int threads) {
 using Shape = std::array<std::int64_t, 5>;
 
 void winograd_weights(Address filters, std::int64_t channels_out, std::int64_t channels_in,
-                      bool gradient, Address out, int threads) {
+                      bool gradient, int dtype, Address out, int threads) {
     const py::gil_scoped_release release;
     fastnst::winograd_weights(pointer<const float>(filters), channels_out, channels_in, gradient,
-                              pointer<float>(out), threads);
+                              static_cast<fastnst::DType>(dtype), pointer<void>(out), threads);
 }
 
-void winograd_convolution(const Shape& shape, Address input, Address weights, Address bias,
-                          Address mask, bool relu, int pooling, Address preactivation, Address out,
-                          Address pooled, int threads) {
+void winograd_convolution(int dtype, const Shape& shape, Address input, Address weights,
+                          Address bias, Address mask, bool relu, int pooling, Address preactivation,
+                          Address out, Address pooled, int threads) {
     const auto [b, h, w, ci, co] = shape;
     const py::gil_scoped_release release;
     fastnst::winograd_convolution(
-        {b, h, w, ci, co, pointer<const float>(input), pointer<const float>(weights),
-         pointer<const float>(bias), pointer<const float>(mask), relu,
-         static_cast<fastnst::Pooling>(pooling), pointer<float>(preactivation), pointer<float>(out),
-         pointer<float>(pooled)},
+        {static_cast<fastnst::DType>(dtype), b, h, w, ci, co, pointer<const void>(input),
+         pointer<const void>(weights), pointer<const float>(bias), pointer<const void>(mask), relu,
+         static_cast<fastnst::Pooling>(pooling), pointer<void>(preactivation), pointer<void>(out),
+         pointer<void>(pooled)},
         threads);
 }
 
-void image_convolution(const Shape& shape, Address image, Address weights, Address bias,
+void image_convolution(int dtype, const Shape& shape, Address image, Address weights, Address bias,
                        Address preactivation, Address out, int threads) {
     const auto [b, h, w, ci, co] = shape;
     const py::gil_scoped_release release;
     fastnst::image_convolution(
         {b, h, w, co, pointer<const float>(image), pointer<const float>(weights),
-         pointer<const float>(bias), pointer<float>(preactivation), pointer<float>(out)},
+         pointer<const float>(bias), static_cast<fastnst::DType>(dtype),
+         pointer<void>(preactivation), pointer<void>(out)},
         threads);
 }
 
-void image_gradient(const Shape& shape, Address gradient, Address weights, Address out,
+void image_gradient(int dtype, const Shape& shape, Address gradient, Address weights, Address out,
                     int threads) {
     const auto [b, h, w, ci, co] = shape;
     const py::gil_scoped_release release;
-    fastnst::image_gradient({b, h, w, ci, pointer<const float>(gradient),
-                             pointer<const float>(weights), pointer<float>(out)},
-                            threads);
+    fastnst::image_gradient(
+        {b, h, w, ci, static_cast<fastnst::DType>(dtype), pointer<const void>(gradient),
+         pointer<const float>(weights), pointer<float>(out)},
+        threads);
 }
 
-void unpool(const Shape& shape, Address pooled, Address features, int pooling, bool relu_mask,
-            Address out, int threads) {
+void unpool(int dtype, const Shape& shape, Address pooled, Address features, int pooling,
+            bool relu_mask, Address out, int threads) {
     const auto [b, h, w, ci, co] = shape;
     const py::gil_scoped_release release;
-    fastnst::unpool({b, h, w, co, pointer<const float>(pooled), pointer<const float>(features),
-                     static_cast<fastnst::Pooling>(pooling), relu_mask, pointer<float>(out)},
+    fastnst::unpool({static_cast<fastnst::DType>(dtype), b, h, w, co, pointer<const void>(pooled),
+                     pointer<const void>(features), static_cast<fastnst::Pooling>(pooling),
+                     relu_mask, pointer<void>(out)},
                     threads);
 }
 
@@ -148,20 +151,24 @@ PYBIND11_MODULE(_C, m) {
     m.def("gram", &gram, py::arg("layers"), py::arg("threads"));
     m.def("gram_gradient", &gram_gradient, py::arg("layers"), py::arg("threads"));
     m.def("winograd_weights", &winograd_weights, py::arg("filters"), py::arg("channels_out"),
-          py::arg("channels_in"), py::arg("gradient"), py::arg("out"), py::arg("threads"));
-    m.def("winograd_convolution", &winograd_convolution, py::arg("shape"), py::arg("input"),
-          py::arg("weights"), py::arg("bias"), py::arg("mask"), py::arg("relu"), py::arg("pooling"),
-          py::arg("preactivation"), py::arg("out"), py::arg("pooled"), py::arg("threads"));
-    m.def("image_convolution", &image_convolution, py::arg("shape"), py::arg("image"),
-          py::arg("weights"), py::arg("bias"), py::arg("preactivation"), py::arg("out"),
+          py::arg("channels_in"), py::arg("gradient"), py::arg("dtype"), py::arg("out"),
           py::arg("threads"));
-    m.def("image_gradient", &image_gradient, py::arg("shape"), py::arg("gradient"),
-          py::arg("weights"), py::arg("out"), py::arg("threads"));
-    m.def("unpool", &unpool, py::arg("shape"), py::arg("pooled"), py::arg("features"),
-          py::arg("pooling"), py::arg("relu_mask"), py::arg("out"), py::arg("threads"));
+    m.def("winograd_convolution", &winograd_convolution, py::arg("dtype"), py::arg("shape"),
+          py::arg("input"), py::arg("weights"), py::arg("bias"), py::arg("mask"), py::arg("relu"),
+          py::arg("pooling"), py::arg("preactivation"), py::arg("out"), py::arg("pooled"),
+          py::arg("threads"));
+    m.def("image_convolution", &image_convolution, py::arg("dtype"), py::arg("shape"),
+          py::arg("image"), py::arg("weights"), py::arg("bias"), py::arg("preactivation"),
+          py::arg("out"), py::arg("threads"));
+    m.def("image_gradient", &image_gradient, py::arg("dtype"), py::arg("shape"),
+          py::arg("gradient"), py::arg("weights"), py::arg("out"), py::arg("threads"));
+    m.def("unpool", &unpool, py::arg("dtype"), py::arg("shape"), py::arg("pooled"),
+          py::arg("features"), py::arg("pooling"), py::arg("relu_mask"), py::arg("out"),
+          py::arg("threads"));
     m.def("compiled_isas", &fastnst::compiled_isas);
     m.def("available_isas", &fastnst::available_isas);
     m.def("selected_isa", &fastnst::selected_isa);
+    m.def("convolves_bfloat16", &fastnst::convolves_bfloat16);
     m.def("force_isa", &fastnst::force_isa, py::arg("name"));
     m.def("build_info", &build_info);
     m.def("cuda_devices", &cuda_devices);

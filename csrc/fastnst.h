@@ -63,22 +63,24 @@ enum class Pooling : int { none = 0, average = 1, max = 2 };  // 2x2, stride 2
 // Channels are multiples of 16. The input gradient is the same convolution with the weights of
 // winograd_weights(gradient = true).
 struct Convolution {
+    DType dtype;  // of everything but the bias; sums are always float
     std::int64_t batch, height, width, channels_in, channels_out;
-    const float* input;    // [B, H, W, Ci]
-    const float* weights;  // by winograd_weights
-    const float* bias;     // [Co], or null: zero
-    const float* mask;     // [B, H, W, Co], or null
+    const void* input;    // [B, H, W, Ci]
+    const void* weights;  // by winograd_weights, of the same dtype
+    const float* bias;    // [Co], or null: zero
+    const void* mask;     // [B, H, W, Co], or null
     bool relu;
     Pooling pooling;
-    float* preactivation;  // [B, H, W, Co], or null: not wanted
-    float* out;            // [B, H, W, Co]
-    float* pooled;         // [B, H / 2, W / 2, Co], with a pooling only
+    void* preactivation;  // [B, H, W, Co], or null: not wanted
+    void* out;            // [B, H, W, Co]
+    void* pooled;         // [B, H / 2, W / 2, Co], with a pooling only
 };
 
-// The transformed filters of [Co, Ci, 3, 3]: 36 * Co * Ci floats, the same for every instruction
-// set. gradient: flipped and with the roles of Co and Ci exchanged.
+// The transformed filters of [Co, Ci, 3, 3]: 36 * Co * Ci numbers of the given type, the same for
+// every instruction set. gradient: flipped and with the roles of Co and Ci exchanged.
 void winograd_weights(const float* filters, std::int64_t channels_out, std::int64_t channels_in,
-                      bool gradient, float* out, int threads);
+                      bool gradient, DType dtype, void* out, int threads);
+// Throws std::runtime_error for bfloat16 where the instruction set cannot multiply it.
 void winograd_convolution(const Convolution& layer, int threads);
 
 // The first layer: out = max(0, preactivation), preactivation = W * image + bias.
@@ -86,29 +88,32 @@ struct ImageConvolution {
     std::int64_t batch, height, width, channels_out;
     const float* image;  // [B, 3, H, W]
     const float*
-        weights;        // [Co / 16, 27, 16]: W[co, c, u, v] with the 27 taps in the order c, u, v
-    const float* bias;  // [Co]
-    float* preactivation;  // [B, H, W, Co], or null: not wanted
-    float* out;            // [B, H, W, Co]
+        weights;          // [Co / 16, 27, 16]: W[co, c, u, v] with the 27 taps in the order c, u, v
+    const float* bias;    // [Co]
+    DType dtype;          // of what is written
+    void* preactivation;  // [B, H, W, Co], or null: not wanted
+    void* out;            // [B, H, W, Co]
 };
 
 // Its input gradient: out[c, y, x] = sum of W[co, c, u, v] gradient[y + 1 - u, x + 1 - v, co].
 struct ImageGradient {
     std::int64_t batch, height, width, channels;
-    const float* gradient;  // [B, H, W, C]
-    const float* weights;   // [2, C, 16]: columns (u, v, c) of 27, then five of zeros
-    float* out;             // [B, 3, H, W]
+    DType dtype;           // of the gradient
+    const void* gradient;  // [B, H, W, C]
+    const float* weights;  // [2, C, 16]: columns (u, v, c) of 27, then five of zeros
+    float* out;            // [B, 3, H, W]
 };
 
 // The gradient of ReLU (relu_mask) and 2x2 pooling: average: a quarter for each of the window;
 // max: all for its first largest. What is in no window, at odd sides, gets zero.
 struct Unpool {
+    DType dtype;  // of all three
     std::int64_t batch, height, width, channels;
-    const float* pooled;    // [B, H / 2, W / 2, C]: the gradient of the pooled
-    const float* features;  // [B, H, W, C]: what was pooled
+    const void* pooled;    // [B, H / 2, W / 2, C]: the gradient of the pooled
+    const void* features;  // [B, H, W, C]: what was pooled
     Pooling pooling;
     bool relu_mask;
-    float* out;  // [B, H, W, C]
+    void* out;  // [B, H, W, C]
 };
 
 // Over at most `threads` threads; no result depends on `threads`.
@@ -120,6 +125,7 @@ void unpool(const Unpool& layer, int threads);
 std::vector<std::string> compiled_isas();
 std::vector<std::string> available_isas();  // compiled, and this machine can run them
 std::string selected_isa();                 // best available, capped by FASTNST_CPU_ISA
+bool convolves_bfloat16();                  // whether the selected one does
 void force_isa(const std::string& name);    // for tests: "" returns to the normal choice
 
 struct CudaDevice {

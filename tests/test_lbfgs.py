@@ -35,9 +35,11 @@ def uniform(low: float, high: float, seed: int = 0, dtype=torch.float64) -> Tens
     return low + (high - low) * torch.rand(1, 3, 6, 5, generator=generator, dtype=dtype)
 
 
-def test_finds_an_interior_minimum() -> None:
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
+def test_finds_an_interior_minimum(optimizer: str) -> None:
     target = uniform(0.2, 0.8)
-    *_, last = minimise(curved(target), torch.full_like(target, 0.5), iterations=200)
+    start = torch.full_like(target, 0.5)
+    *_, last = minimise(curved(target), start, iterations=200, optimizer=optimizer)
     # torch ignores curvature pairs with yᵀs ≤ 1e-10, so the last digits are not reached
     assert float((last.image - target).abs().max()) < 1e-4
 

@@ -2,6 +2,8 @@
 // shapes and each output on its own inputs: the result has the same bits for every thread count.
 
 #include <algorithm>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "../fastnst.h"
@@ -20,6 +22,30 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
 
 void check_sides(std::int64_t batch, std::int64_t height, std::int64_t width) {
     check(batch > 0 && height > 0 && width > 0, "batch, height and width must be at least 1");
+}
+
+std::int64_t size_of(DType dtype) {
+    return dtype == DType::bfloat16 ? 2 : 4;
+}
+
+// data + elements
+const void* at(const void* data, DType dtype, std::int64_t elements) {
+    return data ? static_cast<const char*>(data) + elements * size_of(dtype) : nullptr;
+}
+
+void* at(void* data, DType dtype, std::int64_t elements) {
+    return data ? static_cast<char*>(data) + elements * size_of(dtype) : nullptr;
+}
+
+void check_type(DType dtype) {
+    check(dtype == DType::float32 || dtype == DType::bfloat16, "expected float32 or bfloat16");
+}
+
+void check_products(const KernelTable& table, DType dtype) {
+    check_type(dtype);
+    if (dtype == DType::bfloat16 && !table.winograd->bfloat16)
+        throw std::runtime_error("convolutions in bfloat16 need avx512bf16, not " +
+                                 std::string(table.name));
 }
 
 void check_channels(std::int64_t channels) {
@@ -61,11 +87,12 @@ struct Cut {
 }  // namespace
 
 void winograd_weights(const float* filters, std::int64_t channels_out, std::int64_t channels_in,
-                      bool gradient, float* out, int threads) {
+                      bool gradient, DType dtype, void* out, int threads) {
     check(filters && out, "weights: null pointer");
     check_channels(channels_in);
     check_channels(channels_out);
     const KernelTable& table = kernels();
+    check_products(table, dtype);
     std::int64_t out_stride = channels_in * 9, in_stride = 9, tap_step = 1;
     if (gradient) {
         std::swap(channels_out, channels_in);
@@ -78,8 +105,10 @@ void winograd_weights(const float* filters, std::int64_t channels_out, std::int6
         const std::int64_t group = panel / kMostPanels * kMostPanels;
         const std::int64_t panels = std::min(kMostPanels, channels_out / kPanel - group);
         const std::int64_t size = channels_in * kPanel;  // of a panel of one product
-        tasks.push_back({filters, out_stride, in_stride, tap_step, channels_in, panel * kPanel,
-                         out + (kProducts * group + panel - group) * size, panels * size});
+        tasks.push_back({dtype == DType::bfloat16, filters, out_stride, in_stride, tap_step,
+                         channels_in, panel * kPanel,
+                         at(out, dtype, (kProducts * group + panel - group) * size),
+                         panels * size});
     }
     for_each(tasks, team_size(threads, tasks.size()),
              [&](WinogradWeightsTask& task, int) { table.winograd->weights(task); });
@@ -92,25 +121,30 @@ void winograd_convolution(const Convolution& layer, int threads) {
     check_channels(layer.channels_out);
     check((layer.pooling == Pooling::none) == !layer.pooled, "convolution: pooling without pooled");
     const KernelTable& table = kernels();
+    check_products(table, layer.dtype);
+    const DType dtype = layer.dtype;
+    const int is_bfloat16 = dtype == DType::bfloat16;
     const std::int64_t ci = layer.channels_in, co = layer.channels_out;
+    const std::int64_t per_float = 4 / size_of(dtype);
     const TileGrid grid{layer.height, layer.width, ceil_div(layer.height, kTile),
                         ceil_div(layer.width, kTile)};
     const std::int64_t tiles = layer.batch * grid.down * grid.across;
     const std::int64_t positions = layer.batch * layer.height * layer.width;
-    expect_writes(layer.out, positions * co * 4);
+    expect_writes(layer.out, positions * co * size_of(dtype));
 
-    const auto plane = [&](std::int64_t t) { return t * ci + kPanel; };
-    const auto input_task = [&](std::int64_t first, std::int64_t last, float* out,
+    const auto plane = [&](std::int64_t t) { return t * ci + kPanel * per_float; };
+    const auto input_task = [&](std::int64_t first, std::int64_t last, void* out,
                                 std::int64_t out_plane) {
-        return WinogradInputTask{grid, layer.input, ci, first, last, out, out_plane};
+        return WinogradInputTask{is_bfloat16, grid, layer.input, ci, first, last, out, out_plane};
     };
     const auto output_task = [&](std::int64_t first, std::int64_t last, std::int64_t channel,
-                                 const float* v, std::int64_t v_plane, float* scratch) {
+                                 const void* v, std::int64_t v_plane, float* scratch) {
         const std::int64_t panels = std::min(kMostPanels, (co - channel) / kPanel);
-        return WinogradOutputTask{grid,
+        return WinogradOutputTask{is_bfloat16,
+                                  grid,
                                   v,
                                   v_plane,
-                                  layer.weights + kProducts * channel * ci,
+                                  at(layer.weights, dtype, kProducts * channel * ci),
                                   ci,
                                   co,
                                   channel,
@@ -136,7 +170,7 @@ void winograd_convolution(const Convolution& layer, int threads) {
         std::vector<Block> blocks;
         for (std::int64_t t = 0; t < tiles; t += block)
             blocks.push_back({t, std::min(t + block, tiles)});
-        const std::int64_t v_size = round_up(kProducts * plane(block), 16);
+        const std::int64_t v_size = round_up(kProducts * plane(block) / per_float, 16);
         const std::int64_t each = v_size + round_up(table.winograd->scratch(block), 16);
         const Buffer buffer(each * most);
         for_each(blocks, team_size(threads, blocks.size()), [&](const Block& b, int thread) {
@@ -149,15 +183,16 @@ void winograd_convolution(const Convolution& layer, int threads) {
         return;
     }
     const std::int64_t step = std::min(cut.shared, tiles);
-    const std::int64_t v_size = round_up(kProducts * plane(step), 16);
+    const std::int64_t v_size = round_up(kProducts * plane(step) / per_float, 16);
     const std::int64_t each = round_up(table.winograd->scratch(block), 16);
     const Buffer buffer(v_size + each * most);
+    void* v = buffer.get();
     for (std::int64_t first = 0; first < tiles; first += step) {
         const std::int64_t last = std::min(first + step, tiles);
         std::vector<WinogradInputTask> inputs;
         for (std::int64_t t = first; t < last; t += kInputTiles) {
             inputs.push_back(input_task(t, std::min(t + kInputTiles, last),
-                                        buffer.get() + (t - first) * ci, plane(step)));
+                                        at(v, dtype, (t - first) * ci), plane(step)));
         }
         for_each(inputs, team_size(threads, inputs.size()),
                  [&](const WinogradInputTask& task, int) { table.winograd->input(task); });
@@ -165,7 +200,7 @@ void winograd_convolution(const Convolution& layer, int threads) {
         for (std::int64_t channel = 0; channel < co; channel += kMostPanels * kPanel) {
             for (std::int64_t t = first; t < last; t += block) {
                 outputs.push_back(output_task(t, std::min(t + block, last), channel,
-                                              buffer.get() + (t - first) * ci, plane(step),
+                                              at(v, dtype, (t - first) * ci), plane(step),
                                               nullptr));
             }
         }
@@ -184,16 +219,18 @@ void image_convolution(const ImageConvolution& layer, int threads) {
     check(layer.image && layer.weights && layer.bias && layer.out, "image: null pointer");
     check_sides(layer.batch, layer.height, layer.width);
     check_channels(layer.channels_out);
+    check_type(layer.dtype);
     const KernelTable& table = kernels();
     const std::int64_t plane = layer.height * layer.width, size = plane * layer.channels_out;
-    expect_writes(layer.out, layer.batch * size * 4);
+    expect_writes(layer.out, layer.batch * size * size_of(layer.dtype));
     std::vector<ImageRowTask> tasks;
     for (std::int64_t b = 0; b < layer.batch; ++b) {
         for (std::int64_t y = 0; y < layer.height; ++y) {
             tasks.push_back({layer.image + b * 3 * plane, layer.height, layer.width, y,
                              layer.channels_out, layer.weights, layer.bias,
-                             layer.preactivation ? layer.preactivation + b * size : nullptr,
-                             layer.out + b * size, nullptr});
+                             layer.dtype == DType::bfloat16,
+                             at(layer.preactivation, layer.dtype, b * size),
+                             at(layer.out, layer.dtype, b * size), nullptr});
         }
     }
     const std::int64_t each = round_up(table.direct->image_scratch(layer.width), 16);
@@ -208,18 +245,22 @@ void image_gradient(const ImageGradient& layer, int threads) {
     check(layer.gradient && layer.weights && layer.out, "image gradient: null pointer");
     check_sides(layer.batch, layer.height, layer.width);
     check_channels(layer.channels);
+    check_type(layer.dtype);
     const KernelTable& table = kernels();
     const std::int64_t plane = layer.height * layer.width;
     constexpr std::int64_t kRows = 16;  // of one task, which also needs the row above and below
     std::vector<ImageGradientTask> tasks;
     for (std::int64_t b = 0; b < layer.batch; ++b) {
         for (std::int64_t y = 0; y < layer.height; y += kRows) {
-            tasks.push_back({layer.gradient + b * plane * layer.channels, layer.height, layer.width,
-                             layer.channels, y, std::min(y + kRows, layer.height), layer.weights,
+            tasks.push_back({layer.dtype == DType::bfloat16,
+                             at(layer.gradient, layer.dtype, b * plane * layer.channels),
+                             layer.height, layer.width, layer.channels, y,
+                             std::min(y + kRows, layer.height), layer.weights,
                              layer.out + b * 3 * plane, nullptr});
         }
     }
-    const std::int64_t each = round_up(table.direct->image_gradient_scratch(layer.width), 16);
+    const std::int64_t each =
+        round_up(table.direct->image_gradient_scratch(layer.width, layer.channels), 16);
     const Buffer buffer(each * std::max(threads, 1));
     for_each(tasks, team_size(threads, tasks.size()), [&](ImageGradientTask& task, int thread) {
         task.scratch = buffer.get() + thread * each;
@@ -232,6 +273,7 @@ void unpool(const Unpool& layer, int threads) {
     check_sides(layer.batch, layer.height / 2, layer.width / 2);
     check_channels(layer.channels);
     check(layer.pooling != Pooling::none, "unpool: expected average or max pooling");
+    check_type(layer.dtype);
     const KernelTable& table = kernels();
     const std::int64_t down = layer.height / 2, across = layer.width / 2, c = layer.channels;
     const std::int64_t step = std::max<std::int64_t>(1, 16384 / (across * c));
@@ -239,13 +281,19 @@ void unpool(const Unpool& layer, int threads) {
     for (std::int64_t b = 0; b < layer.batch; ++b) {
         const std::int64_t offset = b * layer.height * layer.width * c;
         for (std::int64_t y = 0; y < down; y += step) {
-            tasks.push_back({layer.pooled + b * down * across * c, layer.features + offset,
-                             layer.height, layer.width, c, y, std::min(y + step, down),
-                             layer.pooling == Pooling::max, layer.relu_mask, layer.out + offset});
+            tasks.push_back({layer.dtype == DType::bfloat16,
+                             at(layer.pooled, layer.dtype, b * down * across * c),
+                             at(layer.features, layer.dtype, offset), layer.height, layer.width, c,
+                             y, std::min(y + step, down), layer.pooling == Pooling::max,
+                             layer.relu_mask, at(layer.out, layer.dtype, offset)});
         }
     }
     for_each(tasks, team_size(threads, tasks.size()),
              [&](UnpoolTask& task, int) { table.direct->unpool(task); });
+}
+
+bool convolves_bfloat16() {
+    return kernels().winograd->bfloat16 != 0;
 }
 
 }  // namespace fastnst

@@ -22,7 +22,8 @@ int64_t image_scratch(int64_t width) {
 }
 
 // out[x, co] = relu(bias[co] + sum over c, u, v of W[co, c, u, v] image[c, row + u - 1, x + v - 1])
-void image_row(const ImageRowTask& task) {
+template <class T>
+void image_row_as(const ImageRowTask& task) {
     const int64_t padded = task.width + 2, taps = kColours * kTaps;
     float* lines = task.scratch;  // [c][u][padded]: the three rows around, with zeros outside
     for (int64_t c = 0; c < kColours; ++c) {
@@ -50,15 +51,16 @@ void image_row(const ImageRowTask& task) {
         for (int64_t channel = 0; channel < task.channels_out;) {
             const int64_t panels = min(kMostPanels, (task.channels_out - channel) / kPanel);
             const int64_t columns = panels * kPanel;
-            product(count, taps, panels, patches, taps, task.weights + channel * taps,
-                    taps * kPanel, sums, columns, false);
+            product<float>(count, taps, panels, patches, taps, task.weights + channel * taps,
+                           taps * kPanel, sums, columns, false);
             for (int64_t x = 0; x < count; ++x) {
                 const int64_t offset =
                     (task.row * task.width + first + x) * task.channels_out + channel;
                 for (int64_t j = 0; j < columns; j += kWidth) {
                     const Vec y = add(load(sums + x * columns + j), load(task.bias + channel + j));
-                    if (task.preactivation) store(task.preactivation + offset + j, y);
-                    store(task.out + offset + j, zero_unless_positive(y, y));
+                    if (task.preactivation)
+                        store(static_cast<T*>(task.preactivation) + offset + j, y);
+                    store(static_cast<T*>(task.out) + offset + j, zero_unless_positive(y, y));
                 }
             }
             channel += columns;
@@ -66,10 +68,17 @@ void image_row(const ImageRowTask& task) {
     }
 }
 
+void image_row(const ImageRowTask& task) {
+    if (task.bfloat16)
+        image_row_as<bf16>(task);
+    else
+        image_row_as<float>(task);
+}
+
 constexpr int64_t kTapColumns = 2 * kPanel;  // 27 products of a position, and padding
 
-int64_t image_gradient_scratch(int64_t width) {
-    return 3 * (width + 2) * kTapColumns;
+int64_t image_gradient_scratch(int64_t width, int64_t channels) {
+    return 3 * (width + 2) * kTapColumns + width * channels;
 }
 
 // out[c, y, x] = sum over u, v, co of W[co, c, u, v] gradient[y + 1 - u, x + 1 - v, co]:
@@ -84,9 +93,16 @@ void image_gradient(const ImageGradientTask& task) {
         }
         memset(row, 0, kTapColumns * sizeof(float));
         memset(row + (padded - 1) * kTapColumns, 0, kTapColumns * sizeof(float));
-        product(task.width, task.channels, 2, task.gradient + y * task.width * task.channels,
-                task.channels, task.weights, task.channels * kPanel, row + kTapColumns, kTapColumns,
-                false);
+        const int64_t size = task.width * task.channels;
+        const float* line = static_cast<const float*>(task.gradient) + y * size;
+        if (task.bfloat16) {
+            float* copy = task.scratch + 3 * row_size;
+            const bf16* from = static_cast<const bf16*>(task.gradient) + y * size;
+            for (int64_t i = 0; i < size; i += kWidth) store(copy + i, load(from + i));
+            line = copy;
+        }
+        product<float>(task.width, task.channels, 2, line, task.channels, task.weights,
+                       task.channels * kPanel, row + kTapColumns, kTapColumns, false);
     };
     fill(task.first - 1);
     fill(task.first);
@@ -110,18 +126,19 @@ void image_gradient(const ImageGradientTask& task) {
 // --------------------------------------------------------------------------------------- pooling
 // --
 
-void unpool(const UnpoolTask& task) {
+template <class T>
+void unpool_as(const UnpoolTask& task) {
     const int64_t channels = task.channels, width = task.width, across = width / 2;
     const int64_t steps[4] = {0, channels, width * channels, (width + 1) * channels};
     const float quarter_value = 0.25f;
     const Vec quarter = broadcast(&quarter_value);
     for (int64_t y = task.first; y < task.last; ++y) {
         for (int64_t x = 0; x < across; ++x) {
-            const float* pooled = task.pooled + (y * across + x) * channels;
+            const T* pooled = static_cast<const T*>(task.pooled) + (y * across + x) * channels;
             const int64_t origin = (2 * y * width + 2 * x) * channels;
             for (int64_t c = 0; c < channels; c += kWidth) {
-                const float* f = task.features + origin + c;
-                float* out = task.out + origin + c;
+                const T* f = static_cast<const T*>(task.features) + origin + c;
+                T* out = static_cast<T*>(task.out) + origin + c;
                 Vec value[4], gradient = load(pooled + c);
                 for (int i = 0; i < 4; ++i) value[i] = load(f + steps[i]);
                 if (!task.max_pooling) {
@@ -146,14 +163,21 @@ void unpool(const UnpoolTask& task) {
         // an odd column at the right is in no window
         if (width % 2) {
             for (int64_t i = 0; i < 2; ++i)
-                memset(task.out + ((2 * y + i + 1) * width - 1) * channels, 0,
-                       static_cast<size_t>(channels) * sizeof(float));
+                memset(static_cast<T*>(task.out) + ((2 * y + i + 1) * width - 1) * channels, 0,
+                       static_cast<size_t>(channels) * sizeof(T));
         }
     }
     // nor is an odd row at the bottom
     if (task.height % 2 && task.last == task.height / 2)
-        memset(task.out + (task.height - 1) * width * channels, 0,
-               static_cast<size_t>(width * channels) * sizeof(float));
+        memset(static_cast<T*>(task.out) + (task.height - 1) * width * channels, 0,
+               static_cast<size_t>(width * channels) * sizeof(T));
+}
+
+void unpool(const UnpoolTask& task) {
+    if (task.bfloat16)
+        unpool_as<bf16>(task);
+    else
+        unpool_as<float>(task);
 }
 
 }  // namespace

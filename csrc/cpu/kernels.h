@@ -65,37 +65,40 @@ struct TileGrid {
 // first_out and all ci. The filter g of (co, ci) starts at
 // filters[co * out_stride + ci * in_stride], its taps lie tap_step (1, or -1: flipped) apart.
 struct WinogradWeightsTask {
+    int bfloat16;  // type of `out`
     const float* filters;
     int64_t out_stride, in_stride, tap_step;
     int64_t channels_in, first_out;
-    float* out;         // [36][channels_in][16]
+    void* out;          // [36][channels_in][16], or bfloat16 [36][channels_in / 2][16][2]
     int64_t out_plane;  // distance of products
 };
 
 // V[k, t, c] = (B^T d B)[k] for the tiles first <= t < last and all channels c.
 struct WinogradInputTask {
+    int bfloat16;  // type of `input` and `out`
     TileGrid grid;
-    const float* input;  // [B, H, W, C]
+    const void* input;  // [B, H, W, C]
     int64_t channels, first, last;
-    float* out;         // [36][tiles][C], at tile `first`
+    void* out;          // [36][tiles][C], at tile `first`
     int64_t out_plane;  // distance of products
 };
 
 // out = A^T (sum over ci of V U) A + bias, for the tiles first <= t < last and the `panels` panels
 // of 16 output channels from first_out on; then, where asked for, ReLU, mask and pooling.
 struct WinogradOutputTask {
+    int bfloat16;  // type of everything but `bias` and `scratch`; the sums are float
     TileGrid grid;
-    const float* input;    // V at tile `first`: [36][tiles][channels_in]
-    int64_t input_plane;   // distance of products
-    const float* weights;  // U of these panels: [36][panels][channels_in][16]
+    const void* input;    // V at tile `first`: [36][tiles][channels_in]
+    int64_t input_plane;  // distance of products
+    const void* weights;  // U of these panels: [36][panels][channels_in][16]
     int64_t channels_in, channels_out, first_out, panels, first, last;
-    const float* bias;     // [channels_out] or null
-    const float* mask;     // [B, H, W, channels_out] or null: 0 where mask <= 0
-    int relu, pooling;     // pooling: 0 none, 1 average, 2 max
-    float* preactivation;  // [B, H, W, channels_out] or null
-    float* out;            // [B, H, W, channels_out]
-    float* pooled;         // [B, H / 2, W / 2, channels_out]
-    float* scratch;        // scratch(tiles) floats
+    const float* bias;    // [channels_out] or null
+    const void* mask;     // [B, H, W, channels_out] or null: 0 where mask <= 0
+    int relu, pooling;    // pooling: 0 none, 1 average, 2 max
+    void* preactivation;  // [B, H, W, channels_out] or null
+    void* out;            // [B, H, W, channels_out]
+    void* pooled;         // [B, H / 2, W / 2, channels_out]
+    float* scratch;       // scratch(tiles) floats
 };
 
 // One row of the first layer: out[x, co] = relu(bias + sum over 27 taps), and its preactivation.
@@ -104,31 +107,35 @@ struct ImageRowTask {
     int64_t height, width, row, channels_out;
     const float* weights;  // [channels_out / 16][27][16], taps in the order (c, u, v)
     const float* bias;     // [channels_out]
-    float* preactivation;  // [H, W, channels_out] or null
-    float* out;            // [H, W, channels_out] of one picture
+    int bfloat16;          // type of `preactivation` and `out`
+    void* preactivation;   // [H, W, channels_out] or null
+    void* out;             // [H, W, channels_out] of one picture
     float* scratch;        // image_scratch(width) floats
 };
 
 // Rows first <= y < last of the first layer's input gradient.
 struct ImageGradientTask {
-    const float* gradient;  // [H, W, channels] of one picture
+    int bfloat16;          // type of `gradient`
+    const void* gradient;  // [H, W, channels] of one picture
     int64_t height, width, channels, first, last;
     const float* weights;  // [2][channels][16]: columns 3 * (3u + v) + c, then five zeros
     float* out;            // [3, H, W] of one picture
-    float* scratch;        // image_gradient_scratch(width) floats
+    float* scratch;        // image_gradient_scratch(width, channels) floats
 };
 
 // Rows first <= y < last of pooled windows: the gradient of ReLU and 2x2 pooling together,
 // out = mask(F) * (average: pooled / 4; max: pooled at the first largest of each window, else 0).
 struct UnpoolTask {
-    const float* pooled;    // [H / 2, W / 2, C] of one picture
-    const float* features;  // F [H, W, C]
+    int bfloat16;          // type of all three
+    const void* pooled;    // [H / 2, W / 2, C] of one picture
+    const void* features;  // F [H, W, C]
     int64_t height, width, channels, first, last;
     int max_pooling, relu_mask;
-    float* out;  // [H, W, C]
+    void* out;  // [H, W, C]
 };
 
 struct WinogradTable {
+    int bfloat16;  // whether tasks may be in bfloat16
     int64_t (*scratch)(int64_t tiles);
     void (*weights)(const WinogradWeightsTask& task);
     void (*input)(const WinogradInputTask& task);
@@ -137,7 +144,7 @@ struct WinogradTable {
 
 struct DirectTable {
     int64_t (*image_scratch)(int64_t width);
-    int64_t (*image_gradient_scratch)(int64_t width);
+    int64_t (*image_gradient_scratch)(int64_t width, int64_t channels);
     void (*image_row)(const ImageRowTask& task);
     void (*image_gradient)(const ImageGradientTask& task);
     void (*unpool)(const UnpoolTask& task);

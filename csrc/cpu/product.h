@@ -27,19 +27,31 @@ constexpr int kTileRows = 6, kTilePanels = 1;
 constexpr int kTileRows = 6, kTilePanels = 4;
 #endif
 
+// What one 32-bit lane holds along the summed dimension: a float, or two bfloat16. Depths, rows and
+// panels below are counted in these units.
+template <class T>
+constexpr int64_t kPerUnit = 4 / static_cast<int64_t>(sizeof(T));
+
+template <class T>
+inline Vec multiply_add_units(Vec a, Vec b, Vec c) {
+#ifdef FASTNST_ISA_AVX512BF16
+    if constexpr (kPerUnit<T> == 2) return multiply_add_pairs(a, b, c);
+#endif
+    return multiply_add(a, b, c);
+}
+
 inline int64_t min(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
 // R rows and P panels; a[r, k] = a[r * a_row + k], b[k, j] = b[j / 16 * b_panel + k * 16 + j % 16].
-template <int R, int P>
+template <class T, int R, int P>
 inline void product_tile(int64_t depth, const float* a, int64_t a_row, const float* b,
                          int64_t b_panel, float* out, int64_t out_row, bool add_to_out) {
     constexpr int kVecs = P * kPanelVectors;
     Vec sum[R][kVecs];
     for (int r = 0; r < R; ++r) {
-        for (int v = 0; v < kVecs; ++v)
-            sum[r][v] = add_to_out ? load(out + r * out_row + v * kWidth) : zero();
+        for (int v = 0; v < kVecs; ++v) sum[r][v] = zero();
     }
     for (int64_t k = 0; k < depth; ++k) {
         Vec column[kVecs];
@@ -49,55 +61,60 @@ inline void product_tile(int64_t depth, const float* a, int64_t a_row, const flo
         }
         for (int r = 0; r < R; ++r) {
             const Vec x = broadcast(a + r * a_row + k);
-            for (int v = 0; v < kVecs; ++v) sum[r][v] = multiply_add(x, column[v], sum[r][v]);
+            for (int v = 0; v < kVecs; ++v)
+                sum[r][v] = multiply_add_units<T>(x, column[v], sum[r][v]);
         }
         b += kPanel;
     }
     for (int r = 0; r < R; ++r) {
-        for (int v = 0; v < kVecs; ++v) store(out + r * out_row + v * kWidth, sum[r][v]);
+        for (int v = 0; v < kVecs; ++v) {
+            float* p = out + r * out_row + v * kWidth;
+            store(p, add_to_out ? add(load(p), sum[r][v]) : sum[r][v]);
+        }
     }
 }
 
-template <int R, int P>
+template <class T, int R, int P>
 inline void product_rows(int64_t rows, int64_t depth, const float* a, int64_t a_row, const float* b,
                          int64_t b_panel, float* out, int64_t out_row, bool add_to_out) {
     if constexpr (R > 0) {
         if (rows == R)
-            product_tile<R, P>(depth, a, a_row, b, b_panel, out, out_row, add_to_out);
+            product_tile<T, R, P>(depth, a, a_row, b, b_panel, out, out_row, add_to_out);
         else
-            product_rows<R - 1, P>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
+            product_rows<T, R - 1, P>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
     }
 }
 
-template <int P>
+template <class T, int P>
 inline void product_panels(int64_t rows, int64_t depth, const float* a, int64_t a_row,
                            const float* b, int64_t b_panel, float* out, int64_t out_row,
                            bool add_to_out) {
     int64_t r = 0;
     for (; r + kTileRows <= rows; r += kTileRows) {
-        product_tile<kTileRows, P>(depth, a + r * a_row, a_row, b, b_panel, out + r * out_row,
-                                   out_row, add_to_out);
+        product_tile<T, kTileRows, P>(depth, a + r * a_row, a_row, b, b_panel, out + r * out_row,
+                                      out_row, add_to_out);
     }
-    product_rows<kTileRows - 1, P>(rows - r, depth, a + r * a_row, a_row, b, b_panel,
-                                   out + r * out_row, out_row, add_to_out);
+    product_rows<T, kTileRows - 1, P>(rows - r, depth, a + r * a_row, a_row, b, b_panel,
+                                      out + r * out_row, out_row, add_to_out);
 }
 
 // Any number of rows, at most kMostPanels panels.
+template <class T>
 inline void product(int64_t rows, int64_t depth, int64_t panels, const float* a, int64_t a_row,
                     const float* b, int64_t b_panel, float* out, int64_t out_row, bool add_to_out) {
     while (panels >= kTilePanels) {
-        product_panels<kTilePanels>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
+        product_panels<T, kTilePanels>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
         panels -= kTilePanels;
         b += kTilePanels * b_panel;
         out += kTilePanels * kPanel;
     }
     if constexpr (kTilePanels > 1) {
         if (panels == 3)
-            product_panels<3>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
+            product_panels<T, 3>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
         if (panels == 2)
-            product_panels<2>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
+            product_panels<T, 2>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
         if (panels == 1)
-            product_panels<1>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
+            product_panels<T, 1>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
     }
 }
 

@@ -82,6 +82,12 @@ inline Vec zero_unless_positive(Vec x, Vec f) {
 inline Vec zero_if_less(Vec x, Vec a, Vec b) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), x);
 }
+#if defined(FASTNST_ISA_AVX512BF16)
+inline void store(bf16* p, Vec x) {
+    const __m256bh rounded = _mm512_cvtneps_pbh(x);
+    memcpy(p, &rounded, sizeof(rounded));
+}
+#else
 inline void store(bf16* p, Vec x) {
     const __m512i bits = _mm512_castps_si512(x);
     const __m512i high = _mm512_srli_epi32(bits, 16);
@@ -92,6 +98,7 @@ inline void store(bf16* p, Vec x) {
                                                high, _mm512_set1_epi32(0x40));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(value));
 }
+#endif
 
 // r[i][j] <-> r[j][i]: 4x4 blocks within the 128-bit quarters, then the quarters themselves.
 inline void transpose(Vec (&r)[16]) {

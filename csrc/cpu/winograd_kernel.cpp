@@ -28,8 +28,8 @@ namespace {
 constexpr int kPatch = 6, kTile = 4, kProducts = kPatch * kPatch;
 constexpr double kA = 1.41421356237309504880, kB = 0.70710678118654752440;
 
-// Input channels in one run over a register tile: 128 x 64 weights are 32 KiB, and stay in the L1
-// cache while the tiles of a block pass by.
+// Input channels (or pairs of bfloat16) in one run over a register tile: 128 x 64 weights are 32
+// KiB, and stay in the L1 cache while the tiles of a block pass by.
 constexpr int64_t kDepth = 128;
 
 // ----------------------------------------------------------------------------------- transforms --
@@ -111,11 +111,17 @@ void winograd_weights(const WinogradWeightsTask& task) {
         }
         for (int i = 0; i < kPatch; ++i) {
             for (int j = 0; j < kPatch; ++j) {
-                float* out = task.out + (i * kPatch + j) * task.out_plane + ci * kPanel;
-                for (int lane = 0; lane < kPanel; ++lane)
-                    out[lane] = static_cast<float>(G[j][0] * columns[i][0][lane] +
-                                                   G[j][1] * columns[i][1][lane] +
-                                                   G[j][2] * columns[i][2][lane]);
+                const int64_t plane = (i * kPatch + j) * task.out_plane;
+                for (int lane = 0; lane < kPanel; ++lane) {
+                    const float u = static_cast<float>(G[j][0] * columns[i][0][lane] +
+                                                       G[j][1] * columns[i][1][lane] +
+                                                       G[j][2] * columns[i][2][lane]);
+                    if (task.bfloat16)  // pairs of input channels
+                        static_cast<bf16*>(
+                            task.out)[plane + ci / 2 * 2 * kPanel + 2 * lane + ci % 2] = to_bf16(u);
+                    else
+                        static_cast<float*>(task.out)[plane + ci * kPanel + lane] = u;
+                }
             }
         }
     }
@@ -124,46 +130,57 @@ void winograd_weights(const WinogradWeightsTask& task) {
 // ---------------------------------------------------------------------------------------- input --
 
 // One patch, all channels. Inside: no test for the border, where the input is zero.
-template <bool kInside>
-inline void input_patch(const WinogradInputTask& task, const Position& at, float* out) {
-    const TileGrid& grid = task.grid;
-    const int64_t row = grid.width * task.channels;
-    const float* origin =
-        task.input +
-        ((at.picture * grid.height + at.y - 1) * grid.width + at.x - 1) * task.channels;
-    for (int64_t c = 0; c < task.channels; c += kWidth) {
+// (Fields of a task are copied to local variables: a store could change them for all the compiler
+// knows.)
+template <class T, bool kInside>
+inline void input_patch(const WinogradInputTask& task, const Position& at, T* out) {
+    const int64_t height = task.grid.height, width = task.grid.width, channels = task.channels,
+                  plane = task.out_plane;
+    const T* origin = static_cast<const T*>(task.input) +
+                      ((at.picture * height + at.y - 1) * width + at.x - 1) * channels;
+    for (int64_t c = 0; c < channels; c += kWidth) {
         Vec columns[kPatch][kPatch];  // [j][i]
         for (int j = 0; j < kPatch; ++j) {
             Vec d[kPatch];
             for (int i = 0; i < kPatch; ++i) {
                 const int64_t y = at.y - 1 + i, x = at.x - 1 + j;
-                const bool valid =
-                    kInside || (y >= 0 && y < grid.height && x >= 0 && x < grid.width);
-                d[i] = valid ? load(origin + i * row + j * task.channels + c) : zero();
+                const bool valid = kInside || (y >= 0 && y < height && x >= 0 && x < width);
+                d[i] = valid ? load(origin + (i * width + j) * channels + c) : zero();
             }
             transform_input(d[0], d[1], d[2], d[3], d[4], d[5], columns[j]);
         }
+        T* next = out + c;
         for (int i = 0; i < kPatch; ++i) {
             Vec v[kPatch];
             transform_input(columns[0][i], columns[1][i], columns[2][i], columns[3][i],
                             columns[4][i], columns[5][i], v);
-            for (int j = 0; j < kPatch; ++j)
-                store(out + (i * kPatch + j) * task.out_plane + c, v[j]);
+            for (int j = 0; j < kPatch; ++j) {
+                store(next, v[j]);
+                next += plane;
+            }
         }
     }
 }
 
-void winograd_input(const WinogradInputTask& task) {
+template <class T>
+void transform_patches(const WinogradInputTask& task) {
     for (int64_t tile = task.first; tile < task.last; ++tile) {
         const Position at = position(task.grid, tile);
-        float* out = task.out + (tile - task.first) * task.channels;
+        T* out = static_cast<T*>(task.out) + (tile - task.first) * task.channels;
         const bool inside = at.y > 0 && at.x > 0 && at.y + kTile < task.grid.height &&
                             at.x + kTile < task.grid.width;
         if (inside)
-            input_patch<true>(task, at, out);
+            input_patch<T, true>(task, at, out);
         else
-            input_patch<false>(task, at, out);
+            input_patch<T, false>(task, at, out);
     }
+}
+
+void winograd_input(const WinogradInputTask& task) {
+#ifdef FASTNST_ISA_AVX512BF16
+    if (task.bfloat16) return transform_patches<bf16>(task);
+#endif
+    transform_patches<float>(task);
 }
 
 // --------------------------------------------------------------------------------------- output --
@@ -178,81 +195,100 @@ int64_t winograd_scratch(int64_t tiles) {
     return kProducts * product_plane(tiles, kMostPanels);
 }
 
-inline Vec pool(const WinogradOutputTask& task, Vec a, Vec b, Vec c, Vec d) {
-    if (task.pooling == 2) return max(max(a, b), max(c, d));
-    const float quarter = 0.25f;
-    return multiply(broadcast(&quarter), add(add(a, b), add(c, d)));
-}
-
+// One tile, all channels of the task. Whole: no part of it lies beyond the picture.
+template <class T, bool kWhole>
 inline void output_tile(const WinogradOutputTask& task, const Position& at, const float* products,
                         int64_t plane) {
-    const TileGrid& grid = task.grid;
-    const int64_t channels = task.channels_out, down = min(kTile, grid.height - at.y),
-                  across = min(kTile, grid.width - at.x);
-    const int64_t origin = ((at.picture * grid.height + at.y) * grid.width + at.x) * channels;
-    const int64_t pooled_down = min(2, grid.height / 2 - at.y / 2),
-                  pooled_across = min(2, grid.width / 2 - at.x / 2);
-    const int64_t pooled_origin =
-        ((at.picture * (grid.height / 2) + at.y / 2) * (grid.width / 2) + at.x / 2) * channels;
+    const int64_t height = task.grid.height, width = task.grid.width, channels = task.channels_out;
+    const int64_t down = min(kTile, height - at.y), across = min(kTile, width - at.x);
+    const int64_t origin =
+        ((at.picture * height + at.y) * width + at.x) * channels + task.first_out;
+    const float* bias = task.bias ? task.bias + task.first_out : nullptr;
+    const T* mask = static_cast<const T*>(task.mask);
+    T *preactivation = static_cast<T*>(task.preactivation), *out = static_cast<T*>(task.out),
+      *pooled = static_cast<T*>(task.pooled);
+    const bool relu = task.relu, max_pooling = task.pooling == 2;
+    const float quarter = 0.25f;
     for (int64_t c = 0; c < task.panels * kPanel; c += kWidth) {
-        Vec columns[kPatch][kTile], out[kTile][kTile];
+        Vec columns[kPatch][kTile], y[kTile][kTile];
+        const int64_t step = kPatch * plane;
         for (int j = 0; j < kPatch; ++j) {
             const float* m = products + j * plane + c;
-            const int64_t step = kPatch * plane;
             transform_output(load(m), load(m + step), load(m + 2 * step), load(m + 3 * step),
                              load(m + 4 * step), load(m + 5 * step), columns[j]);
         }
-        const int64_t channel = task.first_out + c;
-        const Vec bias = task.bias ? load(task.bias + channel) : zero();
+        const Vec b = bias ? load(bias + c) : zero();
         for (int i = 0; i < kTile; ++i) {
             transform_output(columns[0][i], columns[1][i], columns[2][i], columns[3][i],
-                             columns[4][i], columns[5][i], out[i]);
+                             columns[4][i], columns[5][i], y[i]);
             for (int j = 0; j < kTile; ++j) {
-                const bool stored = i < down && j < across;
-                const int64_t offset = origin + (i * grid.width + j) * channels + channel;
-                Vec y = add(out[i][j], bias);
-                if (task.preactivation && stored) store(task.preactivation + offset, y);
-                if (task.relu) y = zero_unless_positive(y, y);
-                if (task.mask && stored) y = zero_unless_positive(y, load(task.mask + offset));
-                if (stored) store(task.out + offset, y);
-                out[i][j] = y;
+                const bool stored = kWhole || (i < down && j < across);
+                const int64_t offset = origin + (i * width + j) * channels + c;
+                y[i][j] = add(y[i][j], b);
+                if (preactivation && stored) store(preactivation + offset, y[i][j]);
+                if (relu) y[i][j] = zero_unless_positive(y[i][j], y[i][j]);
+                if (mask && stored) y[i][j] = zero_unless_positive(y[i][j], load(mask + offset));
+                if (stored) store(out + offset, y[i][j]);
             }
         }
-        if (!task.pooling) continue;
-        for (int i = 0; i < pooled_down; ++i) {
-            for (int j = 0; j < pooled_across; ++j) {
-                store(task.pooled + pooled_origin + (i * (grid.width / 2) + j) * channels + channel,
-                      pool(task, out[2 * i][2 * j], out[2 * i][2 * j + 1], out[2 * i + 1][2 * j],
-                           out[2 * i + 1][2 * j + 1]));
+        if (!pooled) continue;
+        for (int i = 0; i < kTile / 2 && at.y / 2 + i < height / 2; ++i) {
+            for (int j = 0; j < kTile / 2 && at.x / 2 + j < width / 2; ++j) {
+                const Vec *above = y[2 * i] + 2 * j, *below = y[2 * i + 1] + 2 * j;
+                const int64_t window =
+                    (at.picture * (height / 2) + at.y / 2 + i) * (width / 2) + at.x / 2 + j;
+                store(pooled + window * channels + task.first_out + c,
+                      max_pooling ? max(max(above[0], above[1]), max(below[0], below[1]))
+                                  : multiply(broadcast(&quarter), add(add(above[0], above[1]),
+                                                                      add(below[0], below[1]))));
             }
         }
+    }
+}
+
+template <class T>
+void multiply_and_transform(const WinogradOutputTask& task) {
+    constexpr int64_t kEach = kPerUnit<T>;
+    const int64_t tiles = task.last - task.first, units = task.channels_in / kEach;
+    const int64_t plane = product_plane(tiles, task.panels), columns = task.panels * kPanel;
+    const float* input = static_cast<const float*>(task.input);  // or pairs of bfloat16
+    // M[k] = V[k] U[k]
+    for (int64_t k = 0; k < kProducts; ++k) {
+        const float* weights = static_cast<const float*>(task.weights) + k * columns * units;
+        for (int64_t depth = 0; depth < units; depth += kDepth) {
+            product<T>(tiles, min(kDepth, units - depth), task.panels,
+                       input + k * task.input_plane / kEach + depth, units,
+                       weights + depth * kPanel, units * kPanel, task.scratch + k * plane, columns,
+                       depth > 0);
+        }
+    }
+    for (int64_t tile = task.first; tile < task.last; ++tile) {
+        const Position at = position(task.grid, tile);
+        const float* products = task.scratch + (tile - task.first) * columns;
+        if (at.y + kTile <= task.grid.height && at.x + kTile <= task.grid.width)
+            output_tile<T, true>(task, at, products, plane);
+        else
+            output_tile<T, false>(task, at, products, plane);
     }
 }
 
 void winograd_output(const WinogradOutputTask& task) {
-    const int64_t tiles = task.last - task.first;
-    const int64_t plane = product_plane(tiles, task.panels), columns = task.panels * kPanel;
-    // M[k] = V[k] U[k]
-    for (int64_t k = 0; k < kProducts; ++k) {
-        const float* weights = task.weights + k * columns * task.channels_in;
-        for (int64_t depth = 0; depth < task.channels_in; depth += kDepth) {
-            product(tiles, min(kDepth, task.channels_in - depth), task.panels,
-                    task.input + k * task.input_plane + depth, task.channels_in,
-                    weights + depth * kPanel, task.channels_in * kPanel, task.scratch + k * plane,
-                    columns, depth > 0);
-        }
-    }
-    for (int64_t tile = task.first; tile < task.last; ++tile) {
-        output_tile(task, position(task.grid, tile), task.scratch + (tile - task.first) * columns,
-                    plane);
-    }
+#ifdef FASTNST_ISA_AVX512BF16
+    if (task.bfloat16) return multiply_and_transform<bf16>(task);
+#endif
+    multiply_and_transform<float>(task);
 }
 
 }  // namespace
 
 extern const WinogradTable winograd_table;
-const WinogradTable winograd_table = {winograd_scratch, winograd_weights, winograd_input,
+#ifdef FASTNST_ISA_AVX512BF16
+const WinogradTable winograd_table = {1, winograd_scratch, winograd_weights, winograd_input,
                                       winograd_output};
+#else
+const WinogradTable winograd_table = {0, winograd_scratch, winograd_weights, winograd_input,
+                                      winograd_output};
+#endif
 
 }  // namespace FASTNST_ISA
 }  // namespace fastnst

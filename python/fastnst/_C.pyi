@@ -14,9 +14,16 @@ def gram_gradient(layers: list[_GradientLayer], threads: int) -> None: ...
 _Shape: TypeAlias = tuple[int, int, int, int, int]
 
 def winograd_weights(
-    filters: int, channels_out: int, channels_in: int, gradient: bool, out: int, threads: int
+    filters: int,
+    channels_out: int,
+    channels_in: int,
+    gradient: bool,
+    dtype: int,
+    out: int,
+    threads: int,
 ) -> None: ...
 def winograd_convolution(
+    dtype: int,
     shape: _Shape,
     input: int,
     weights: int,
@@ -30,6 +37,7 @@ def winograd_convolution(
     threads: int,
 ) -> None: ...
 def image_convolution(
+    dtype: int,
     shape: _Shape,
     image: int,
     weights: int,
@@ -38,8 +46,11 @@ def image_convolution(
     out: int,
     threads: int,
 ) -> None: ...
-def image_gradient(shape: _Shape, gradient: int, weights: int, out: int, threads: int) -> None: ...
+def image_gradient(
+    dtype: int, shape: _Shape, gradient: int, weights: int, out: int, threads: int
+) -> None: ...
 def unpool(
+    dtype: int,
     shape: _Shape,
     pooled: int,
     features: int,
@@ -51,6 +62,7 @@ def unpool(
 def compiled_isas() -> list[str]: ...
 def available_isas() -> list[str]: ...
 def selected_isa() -> str: ...
+def convolves_bfloat16() -> bool: ...
 def force_isa(name: str) -> None: ...
 def build_info() -> dict[str, Any]: ...
 def cuda_devices() -> dict[str, Any]: ...

@@ -21,15 +21,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from fastnst.curvature import CurvaturePairs
+from fastnst.curvature import CURVATURE, CurvaturePairs
 from fastnst.engines.base import Evaluation
 from fastnst.errors import InvalidInput, NonFiniteLoss
+from fastnst.spectral import SpectralScaling
 
 FIRST_STEP = 0.005  # mean absolute change of a pixel in [0, 1]
 LONGEST_STEP = 0.1  # root mean square change of the pixels
@@ -72,7 +74,9 @@ def minimise(
         start: ``(1, 3, H, W)``, any float dtype; it is copied and clamped.
         iterations: How many L-BFGS steps to take. There is no early stopping.
         history_size: How many curvature pairs to keep.
-        optimizer: ``lbfgs``, or ``torch-lbfgs`` for ``torch.optim.LBFGS``, the reference.
+        optimizer: ``lbfgs``; ``spectral``: L-BFGS whose initial inverse Hessian follows the
+            curvature by frequency and colour (``spectral.py``); or ``torch-lbfgs`` for
+            ``torch.optim.LBFGS``, the reference.
         low: Smallest value of a pixel.
         high: Largest value of a pixel.
 
@@ -189,6 +193,48 @@ class _CompactLBFGS(_ProjectedSolver):
         self.displacement = displacement
 
 
+class _SpectralLBFGS(_ProjectedSolver):
+    """The two-loop recursion with an initial inverse Hessian for each band of frequencies."""
+
+    def prepare(self, history_size: int, first: float, slope: float) -> None:
+        self.scaling = SpectralScaling(self.image)
+        self.first = first / slope if slope > 0 else 0.0
+        self.pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=history_size)  # s, y, s·y
+        self.gradient: Tensor | None = None
+        self.displacement: Tensor | None = None
+
+    def move(self, evaluation: Evaluation) -> None:
+        gradient = evaluation.gradient.flatten().clone()  # an engine may reuse its memory
+        if self.gradient is not None and self.displacement is not None:
+            self._store(self.displacement, gradient - self.gradient)
+        self.gradient = gradient
+        self.image.sub_(self._newton_step(gradient).view_as(self.image))
+
+    def remember(self, displacement: Tensor) -> None:
+        self.displacement = displacement
+
+    def _store(self, step: Tensor, change: Tensor) -> None:
+        curvature = float(torch.dot(step, change))
+        lengths = float(torch.linalg.vector_norm(step)) * float(torch.linalg.vector_norm(change))
+        if curvature > CURVATURE * lengths:
+            self.pairs.append((step, change, curvature))
+            self.scaling.learn(step, change)
+
+    def _newton_step(self, gradient: Tensor) -> Tensor:
+        """H g."""
+        if not self.pairs:
+            return self.first * gradient
+        q = gradient.clone()
+        weights = []
+        for s, y, sy in reversed(self.pairs):
+            weights.append(float(torch.dot(s, q)) / sy)
+            q.add_(y, alpha=-weights[-1])
+        r = self.scaling.apply(q)
+        for (s, y, sy), weight in zip(self.pairs, reversed(weights), strict=True):
+            r.add_(s, alpha=weight - float(torch.dot(y, r)) / sy)
+        return r
+
+
 class _TorchLBFGS(_ProjectedSolver):
     """``torch.optim.LBFGS`` with the same steps: the reference."""
 
@@ -218,4 +264,8 @@ class _TorchLBFGS(_ProjectedSolver):
         state["d"] = displacement / state["t"]
 
 
-_SOLVERS: dict[str, type[_ProjectedSolver]] = {"lbfgs": _CompactLBFGS, "torch-lbfgs": _TorchLBFGS}
+_SOLVERS: dict[str, type[_ProjectedSolver]] = {
+    "lbfgs": _CompactLBFGS,
+    "spectral": _SpectralLBFGS,
+    "torch-lbfgs": _TorchLBFGS,
+}

@@ -68,7 +68,7 @@ class ContentLoss(nn.Module):
                 f"content features have shape {tuple(features.shape)}, "
                 f"the target has {tuple(self.target.shape)}"
             )
-        return nn.functional.mse_loss(features, self.target)
+        return nn.functional.mse_loss(features.to(self.target.dtype), self.target)
 
 
 class StyleLoss(nn.Module):

@@ -123,12 +123,12 @@ class VGG(nn.Module):
             names: The layers wanted.
 
         Returns:
-            ``{name: (B, C, h, w)}`` in the network's order; h and w are H and W halved (rounded
+            ``{name: (B, C, h, w)}``, in the network's order and dtype; h and w are H and W halved (rounded
             down) at each pooling on the way.
         """
         wanted = set(names)
         features: dict[str, Tensor] = {}
-        x = image
+        x = image.to(next(self.parameters()).dtype)
         for name, layer in self.layers.items():
             x = layer(x)
             if name in wanted:

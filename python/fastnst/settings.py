@@ -15,9 +15,9 @@ CHOICES = MappingProxyType(
         "pooling": ("average", "max"),
         "style_fit": ("aspect", "content"),
         "preprocessing": ("auto", "caffe", "torchvision"),
-        "optimizer": ("lbfgs", "torch-lbfgs"),
+        "optimizer": ("lbfgs", "spectral", "torch-lbfgs"),
         "engine": ("auto", "torch", "native"),
-        "precision": ("auto", "fp32"),
+        "precision": ("auto", "fp32", "bf16"),
     }
 )
 INITS = ("noise", "content", "matched")
@@ -45,12 +45,13 @@ class Settings:
         pooling: ``average`` or ``max``.
         weights: ``vgg19-normalised``, ``vgg19``, ``torchvision``, ``torchvision-vgg16`` or a path.
         preprocessing: For weights from a file: ``auto``, ``caffe`` or ``torchvision``.
-        optimizer: ``lbfgs``, or ``torch-lbfgs``: ``torch.optim.LBFGS``, the reference.
+        optimizer: ``lbfgs``; ``spectral``: L-BFGS that also learns the curvature by frequency and
+            colour, in fewer iterations; or ``torch-lbfgs``: ``torch.optim.LBFGS``, the reference.
         history_size: Curvature pairs that L-BFGS keeps.
         seed: Of the white noise; the same seed gives the same picture on the same machine.
         engine: ``auto``, ``torch`` or ``native``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto`` or ``fp32``.
+        precision: Of the features: ``auto``, ``fp32`` or ``bf16``.
     """
 
     size: int | None = None

@@ -109,7 +109,7 @@ class Result:
         seconds: The optimisation alone, without loading pictures and weights.
         engine: What ran: ``torch`` or ``native``.
         device: Where: ``cpu``, ``cuda:0``, …
-        precision: Of the features: ``fp32``.
+        precision: Of the features: ``fp32`` or ``bf16``.
         settings: As they were asked for.
         weights: Name and SHA-256 of the network's weights.
     """
@@ -245,7 +245,7 @@ def _optimise(
             time.perf_counter() - began,
             engine.name,
             str(start.device),
-            "fp32",
+            engine.precision,
             settings,
             {"name": weights.name, "sha256": weights.sha256},
         )

@@ -53,7 +53,11 @@ def create_engine(weights: Weights, content: Tensor, style: Tensor, settings: Se
         raise BackendUnavailable(f"engine native cannot run: {reason}")
     backend = "native" if name == "native" else "torch"
     objective = build_objective(weights, content, style, settings, backend)
-    if name == "native" and cannot_run(objective) is None:
-        return NativeEngine(objective)
-    # native without a plan (an objective of the total variation alone): autograd, compiled losses
-    return TorchEngine(objective, name)
+    precision = "fp32" if settings.precision == "auto" else settings.precision
+    if not objective.layers:  # the total variation alone: no network, no plan
+        return TorchEngine(objective, "fp32", name)
+    if name == "native":
+        if reason := cannot_run(objective, precision):
+            raise BackendUnavailable(f"engine native cannot run: {reason}")
+        return NativeEngine(objective, precision)
+    return TorchEngine(objective, precision)

@@ -28,6 +28,7 @@ class Engine(Protocol):
     """A way of computing the objective and its gradient."""
 
     name: str
+    precision: str  # of the features: fp32 or bf16
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)``, which is left as it is."""

@@ -23,6 +23,8 @@ from fastnst.losses import ContentLoss, StyleLoss
 from fastnst.objective import Objective, Terms
 from fastnst.ops import convolution, native
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
 
 @dataclass
 class _Layer:
@@ -56,19 +58,23 @@ class _Layer:
 
 
 class NativeEngine:
-    """Evaluates an objective with the compiled kernels, float32, on the CPU.
+    """Evaluates an objective with the compiled kernels on the CPU.
 
     The memory of ``Evaluation.gradient`` is reused by the next evaluation. Results do not depend on
     the number of threads.
 
     Args:
         objective: Float32, on the CPU; ``cannot_run`` says whether it will do.
+        precision: ``fp32``; or ``bf16``: the features, the gradients with respect to them and the
+            filters are bfloat16, the image, all sums, Gram matrices and losses float32.
         name: What the engine is called in results.
     """
 
-    def __init__(self, objective: Objective, name: str = "native") -> None:
+    def __init__(self, objective: Objective, precision: str = "fp32", name: str = "native") -> None:
         self.objective = objective
+        self.precision = precision
         self.name = name
+        self._dtype = DTYPES[precision]
         self._pooling: str | None = None
         self._layers: list[_Layer] = []
         for key, module in objective.network.layers.items():
@@ -77,8 +83,10 @@ class NativeEngine:
                 assert module.bias is not None
                 layer = _Layer(key[4:], module.bias.detach())
                 if self._layers:
-                    layer.filters = convolution.transform_filters(weight)
-                    layer.gradient_filters = convolution.transform_filters(weight, gradient=True)
+                    layer.filters = convolution.transform_filters(weight, dtype=self._dtype)
+                    layer.gradient_filters = convolution.transform_filters(
+                        weight, gradient=True, dtype=self._dtype
+                    )
                 else:
                     self._image_filters = convolution.arrange_image_filters(weight)
                 self._layers.append(layer)
@@ -106,21 +114,24 @@ class NativeEngine:
         self._gradient = torch.empty(1, 3, height, width)
         for layer in self._layers:
             channels = len(layer.bias)
-            layer.features = torch.empty(1, height, width, channels)
+            layer.features = self._new(1, height, width, channels)
             largest = max(largest, layer.features.numel())
             self._features[f"relu{layer.name}"] = layer.features
             if f"conv{layer.name}" in objective.layers:
-                layer.preactivation = torch.empty(1, height, width, channels)
+                layer.preactivation = self._new(1, height, width, channels)
                 self._features[f"conv{layer.name}"] = layer.preactivation
             if layer.pool_name in objective.network.layers and self._ends_block(layer):
                 height, width = height // 2, width // 2
-                layer.pooled = torch.empty(1, height, width, channels)
+                layer.pooled = self._new(1, height, width, channels)
                 self._features[layer.pool_name] = layer.pooled
         # Each step back reads one of these and writes the other.
-        self._buffers = [torch.empty(largest), torch.empty(largest)]
+        self._buffers = [self._new(largest), self._new(largest)]
         self._content_differences = {
             key: torch.empty_like(target) for key, target in self._content_targets.items()
         }
+
+    def _new(self, *shape: int) -> Tensor:
+        return torch.empty(shape, dtype=self._dtype)
 
     def _ends_block(self, layer: _Layer) -> bool:
         names = list(self.objective.network.layers)
@@ -234,8 +245,8 @@ class NativeEngine:
             gradient = out
         if key in objective.content:
             features, difference = self._features[key], self._content_differences[key]
-            if relu_mask:  # difference where features > 0, else 0
-                difference = torch.ops.aten.threshold_backward(difference, features, 0)
+            if relu_mask:
+                difference = difference * (features > 0)
             scale = 2 * objective.content_weight / features.numel()
             if gradient is None:
                 gradient = torch.mul(difference, scale, out=self._buffer(features))
@@ -268,10 +279,12 @@ class NativeEngine:
         return Evaluation(Terms(total, content, style, tv), self._gradient)
 
 
-def cannot_run(objective: Objective) -> str | None:
+def cannot_run(objective: Objective, precision: str = "fp32") -> str | None:
     """Why the planned evaluation does not take an objective, or None when it does."""
     if not native.is_available():
         return native.unavailable_reason()
+    if precision == "bf16" and not native.convolves_bfloat16():
+        return f"bf16 needs a processor with avx512bf16; in use is {native.selected_isa()}"
     if not objective.layers:
         return "the objective uses no layer of the network"
     x = objective.normalize.mean

@@ -15,12 +15,17 @@ class TorchEngine:
     Args:
         objective: On the device and in the dtype of the pictures to come. Its style losses run in
             plain PyTorch (engine ``torch``) or in the compiled kernels (engine ``native``).
+        precision: ``fp32``: the objective's own dtype; or ``bf16``: the network runs in bfloat16,
+            the losses in float32.
         name: What the engine is called in results.
     """
 
-    def __init__(self, objective: Objective, name: str = "torch") -> None:
+    def __init__(self, objective: Objective, precision: str = "fp32", name: str = "torch") -> None:
         self.objective = objective
+        self.precision = precision
         self.name = name
+        if precision == "bf16":
+            objective.network.to(torch.bfloat16)
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)``."""

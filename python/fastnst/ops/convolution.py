@@ -1,9 +1,11 @@
 """The compiled convolutions: 3×3, stride 1, padding 1, which is all that VGG has.
 
-Features are channels_last, held as contiguous ``(B, H, W, C)`` tensors; C is a multiple of 16. Every
-function writes into given tensors, has a plain-PyTorch twin in ``reference`` that takes the filters as
-they are and returns its result, and stays outside autograd. Inner layers are computed by Winograd's F(4×4, 3×3) (Lavin &
-Gray, arXiv:1509.09308), whose filters are transformed once, the first layer directly.
+Features are channels_last, held as contiguous ``(B, H, W, C)`` tensors; C is a multiple of 16. They
+are float32 or, on processors with bfloat16 products (avx512bf16), all bfloat16 with sums in float32.
+Every function writes into given tensors, has a plain-PyTorch twin in ``reference`` that takes the
+filters as they are and returns its result, and stays outside autograd. Inner layers are computed by
+Winograd's F(4×4, 3×3) (Lavin & Gray, arXiv:1509.09308), whose filters are transformed once, the first
+layer directly.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
-from fastnst.ops.native import _call, _check_buffer, _extension
+from fastnst.ops.native import _DTYPES, _call, _check_buffer, _extension
 
 POOLINGS = {None: 0, "average": 1, "max": 2}
 PANEL = 16  # channels that the kernels keep together
@@ -27,7 +29,7 @@ class Filters:
     Attributes:
         channels_in: Ci.
         channels_out: Co.
-        transformed: 36 · Co · Ci float32, in the kernels' order.
+        transformed: 36 · Co · Ci numbers in the kernels' order; features have their dtype.
     """
 
     channels_in: int
@@ -35,29 +37,35 @@ class Filters:
     transformed: Tensor
 
 
-def transform_filters(weight: Tensor, *, gradient: bool = False) -> Filters:
+def transform_filters(
+    weight: Tensor, *, gradient: bool = False, dtype: torch.dtype = torch.float32
+) -> Filters:
     """Transform the filters of a layer, for any number of ``convolve`` calls.
 
     Args:
         weight: ``(Co, Ci, 3, 3)`` float32; Co and Ci multiples of 16.
         gradient: Transform for the input gradient, which is a convolution with flipped filters from
             Co channels to Ci.
+        dtype: Of the features to be convolved: float32 or bfloat16.
 
     Raises:
         InvalidInput: a shape, type or layout is not as described.
-        BackendUnavailable: without the extension.
+        BackendUnavailable: without the extension, or bfloat16 without avx512bf16.
     """
+    if dtype not in _DTYPES:
+        raise InvalidInput(f"dtype: expected float32 or bfloat16, got {dtype}")
     if weight.ndim != 4:
         raise InvalidInput(f"weight: expected shape (Co, Ci, 3, 3), got {tuple(weight.shape)}")
     channels_out, channels_in = weight.shape[:2]
     _check_buffer("weight", weight, (channels_out, channels_in, 3, 3))
-    transformed = torch.empty(36 * channels_out * channels_in)
+    transformed = torch.empty(36 * channels_out * channels_in, dtype=dtype)
     _call(
         _extension().winograd_weights,
         weight.data_ptr(),
         channels_out,
         channels_in,
         gradient,
+        _DTYPES[dtype],
         transformed.data_ptr(),
         torch.get_num_threads(),
     )
@@ -81,9 +89,9 @@ def convolve(
     """out = mask(relu(W ∗ x + b)), where asked for, and its pooling.
 
     Args:
-        x: ``(B, H, W, Ci)`` float32.
+        x: ``(B, H, W, Ci)``, in the dtype of the filters like all that follows but the bias.
         filters: From ``transform_filters``.
-        bias: ``(Co,)``, or None: zero.
+        bias: ``(Co,)`` float32, or None: zero.
         mask: ``(B, H, W, Co)``: the result is zero where it is ≤ 0 (the derivative of ReLU).
         relu: Whether negative values become zero.
         pooling: ``average`` or ``max``, 2×2 with stride 2, into ``pooled``.
@@ -95,21 +103,23 @@ def convolve(
         InvalidInput: a shape, type, device or layout is not as described.
         BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
     """
-    batch, height, width = _features("x", x, filters.channels_in)
+    dtype = filters.transformed.dtype
+    batch, height, width = _features("x", x, filters.channels_in, dtype)
     channels = filters.channels_out
     shape = (batch, height, width, channels)
-    _check_buffer("out", out, shape)
+    _check_buffer("out", out, shape, dtype)
     for name, tensor in (("mask", mask), ("preactivation", preactivation)):
         if tensor is not None:
-            _check_buffer(name, tensor, shape)
+            _check_buffer(name, tensor, shape, dtype)
     if bias is not None:
         _check_buffer("bias", bias, (channels,))
     if pooling not in POOLINGS or (pooling is None) != (pooled is None):
         raise InvalidInput(f"pooling: expected average or max with pooled, got {pooling!r}")
     if pooled is not None:
-        _check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels))
+        _check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels), dtype)
     _call(
         _extension().winograd_convolution,
+        _DTYPES[dtype],
         (batch, height, width, filters.channels_in, channels),
         x.data_ptr(),
         filters.transformed.data_ptr(),
@@ -173,21 +183,23 @@ def convolve_image(
         image: ``(B, 3, H, W)`` float32, contiguous.
         filters: From ``arrange_image_filters``.
         bias: ``(Co,)``.
-        preactivation: ``(B, H, W, Co)``, written: W ∗ image + b.
-        out: ``(B, H, W, Co)``, written.
+        preactivation: ``(B, H, W, Co)``, written: W ∗ image + b; dtype of ``out``.
+        out: ``(B, H, W, Co)`` float32 or bfloat16, written.
 
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
         BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
     """
     batch, _, height, width = _image("image", image)
+    dtype = _dtype("out", out)
     shape = (batch, height, width, filters.channels)
     _check_buffer("bias", bias, (filters.channels,))
-    _check_buffer("out", out, shape)
+    _check_buffer("out", out, shape, dtype)
     if preactivation is not None:
-        _check_buffer("preactivation", preactivation, shape)
+        _check_buffer("preactivation", preactivation, shape, dtype)
     _call(
         _extension().image_convolution,
+        _DTYPES[dtype],
         (batch, height, width, 3, filters.channels),
         image.data_ptr(),
         filters.forward.data_ptr(),
@@ -202,18 +214,20 @@ def image_gradient(gradient: Tensor, filters: ImageFilters, *, out: Tensor) -> N
     """The gradient with respect to the image, from that with respect to the first preactivation.
 
     Args:
-        gradient: ``(B, H, W, Co)`` float32.
+        gradient: ``(B, H, W, Co)`` float32 or bfloat16.
         filters: From ``arrange_image_filters``.
-        out: ``(B, 3, H, W)``, written.
+        out: ``(B, 3, H, W)`` float32, written.
 
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
         BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
     """
-    batch, height, width = _features("gradient", gradient, filters.channels)
+    dtype = _dtype("gradient", gradient)
+    batch, height, width = _features("gradient", gradient, filters.channels, dtype)
     _check_buffer("out", out, (batch, 3, height, width))
     _call(
         _extension().image_gradient,
+        _DTYPES[dtype],
         (batch, height, width, filters.channels, 3),
         gradient.data_ptr(),
         filters.gradient.data_ptr(),
@@ -231,8 +245,8 @@ def unpool(
     """The gradient of 2×2 pooling and, with ``relu_mask``, of the ReLU before it.
 
     Args:
-        pooled: ``(B, H // 2, W // 2, C)`` float32, the gradient with respect to the pooled features.
-        features: ``(B, H, W, C)``, what was pooled; H, W ≥ 2.
+        pooled: ``(B, H // 2, W // 2, C)``, the gradient with respect to the pooled features.
+        features: ``(B, H, W, C)`` float32 or bfloat16, like the others: what was pooled; H, W ≥ 2.
         pooling: ``average``, or ``max``: the first largest of a window takes all, as in PyTorch.
         relu_mask: Whether to leave the gradient zero where features ≤ 0.
         out: ``(B, H, W, C)``, written.
@@ -241,14 +255,16 @@ def unpool(
         InvalidInput: a shape, type, device or layout is not as described.
         BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
     """
-    batch, height, width = _features("features", features, features.shape[-1])
+    dtype = _dtype("features", features)
+    batch, height, width = _features("features", features, features.shape[-1], dtype)
     channels = features.shape[-1]
     if pooling not in ("average", "max"):
         raise InvalidInput(f"pooling: expected average or max, got {pooling!r}")
-    _check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels))
-    _check_buffer("out", out, (batch, height, width, channels))
+    _check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels), dtype)
+    _check_buffer("out", out, (batch, height, width, channels), dtype)
     _call(
         _extension().unpool,
+        _DTYPES[dtype],
         (batch, height, width, channels, channels),
         pooled.data_ptr(),
         features.data_ptr(),
@@ -263,10 +279,16 @@ def _address(x: Tensor | None) -> int:
     return 0 if x is None else x.data_ptr()
 
 
-def _features(name: str, x: Tensor, channels: int) -> tuple[int, int, int]:
+def _dtype(name: str, x: Tensor) -> torch.dtype:
+    if x.dtype not in _DTYPES:
+        raise InvalidInput(f"{name}: expected float32 or bfloat16, got {x.dtype}")
+    return x.dtype
+
+
+def _features(name: str, x: Tensor, channels: int, dtype: torch.dtype) -> tuple[int, int, int]:
     if x.ndim != 4:
         raise InvalidInput(f"{name}: expected shape (B, H, W, C), got {tuple(x.shape)}")
-    _check_buffer(name, x, (*x.shape[:3], channels))
+    _check_buffer(name, x, (*x.shape[:3], channels), dtype)
     return x.shape[0], x.shape[1], x.shape[2]
 
 

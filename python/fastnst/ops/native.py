@@ -96,6 +96,17 @@ def selected_isa() -> str:
     return isa
 
 
+def convolves_bfloat16() -> bool:
+    """Whether the instruction set in use can convolve features in bfloat16.
+
+    Raises:
+        InvalidInput: ``FASTNST_CPU_ISA`` is no instruction set.
+        BackendUnavailable: it cannot run here, or there is no extension.
+    """
+    answer: bool = _call(_extension().convolves_bfloat16)
+    return answer
+
+
 @contextmanager
 def use_isa(name: str) -> Iterator[None]:
     """Forces one instruction set for the whole process while the context lasts; for tests."""
@@ -159,10 +170,13 @@ def _check_4d(name: str, x: Tensor) -> None:
         )
 
 
-def _check_buffer(name: str, x: Tensor, shape: tuple[int, ...]) -> None:
-    """A float32 buffer that the kernels read or write through a bare pointer."""
-    if x.dtype != torch.float32 or x.device.type != "cpu":
-        raise InvalidInput(f"{name}: expected float32 on the CPU, got {x.dtype} on {x.device}")
+def _check_buffer(
+    name: str, x: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> None:
+    """A buffer that the kernels read or write through a bare pointer."""
+    if x.dtype != dtype or x.device.type != "cpu":
+        wanted = str(dtype).removeprefix("torch.")
+        raise InvalidInput(f"{name}: expected {wanted} on the CPU, got {x.dtype} on {x.device}")
     if tuple(x.shape) != shape:
         raise InvalidInput(f"{name}: expected shape {shape}, got {tuple(x.shape)}")
     if not x.is_contiguous():
