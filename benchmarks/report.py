@@ -190,7 +190,13 @@ _TABLES = {
     "optimiser": lambda rows: _plain(rows, {}),
     "loss": lambda rows: _plain(
         rows,
-        {"evaluations": ("evaluations", "d"), "loss": ("loss", ".4g"), "target": ("L_ref", ".4g")},
+        {
+            "evaluations": ("evaluations", "d"),
+            "loss": ("loss", ".4g"),
+            "target": ("L_ref", ".4g"),
+            "saved_target": ("L_saved", ".4g"),
+            "saved_speedup": ("ratio to L_saved", ".1f"),
+        },
     ),
     "memory": _memory,
     "peers": lambda rows: _plain(

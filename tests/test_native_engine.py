@@ -6,13 +6,15 @@ tests/test_objective.py holds every engine to the float64 oracle; here are the c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 
-from fastnst.engines import Evaluation, create_engine
+from fastnst.engines import Evaluation, create_engine, differentiable_loss
 from fastnst.engines.native_engine import NativeEngine
 from fastnst.engines.torch_engine import TorchEngine
+from fastnst.errors import BackendUnavailable
 from fastnst.objective import build_objective
 from fastnst.ops import native
 from fastnst.settings import Settings
@@ -115,6 +117,69 @@ def test_the_whole_network_equals_float64(isa: str) -> None:
     mine = got.gradient.double().flatten()
     cosine = torch.nn.functional.cosine_similarity(mine, gradient.flatten(), dim=0)
     assert float(cosine) >= 0.99999
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_bfloat16_is_near_float32(
+    random_weights: Weights, settings: Settings, pooling: str
+) -> None:
+    if not native.convolves_bfloat16():
+        pytest.skip("no bfloat16 products here")
+    fp32 = Settings(**{**settings.to_dict(), "pooling": pooling, "precision": "fp32"})
+    exact, _, image = engines(random_weights, fp32, 37, 50)
+    rounded, _, _ = engines(random_weights, replace(fp32, precision="bf16"), 37, 50)
+    assert rounded.precision == "bf16"
+    got, expected = rounded.evaluate(image), exact.evaluate(image)
+    # up to five layers of 1 % error each; sums of many features average it out
+    assert float(got.terms.total) == pytest.approx(float(expected.terms.total), rel=2e-2)
+    x, y = got.gradient.flatten(), expected.gradient.flatten()
+    # in max pooling rounding also changes who is the largest of four nearly equal values
+    cosine = float(torch.nn.functional.cosine_similarity(x, y, dim=0))
+    assert cosine >= (0.99 if pooling == "average" else 0.98)
+
+
+def test_bfloat16_by_autograd_is_near_float32(random_weights: Weights) -> None:
+    content, style, image = pictures(40, 33)
+    settings = replace(SETTINGS[0], engine="torch")
+    exact = create_engine(random_weights, content, style, settings).evaluate(image)
+    engine = create_engine(random_weights, content, style, replace(settings, precision="bf16"))
+    assert (engine.name, engine.precision) == ("torch", "bf16")
+    got = engine.evaluate(image)
+    assert got.gradient.dtype == torch.float32
+    assert float(got.terms.total) == pytest.approx(float(exact.terms.total), rel=2e-2)
+    cosine = torch.nn.functional.cosine_similarity(
+        got.gradient.flatten(), exact.gradient.flatten(), dim=0
+    )
+    assert float(cosine) >= 0.99
+
+
+def test_bfloat16_that_cannot_run_is_an_error_with_the_reason(random_weights: Weights) -> None:
+    content, style, _ = pictures(20, 20)
+    settings = replace(SETTINGS[0], engine="native", precision="bf16")
+    with (
+        native.use_isa("scalar"),
+        pytest.raises(BackendUnavailable, match="needs a processor with avx512bf16"),
+    ):
+        create_engine(random_weights, content, style, settings)
+
+
+@pytest.mark.parametrize("engine", ["torch", "native"])
+def test_is_part_of_autograd(random_weights: Weights, engine: str) -> None:
+    content, style, image = pictures(24, 31)
+    made = create_engine(random_weights, content, style, replace(SETTINGS[0], engine=engine))
+    expected = made.evaluate(image.sigmoid())
+    total, gradient = expected.terms.total.clone(), expected.gradient.clone()
+    z = image.clone().requires_grad_()
+    loss = differentiable_loss(made, z.sigmoid())
+    made.evaluate(image)  # may reuse the memory of the gradient
+    (3 * loss).backward()
+    assert torch.equal(loss.detach(), total)
+    x = image.sigmoid()
+    torch.testing.assert_close(z.grad, 3 * gradient * x * (1 - x))
+    (first,) = torch.autograd.grad(differentiable_loss(made, z), z, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable|does not require grad"):
+        first.sum().backward()
 
 
 def test_buffers_are_reused_and_nothing_is_left_in_them(random_weights: Weights) -> None:

@@ -3,7 +3,8 @@
 Needed flops: G is symmetric, so its triangle needs C(C+1)·N; the gradient 4/(C²N)·(G − A)F needs
 2C²·N. Needed bytes: the features once for the loss, once more and the gradient for the backward
 pass. ``ceiling_share`` is the time that the needed flops and bytes take at the machine's measured
-matrix product and copy, whichever is longer, over the time measured.
+matrix product and copy, whichever is longer, over the time measured. The convolutions have a module
+of their own, ``convolutions.py``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from benchmarks import environment
 from benchmarks.measure import Flusher, interleave
 from benchmarks.options import Options
 from benchmarks.rows import Row, summary
+from benchmarks.suites import convolutions
 from benchmarks.suites.base import Case, Suite
 from fastnst.ops import native, style_losses
 
@@ -37,14 +39,17 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def cases(options: Options) -> list[Case]:
-    """Every size × layer × dtype × passes; grouped so that torch.compile compiles seldom."""
+    """Every size × layer × dtype × passes, grouped so that torch.compile compiles seldom; then the
+    convolutions.
+    """
     sizes = options.choose_sizes(full=(256, 512, 1024), quick=(256,))
     passes = (BOTH,) if options.quick else (FORWARD, BOTH)
-    return [
+    losses = [
         Case(f"{layer} {what}", size, dtype, {"layer": layer, "passes": what})
         for what, dtype, kind in product(passes, DTYPES, (tuple(LAYERS), (ALL,)))
         for size, layer in product(sizes, kind)
     ]
+    return losses + convolutions.cases(options)
 
 
 def shapes(layer: str, size: int) -> list[tuple[int, int]]:
@@ -76,6 +81,9 @@ def textbook(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
 
 def measure(case: Case, options: Options) -> Iterator[Row]:
     details = case.details or {}
+    if "convolution" in details:
+        yield from convolutions.measure(case, options)
+        return
     layer, passes = details["layer"], details["passes"]
     shape = shapes(layer, case.size)
     features, grams = _inputs(shape, DTYPES[case.dtype], options.device)
@@ -185,7 +193,8 @@ def _inputs(
 
 SUITE = Suite(
     "ops",
-    "Gram matrix and style loss at VGG-19's style layers, against the same in eager PyTorch.",
+    "Gram matrix and style loss at VGG-19's style layers, and its convolutions, against the same in "
+    "eager PyTorch.",
     cases,
     measure,
     "eager",

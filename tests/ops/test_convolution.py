@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastnst.errors import InvalidInput
-from fastnst.ops import convolution, reference
+from fastnst.errors import BackendUnavailable, InvalidInput
+from fastnst.ops import convolution, native, reference
 
 from . import oracle
 from .conftest import needs_native
@@ -92,6 +92,68 @@ def test_input_gradient(shape: tuple[int, ...], isa: str) -> None:
     truth = transposed(gradient, weight)
     assert oracle.error(out, truth * (x > 0)) <= LAYER
     assert oracle.error(reference.input_gradient(gradient, weight), truth) <= LAYER
+
+
+# In bfloat16 both transformed patches and filters are rounded to 8 bits (a relative error of 2⁻⁹ at
+# most, 0.0024 for the two and the result in a direct convolution), and the output transform, which
+# adds numbers larger than the result, makes about four times as much of it.
+LAYER_BF16 = 2e-2
+
+
+@pytest.fixture
+def bfloat16(isa: str) -> None:
+    if not native.convolves_bfloat16():
+        pytest.skip(f"{isa} has no bfloat16 products")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bfloat16(shape: tuple[int, ...], isa: str, bfloat16: None) -> None:
+    x, weight, bias = layer(shape)
+    x = x.bfloat16()
+    out, preactivation = (unwritten(*x.shape[:3], shape[4]).bfloat16() for _ in range(2))
+    filters = convolution.transform_filters(weight, dtype=torch.bfloat16)
+    convolution.convolve(x, filters, bias, relu=True, preactivation=preactivation, out=out)
+    assert oracle.error(preactivation, definition(x, weight, bias)) <= LAYER_BF16
+    assert torch.equal(out, preactivation.relu())
+    if min(shape[1:3]) > 1:
+        pooled = unwritten(shape[0], shape[1] // 2, shape[2] // 2, shape[4]).bfloat16()
+        convolution.convolve(x, filters, bias, relu=True, pooling="max", out=out, pooled=pooled)
+        assert torch.equal(pooled, reference.pool(out.float(), "max").bfloat16())
+
+    gradient = torch.randn(out.shape).bfloat16()
+    back = unwritten(*x.shape).bfloat16()
+    filters = convolution.transform_filters(weight, gradient=True, dtype=torch.bfloat16)
+    convolution.convolve(gradient, filters, mask=x, out=back)
+    assert oracle.error(back, transposed(gradient, weight) * (x > 0)) <= LAYER_BF16
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+def test_first_layer_and_unpooling_in_bfloat16(pooling: str, isa: str) -> None:
+    """They multiply in float32 and round once: every instruction set has them."""
+    image, weight, bias = torch.randn(1, 3, 9, 14), torch.randn(32, 3, 3, 3), torch.randn(32)
+    filters = convolution.arrange_image_filters(weight)
+    exact, rounded = unwritten(1, 9, 14, 32), unwritten(1, 9, 14, 32).bfloat16()
+    convolution.convolve_image(image, filters, bias, out=exact)
+    convolution.convolve_image(image, filters, bias, out=rounded)
+    assert torch.equal(rounded, exact.bfloat16())
+
+    back, expected = unwritten(1, 3, 9, 14), unwritten(1, 3, 9, 14)
+    convolution.image_gradient(rounded, filters, out=back)
+    convolution.image_gradient(rounded.float(), filters, out=expected)
+    assert torch.equal(back, expected)
+
+    gradient = torch.randn(1, 4, 7, 32).bfloat16()
+    spread = unwritten(1, 9, 14, 32).bfloat16()
+    convolution.unpool(gradient, rounded, pooling, relu_mask=True, out=spread)
+    truth = reference.unpool(gradient.float(), rounded.float(), pooling, relu_mask=True)
+    assert torch.equal(spread, truth.bfloat16())
+
+
+def test_bfloat16_where_it_cannot_be_is_named() -> None:
+    with native.use_isa("scalar"), pytest.raises(BackendUnavailable, match="avx512bf16, not scal"):
+        convolution.transform_filters(torch.zeros(16, 16, 3, 3), dtype=torch.bfloat16)
+    with pytest.raises(InvalidInput, match="dtype: expected float32 or bfloat16"):
+        convolution.transform_filters(torch.zeros(16, 16, 3, 3), dtype=torch.float16)
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastnst.engines.autograd import differentiable_loss
 from fastnst.engines.base import Engine, Evaluation
 from fastnst.engines.native_engine import NativeEngine, cannot_run
 from fastnst.engines.torch_engine import TorchEngine
@@ -18,7 +19,13 @@ from fastnst.ops import native
 from fastnst.settings import Settings
 from fastnst.weights import Weights
 
-__all__ = ["Engine", "Evaluation", "create_engine", "unavailable_reason"]
+__all__ = [
+    "Engine",
+    "Evaluation",
+    "create_engine",
+    "differentiable_loss",
+    "unavailable_reason",
+]
 
 
 def unavailable_reason(engine: str, device: torch.device) -> str | None:

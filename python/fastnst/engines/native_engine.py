@@ -266,9 +266,10 @@ class NativeEngine:
         objective = self.objective
         tv = image.new_zeros(())
         if objective.tv_weight:
-            x = image.detach().requires_grad_()
-            tv = objective.tv(x)
-            (gradient,) = torch.autograd.grad(tv, x)
+            with torch.enable_grad():
+                x = image.detach().requires_grad_()
+                tv = objective.tv(x)
+                (gradient,) = torch.autograd.grad(tv, x)
             self._gradient.add_(gradient, alpha=objective.tv_weight)
             tv = tv.detach()
         total = objective.tv_weight * tv

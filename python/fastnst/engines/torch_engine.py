@@ -29,9 +29,10 @@ class TorchEngine:
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)``."""
-        x = image.detach().requires_grad_()
-        terms = self.objective(x)
-        (gradient,) = torch.autograd.grad(terms.total, x)
+        with torch.enable_grad():  # whatever the caller's mode is
+            x = image.detach().requires_grad_()
+            terms = self.objective(x)
+            (gradient,) = torch.autograd.grad(terms.total, x)
         return Evaluation(_detached(terms), gradient)
 
 
