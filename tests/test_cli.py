@@ -18,6 +18,7 @@ from PIL import Image
 
 from conftest import smooth
 from fastnst import cli
+from fastnst.checkpoint import load_checkpoint
 from fastnst.presets import PRESETS
 from test_images import huge_png
 
@@ -100,6 +101,137 @@ def test_save_every(tmp_path: Path, pair) -> None:
     assert {p.name for p in tmp_path.glob("a*")} == {"a.png", "a-00002.png", "a-00004.png"}
 
 
+def test_a_run_is_interrupted_and_resumed(tmp_path: Path, pair) -> None:
+    run = ["stylize", *pair, "-q", "--size", "48", "--iterations", "8"]
+    assert fastnst(*run, "-o", tmp_path / "whole.png").returncode == 0
+    command = [sys.executable, "-m", "fastnst", *map(str, run), "-o", str(tmp_path / "a.png")]
+    command += ["--checkpoint", str(tmp_path / "a.ck"), "--save-every", "1"]
+    process = subprocess.Popen([*command, "--iterations", "100000"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "a-00002.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    done = load_checkpoint(tmp_path / "a.ck").solver.numbers["iteration"]
+    assert done >= 2
+    whole = fastnst(*run, "--iterations", done + 3, "-o", tmp_path / "whole.png", "--json")
+    again = fastnst(
+        *run, "--iterations", done + 3, "-o", tmp_path / "a.png", "--resume", tmp_path / "a.ck",
+        "--json",
+    )  # fmt: skip
+    losses = [json.loads(run.stdout)["loss"] for run in (whole, again)]
+    assert losses[0] == losses[1]
+
+
+def test_settings_come_from_a_file_and_go_to_one(tmp_path: Path, pair) -> None:
+    (tmp_path / "in.toml").write_text('size = 32\niterations = 2\nstyle-layers = ["relu1_1"]\n')
+    done = fastnst(
+        "stylize", *pair, "-o", tmp_path / "a.png", "--config", tmp_path / "in.toml",
+        "--iterations", 1, "--save-config", tmp_path / "out.toml", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    settings = json.loads(done.stdout)["settings"]
+    assert (settings["size"], settings["iterations"]) == (32, 1)
+    again = fastnst("stylize", *pair, "-o", tmp_path / "b.png", "--config", tmp_path / "out.toml")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "a.png").read_bytes()[:4] == (tmp_path / "b.png").read_bytes()[:4]
+    with Image.open(tmp_path / "a.png") as a, Image.open(tmp_path / "b.png") as b:
+        assert a.tobytes() == b.tobytes()
+        assert (
+            json.loads(a.text["fastnst"])["settings"] == json.loads(b.text["fastnst"])["settings"]
+        )
+
+
+def test_plot_and_video(tmp_path: Path, pair) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("av")
+    plot, film = tmp_path / "plot.png", tmp_path / "film.mp4"
+    done = fastnst(
+        "stylize", *pair, "-o", tmp_path / "a.png", *QUICK, "--plot", plot, "--video", film
+    )
+    assert done.returncode == 0, done.stderr
+    assert plot.stat().st_size > 5000
+    assert film.stat().st_size > 500
+
+
+def test_estimate_says_what_a_run_takes(tmp_path: Path, pair) -> None:
+    run = ["stylize", *pair, "-o", tmp_path / "a.png", *QUICK, "--estimate"]
+    text = fastnst(*run).stdout
+    assert text.startswith("48×36: about ")
+    assert "GiB of memory" in text
+    needs = json.loads(fastnst(*run, "--json").stdout)
+    assert set(needs) == {
+        "width", "height", "bytes", "free_bytes", "seconds", "engine", "device"
+    }  # fmt: skip
+    assert needs["seconds"] > 0
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_batch(tmp_path: Path, photo) -> None:
+    for seed, name in enumerate(("one.png", "two.jpg")):
+        photo(name, seed=seed)
+    style = photo("style.png", 40, 44, seed=2)
+    (tmp_path / "bad.png").write_text("words")
+    run = ["batch", *(tmp_path / n for n in ("one.png", "two.jpg", "bad.png")), "-s", style,
+           "-o", tmp_path / "new" / "out", *QUICK]  # fmt: skip
+    listed = fastnst(*run, "--dry-run").stdout.splitlines()
+    assert [line.partition(":")[0] for line in listed] == ["to do"] * 3
+    assert not (tmp_path / "new").exists()
+    first = fastnst(*run, "--json")
+    assert first.returncode == 1
+    assert [json.loads(x)["status"] for x in first.stdout.splitlines()] == [
+        "done",
+        "done",
+        "failed",
+    ]
+    assert "bad-style.png: " in first.stderr
+    assert "2 done, 0 were done before, 1 failed" in " ".join(first.stderr.split())
+    assert (tmp_path / "new" / "out" / "two-style.png").exists()
+    again = fastnst(*run)
+    assert again.returncode == 1
+    assert "0 done, 2 were done before, 1 failed" in " ".join(again.stderr.split())
+    good = fastnst(*(a for a in run if a != tmp_path / "bad.png"), "-q")
+    assert (good.returncode, good.stdout, good.stderr) == (0, "", "")
+    over = fastnst(*(a for a in run if a != tmp_path / "bad.png"), "--overwrite", "--json", "-q")
+    assert len(over.stdout.splitlines()) == 2
+
+
+def test_a_batch_from_a_table(tmp_path: Path, photo) -> None:
+    photo("one.png"), photo("style.png", 40, 44, seed=2)
+    (tmp_path / "jobs.csv").write_text("content,style,seed\none.png,style.png,7\n")
+    done = fastnst(
+        "batch", "--table", tmp_path / "jobs.csv", "-o", tmp_path / "out", *QUICK, "--bits", 16
+    )
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "out" / "one-style.png") as image:
+        assert json.loads(image.text["fastnst"])["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name content pictures and at least one --style"),
+        (["C"], "at least one --style"),
+        (["C", "-s", "no*.png"], "no*.png fits no picture"),
+        (["C", "-s", "S", "--table", "t.csv"], "leave out CONTENTS"),
+        (["--table", "t.csv"], "table t.csv cannot be read"),
+        (["C", "-s", "S", "--bits", "16", "--name", "{content}.jpg"], "JPEG has no 16-bit"),
+        (["C", "-s", "S", "--checkpoint-every", "-1"], "checkpoint-every is -1"),
+    ],
+)
+def test_a_batch_that_cannot_start_is_one_clear_line(
+    tmp_path: Path, pair, arguments: list[str], message: str, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {"C": str(pair[0]), "S": str(pair[1])}
+    assert cli.run_app(["batch", *(names.get(a, a) for a in arguments), "-o", "out"]) == 2
+    stderr = capsys.readouterr().err
+    assert message in " ".join(stderr.split())
+    assert len(stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -130,6 +262,18 @@ def test_save_every(tmp_path: Path, pair) -> None:
         (["C", "S", "-o", "out.png", "--device", "gpu"], 2, "device is 'gpu'"),
         (["C", "S", "-o", "out.png", "--init", "noize"], 2, "init: noize does not exist"),
         (["C", "S", "-o", "out.png", "--save-every", "-1"], 2, "save-every is -1"),
+        (["C", "S", "-o", "out.png", "--config", "no.toml"], 2, "config no.toml does not exist"),
+        (["C", "S", "-o", "out.png", "--plot", "plot.jpg"], 2, "expected a name ending in .png"),
+        (["C", "S", "-o", "out.png", "--plot", "./out.png"], 2, "--output and --plot are the same"),
+        (["C", "S", "-o", "out.png", "--video", "a.gif"], 2, "expected a name ending in .mp4"),
+        (["C", "S", "-o", "out.png", "--resume", "no.ck"], 2, "checkpoint no.ck does not exist"),
+        (["C", "S", "-o", "out.png", "--checkpoint", "no/a"], 2, "the folder no does not exist"),
+        (["C", "S", "-o", "out.png", "--resume", "empty.jpg"], 2, "empty.jpg cannot be read"),
+        (
+            ["C", "S", "-o", "out.png", "--checkpoint", "a", "--checkpoint-every", "0"],
+            2,
+            "checkpoint_every is 0",
+        ),
         (["C", "S", "-o", "out.jgp"], 2, "unknown picture format '.jgp'"),
         (["C", "S", "-o", "no/out.png"], 2, "the folder no does not exist"),
         (["C", "S", "-o", "folder"], 2, "unknown picture format"),
@@ -200,7 +344,7 @@ def test_ctrl_c_saves_the_best_picture_and_exits_130(tmp_path: Path, pair) -> No
 
 
 def test_ctrl_c_before_there_is_a_picture(tmp_path: Path, pair, monkeypatch, capsys) -> None:
-    def interrupted(*args):
+    def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys.modules["fastnst.cli.stylize"], "run", interrupted)

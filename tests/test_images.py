@@ -43,7 +43,12 @@ def test_every_format_comes_back(tmp_path: Path, suffix: str, tolerance: float) 
 
 def test_sixteen_bit_png_holds_sixteen_bits(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (5, 7, 3)).astype(np.uint16)
-    path = save_image(values.astype(np.float32) / 65535, tmp_path / "a.png", 16, {"k": "é"})
+    path = save_image(
+        np.asfortranarray(values.astype(np.float32) / 65535),  # as a tensor's pixels lie in memory
+        tmp_path / "a.png",
+        16,
+        {"k": "é"},
+    )
     data, position, chunks = path.read_bytes(), 8, {}
     while position < len(data):
         (length,) = struct.unpack(">I", data[position : position + 4])

@@ -21,6 +21,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastnst.state import State
+
 CURVATURE = 1e-8  # a pair with s·y ≤ CURVATURE · |s| |y| has no curvature above rounding
 
 
@@ -104,3 +106,27 @@ class CurvaturePairs:
         direction = torch.mv(self.s[:used].T, weights[0])
         direction.addmv_(self.y[:used].T, weights[1])
         return direction.sub_(gradient, alpha=self.gamma)
+
+    def state(self) -> State:
+        """The pairs in use and their products; ``restore`` goes on from it bit for bit."""
+        used = len(self.order)
+        return State(
+            {"gamma": self.gamma, "order": list(self.order)},
+            {
+                "s": self.s[:used],
+                "y": self.y[:used],
+                "sy": self.sy,
+                "yy": self.yy,
+                "sg": self.sg,
+                "yg": self.yg,
+            },
+        )
+
+    def restore(self, state: State) -> None:
+        """Take the state of other pairs, of the same history size and picture size."""
+        self.gamma = state.numbers["gamma"]
+        self.order = list(state.numbers["order"])
+        used = len(self.order)
+        self.s[:used], self.y[:used] = state.tensors["s"], state.tensors["y"]
+        for name in ("sy", "yy", "sg", "yg"):
+            getattr(self, name).copy_(state.tensors[name])

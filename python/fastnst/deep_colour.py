@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 def encode_png16(values: NDArray[np.uint16], metadata: Mapping[str, str]) -> bytes:
     """A PNG file of ``(H, W, 3)`` uint16 with international text chunks (iTXt)."""
     height, width, _ = values.shape
-    rows = values.astype(">u2").view(np.uint8).reshape(height, width * 6)
+    rows = np.ascontiguousarray(values, ">u2").view(np.uint8).reshape(height, width * 6)
     up = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))  # filter 2: minus the row above
     filtered = np.concatenate([np.full((height, 1), 2, np.uint8), up], axis=1)
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))]

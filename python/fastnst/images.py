@@ -7,9 +7,9 @@ alpha composited on white, grey, palette, CMYK and 16-bit pictures understood.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
-from fastnst import samples
+from fastnst import files, samples
 from fastnst.deep_colour import encode_png16, encode_tiff16
-from fastnst.errors import InvalidInput, OutputFailed
+from fastnst.errors import InvalidInput
 
 Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor"
 Pixels: TypeAlias = "NDArray[np.float32]"
@@ -96,6 +96,13 @@ def to_tensor(pixels: Pixels) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
 
 
+def digest(image: Tensor) -> str:
+    """SHA-256 of a tensor's shape, dtype and values."""
+    about = f"{tuple(image.shape)} {image.dtype} ".encode()
+    values = image.detach().cpu().contiguous().view(torch.uint8).numpy()
+    return hashlib.sha256(about + values.tobytes()).hexdigest()
+
+
 def to_pixels(image: Tensor) -> Pixels:
     """``(1, 3, H, W)`` on any device to ``(H, W, 3)`` float32, clipped to [0, 1]."""
     pixels: Pixels = image.detach()[0].permute(1, 2, 0).float().clamp(0, 1).cpu().numpy()
@@ -119,7 +126,17 @@ def check_output(path: str | os.PathLike[str], bits: int = 8, needed: int = 0) -
         InvalidInput: for an unknown format, a folder, a missing or unwritable folder, bits that the
             format does not have, or too little space.
     """
-    target = Path(path)
+    target = check_format(Path(path), bits)
+    files.check_writable(target, "output", needed)
+    return target
+
+
+def check_format(target: Path, bits: int = 8) -> Path:
+    """Make sure that there is a picture format for a file's name, with so many bits.
+
+    Raises:
+        InvalidInput: if not.
+    """
     kind = FORMATS.get(target.suffix.lower())
     if kind is None:
         raise InvalidInput(
@@ -130,25 +147,6 @@ def check_output(path: str | os.PathLike[str], bits: int = 8, needed: int = 0) -
         raise InvalidInput(f"bits is {bits!r}: expected 8 or 16")
     if bits == 16 and kind not in _SIXTEEN_BIT:
         raise InvalidInput(f"output {target}: {kind} has no 16-bit colour; use .png or .tiff")
-    if target.is_dir():
-        raise InvalidInput(f"output {target} is a folder; name a file in it")
-    if not target.parent.is_dir():
-        raise InvalidInput(f"output {target}: the folder {target.parent} does not exist")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise InvalidInput(f"output {target}: the folder {target.parent} is not writable")
-    if target.exists() and not os.access(target, os.W_OK):
-        raise InvalidInput(f"output {target} exists and is write-protected")
-    try:
-        with _beside(target):
-            pass  # a read-only file system says so only when written to
-    except OSError as error:
-        raise InvalidInput(f"output {target} cannot be written: {error.strerror}") from error
-    free = shutil.disk_usage(target.parent).free
-    if free < needed:
-        raise InvalidInput(
-            f"output {target}: {free / 1e6:.1f} MB are free in {target.parent}, "
-            f"the picture may need {needed / 1e6:.1f} MB"
-        )
     return target
 
 
@@ -170,21 +168,16 @@ def save_image(
         InvalidInput: for an unknown format, or bits that it does not have.
         OutputFailed: if it cannot be written; a file that was there before is left as it was.
     """
-    target = Path(path)
-    kind = FORMATS.get(target.suffix.lower())
-    if kind is None or (bits == 16 and kind not in _SIXTEEN_BIT):
-        check_output(target, bits)
-    data = _encode(pixels, str(kind), bits, metadata or {})
-    try:
-        with _beside(target) as draft:
-            draft.write_bytes(data)
-            draft.replace(target)
-    except OSError as error:
-        raise OutputFailed(f"output {target} could not be written: {error.strerror}") from error
+    target = check_format(Path(path), bits)
+    files.write(target, encode(pixels, FORMATS[target.suffix.lower()], bits, metadata))
     return target
 
 
-def _encode(pixels: Pixels, kind: str, bits: int, metadata: Mapping[str, str]) -> bytes:
+def encode(
+    pixels: Pixels, kind: str, bits: int = 8, metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """The bytes of a picture file; ``kind`` is one of Pillow's names in ``FORMATS``."""
+    metadata = metadata or {}
     if bits == 16:
         values = (pixels * 65535).round().astype(np.uint16)
         return encode_png16(values, metadata) if kind == "PNG" else encode_tiff16(values)
@@ -205,18 +198,19 @@ def _encode(pixels: Pixels, kind: str, bits: int, metadata: Mapping[str, str]) -
     return buffer.getvalue()
 
 
-@contextlib.contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A new, empty file in the target's folder, gone at the end unless it was renamed."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        draft.touch()
-        yield draft
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def _from_file(path: Path) -> Pixels:
+    with open_image(path) as file:
+        return _from_pil(file, str(path))
+
+
+@contextlib.contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Open a picture file without decoding its pixels: its size is known, and if it is too large.
+
+    Raises:
+        InvalidInput: if it is missing, a folder, empty, no picture or too large to decode; also for
+            what goes wrong while the pixels are decoded inside the block.
+    """
     if not path.exists():
         raise InvalidInput(f"{path} does not exist")
     if path.is_dir():
@@ -229,7 +223,7 @@ def _from_file(path: Path) -> Pixels:
             # also warns of damage in metadata, which does not matter if the pixels can be read.
             warnings.simplefilter("ignore")
             with Image.open(path) as file:
-                return _from_pil(file, str(path))
+                yield file
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise InvalidInput(

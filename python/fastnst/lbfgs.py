@@ -31,7 +31,9 @@ from torch import Tensor
 from fastnst.curvature import CURVATURE, CurvaturePairs
 from fastnst.engines.base import Evaluation
 from fastnst.errors import InvalidInput, NonFiniteLoss
+from fastnst.objective import Terms
 from fastnst.spectral import SpectralScaling
+from fastnst.state import State
 
 FIRST_STEP = 0.005  # mean absolute change of a pixel in [0, 1]
 LONGEST_STEP = 0.1  # root mean square change of the pixels
@@ -48,6 +50,8 @@ class Iterate:
         image: ``(1, 3, H, W)``; the solver goes on changing it, so clone what is to be kept.
         evaluation: The objective and its gradient at ``image``.
         loss: The total loss, a finite number.
+        state: Makes the state from which ``minimise`` goes on, bit for bit. To be called, and what
+            it returns to be saved, before the solver is asked for the next iterate.
     """
 
     iteration: int
@@ -55,6 +59,7 @@ class Iterate:
     image: Tensor
     evaluation: Evaluation
     loss: float
+    state: Callable[[], State]
 
 
 def minimise(
@@ -66,6 +71,7 @@ def minimise(
     optimizer: str = "lbfgs",
     low: float = 0.0,
     high: float = 1.0,
+    resume: State | None = None,
 ) -> Iterator[Iterate]:
     """Minimise an objective over pictures with values in [low, high].
 
@@ -79,9 +85,12 @@ def minimise(
             ``torch.optim.LBFGS``, the reference.
         low: Smallest value of a pixel.
         high: Largest value of a pixel.
+        resume: State of an iterate to go on from, of a run with the same arguments; ``iterations``
+            may differ, and of ``start`` only the shape, dtype and device matter.
 
     Yields:
         ``iterations + 1`` iterates: the start, then the picture after each step, evaluated.
+        With ``resume``, only those after it.
 
     Raises:
         InvalidInput: for an unknown optimizer.
@@ -95,32 +104,63 @@ def minimise(
     solver: _ProjectedSolver | None = None
     caution = 1.0
     restarts = evaluations = iteration = 0
+
+    def create_solver() -> _ProjectedSolver:
+        return _SOLVERS[optimizer](image, history_size, (low, high), caution, slope)
+
+    def state() -> State:
+        counts = {"iteration": iteration, "evaluations": evaluations, "restarts": restarts}
+        own = State(
+            {**counts, "caution": caution, "loss": loss, "slope": slope, "best_loss": best_loss},
+            {"image": image, "best": best, "gradient": evaluation.gradient},
+        )
+        if solver is None:
+            return own
+        return own | State({"optimizer": optimizer}) | solver.state().under(optimizer)
+
+    if resume is not None:
+        numbers = resume.numbers
+        iteration, evaluations = numbers["iteration"], numbers["evaluations"]
+        restarts, caution = numbers["restarts"], numbers["caution"]
+        loss, slope, best_loss = numbers["loss"], numbers["slope"], numbers["best_loss"]
+        image.copy_(resume.tensors["image"])
+        best.copy_(resume.tensors["best"])
+        zero = image.new_zeros(())
+        gradient = torch.empty_like(image).copy_(resume.tensors["gradient"])
+        evaluation = Evaluation(Terms(zero + loss, {}, {}, zero), gradient)
+        if numbers.get("optimizer") == optimizer:
+            solver = create_solver()
+            solver.restore(resume.part(optimizer))
+
+    evaluated = resume is not None  # the picture at hand, before the state was saved
     while True:
-        evaluation = evaluate(image)
-        evaluations += 1
-        loss = float(evaluation.terms.total)
-        slope = float(evaluation.gradient.abs().sum())  # |gradient|₁
-        if not (math.isfinite(loss) and math.isfinite(slope)):
-            if best_loss == math.inf:
-                raise NonFiniteLoss("the loss of the starting picture is not a finite number")
-            if restarts == RESTARTS:
-                raise NonFiniteLoss(
-                    f"the loss became NaN or infinite after {iteration} iterations, "
-                    f"and again after {RESTARTS} restarts with smaller steps"
-                )
-            restarts += 1
-            caution /= 4
-            image.copy_(best)
-            solver = None
-            continue
-        if loss < best_loss:
-            best_loss = loss
-            best.copy_(image)
-        yield Iterate(iteration, evaluations, image, evaluation, loss)
-        if iteration == iterations:
+        if not evaluated:
+            evaluation = evaluate(image)
+            evaluations += 1
+            loss = float(evaluation.terms.total)
+            slope = float(evaluation.gradient.abs().sum())  # |gradient|₁
+            if not (math.isfinite(loss) and math.isfinite(slope)):
+                if best_loss == math.inf:
+                    raise NonFiniteLoss("the loss of the starting picture is not a finite number")
+                if restarts == RESTARTS:
+                    raise NonFiniteLoss(
+                        f"the loss became NaN or infinite after {iteration} iterations, "
+                        f"and again after {RESTARTS} restarts with smaller steps"
+                    )
+                restarts += 1
+                caution /= 4
+                image.copy_(best)
+                solver = None
+                continue
+            if loss < best_loss:
+                best_loss = loss
+                best.copy_(image)
+            yield Iterate(iteration, evaluations, image, evaluation, loss, state)
+        evaluated = False
+        if iteration >= iterations:
             return
         if solver is None:
-            solver = _SOLVERS[optimizer](image, history_size, (low, high), caution, slope)
+            solver = create_solver()
         solver.step(evaluation)
         iteration += 1
 
@@ -161,6 +201,14 @@ class _ProjectedSolver(ABC):
     def remember(self, displacement: Tensor) -> None:
         """Take note of the step that was really taken, ``(n,)``."""
 
+    @abstractmethod
+    def state(self) -> State:
+        """What ``restore`` needs to go on bit for bit."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Go on from the state of another solver of this kind."""
+
     def step(self, evaluation: Evaluation) -> None:
         """One iteration from the picture, where ``evaluation`` was made."""
         before = self.image.clone()
@@ -191,6 +239,18 @@ class _CompactLBFGS(_ProjectedSolver):
 
     def remember(self, displacement: Tensor) -> None:
         self.displacement = displacement
+
+    def state(self) -> State:
+        last = {"last_gradient": self.gradient, "displacement": self.displacement}
+        known = {name: tensor for name, tensor in last.items() if tensor is not None}
+        return State(tensors=known) | self.pairs.state().under("pairs")
+
+    def restore(self, state: State) -> None:
+        self.pairs.restore(state.part("pairs"))
+        like = self.image.flatten()
+        if "displacement" in state.tensors:
+            self.gradient = torch.empty_like(like).copy_(state.tensors["last_gradient"])
+            self.displacement = torch.empty_like(like).copy_(state.tensors["displacement"])
 
 
 class _SpectralLBFGS(_ProjectedSolver):
@@ -234,6 +294,25 @@ class _SpectralLBFGS(_ProjectedSolver):
             r.add_(s, alpha=weight - float(torch.dot(y, r)) / sy)
         return r
 
+    def state(self) -> State:
+        last = {"last_gradient": self.gradient, "displacement": self.displacement}
+        tensors = {name: tensor for name, tensor in last.items() if tensor is not None}
+        for i, (s, y, _) in enumerate(self.pairs):
+            tensors |= {f"s.{i}": s, f"y.{i}": y}
+        numbers = {"first": self.first, "curvatures": [sy for _, _, sy in self.pairs]}
+        return State(numbers, tensors) | self.scaling.state().under("scaling")
+
+    def restore(self, state: State) -> None:
+        def load(name: str) -> Tensor:
+            return torch.empty_like(self.image.flatten()).copy_(state.tensors[name])
+
+        self.first = state.numbers["first"]
+        self.scaling.restore(state.part("scaling"))
+        for i, sy in enumerate(state.numbers["curvatures"]):
+            self.pairs.append((load(f"s.{i}"), load(f"y.{i}"), sy))
+        if "displacement" in state.tensors:
+            self.gradient, self.displacement = load("last_gradient"), load("displacement")
+
 
 class _TorchLBFGS(_ProjectedSolver):
     """``torch.optim.LBFGS`` with the same steps: the reference."""
@@ -263,7 +342,40 @@ class _TorchLBFGS(_ProjectedSolver):
         state = self.optimizer.state[self.image]  # its next pair has s = d · t
         state["d"] = displacement / state["t"]
 
+    def state(self) -> State:
+        own = {"scale": self.scale, "lr": self.optimizer.param_groups[0]["lr"]}
+        state = self.optimizer.state[self.image]
+        if not state:
+            return State(own)
+        counts = {name: state[name] for name in ("func_evals", "n_iter")}
+        values = {name: float(state[name]) for name in ("t", "H_diag", "prev_loss")}
+        tensors = {"d": state["d"], "prev_flat_grad": state["prev_flat_grad"]}
+        for key, name in _PAIRS.items():
+            tensors |= {f"{key}.{i}": tensor for i, tensor in enumerate(state[name])}
+        return State({**own, **counts, **values, "pairs": len(state["ro"])}, tensors)
 
+    def restore(self, state: State) -> None:
+        self.scale = state.numbers["scale"]
+        self.optimizer.param_groups[0]["lr"] = state.numbers["lr"]
+        if "n_iter" not in state.numbers:
+            return
+        own = self.optimizer.state[self.image]
+        for name in ("func_evals", "n_iter", "t", "H_diag", "prev_loss"):
+            own[name] = state.numbers[name]
+
+        def load(name: str) -> Tensor:
+            saved = state.tensors[name]
+            return torch.empty(saved.shape, dtype=saved.dtype, device=self.image.device).copy_(
+                saved
+            )
+
+        own["d"], own["prev_flat_grad"] = load("d"), load("prev_flat_grad")
+        pairs = range(state.numbers["pairs"])
+        for key, name in _PAIRS.items():
+            own[name] = [load(f"{key}.{i}") for i in pairs]
+
+
+_PAIRS = {"y": "old_dirs", "s": "old_stps", "ro": "ro"}  # torch's names for y, s and 1 / yᵀs
 _SOLVERS: dict[str, type[_ProjectedSolver]] = {
     "lbfgs": _CompactLBFGS,
     "spectral": _SpectralLBFGS,

@@ -27,6 +27,11 @@ def available(device: torch.device) -> int | None:
     """Free bytes on the device, or None if the system does not say."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    free = [_system_memory(), *_group_memory(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))]
+    return min((number for number in free if number is not None), default=None)
+
+
+def _system_memory() -> int | None:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -37,6 +42,26 @@ def available(device: torch.device) -> int | None:
         return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def _group_memory(mount: Path, membership: Path) -> list[int]:
+    """What the limits of a container leave (cgroup v2): for this group and those around it."""
+    try:
+        path = membership.read_text().split("0::/", 1)[1].splitlines()[0]
+    except (OSError, IndexError):
+        return []
+    free = []
+    for folder in (group := mount / path, *group.parents):
+        try:
+            limit = (folder / "memory.max").read_text().strip()
+            usage = int((folder / "memory.current").read_text())
+            statistics = dict(x.split() for x in (folder / "memory.stat").read_text().splitlines())
+            cache = int(statistics["inactive_file"])  # file cache that is given up when needed
+        except (OSError, ValueError, KeyError):
+            continue
+        if limit != "max":
+            free.append(max(0, int(limit) - usage + cache))
+    return free
 
 
 def check(width: int, height: int, settings: Settings, device: torch.device) -> None:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from fastnst.errors import InvalidInput
+from fastnst.images import digest
+from fastnst.kept import Kept
 from fastnst.losses import ContentLoss, Normalization, StyleLoss, TotalVariationLoss
 from fastnst.network import VGG
 from fastnst.ops import gram_matrix
@@ -94,7 +96,12 @@ class Objective(nn.Module):
 
 
 def build_objective(
-    weights: Weights, content: Tensor, style: Tensor, settings: Settings, backend: str = "auto"
+    weights: Weights,
+    content: Tensor,
+    style: Tensor,
+    settings: Settings,
+    backend: str = "auto",
+    kept: Kept | None = None,
 ) -> Objective:
     """Compute the targets of one content and one style picture and set up the objective.
 
@@ -105,6 +112,7 @@ def build_objective(
         settings: Layers, weights of the terms and pooling are read from here. A term with weight
             0 is left out and its layers are not computed.
         backend: For the style losses.
+        kept: The networks and style targets of earlier objectives, to be used again.
 
     Returns:
         The objective, on the device and in the dtype of ``content``.
@@ -118,18 +126,28 @@ def build_objective(
     architecture = weights.architecture
     for label, picture in (("content", content), ("style", style)):
         check_size(label, picture, architecture.smallest_side(names))
-    network = VGG(architecture, weights.tensors, names, settings.pooling).to(content)
+    kept = kept or Kept()
+    source = (weights.name, weights.sha256, weights.preprocessing)
+    key = (source, names, settings.pooling, content.device, content.dtype)
+    network = kept.get(
+        "network",
+        key,
+        lambda: VGG(architecture, weights.tensors, names, settings.pooling).to(content),
+    )
     normalize = Normalization(weights.preprocessing.mean, weights.preprocessing.std).to(content)
     with torch.no_grad():
         content_features = network(normalize(content), content_layers) if content_layers else {}
-        style_features = network(normalize(style), layer_weights) if layer_weights else {}
+
+    def style_targets() -> dict[str, Tensor]:
+        with torch.no_grad():
+            features = network(normalize(style), layer_weights) if layer_weights else {}
+        return {name: gram_matrix(features[name], backend=backend)[0] for name in layer_weights}
+
     return Objective(
         network,
         normalize,
         content={name: content_features[name] for name in content_layers},
-        style={
-            name: gram_matrix(style_features[name], backend=backend)[0] for name in layer_weights
-        },
+        style=kept.get("style targets", (*key, backend, digest(style)), style_targets),
         content_weight=settings.content_weight,
         style_weight=settings.style_weight,
         layer_weights=layer_weights,

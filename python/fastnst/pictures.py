@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Hashable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +16,7 @@ from fastnst import memory
 from fastnst.colour import match_colours
 from fastnst.errors import InvalidInput
 from fastnst.images import Picture, load_image, resize, scaled_size, to_tensor
+from fastnst.kept import Kept
 from fastnst.settings import Settings
 
 NOISE_MEAN, NOISE_STD = 0.5, 0.05
@@ -39,6 +43,7 @@ def load_pictures(
     settings: Settings,
     size: int,
     device: torch.device | None = None,
+    kept: Kept | None = None,
 ) -> Pictures:
     """Load and scale the pictures of one run.
 
@@ -49,23 +54,38 @@ def load_pictures(
         size: Long side of the result in pixels; 0 keeps the content's own size.
         device: Where the run will be (the CPU by default): its memory must suffice for the size,
             which is checked before anything is scaled.
+        kept: Styles scaled by earlier calls, to be used again.
 
     Raises:
         InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
     """
     content_pixels = load_image(content, "content")
-    style_pixels = load_image(style, "style")
     width, height = scaled_size(content_pixels.shape[1], content_pixels.shape[0], size)
     memory.check(width, height, settings, device or torch.device("cpu"))
-    style_width, style_height = width, height
-    if settings.style_fit == "aspect":
-        long_side = max(width, height)
-        style_width, style_height = scaled_size(
-            style_pixels.shape[1], style_pixels.shape[0], long_side
-        )
     content_tensor = to_tensor(resize(content_pixels, width, height))
-    style_tensor = to_tensor(resize(style_pixels, style_width, style_height))
+
+    own_shape = settings.style_fit == "aspect"
+    wanted = (max(width, height),) if own_shape else (width, height)
+
+    def scaled_style() -> Tensor:
+        pixels = load_image(style, "style")
+        sides = scaled_size(pixels.shape[1], pixels.shape[0], wanted[0]) if own_shape else wanted
+        return to_tensor(resize(pixels, *sides))
+
+    key = (version(style), wanted)
+    style_tensor = (kept or Kept()).get("styles", key, scaled_style)
     return Pictures(content_tensor, style_tensor, _start(content_tensor, style_tensor, settings))
+
+
+def version(picture: Picture) -> Hashable:
+    """What tells a picture from others, and a file from what it was before it changed."""
+    if not isinstance(picture, (str, os.PathLike)):
+        return object()  # equal to nothing: it may change in place
+    path = Path(picture)
+    if not path.exists():
+        return os.fspath(picture)
+    stat = path.stat()
+    return path.resolve(), stat.st_mtime_ns, stat.st_size
 
 
 def white_noise(like: Tensor, seed: int) -> Tensor:

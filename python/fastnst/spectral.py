@@ -24,6 +24,8 @@ import math
 import torch
 from torch import Tensor
 
+from fastnst.state import State
+
 BANDS = 14  # of each colour, between one cycle in 256 pixels and the finest diagonal
 POWER = 0.7
 MEMORY = 0.9  # weight of the sums so far when a step is added
@@ -71,11 +73,28 @@ class SpectralScaling:
         s, y = self._spectrum(step), self._spectrum(change)
         self.ss.mul_(MEMORY).add_(self._by_band(s, s))
         self.sy.mul_(MEMORY).add_(self._by_band(s, y))
-        curvature = self.sy / self.ss.clamp(min=torch.finfo(self.ss.dtype).tiny)
-        curvature = curvature / curvature.max()
-        self.scaling = curvature.clamp(min=FLOOR).pow(-POWER)[:, self.band]
+        self.scaling = self._scale()
         norm = float((self.scaling * self.weight * (y.real.square() + y.imag.square())).sum())
         self.gamma = float(torch.dot(step, change)) / norm
+
+    def _scale(self) -> Tensor:
+        curvature = self.sy / self.ss.clamp(min=torch.finfo(self.ss.dtype).tiny)
+        curvature = curvature / curvature.max()
+        return curvature.clamp(min=FLOOR).pow(-POWER)[:, self.band]
+
+    def state(self) -> State:
+        """What was learnt; ``restore`` goes on from it bit for bit."""
+        return State(
+            {"gamma": self.gamma, "learnt": self.scaling is not None},
+            {"ss": self.ss, "sy": self.sy},
+        )
+
+    def restore(self, state: State) -> None:
+        """Take the state of another scaling, for pictures of the same size."""
+        self.gamma = state.numbers["gamma"]
+        self.ss.copy_(state.tensors["ss"])
+        self.sy.copy_(state.tensors["sy"])
+        self.scaling = self._scale() if state.numbers["learnt"] else None
 
     def apply(self, x: Tensor) -> Tensor:
         """γ P x for x ``(n,)``."""

@@ -12,10 +12,12 @@ from typing import Annotated
 import typer
 
 from fastnst._version import __version__
+from fastnst.cli.batch import batch
 from fastnst.cli.console import complain
 from fastnst.cli.installation import info
 from fastnst.cli.listings import list_presets, list_samples
 from fastnst.cli.stylize import stylize
+from fastnst.cli.ui import ui
 from fastnst.errors import FastNSTError
 
 app = typer.Typer(
@@ -26,6 +28,8 @@ app = typer.Typer(
 )
 _WIDE = {"max_content_width": 100}
 app.command(context_settings=_WIDE)(stylize)
+app.command(context_settings=_WIDE)(batch)
+app.command(context_settings=_WIDE)(ui)
 app.command()(info)
 app.command("samples")(list_samples)
 app.command("presets")(list_presets)

@@ -19,3 +19,15 @@ def complain(message: str) -> None:
 def show(value: Any) -> str:
     """A setting's value as a person would write it."""
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """As a person would say it: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(whole / 60), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

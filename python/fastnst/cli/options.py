@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from fastnst.config import combine, read_config, write_config
 from fastnst.errors import InvalidInput
-from fastnst.presets import PRESETS, make_settings
+from fastnst.presets import PRESETS
 from fastnst.settings import CHOICES
 from fastnst.weights import BUILT_IN
 
@@ -48,6 +50,9 @@ OPTIONS: dict[str, Any] = {
     "precision": _choice("precision", "{}. (default: auto)"),
 }
 
+CONFIG = "TOML file with settings, or a PNG that fastnst wrote; options here go before it."
+SAVE_CONFIG = "Write all settings of this run to a TOML file."
+
 
 def split(text: str) -> tuple[str, ...]:
     """``"a, b"`` as ``("a", "b")``."""
@@ -72,7 +77,9 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 
 
 def settings_options(command: Command) -> Command:
-    """Give a command ``--preset`` and the options above, in the place of its parameter ``settings``.
+    """Give a command the options above in the place of its parameter ``settings``.
+
+    Before them stand ``--preset``, ``--config`` and ``--save-config``.
 
     The command is called with a ready ``Settings``.
     """
@@ -84,19 +91,30 @@ def settings_options(command: Command) -> Command:
             parameters.append(parameter.replace(annotation=hints.get(name, empty)))
             continue
         text = f"Settings to start from: {', '.join(PRESETS)}."
-        parameters.append(_keyword("preset", Annotated[str, typer.Option(help=text)], "gatys"))
+        parameters.append(_keyword("preset", _option(str, f"{text} (default: gatys)"), None))
+        parameters.append(_keyword("config", _option(Path, CONFIG), None))
+        parameters.append(_keyword("save_config", _option(Path, SAVE_CONFIG), None))
         parameters += [_keyword(key, annotation, None) for key, annotation in OPTIONS.items()]
     positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
     keywords = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
 
     @functools.wraps(command)
-    def wrapper(*arguments: Any, preset: str, **options: Any) -> None:
+    def wrapper(
+        *arguments: Any,
+        preset: str | None,
+        config: Path | None,
+        save_config: Path | None,
+        **options: Any,
+    ) -> None:
         overrides = {}
         for name in OPTIONS:
             value = options.pop(name)
             if value is not None:
                 overrides[name] = _PARSERS[name](value) if name in _PARSERS else value
-        command(*arguments, settings=make_settings(preset, overrides), **options)
+        settings = combine(read_config(config) if config else {}, preset, overrides)
+        if save_config is not None:
+            write_config(save_config, settings)
+        command(*arguments, settings=settings, **options)
 
     wrapper.__signature__ = inspect.Signature(positional + keywords)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}

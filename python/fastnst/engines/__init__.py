@@ -14,6 +14,7 @@ from fastnst.engines.base import Engine, Evaluation
 from fastnst.engines.native_engine import NativeEngine, cannot_run
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import BackendUnavailable
+from fastnst.kept import Kept
 from fastnst.objective import build_objective
 from fastnst.ops import native
 from fastnst.settings import Settings
@@ -39,7 +40,13 @@ def unavailable_reason(engine: str, device: torch.device) -> str | None:
     return None
 
 
-def create_engine(weights: Weights, content: Tensor, style: Tensor, settings: Settings) -> Engine:
+def create_engine(
+    weights: Weights,
+    content: Tensor,
+    style: Tensor,
+    settings: Settings,
+    kept: Kept | None = None,
+) -> Engine:
     """Set up the engine that the settings ask for.
 
     Args:
@@ -47,6 +54,7 @@ def create_engine(weights: Weights, content: Tensor, style: Tensor, settings: Se
         content: ``(1, 3, H, W)``, RGB in [0, 1], on the device where the engine is to run.
         style: ``(1, 3, h, w)``, likewise.
         settings: ``engine`` is ``torch``, ``native`` or ``auto``: native where it runs.
+        kept: The networks and targets of earlier engines, to be used again where they fit.
 
     Raises:
         BackendUnavailable: if the engine that was asked for by name cannot run here.
@@ -59,12 +67,12 @@ def create_engine(weights: Weights, content: Tensor, style: Tensor, settings: Se
     elif name == "native" and reason:
         raise BackendUnavailable(f"engine native cannot run: {reason}")
     backend = "native" if name == "native" else "torch"
-    objective = build_objective(weights, content, style, settings, backend)
+    objective = build_objective(weights, content, style, settings, backend, kept)
     precision = "fp32" if settings.precision == "auto" else settings.precision
     if not objective.layers:  # the total variation alone: no network, no plan
         return TorchEngine(objective, "fp32", name)
     if name == "native":
         if reason := cannot_run(objective, precision):
             raise BackendUnavailable(f"engine native cannot run: {reason}")
-        return NativeEngine(objective, precision)
+        return NativeEngine(objective, precision, kept=kept)
     return TorchEngine(objective, precision)

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from fastnst.engines.base import Evaluation
+from fastnst.kept import Kept
 from fastnst.losses import ContentLoss, StyleLoss
+from fastnst.network import VGG
 from fastnst.objective import Objective, Terms
 from fastnst.ops import convolution, native
 
@@ -57,6 +59,37 @@ class _Layer:
         return f"pool{self.name.partition('_')[0]}"
 
 
+@dataclass(frozen=True)
+class _Filters:
+    """A network's filters as the kernels take them.
+
+    Attributes:
+        image: Of the first convolution.
+        transformed: Of the others, by layer: from below, and the way back.
+    """
+
+    image: convolution.ImageFilters
+    transformed: dict[str, tuple[convolution.Filters, convolution.Filters]]
+
+
+def _arrange_filters(network: VGG, dtype: torch.dtype) -> _Filters:
+    weights = {
+        key: module.weight.detach().contiguous()
+        for key, module in network.layers.items()
+        if isinstance(module, nn.Conv2d)
+    }
+    first = next(iter(weights))
+    image = convolution.arrange_image_filters(weights.pop(first))
+    transformed = {
+        key: (
+            convolution.transform_filters(weight, dtype=dtype),
+            convolution.transform_filters(weight, gradient=True, dtype=dtype),
+        )
+        for key, weight in weights.items()
+    }
+    return _Filters(image, transformed)
+
+
 class NativeEngine:
     """Evaluates an objective with the compiled kernels on the CPU.
 
@@ -68,30 +101,36 @@ class NativeEngine:
         precision: ``fp32``; or ``bf16``: the features, the gradients with respect to them and the
             filters are bfloat16, the image, all sums, Gram matrices and losses float32.
         name: What the engine is called in results.
+        kept: Transformed filters of the same network, to be used again.
     """
 
-    def __init__(self, objective: Objective, precision: str = "fp32", name: str = "native") -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        precision: str = "fp32",
+        name: str = "native",
+        kept: Kept | None = None,
+    ) -> None:
         self.objective = objective
         self.precision = precision
         self.name = name
         self._dtype = DTYPES[precision]
         self._pooling: str | None = None
         self._layers: list[_Layer] = []
+        network = objective.network
+        filters = (kept or Kept()).get(
+            "filters", (network, precision), lambda: _arrange_filters(network, self._dtype)
+        )
         for key, module in objective.network.layers.items():
             if isinstance(module, nn.Conv2d):
-                weight = module.weight.detach().contiguous()
                 assert module.bias is not None
                 layer = _Layer(key[4:], module.bias.detach())
                 if self._layers:
-                    layer.filters = convolution.transform_filters(weight, dtype=self._dtype)
-                    layer.gradient_filters = convolution.transform_filters(
-                        weight, gradient=True, dtype=self._dtype
-                    )
-                else:
-                    self._image_filters = convolution.arrange_image_filters(weight)
+                    layer.filters, layer.gradient_filters = filters.transformed[key]
                 self._layers.append(layer)
             elif key.startswith("pool"):
                 self._pooling = "average" if isinstance(module, nn.AvgPool2d) else "max"
+        self._image_filters = filters.image
         self._size: tuple[int, int] | None = None
         self._features: dict[str, Tensor] = {}
         self._style_losses = torch.empty(len(objective.style))

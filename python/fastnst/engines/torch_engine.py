@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,8 @@ class TorchEngine:
         self.precision = precision
         self.name = name
         if precision == "bf16":
-            objective.network.to(torch.bfloat16)
+            # a copy: the network may be another run's as well
+            objective.network = copy.deepcopy(objective.network).to(torch.bfloat16)
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)``."""

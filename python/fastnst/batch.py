@@ -1,0 +1,387 @@
+"""Many pictures in one process: content × style pairs, what is done is skipped, what fails is noted.
+
+Everything that has to do with the whole is in the output folder: the pictures, put in place when they
+are whole, and ``fastnst-batch.jsonl``, one line for each picture that was made: from what, with which
+settings. A batch that was killed is started again with the same command and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import glob
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fastnst.checkpoint import Checkpoints
+from fastnst.config import parse_setting
+from fastnst.errors import FastNSTError, InvalidInput, OutputFailed
+from fastnst.images import FORMATS, SAMPLE_PREFIX, check_format, check_output
+from fastnst.kept import Kept
+from fastnst.settings import INITS, Settings
+from fastnst.stylize import Result, Step, run
+from fastnst.weights import BUILT_IN
+
+JOURNAL = "fastnst-batch.jsonl"
+NAME = "{content}-{style}.png"
+PLACES = ("engine", "device")  # settings that say where to compute, not what
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to make.
+
+    Attributes:
+        content: A path or ``sample:NAME``.
+        style: Likewise.
+        output: Where the result goes.
+        settings: Of the run.
+    """
+
+    content: str
+    style: str
+    output: Path
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        job: It.
+        status: ``done`` or ``failed``.
+        message: Why it failed, one line.
+        loss: Of the picture, if it was done now.
+        seconds: That it took.
+    """
+
+    job: Job
+    status: str
+    message: str | None = None
+    loss: float | None = None
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "content": self.job.content,
+            "style": self.job.style,
+            "output": str(self.job.output),
+            "status": self.status,
+            "message": self.message,
+            "loss": self.loss,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def pair(
+    contents: Sequence[str],
+    styles: Sequence[str],
+    folder: Path,
+    settings: Settings,
+    name: str = NAME,
+) -> list[Job]:
+    """Every content with every style.
+
+    Args:
+        contents: Files, folders (the pictures in them), globs or ``sample:NAME``.
+        styles: Likewise.
+        folder: Where the results go.
+        settings: Of every run.
+        name: Of a result; ``{content}`` and ``{style}`` become the names of the two, without suffix.
+
+    Raises:
+        InvalidInput: for a pattern that fits nothing, or a name that does not tell results apart.
+    """
+    return [
+        Job(content, style, folder / _fill(name, content, style), settings)
+        for content in expand(contents)
+        for style in expand(styles)
+    ]
+
+
+def expand(patterns: Sequence[str]) -> list[str]:
+    """The pictures that files, folders, globs and ``sample:NAME`` stand for, each once.
+
+    Raises:
+        InvalidInput: for one that stands for nothing.
+    """
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        if pattern.startswith(SAMPLE_PREFIX) or path.is_file():
+            found[pattern] = None
+            continue
+        names = map(str, path.iterdir()) if path.is_dir() else glob.glob(pattern, recursive=True)  # noqa: PTH207
+        pictures = sorted(
+            name
+            for name in names
+            if Path(name).suffix.lower() in FORMATS and not Path(name).name.startswith(".")
+        )
+        if not pictures:
+            kind = "has no pictures in it" if path.is_dir() else "fits no picture"
+            raise InvalidInput(f"{pattern} {kind}")
+        found.update(dict.fromkeys(pictures))
+    return list(found)
+
+
+def read_table(path: Path, folder: Path, settings: Settings, name: str = NAME) -> list[Job]:
+    """The jobs in a CSV file.
+
+    Its first row names the columns: ``content``, ``style``, and perhaps ``output`` and settings
+    (``style_weight``, …), which are for their row alone; an empty cell changes nothing. Paths of
+    pictures are relative to the file's folder, those of outputs to ``folder``.
+
+    Args:
+        path: The file, UTF-8.
+        folder: Where the results go.
+        settings: Of the runs, where a row says nothing else.
+        name: Of a result whose row has no ``output``, as for ``pair``.
+
+    Raises:
+        InvalidInput: naming the file and the row at fault.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True, restkey="", restval="")
+            rows = [(reader.line_num, row) for row in reader]
+            columns = list(reader.fieldnames or ())
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInput(f"table {path} cannot be read: {error}") from error
+    for column in ("content", "style"):
+        if column not in columns:
+            raise InvalidInput(f"table {path}: the first row has no column {column!r}")
+    if not rows:
+        raise InvalidInput(f"table {path} has no rows below the first, which names the columns")
+    jobs = []
+    for line, row in rows:
+        try:
+            jobs.append(_job(row, path.parent, folder, settings, name))
+        except InvalidInput as error:
+            raise InvalidInput(f"table {path}, line {line}: {error}") from error
+    return jobs
+
+
+def _job(row: Mapping[str, str], beside: Path, folder: Path, settings: Settings, name: str) -> Job:
+    if "" in row:
+        raise InvalidInput("there are more cells than columns")
+    cells = {column.strip(): cell.strip() for column, cell in row.items() if cell.strip()}
+    content, style = (_picture(cells, column, beside) for column in ("content", "style"))
+    output = cells.pop("output", None) or _fill(name, content, style)
+    changes = {}
+    for column, cell in cells.items():
+        setting = column.replace("-", "_")
+        changes[setting] = parse_setting(setting, cell)
+    return Job(content, style, folder / output, replace(settings, **changes))
+
+
+def _picture(cells: dict[str, str], column: str, beside: Path) -> str:
+    picture = cells.pop(column, "")
+    if not picture:
+        raise InvalidInput(f"the {column} is empty")
+    return picture if picture.startswith(SAMPLE_PREFIX) else str(beside / picture)
+
+
+def _fill(name: str, content: str, style: str) -> str:
+    stems = [Path(picture.removeprefix(SAMPLE_PREFIX)).stem for picture in (content, style)]
+    try:
+        return name.format(content=stems[0], style=stems[1])
+    except (KeyError, IndexError, ValueError) as error:
+        raise InvalidInput(
+            f"name is {name!r}: expected text with {{content}} and {{style}}"
+        ) from error
+
+
+def check_jobs(jobs: Sequence[Job], bits: int = 8) -> None:
+    """Make sure, before the work starts, that every job has a file of its own to write to.
+
+    Raises:
+        InvalidInput: for two jobs with the same output, or a format that cannot be written.
+    """
+    outputs: dict[Path, Job] = {}
+    for job in jobs:
+        check_format(job.output, bits)
+        other = outputs.setdefault(job.output.resolve(), job)
+        if other is not job:
+            raise InvalidInput(
+                f"{other.content} with {other.style} and {job.content} with {job.style} would both "
+                f"be {job.output}; name the results otherwise, or each in a table"
+            )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback hears after each step.
+
+    Attributes:
+        index: Of the job, from 0.
+        job: The job at hand.
+        step: Of its run.
+    """
+
+    index: int
+    job: Job
+    step: Step
+
+
+def is_done(job: Job, journal: Mapping[str, str]) -> bool:
+    """Whether the output is there and was made from the same pictures with the same settings."""
+    return job.output.is_file() and journal.get(str(job.output.resolve())) == fingerprint(job)
+
+
+def read_journal(folder: Path) -> dict[str, str]:
+    """``{output: fingerprint}`` of the pictures that batches made in a folder.
+
+    A line that a kill cut short counts as not written.
+    """
+    entries: dict[str, str] = {}
+    try:
+        text = (folder / JOURNAL).read_text("utf-8")
+    except OSError:
+        return entries
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(line)
+            entries[str((folder / entry["output"]).resolve())] = entry["fingerprint"]
+    return entries
+
+
+def fingerprint(job: Job) -> str | None:
+    """SHA-256 of what a job's picture depends on; None if a picture is missing.
+
+    Settings that say where to compute, and not what, do not count.
+    """
+    settings = job.settings.to_dict()
+    for name in PLACES:
+        settings.pop(name)
+    sources = [job.content, job.style, job.settings.init, job.settings.weights]
+    try:
+        digests = [_file_digest(source) for source in sources]
+    except OSError:
+        return None
+    return hashlib.sha256(json.dumps([settings, digests]).encode()).hexdigest()
+
+
+def _file_digest(source: str) -> str:
+    """Of a file's bytes; of its name if it is built in."""
+    if source.startswith(SAMPLE_PREFIX) or source in INITS or source in BUILT_IN:
+        return source
+    stat = Path(source).stat()
+    return _digest(source, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _digest(path: str, _modified: int, _size: int) -> str:
+    with Path(path).open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def run_batch(
+    jobs: Sequence[Job],
+    folder: Path,
+    *,
+    bits: int = 8,
+    checkpoint_every: int = 0,
+    callback: Callable[[Progress], None] | None = None,
+) -> Iterator[Outcome]:
+    """Make the pictures one after the other.
+
+    The network, its transformed filters and the targets of styles are kept between them.
+
+    Args:
+        jobs: What to make.
+        folder: Where the journal goes.
+        bits: Of the outputs, 8 or 16.
+        checkpoint_every: Iterations between two checkpoints of a run, from which it goes on when
+            the batch is started again; 0: none, it begins again.
+        callback: Called after each step; an exception ends the batch.
+
+    Yields:
+        What became of each job, when it is known. A job that fails does not stop the others.
+
+    Raises:
+        InvalidInput: as ``check_jobs`` does, before the first job.
+        Interrupted: on Ctrl-C; the pictures done until then are done.
+    """
+    check_jobs(jobs, bits)
+    kept = Kept()
+    for index, job in enumerate(jobs):
+        began = time.perf_counter()
+
+        def listen(step: Step, index: int = index, job: Job = job) -> None:
+            if callback is not None:
+                callback(Progress(index, job, step))
+
+        try:
+            check_output(job.output, bits, needed=64 * 1024)
+            made_from = fingerprint(job)  # before the run: a file may change while it runs
+            result = _run(job, checkpoint_every, listen, kept)
+            result.save(job.output, bits)
+            _note(folder, job, made_from)
+        except FastNSTError as error:
+            yield Outcome(job, "failed", str(error), seconds=time.perf_counter() - began)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one job, the others may be well
+            lines = str(error).splitlines() or [""]
+            text = f"{type(error).__name__}: {lines[0]}"
+            yield Outcome(job, "failed", text, seconds=time.perf_counter() - began)
+        else:
+            yield Outcome(
+                job, "done", loss=result.losses.total, seconds=time.perf_counter() - began
+            )
+
+
+def _run(job: Job, checkpoint_every: int, listen: Callable[[Step], None], kept: Kept) -> Result:
+    if not checkpoint_every:
+        return run(job.content, job.style, job.settings, listen, kept=kept)
+    path = job.output.with_name(f".{job.output.name}.checkpoint")
+    go_on = functools.partial(
+        run,
+        job.content,
+        job.style,
+        job.settings,
+        listen,
+        checkpoints=Checkpoints(path, checkpoint_every),
+        kept=kept,
+    )
+    try:
+        result = go_on(resume=path if path.exists() else None)
+    except InvalidInput:
+        if not path.exists():
+            raise
+        path.unlink()  # of another run
+        result = go_on()
+    path.unlink(missing_ok=True)
+    return result
+
+
+def _note(folder: Path, job: Job, made_from: str | None) -> None:
+    """Append to the journal; a line that a kill cut short is closed first."""
+    entry = {
+        "output": os.path.relpath(job.output, folder),
+        "content": job.content,
+        "style": job.style,
+        "fingerprint": made_from,
+    }
+    path = folder / JOURNAL
+    try:
+        with path.open("ab+") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size:
+                file.seek(size - 1)
+            start = "" if not size or file.read(1) == b"\n" else "\n"
+            file.write(f"{start}{json.dumps(entry)}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputFailed(f"journal {path} could not be written: {error.strerror}") from error

@@ -1,0 +1,140 @@
+"""``fastnst batch``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from fastnst.batch import (
+    NAME,
+    Job,
+    Outcome,
+    Progress,
+    check_jobs,
+    is_done,
+    pair,
+    read_journal,
+    read_table,
+    run_batch,
+)
+from fastnst.cli.console import complain, duration, err
+from fastnst.cli.interrupts import interrupted_between_steps
+from fastnst.cli.options import settings_options
+from fastnst.cli.progress import BatchBar
+from fastnst.errors import InvalidInput
+from fastnst.settings import Settings
+
+
+@settings_options
+def batch(
+    contents: Annotated[
+        list[str] | None,
+        typer.Argument(help="Content pictures: files, folders, globs in quotes, sample:NAME."),
+    ] = None,
+    *,
+    styles: Annotated[
+        list[str] | None, typer.Option("--style", "-s", help="Style pictures, likewise; repeat it.")
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="CSV file with columns content, style, and perhaps output and settings."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
+    settings: Settings,
+    name: Annotated[str, typer.Option(help="Of a result.")] = NAME,
+    bits: Annotated[int, typer.Option(help="8, or 16 for PNG and TIFF.")] = 8,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make again what is done already.")
+    ] = False,
+    checkpoint_every: Annotated[
+        int, typer.Option(help="Keep the state of a run every N iterations, to go on from; 0: no.")
+    ] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would be made, and stop.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object for each picture on stdout.")
+    ] = False,
+) -> None:
+    """Give every CONTENT every --style, or make the pairs of a --table.
+
+    What is done already is skipped; after a bad file it goes on; the same command goes on where a
+    killed one was.
+    """
+    if checkpoint_every < 0:
+        raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 0 or more")
+    if output.exists() and not output.is_dir():
+        raise InvalidInput(f"output {output} is not a folder")
+    jobs = _jobs(contents or [], styles or [], table, output, settings, name)
+    check_jobs(jobs, bits)
+    journal = {} if overwrite else read_journal(output)
+    done = [job for job in jobs if is_done(job, journal)]
+    todo = [job for job in jobs if job not in done]
+    if dry_run:
+        for job in jobs:
+            print(
+                f"{'done' if job in done else 'to do'}: {job.content} + {job.style} → {job.output}"
+            )
+        return
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"output {output} cannot be made: {error.strerror}") from error
+    outcomes: list[Outcome] = []
+    try:
+        with BatchBar(todo, show=not quiet) as show, interrupted_between_steps() as between:
+
+            def listen(progress: Progress) -> None:
+                show(progress)
+                between(progress.step)
+
+            for outcome in run_batch(
+                todo, output, bits=bits, checkpoint_every=checkpoint_every, callback=listen
+            ):
+                outcomes.append(outcome)
+                if as_json:
+                    print(json.dumps(outcome.to_dict()), flush=True)
+                if outcome.status == "failed":
+                    complain(f"{outcome.job.output.name}: {outcome.message}")
+    except KeyboardInterrupt:
+        complain(f"interrupted; {_count(outcomes, done)}; the same command goes on")
+        raise typer.Exit(130) from None
+    if not quiet:
+        err.print(escape(f"{output}: {_count(outcomes, done)}"))
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed and not quiet and len(outcomes) > len(failed):
+        err.print(escape("failed: " + ", ".join(outcome.job.output.name for outcome in failed)))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _jobs(
+    contents: list[str],
+    styles: list[str],
+    table: Path | None,
+    output: Path,
+    settings: Settings,
+    name: str,
+) -> list[Job]:
+    if table is not None:
+        if contents or styles:
+            raise InvalidInput("--table names the pictures; leave out CONTENTS and --style")
+        return read_table(table, output, settings, name)
+    if not contents or not styles:
+        raise InvalidInput("name content pictures and at least one --style, or a --table")
+    return pair(contents, styles, output, settings, name)
+
+
+def _count(outcomes: list[Outcome], skipped: list[Job]) -> str:
+    count = Counter(outcome.status for outcome in outcomes)
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    return (
+        f"{count['done']} done, {len(skipped)} were done before, {count['failed']} failed, "
+        f"in {duration(seconds)}"
+    )

@@ -1,0 +1,80 @@
+"""What a run will take, before it starts; and what there is to take it from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import smooth
+from fastnst import memory
+from fastnst.cli.console import duration
+from fastnst.errors import InvalidInput
+from fastnst.estimate import estimate
+from fastnst.settings import Settings
+
+SMALL = {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)}
+PICTURES = smooth(96, 72), smooth(40, 44, seed=1)
+
+
+def test_an_estimate_has_the_size_the_memory_and_the_engine_of_the_run() -> None:
+    settings = Settings(size=64, iterations=5, engine="torch", **SMALL)
+    needs = estimate(*PICTURES, settings)
+    assert (needs.width, needs.height, needs.engine, needs.device) == (64, 48, "torch", "cpu")
+    assert needs.bytes == memory.estimate(64, 48, settings)
+    assert needs.free_bytes is None or needs.free_bytes > needs.bytes
+
+
+def test_time_is_evaluations_and_passes_over_the_history(monkeypatch) -> None:
+    seconds = iter([0.5, 0.008, 0.5, 0.008])
+    monkeypatch.setattr("fastnst.estimate._quickest", lambda work: next(seconds))
+    few = estimate(*PICTURES, Settings(size=64, iterations=4, history_size=2, **SMALL))
+    # 5 evaluations; 0, 1, 2 and 2 pairs, of 4 passes at 0.008 s for 4 rows
+    assert few.seconds == pytest.approx(5 * 0.5 + (0 + 1 + 2 + 2) * 4 * 0.002)
+    many = estimate(*PICTURES, Settings(size=64, iterations=4, history_size=9, **SMALL))
+    assert many.seconds == pytest.approx(5 * 0.5 + (0 + 1 + 2 + 3) * 4 * 0.002)
+
+
+def test_a_size_that_does_not_fit_is_refused_with_one_that_does(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda device: 2**24)
+    with pytest.raises(InvalidInput, match=r"use --size \d+ or less"):
+        estimate(*PICTURES, Settings(size=512, **SMALL))
+
+
+def group(root: Path, name: str, limit: str, usage: int, cache: int = 0) -> None:
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "memory.max").write_text(f"{limit}\n")
+    (folder / "memory.current").write_text(f"{usage}\n")
+    (folder / "memory.stat").write_text(f"anon 5\ninactive_file {cache}\n")
+
+
+def test_the_limits_of_a_container_count(tmp_path: Path) -> None:
+    group(tmp_path, "a", "1000", 700, 100)
+    group(tmp_path, "a/b", "500", 450)
+    group(tmp_path, "a/b/c", "max", 10)
+    (tmp_path / "self").write_text("0::/a/b/c\n")
+    assert memory._group_memory(tmp_path, tmp_path / "self") == [50, 400]
+    (tmp_path / "self").write_text("1:cpu:/x\n0::/a\n")
+    assert memory._group_memory(tmp_path, tmp_path / "self") == [400]
+    group(tmp_path, "a", "100", 700)
+    assert memory._group_memory(tmp_path, tmp_path / "self") == [0]
+    assert memory._group_memory(tmp_path, tmp_path / "missing") == []
+    (tmp_path / "self").write_text("1:memory:/x\n")  # version 1
+    assert memory._group_memory(tmp_path, tmp_path / "self") == []
+
+
+def test_the_smallest_limit_counts(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "_system_memory", lambda: 700)
+    monkeypatch.setattr(memory, "_group_memory", lambda *paths: [900, 500])
+    assert memory.available(torch.device("cpu")) == 500
+    monkeypatch.setattr(memory, "_system_memory", lambda: None)
+    monkeypatch.setattr(memory, "_group_memory", lambda *paths: [])
+    assert memory.available(torch.device("cpu")) is None
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (0.2, 45, 60, 200, 3600, 7500)] == [
+        "1 s", "45 s", "1 min", "3 min 20 s", "1 h", "2 h 5 min"
+    ]  # fmt: skip
