@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fastnst.adam import Adam, IterateAverage
 from fastnst.curvature import CURVATURE, CurvaturePairs
 from fastnst.engines.base import Evaluation
 from fastnst.errors import InvalidInput, NonFiniteLoss
@@ -64,6 +65,8 @@ def minimise(
     iterations: int,
     history_size: int = 100,
     optimizer: str = "lbfgs",
+    learning_rate: float = 0.02,
+    averaging: float = 0.0,
     low: float = 0.0,
     high: float = 1.0,
 ) -> Iterator[Iterate]:
@@ -72,27 +75,32 @@ def minimise(
     Args:
         evaluate: The objective and its gradient: an engine's ``evaluate``.
         start: ``(1, 3, H, W)``, any float dtype; it is copied and clamped.
-        iterations: How many L-BFGS steps to take. There is no early stopping.
-        history_size: How many curvature pairs to keep.
+        iterations: How many steps to take. There is no early stopping.
+        history_size: How many curvature pairs L-BFGS keeps.
         optimizer: ``lbfgs``; ``spectral``: L-BFGS whose initial inverse Hessian follows the
-            curvature by frequency and colour (``spectral.py``); or ``torch-lbfgs`` for
-            ``torch.optim.LBFGS``, the reference.
+            curvature by frequency and colour (``spectral.py``); ``torch-lbfgs`` for
+            ``torch.optim.LBFGS``, the reference; or ``adam``.
+        learning_rate: Of Adam, about the change of a pixel in a step.
+        averaging: Decay of an exponential moving average of the iterates; 0: none.
         low: Smallest value of a pixel.
         high: Largest value of a pixel.
 
     Yields:
-        ``iterations + 1`` iterates: the start, then the picture after each step, evaluated.
+        ``iterations + 1`` iterates: the start, then the picture after each step, evaluated. With
+        ``averaging`` and at least one step the average follows, evaluated too.
 
     Raises:
         InvalidInput: for an unknown optimizer.
         NonFiniteLoss: if the loss or gradient of the start is NaN or infinite, or becomes so
             again after ``RESTARTS`` restarts.
     """
-    if optimizer not in _SOLVERS:
-        raise InvalidInput(f"optimizer is {optimizer!r}: choose one of {', '.join(_SOLVERS)}")
+    known = (*_SOLVERS, "adam")
+    if optimizer not in known:
+        raise InvalidInput(f"optimizer is {optimizer!r}: choose one of {', '.join(known)}")
     image = start.detach().clone().clamp_(low, high)
     best, best_loss = image.clone(), math.inf
-    solver: _ProjectedSolver | None = None
+    solver: _ProjectedSolver | Adam | None = None
+    average = IterateAverage(averaging, image) if averaging and iterations else None
     caution = 1.0
     restarts = evaluations = iteration = 0
     while True:
@@ -116,13 +124,23 @@ def minimise(
         if loss < best_loss:
             best_loss = loss
             best.copy_(image)
+        if average is not None:
+            average.add(image)
         yield Iterate(iteration, evaluations, image, evaluation, loss)
         if iteration == iterations:
-            return
-        if solver is None:
+            break
+        if solver is None and optimizer == "adam":
+            solver = Adam(image, learning_rate * caution, (low, high))
+        elif solver is None:
             solver = _SOLVERS[optimizer](image, history_size, (low, high), caution, slope)
         solver.step(evaluation)
         iteration += 1
+    if average is not None:
+        image = average.value.clamp_(low, high)
+        evaluation = evaluate(image)
+        loss = float(evaluation.terms.total)
+        if math.isfinite(loss):
+            yield Iterate(iteration, evaluations + 1, image, evaluation, loss)
 
 
 class _ProjectedSolver(ABC):

@@ -16,6 +16,7 @@ from fastnst.cli.console import complain
 from fastnst.cli.installation import info
 from fastnst.cli.listings import list_presets, list_samples
 from fastnst.cli.stylize import stylize
+from fastnst.cli.synthesis import reconstruct, texture
 from fastnst.errors import FastNSTError
 
 app = typer.Typer(
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 _WIDE = {"max_content_width": 100}
 app.command(context_settings=_WIDE)(stylize)
+app.command(context_settings=_WIDE)(texture)
+app.command(context_settings=_WIDE)(reconstruct)
 app.command()(info)
 app.command("samples")(list_samples)
 app.command("presets")(list_presets)

@@ -44,9 +44,11 @@ class ProgressBar:
     def update(self, step: Step) -> None:
         """Show a step."""
         rate = step.evaluations / step.seconds if step.seconds else 0.0
+        scale = f"scale {step.scale}/{step.scales}  " if step.scales > 1 else ""
         self.bar.update(
             self.task,
             completed=step.iteration,
-            description=f"loss {step.losses.total:.4g}",
+            total=step.iterations,
+            description=f"{scale}loss {step.losses.total:.4g}",
             rate=f"{rate:.2f} evaluations/s",
         )

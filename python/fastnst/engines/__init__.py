@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import BackendUnavailable
 from fastnst.objective import build_objective
 from fastnst.ops import native
+from fastnst.regions import Region
 from fastnst.settings import Settings
 from fastnst.weights import Weights
 
@@ -32,14 +35,21 @@ def unavailable_reason(engine: str, device: torch.device) -> str | None:
     return None
 
 
-def create_engine(weights: Weights, content: Tensor, style: Tensor, settings: Settings) -> Engine:
+def create_engine(
+    weights: Weights,
+    content: Tensor,
+    style: Tensor | Sequence[Tensor],
+    settings: Settings,
+    regions: Sequence[Region] | None = None,
+) -> Engine:
     """Set up the engine that the settings ask for.
 
     Args:
         weights: What ``load_weights`` returns.
         content: ``(1, 3, H, W)``, RGB in [0, 1], on the device where the engine is to run.
-        style: ``(1, 3, h, w)``, likewise.
+        style: ``(1, 3, h, w)``, likewise; or several.
         settings: ``engine`` is ``torch``, ``native`` or ``auto``: native where it runs.
+        regions: Which style goes where; None: all of them everywhere.
 
     Raises:
         BackendUnavailable: if the engine that was asked for by name cannot run here.
@@ -52,7 +62,7 @@ def create_engine(weights: Weights, content: Tensor, style: Tensor, settings: Se
     elif name == "native" and reason:
         raise BackendUnavailable(f"engine native cannot run: {reason}")
     backend = "native" if name == "native" else "torch"
-    objective = build_objective(weights, content, style, settings, backend)
+    objective = build_objective(weights, content, style, settings, backend, regions)
     precision = "fp32" if settings.precision == "auto" else settings.precision
     if not objective.layers:  # the total variation alone: no network, no plan
         return TorchEngine(objective, "fp32", name)
