@@ -110,6 +110,41 @@ def test_a_finished_run_can_be_prolonged(tmp_path: Path) -> None:
     assert np.array_equal(longer.pixels, whole.pixels)
 
 
+@pytest.mark.parametrize("iteration", [3, 5, 6, 8])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"min_size": 24, "scale_iterations": (4,), "iterations": 5},
+        {"optimizer": "adam", "averaging": 0.8, "iterations": 9},
+        {"min_size": 24, "averaging": 0.7, "iterations": 5, "color": "luminance"},
+    ],
+)
+def test_scales_and_averages_are_resumed_too(tmp_path: Path, extra: dict, iteration: int) -> None:
+    """In the first scale, at its end, at the beginning and at the end of the second."""
+    whole = fastnst.stylize(CONTENT, STYLE, **{**SMALL, **extra})
+    interrupted(tmp_path / "run.checkpoint", iteration, **extra)
+    second = fastnst.stylize(
+        CONTENT, STYLE, resume=tmp_path / "run.checkpoint", **{**SMALL, **extra}
+    )
+    assert second.history == whole.history
+    assert np.array_equal(second.pixels, whole.pixels)
+    assert second.scales == whole.scales
+    assert second.losses == whole.losses
+    assert second.snapshots.keys() == whole.snapshots.keys()
+
+
+def test_a_finished_scale_keeps_its_iterations(tmp_path: Path) -> None:
+    coarse = {"min_size": 24, "iterations": 3}
+    interrupted(tmp_path / "run.checkpoint", 5, **coarse)
+    with pytest.raises(InvalidInput, match="iterations was 3 and is 4"):
+        fastnst.stylize(
+            CONTENT,
+            STYLE,
+            **{**SMALL, **coarse, "iterations": 4},
+            resume=tmp_path / "run.checkpoint",
+        )
+
+
 def test_only_the_pairs_in_use_are_stored(tmp_path: Path) -> None:
     path = tmp_path / "run.checkpoint"
     sizes, used = [], []
@@ -128,7 +163,7 @@ def test_only_the_pairs_in_use_are_stored(tmp_path: Path) -> None:
     [
         ({"style_weight": 5.0}, "style_weight was 10.0 and is 5.0"),
         ({"history_size": 7}, "history_size was 100 and is 7"),
-        ({"size": 40}, "size was 48 and is 40; another content picture; another starting picture"),
+        ({"size": 40}, "size was 48 and is 40"),
         ({"style": smooth(40, 44, seed=2)}, "of another run: another style picture$"),
         ({"content": smooth(48, 36, seed=2)}, "another content picture$"),
         ({"seed": 3, "style_weight": 1.0}, "seed was 0 and is 3; style_weight was 10.0"),
@@ -201,14 +236,13 @@ def test_a_checkpoint_is_plain_data(tmp_path: Path) -> None:
         assert file.get_tensor("history").shape == (3, len(about["terms"]))
     assert about["settings"]["style_weight"] == 10
     assert set(about["made_from"]) == {
-        "content picture", "style picture", "starting picture", "file of weights", "engine", "device",
-        "precision"
+        "content picture", "style picture", "file of weights", "engine", "device", "precision"
     }  # fmt: skip
     (tmp_path / "b").touch()
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral", "torch-lbfgs"])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral", "torch-lbfgs", "adam"])
 def test_the_solver_goes_on_from_any_iterate(optimizer: str) -> None:
     target, start = uniform(-0.5, 1.5), uniform(0, 1, seed=1)
     settings = {"iterations": 12, "optimizer": optimizer, "history_size": 3}

@@ -95,6 +95,68 @@ def test_options_reach_the_settings(tmp_path: Path, pair) -> None:
     assert {key: settings[key] for key in expected} == expected
 
 
+def test_controls_reach_the_settings(tmp_path: Path, pair) -> None:
+    mask = tmp_path / "mask.png"
+    Image.new("L", (9, 7), 255).save(mask)
+    done = fastnst(
+        "stylize", *pair, pair[0], "-o", tmp_path / "a.png", *QUICK, "--json", "-q",
+        "--style-blend", "1,3", "--blending", "losses", "--style-scale", "1.5", "--style-size", 40,
+        "--statistics", "gram,mean-std", "--statistics-weights", "1,0.5", "--padding", "replicate",
+        "--content-layer-weights", "2", "--tv-form", "absolute", "--tv-weight", "0.1",
+        "--gradient-norm", "l1", "--pooling", "l2", "--color", "match-covariance",
+        "--min-size", 24, "--scale-step", 2, "--scale-iterations", "3", "--optimizer", "adam",
+        "--learning-rate", "0.01", "--averaging", "0.5",
+        "--style-mask", mask, "--style-mask", mask,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    expected = {
+        "style_blend": [1.0, 3.0], "blending": "losses", "style_scale": [1.5], "style_size": 40,
+        "statistics": ["gram", "mean-std"], "statistics_weights": [1.0, 0.5],
+        "padding": "replicate", "content_layer_weights": [2.0], "tv_form": "absolute",
+        "gradient_norm": "l1", "pooling": "l2", "color": "match-covariance", "min_size": 24,
+        "scale_step": 2.0, "scale_iterations": [3], "optimizer": "adam", "learning_rate": 0.01,
+        "averaging": 0.5,
+    }  # fmt: skip
+    assert {key: record["settings"][key] for key in expected} == expected
+    assert [scale["evaluations"] for scale in record["scales"]] == [6, 5]  # each with its average
+
+
+def test_masks_of_the_command(tmp_path: Path, pair) -> None:
+    mask = tmp_path / "mask.png"
+    Image.new("L", (9, 7), 255).save(mask)
+    done = fastnst("stylize", *pair, "-o", tmp_path / "a.png", *QUICK, "-q", "--content-mask", mask)
+    assert done.returncode == 0, done.stderr
+    done = fastnst("stylize", *pair, "-o", tmp_path / "b.png", "--content-mask", pair[0])
+    assert done.returncode == 2
+    assert "the content mask is no mask" in done.stderr
+    done = fastnst("stylize", *pair, "-o", tmp_path / "b.png", "--content-mask", "no.png")
+    assert "no.png does not exist" in done.stderr
+
+
+def test_texture_and_reconstruct(tmp_path: Path, pair) -> None:
+    out = tmp_path / "a.png"
+    done = fastnst("texture", *pair, "-o", out, *QUICK, "--json", "-q", "--aspect", "2:1")
+    record = json.loads(done.stdout)
+    assert (record["width"], record["height"]) == (48, 24)
+    assert record["loss"]["content"] == {}
+    done = fastnst("texture", pair[1], "-o", out, *QUICK, "-q")
+    with Image.open(out) as image:
+        assert image.size == (44, 48)
+    done = fastnst("reconstruct", pair[0], "-o", out, *QUICK, "--json", "-q")
+    record = json.loads(done.stdout)
+    assert record["loss"]["style"] == {}
+    assert set(record["loss"]["content"]) == {"relu4_2"}
+    for arguments, message in (
+        (["--init", "content"], "init is 'content': a texture has no content"),
+        (["--color", "luminance"], "color is 'luminance': a texture has"),
+        (["--aspect", "wide"], "--aspect is 'wide': expected width:height"),
+        (["--aspect", "100:1"], "aspect is 100.0: expected"),
+    ):
+        done = fastnst("texture", pair[1], "-o", out, *QUICK, *arguments)
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+
+
 def test_save_every(tmp_path: Path, pair) -> None:
     done = fastnst("stylize", *pair, "-o", tmp_path / "a.png", *QUICK, "-q", "--save-every", 2)
     assert done.returncode == 0

@@ -151,7 +151,7 @@ def test_save_and_record(tmp_path) -> None:
         record = json.loads(image.text["fastnst"])
     assert record == json.loads(json.dumps(result.to_dict(output=str(path))))
     assert set(record) == {
-        "output", "width", "height", "iterations", "evaluations", "seconds", "loss", "engine",
+        "output", "width", "height", "iterations", "evaluations", "scales", "seconds", "loss", "engine",
         "device", "precision", "seed", "weights", "settings", "versions",
     }  # fmt: skip
     assert set(record["loss"]) == {"total", "content", "style", "tv"}

@@ -6,7 +6,8 @@
     result.save("out.png")
 
 The lower level: ``load_pictures`` (content, style and start tensors), ``load_weights`` and ``VGG``,
-``ContentLoss``, ``StyleLoss``, ``TotalVariationLoss`` and ``Normalization``, ``build_objective``
+``ContentLoss``, ``StyleLoss`` (and ``CovarianceLoss``, ``MeanStdLoss``, ``WassersteinLoss``),
+``TotalVariationLoss`` and ``Normalization``, ``build_objective``
 and ``Objective``, ``minimise`` (L-BFGS), and the operators ``gram_matrix`` and ``style_loss``.
 """
 
@@ -21,14 +22,24 @@ from fastnst.errors import (
 )
 from fastnst.images import load_image, save_image
 from fastnst.lbfgs import Iterate, minimise
-from fastnst.losses import ContentLoss, Normalization, StyleLoss, TotalVariationLoss
+from fastnst.losses import (
+    ContentLoss,
+    CovarianceLoss,
+    MeanStdLoss,
+    Normalization,
+    StyleLoss,
+    TotalVariationLoss,
+    WassersteinLoss,
+)
 from fastnst.network import VGG, VGG16, VGG19
 from fastnst.objective import Objective, Terms, build_objective
 from fastnst.ops import gram_matrix, style_loss, style_losses
 from fastnst.pictures import Pictures, load_pictures
 from fastnst.presets import PRESETS, make_settings
+from fastnst.result import Losses, Result, Step
 from fastnst.settings import Settings
-from fastnst.stylize import Losses, Result, Step, stylize
+from fastnst.stylize import stylize
+from fastnst.synthesis import reconstruct, texture
 from fastnst.weights import Weights, load_weights
 
 __all__ = [
@@ -38,11 +49,13 @@ __all__ = [
     "VGG19",
     "BackendUnavailable",
     "ContentLoss",
+    "CovarianceLoss",
     "FastNSTError",
     "Interrupted",
     "InvalidInput",
     "Iterate",
     "Losses",
+    "MeanStdLoss",
     "NonFiniteLoss",
     "Normalization",
     "Objective",
@@ -54,6 +67,7 @@ __all__ = [
     "StyleLoss",
     "Terms",
     "TotalVariationLoss",
+    "WassersteinLoss",
     "Weights",
     "__version__",
     "build_objective",
@@ -63,8 +77,10 @@ __all__ = [
     "load_weights",
     "make_settings",
     "minimise",
+    "reconstruct",
     "save_image",
     "style_loss",
     "style_losses",
     "stylize",
+    "texture",
 ]

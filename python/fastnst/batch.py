@@ -25,8 +25,9 @@ from fastnst.config import parse_setting
 from fastnst.errors import FastNSTError, InvalidInput, OutputFailed
 from fastnst.images import FORMATS, SAMPLE_PREFIX, check_format, check_output
 from fastnst.kept import Kept
+from fastnst.result import Result, Step
 from fastnst.settings import INITS, Settings
-from fastnst.stylize import Result, Step, run
+from fastnst.stylize import run
 from fastnst.weights import BUILT_IN
 
 JOURNAL = "fastnst-batch.jsonl"

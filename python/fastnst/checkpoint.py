@@ -58,7 +58,8 @@ class Checkpoints:
         Raises:
             InvalidInput: for a folder that is missing or not writable, or too little space.
         """
-        pairs = min(settings.history_size, settings.iterations)
+        most = max(settings.iterations, *(settings.scale_iterations or (0,)))
+        pairs = min(settings.history_size, most)
         files.check_writable(self.path, "checkpoint", pixels * (pairs * PAIR_BYTES + 100))
 
 
@@ -78,7 +79,10 @@ class Identity:
     @classmethod
     def of(cls, settings: Settings, made_from: Mapping[str, str]) -> Identity:
         """Of a run with these settings."""
-        kept = {k: v for k, v in settings.to_dict().items() if k not in FREE_SETTINGS}
+        free = set(FREE_SETTINGS)
+        if settings.min_size is not None:  # a scale that is done keeps its number
+            free.remove("iterations")
+        kept = {k: v for k, v in settings.to_dict().items() if k not in free}
         return cls(json.loads(json.dumps(kept)), dict(made_from))
 
     def differences(self, now: Identity) -> list[str]:
@@ -110,6 +114,7 @@ class Checkpoint:
         best: Row of the picture with the lowest loss.
         seconds: How long the optimisation has run.
         snapshots: ``{iteration: (H, W, 3) uint8}``, pictures kept on the way.
+        scales: What was done at the scales before: (width, height, iterations, evaluations) each.
     """
 
     identity: Identity
@@ -119,6 +124,7 @@ class Checkpoint:
     best: int
     seconds: float
     snapshots: Mapping[int, Tensor]
+    scales: tuple[tuple[int, int, int, int], ...] = ()
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -137,6 +143,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "terms": list(checkpoint.terms),
         "best": checkpoint.best,
         "seconds": checkpoint.seconds,
+        "scales": [list(scale) for scale in checkpoint.scales],
     }
     metadata = {"format": FORMAT, "fastnst": json.dumps(about, allow_nan=False)}
     try:
@@ -175,6 +182,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             about["best"],
             about["seconds"],
             snapshots,
+            tuple((w, h, i, e) for w, h, i, e in about["scales"]),
         )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, InvalidInput):

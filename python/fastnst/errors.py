@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastnst.stylize import Result
+    from fastnst.result import Result
 
 
 class FastNSTError(Exception):

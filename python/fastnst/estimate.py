@@ -12,7 +12,8 @@ from fastnst import memory
 from fastnst.devices import DEFAULT_SIZE, choose_device
 from fastnst.engines import create_engine
 from fastnst.images import Picture
-from fastnst.pictures import load_pictures
+from fastnst.pictures import Styles, decode, scale_pictures
+from fastnst.schedule import make_schedule
 from fastnst.settings import Settings
 from fastnst.weights import load_weights
 
@@ -44,13 +45,21 @@ class Estimate:
     device: str
 
 
-def estimate(content: Picture, style: Picture, settings: Settings) -> Estimate:
+def estimate(
+    content: Picture,
+    style: Styles,
+    settings: Settings,
+    content_mask: Picture | None = None,
+    style_masks: Styles | None = None,
+) -> Estimate:
     """Measure a few evaluations of a run's objective and a few rows of its solver's history.
 
     Args:
         content: Anything that ``load_image`` takes.
-        style: Likewise.
+        style: Likewise; or a list of such.
         settings: Of the run.
+        content_mask: As for ``stylize``.
+        style_masks: As for ``stylize``.
 
     Raises:
         InvalidInput: for a picture or setting that cannot be used, or a size that does not fit in
@@ -59,22 +68,33 @@ def estimate(content: Picture, style: Picture, settings: Settings) -> Estimate:
     """
     device = choose_device(settings.device)
     size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
-    pictures = load_pictures(content, style, settings, size, device)
+    sources = decode(content, style, content_mask, style_masks)
+    schedule = make_schedule(settings, size, max(sources.content.shape[:2]))
+    pictures = scale_pictures(sources, settings, schedule[-1].size, device)
     weights = load_weights(settings.weights, settings.preprocessing)
+    regions = None if pictures.regions is None else [r.to(device) for r in pictures.regions]
     engine = create_engine(
-        weights, pictures.content.to(device), pictures.style.to(device), settings
+        weights,
+        pictures.content.to(device),
+        [style.to(device) for style in pictures.styles],
+        settings,
+        regions,
     )
     image = pictures.start.to(device)
     height, width = image.shape[-2:]
     evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
     history = torch.rand(ROWS, image.numel(), device=device)
     row = _quickest(lambda: float(torch.mv(history, history[0])[0])) / ROWS
-    pairs = sum(min(k, settings.history_size) for k in range(settings.iterations))
-    seconds = (settings.iterations + 1) * evaluation + PASSES * pairs * row
+    seconds = 0.0
+    for scale in schedule:
+        area = (scale.size / schedule[-1].size) ** 2 if schedule[-1].size else 1.0
+        pairs = sum(min(k, settings.history_size) for k in range(scale.iterations))
+        seconds += area * ((scale.iterations + 1) * evaluation + PASSES * pairs * row)
+    style_pixels = max(style.shape[-1] * style.shape[-2] for style in pictures.styles)
     return Estimate(
         width,
         height,
-        memory.estimate(width, height, settings),
+        memory.estimate(width, height, settings, style_pixels),
         memory.available(device),
         seconds,
         engine.name,

@@ -93,7 +93,7 @@ def scaled_size(width: int, height: int, long_side: int) -> tuple[int, int]:
 
 def to_tensor(pixels: Pixels) -> Tensor:
     """``(H, W, 3)`` to ``(1, 3, H, W)``, float32."""
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
 
 
 def digest(image: Tensor) -> str:

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fastnst.adam import Adam, IterateAverage
 from fastnst.curvature import CURVATURE, CurvaturePairs
 from fastnst.engines.base import Evaluation
 from fastnst.errors import InvalidInput, NonFiniteLoss
@@ -52,6 +53,8 @@ class Iterate:
         loss: The total loss, a finite number.
         state: Makes the state from which ``minimise`` goes on, bit for bit. To be called, and what
             it returns to be saved, before the solver is asked for the next iterate.
+        averaged: Whether ``image`` is the average of the iterates, after the last of them; ``state``
+            is that of the last of them.
     """
 
     iteration: int
@@ -60,6 +63,7 @@ class Iterate:
     evaluation: Evaluation
     loss: float
     state: Callable[[], State]
+    averaged: bool = False
 
 
 def minimise(
@@ -69,6 +73,8 @@ def minimise(
     iterations: int,
     history_size: int = 100,
     optimizer: str = "lbfgs",
+    learning_rate: float = 0.02,
+    averaging: float = 0.0,
     low: float = 0.0,
     high: float = 1.0,
     resume: State | None = None,
@@ -78,34 +84,41 @@ def minimise(
     Args:
         evaluate: The objective and its gradient: an engine's ``evaluate``.
         start: ``(1, 3, H, W)``, any float dtype; it is copied and clamped.
-        iterations: How many L-BFGS steps to take. There is no early stopping.
-        history_size: How many curvature pairs to keep.
+        iterations: How many steps to take. There is no early stopping.
+        history_size: How many curvature pairs L-BFGS keeps.
         optimizer: ``lbfgs``; ``spectral``: L-BFGS whose initial inverse Hessian follows the
-            curvature by frequency and colour (``spectral.py``); or ``torch-lbfgs`` for
-            ``torch.optim.LBFGS``, the reference.
+            curvature by frequency and colour (``spectral.py``); ``torch-lbfgs`` for
+            ``torch.optim.LBFGS``, the reference; or ``adam``.
+        learning_rate: Of Adam, about the change of a pixel in a step.
+        averaging: Decay of an exponential moving average of the iterates; 0: none.
         low: Smallest value of a pixel.
         high: Largest value of a pixel.
         resume: State of an iterate to go on from, of a run with the same arguments; ``iterations``
             may differ, and of ``start`` only the shape, dtype and device matter.
 
     Yields:
-        ``iterations + 1`` iterates: the start, then the picture after each step, evaluated.
-        With ``resume``, only those after it.
+        ``iterations + 1`` iterates: the start, then the picture after each step, evaluated. With
+        ``averaging`` and at least one step the average follows, evaluated too. With ``resume``, only
+        those after it.
 
     Raises:
         InvalidInput: for an unknown optimizer.
         NonFiniteLoss: if the loss or gradient of the start is NaN or infinite, or becomes so
             again after ``RESTARTS`` restarts.
     """
-    if optimizer not in _SOLVERS:
-        raise InvalidInput(f"optimizer is {optimizer!r}: choose one of {', '.join(_SOLVERS)}")
+    known = (*_SOLVERS, "adam")
+    if optimizer not in known:
+        raise InvalidInput(f"optimizer is {optimizer!r}: choose one of {', '.join(known)}")
     image = start.detach().clone().clamp_(low, high)
     best, best_loss = image.clone(), math.inf
-    solver: _ProjectedSolver | None = None
+    solver: _ProjectedSolver | Adam | None = None
+    average = IterateAverage(averaging, image) if averaging and iterations else None
     caution = 1.0
     restarts = evaluations = iteration = 0
 
-    def create_solver() -> _ProjectedSolver:
+    def create_solver() -> _ProjectedSolver | Adam:
+        if optimizer == "adam":
+            return Adam(image, learning_rate * caution, (low, high))
         return _SOLVERS[optimizer](image, history_size, (low, high), caution, slope)
 
     def state() -> State:
@@ -114,6 +127,8 @@ def minimise(
             {**counts, "caution": caution, "loss": loss, "slope": slope, "best_loss": best_loss},
             {"image": image, "best": best, "gradient": evaluation.gradient},
         )
+        if average is not None:
+            own |= average.state().under("average")
         if solver is None:
             return own
         return own | State({"optimizer": optimizer}) | solver.state().under(optimizer)
@@ -128,6 +143,8 @@ def minimise(
         zero = image.new_zeros(())
         gradient = torch.empty_like(image).copy_(resume.tensors["gradient"])
         evaluation = Evaluation(Terms(zero + loss, {}, {}, zero), gradient)
+        if average is not None:
+            average.restore(resume.part("average"))
         if numbers.get("optimizer") == optimizer:
             solver = create_solver()
             solver.restore(resume.part(optimizer))
@@ -155,14 +172,22 @@ def minimise(
             if loss < best_loss:
                 best_loss = loss
                 best.copy_(image)
+            if average is not None:
+                average.add(image)
             yield Iterate(iteration, evaluations, image, evaluation, loss, state)
         evaluated = False
         if iteration >= iterations:
-            return
+            break
         if solver is None:
             solver = create_solver()
         solver.step(evaluation)
         iteration += 1
+    if average is not None:
+        mean = average.value.clamp_(low, high)
+        at_mean = evaluate(mean)
+        mean_loss = float(at_mean.terms.total)
+        if math.isfinite(mean_loss):
+            yield Iterate(iteration, evaluations + 1, mean, at_mean, mean_loss, state, True)
 
 
 class _ProjectedSolver(ABC):

@@ -14,13 +14,26 @@ from fastnst.settings import Settings
 # of whole runs at 1024 px is 2700, with either engine (benchmarks, suite memory); a third is added
 # for what is fixed (weights, transformed filters) and for other settings.
 FEATURE_BYTES = 3600
-PAIR_BYTES = 2 * 3 * 4  # s and y of one curvature pair, float32
+PAIR_BYTES = 2 * 3 * 4  # s and y of one curvature pair, float32; or both moments of Adam
+# Bytes per pixel of a style picture while its statistics are computed: the features of the style
+# layers, and those of conv1_1 and conv1_2 on the way.
+STYLE_BYTES = 1400
 
 
-def estimate(width: int, height: int, settings: Settings) -> int:
-    """Bytes that a run at this size takes at its peak, on top of what the process has already."""
-    pairs = min(settings.history_size, settings.iterations)
-    return width * height * (FEATURE_BYTES + pairs * PAIR_BYTES)
+def estimate(width: int, height: int, settings: Settings, style_pixels: int = 0) -> int:
+    """Bytes that a run at this size takes at its peak, on top of what the process has already.
+
+    Args:
+        width: Of the result (of its largest scale), in pixels.
+        height: Likewise.
+        settings: Of the run.
+        style_pixels: Of the largest style picture; they are done with before the run begins.
+    """
+    last = (settings.scale_iterations or (settings.iterations,))[-1]
+    iterations = settings.iterations if settings.min_size is None else last
+    pairs = 1 if settings.optimizer == "adam" else min(settings.history_size, iterations)
+    run = width * height * (FEATURE_BYTES + pairs * PAIR_BYTES)
+    return max(run, style_pixels * STYLE_BYTES)
 
 
 def available(device: torch.device) -> int | None:
@@ -64,16 +77,24 @@ def _group_memory(mount: Path, membership: Path) -> list[int]:
     return free
 
 
-def check(width: int, height: int, settings: Settings, device: torch.device) -> None:
-    """Refuse a run that cannot fit.
+def check(
+    width: int, height: int, settings: Settings, device: torch.device, style_pixels: int = 0
+) -> None:
+    """Refuse a run that cannot fit; the arguments are those of ``estimate``.
 
     Raises:
         InvalidInput: with the need, what is free, and a size that fits.
     """
     free = available(device)
-    needed = estimate(width, height, settings)
+    needed = estimate(width, height, settings, style_pixels)
     if free is None or needed <= free:
         return
+    if estimate(width, height, settings) <= free:
+        raise InvalidInput(
+            f"a style picture of {style_pixels / 1e6:.1f} megapixels when scaled needs about "
+            f"{needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; "
+            "use a smaller --style-size or --style-scale"
+        )
     fits = int(max(width, height) * (0.9 * free / needed) ** 0.5)
     raise InvalidInput(
         f"a {width}×{height} picture needs about {needed / 2**30:.1f} GiB of memory and "

@@ -8,15 +8,18 @@ Gatys et al. call "conv4_2" is ``relu4_2`` here.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fastnst.errors import InvalidInput
 
-POOLINGS = ("average", "max")
+POOLINGS = ("average", "max", "l2")
+PADDINGS = ("zero", "replicate")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,11 @@ class Architecture:
         """The smallest side in pixels of a picture that leaves one position at every layer."""
         return int(2 ** sum(name.startswith("pool") for name in self.up_to(names)))
 
+    def size_at(self, name: str, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width at a layer, of a picture of height and width ``size``."""
+        scale = self.smallest_side([name])
+        return size[0] // scale, size[1] // scale
+
 
 VGG16 = Architecture("vgg16", ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3))
 VGG19 = Architecture("vgg19", ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4))
@@ -86,11 +94,12 @@ class VGG(nn.Module):
             convolutions up to the deepest layer must be there.
         names: The layers whose features will be asked for; nothing deeper is built.
         pooling: ``"average"`` (what Gatys et al. recommend for synthesis) or ``"max"`` (what the
-            network was trained with).
+            network was trained with) or ``"l2"`` (root mean square, in between).
+        padding: Around the picture, for the first convolution: ``"zero"`` or ``"replicate"``.
 
     Raises:
-        InvalidInput: for an unknown layer or pooling, or a weight that is missing or has another
-            shape.
+        InvalidInput: for an unknown layer, pooling or padding, or a weight that is missing or has
+            another shape.
     """
 
     def __init__(
@@ -99,20 +108,29 @@ class VGG(nn.Module):
         tensors: Mapping[str, Tensor],
         names: Iterable[str],
         pooling: str = "average",
+        padding: str = "zero",
     ) -> None:
         super().__init__()
-        if pooling not in POOLINGS:
-            raise InvalidInput(f"unknown pooling {pooling!r}: choose one of {', '.join(POOLINGS)}")
+        for label, value, known in (
+            ("pooling", pooling, POOLINGS),
+            ("padding", padding, PADDINGS),
+        ):
+            if value not in known:
+                raise InvalidInput(f"unknown {label} {value!r}: choose one of {', '.join(known)}")
+        self.pooling = pooling
+        self.padding = padding
         self.architecture = architecture
         shapes = architecture.convolutions()
         self.layers = nn.ModuleDict()
         for name in architecture.up_to(names):
             if name.startswith("conv"):
-                self.layers[name] = _convolution(name, *shapes[name], tensors)
+                replicate = padding == "replicate" and name == "conv1_1"
+                mode: Literal["zeros", "replicate"] = "replicate" if replicate else "zeros"
+                self.layers[name] = _convolution(name, *shapes[name], tensors, mode)
             elif name.startswith("relu"):
                 self.layers[name] = nn.ReLU()
             else:
-                self.layers[name] = nn.AvgPool2d(2) if pooling == "average" else nn.MaxPool2d(2)
+                self.layers[name] = _POOLS[pooling]()
         self.requires_grad_(False)
 
     def forward(self, image: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
@@ -139,10 +157,35 @@ class VGG(nn.Module):
         raise InvalidInput(f"layer {missing} is not part of this network; it was cut before it")
 
 
+class L2Pool(nn.Module):
+    """2×2 pooling with stride 2 by the root mean square; an odd last row or column is left out.
+
+    Like average and max it is positively homogeneous, so that it keeps a normalised network
+    normalised. Where a window is all zero its gradient is zero.
+    """
+
+    SMALLEST = 1e-12  # of the mean square, where the root has an infinite slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, C, H // 2, W // 2)``."""
+        return functional.avg_pool2d(x.square(), 2).clamp_min(self.SMALLEST).sqrt()
+
+
+_POOLS: dict[str, Callable[[], nn.Module]] = {
+    "average": lambda: nn.AvgPool2d(2),
+    "max": lambda: nn.MaxPool2d(2),
+    "l2": L2Pool,
+}
+
+
 def _convolution(
-    name: str, channels_in: int, channels_out: int, tensors: Mapping[str, Tensor]
+    name: str,
+    channels_in: int,
+    channels_out: int,
+    tensors: Mapping[str, Tensor],
+    padding_mode: Literal["zeros", "replicate"],
 ) -> nn.Conv2d:
-    """A 3×3 convolution with stride 1 and zero padding 1, holding the given weights."""
+    """A 3×3 convolution with stride 1 and padding 1, holding the given weights."""
     expected = {
         f"{name}.weight": (channels_out, channels_in, 3, 3),
         f"{name}.bias": (channels_out,),
@@ -153,7 +196,7 @@ def _convolution(
         if tuple(tensors[key].shape) != shape:
             raise InvalidInput(f"{key} has shape {tuple(tensors[key].shape)}, expected {shape}")
     with torch.device("meta"):  # no random initialisation of weights that are replaced at once
-        convolution = nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1)
+        convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1, padding_mode=padding_mode)
     convolution.weight = nn.Parameter(tensors[f"{name}.weight"], requires_grad=False)
     convolution.bias = nn.Parameter(tensors[f"{name}.bias"], requires_grad=False)
     return convolution

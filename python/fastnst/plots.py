@@ -15,7 +15,7 @@ from fastnst.images import to_pil
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from fastnst.stylize import Result
+    from fastnst.result import Result
 
 SUFFIXES = (".png", ".pdf", ".svg")
 WINDOW = 10  # evaluations over which a gain is shown

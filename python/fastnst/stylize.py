@@ -1,23 +1,19 @@
-"""One call from two pictures to the result: load, compute the targets, optimise, report."""
+"""One call from the pictures to the result: load, compute the targets, optimise, report."""
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import PIL
 import torch
 from PIL import Image
 from torch import Tensor
 
-from fastnst._version import __version__
 from fastnst.checkpoint import (
     Checkpoint,
     Checkpoints,
@@ -29,204 +25,27 @@ from fastnst.checkpoint import (
 from fastnst.devices import DEFAULT_SIZE, choose_device
 from fastnst.engines import Engine, create_engine
 from fastnst.errors import Interrupted, NonFiniteLoss
-from fastnst.images import Picture, Pixels, digest, save_image, to_pil, to_pixels
+from fastnst.images import Picture, resize, scaled_size, to_pil, to_pixels, to_tensor
 from fastnst.kept import Kept
 from fastnst.lbfgs import Iterate, minimise
-from fastnst.objective import Terms
-from fastnst.pictures import Pictures, load_pictures
+from fastnst.pictures import Sources, Styles, check_memory, decode, scale_pictures
 from fastnst.presets import make_settings
+from fastnst.result import Losses, Result, ScaleRecord, Step, finished
+from fastnst.schedule import Scale, make_schedule
 from fastnst.settings import Settings
 from fastnst.weights import Weights, load_weights
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Losses:
-    """The objective at one picture.
-
-    Attributes:
-        total: L, the weighted sum.
-        content: c_l by layer, unweighted.
-        style: g_l by layer, unweighted.
-        tv: tv(x), unweighted.
-    """
-
-    total: float
-    content: Mapping[str, float]
-    style: Mapping[str, float]
-    tv: float
-
-    @classmethod
-    def of(cls, terms: Terms) -> Losses:
-        """Read an engine's terms."""
-        return cls(
-            float(terms.total),
-            {name: float(value) for name, value in terms.content.items()},
-            {name: float(value) for name, value in terms.style.items()},
-            float(terms.tv),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "total": self.total,
-            "content": dict(self.content),
-            "style": dict(self.style),
-            "tv": self.tv,
-        }
-
-    def to_row(self) -> dict[str, float]:
-        """``{"total": …, "content.relu4_2": …, "style.relu1_1": …, "tv": …}``."""
-        content = {f"content.{name}": value for name, value in self.content.items()}
-        style = {f"style.{name}": value for name, value in self.style.items()}
-        return {"total": self.total, **content, **style, "tv": self.tv}
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, float]) -> Losses:
-        """What ``to_row`` was made from."""
-        parts = {
-            kind: {
-                k.removeprefix(f"{kind}."): v for k, v in row.items() if k.startswith(f"{kind}.")
-            }
-            for kind in ("content", "style")
-        }
-        return cls(row["total"], parts["content"], parts["style"], row["tv"])
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a callback hears after each evaluation.
-
-    Attributes:
-        iteration: 0 for the start, k after k iterations.
-        iterations: How many there will be.
-        evaluations: Evaluations of the objective so far.
-        losses: The objective at the picture of this step.
-        seconds: Since the optimisation began.
-    """
-
-    iteration: int
-    iterations: int
-    evaluations: int
-    losses: Losses
-    seconds: float
-    _image: Tensor = field(repr=False)
-
-    @property
-    def image(self) -> Image.Image:
-        """The picture of this step, 8-bit RGB. Read it inside the callback; it is made on demand."""
-        return to_pil(self.pixels)
-
-    @property
-    def pixels(self) -> Pixels:
-        """The picture of this step, ``(H, W, 3)`` float32 in [0, 1]."""
-        return to_pixels(self._image)
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished run.
-
-    Attributes:
-        pixels: ``(H, W, 3)`` float32, RGB in [0, 1]: the picture with the lowest loss.
-        losses: The objective at that picture.
-        history: The objective at each evaluation, in order.
-        iterations: L-BFGS iterations done.
-        evaluations: Evaluations of the objective.
-        seconds: The optimisation alone, without loading pictures and weights.
-        engine: What ran: ``torch`` or ``native``.
-        device: Where: ``cpu``, ``cuda:0``, …
-        precision: Of the features: ``fp32`` or ``bf16``.
-        settings: As they were asked for.
-        weights: Name and SHA-256 of the network's weights.
-        snapshots: ``{iteration: picture}`` of the start and of the middle of the run, 8-bit RGB.
-    """
-
-    pixels: Pixels
-    losses: Losses
-    history: tuple[Losses, ...]
-    iterations: int
-    evaluations: int
-    seconds: float
-    engine: str
-    device: str
-    precision: str
-    settings: Settings
-    weights: Mapping[str, str]
-    snapshots: Mapping[int, Image.Image] = field(default_factory=dict, repr=False)
-
-    @property
-    def image(self) -> Image.Image:
-        """The picture, 8-bit RGB."""
-        return to_pil(self.pixels)
-
-    def save(self, path: str | os.PathLike[str], bits: int = 8) -> Path:
-        """Write the picture; a PNG carries ``to_dict()`` as JSON in its text entry "fastnst".
-
-        Args:
-            path: Where; .png, .jpg, .webp, .tiff or .bmp.
-            bits: 8, or 16 for PNG and TIFF.
-
-        Raises:
-            InvalidInput: for a format or number of bits that there is not.
-            OutputFailed: if the file cannot be written.
-        """
-        record = self.to_dict(output=os.fspath(path))
-        return save_image(self.pixels, path, bits, {"fastnst": json.dumps(record)})
-
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw the losses over the evaluations and the pictures on the way; see ``plots``.
-
-        Args:
-            path: Where to write it, a PNG, PDF or SVG file; None: nowhere.
-
-        Returns:
-            The figure.
-
-        Raises:
-            BackendUnavailable: without matplotlib (extra ``plot``).
-            InvalidInput: for an unknown format, or a folder that cannot be written to.
-            OutputFailed: if the file cannot be written.
-        """
-        from fastnst import plots  # only here: most runs are not drawn
-
-        return plots.plot(self, path)
-
-    def to_dict(self, output: str | None = None) -> dict[str, Any]:
-        """The record of the run that ``fastnst stylize --json`` prints: plain values."""
-        height, width, _ = self.pixels.shape
-        return {
-            "output": output,
-            "width": width,
-            "height": height,
-            "iterations": self.iterations,
-            "evaluations": self.evaluations,
-            "seconds": round(self.seconds, 3),
-            "loss": self.losses.to_dict(),
-            "engine": self.engine,
-            "device": self.device,
-            "precision": self.precision,
-            "seed": self.settings.seed,
-            "weights": dict(self.weights),
-            "settings": self.settings.to_dict(),
-            "versions": {
-                "fastnst": __version__,
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "pillow": PIL.__version__,
-                "python": platform.python_version(),
-            },
-        }
+__all__ = ["Losses", "Result", "ScaleRecord", "Step", "run", "stylize"]
 
 
 def stylize(
     content: Picture,
-    style: Picture,
+    style: Styles,
     *,
     preset: str = "gatys",
     callback: Callable[[Step], None] | None = None,
+    content_mask: Picture | None = None,
+    style_masks: Styles | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 50,
     resume: str | os.PathLike[str] | None = None,
@@ -237,9 +56,12 @@ def stylize(
     Args:
         content: A path, ``sample:NAME``, a PIL image, an array ``(H, W, 3)`` or a tensor
             ``(3, H, W)``; see ``fastnst.load_image``.
-        style: Likewise.
+        style: Likewise; or a list of such, blended as ``style_blend`` and ``blending`` say.
         preset: A key of ``fastnst.PRESETS``.
         callback: Called with a ``Step`` after each evaluation; an exception ends the run.
+        content_mask: A picture, grey or in plain colours, that says which part of the content
+            gets which style; see ``masks.py``.
+        style_masks: One for the style picture, or a list with one for each: which part of it counts.
         checkpoint: A file to keep the state of the run in.
         checkpoint_every: Iterations between two checkpoints.
         resume: A checkpoint to go on from, of a run of the same pictures, weights and settings
@@ -248,32 +70,35 @@ def stylize(
         **settings: Attributes of ``fastnst.Settings`` that replace the preset's.
 
     Returns:
-        The result. Nothing is printed, and nothing but the checkpoint written.
+        The result. Nothing is written or printed.
 
     Raises:
-        InvalidInput: for a picture, setting or checkpoint that cannot be used.
+        InvalidInput: for a picture or setting that cannot be used.
         BackendUnavailable: if an engine or device asked for by name cannot run.
         NonFiniteLoss: if the loss is not finite; ``error.result`` has the best picture.
         Interrupted: on Ctrl-C during the optimisation; ``error.result`` has the best picture.
         OutputFailed: if a checkpoint cannot be written.
     """
-    keep = None if checkpoint is None else Checkpoints(Path(checkpoint), checkpoint_every)
     return run(
         content,
         style,
         make_settings(preset, settings),
         callback,
-        checkpoints=keep,
+        content_mask=content_mask,
+        style_masks=style_masks,
+        checkpoints=None if checkpoint is None else Checkpoints(Path(checkpoint), checkpoint_every),
         resume=None if resume is None else Path(resume),
     )
 
 
 def run(
     content: Picture,
-    style: Picture,
+    style: Styles,
     settings: Settings,
     callback: Callable[[Step], None] | None = None,
     *,
+    content_mask: Picture | None = None,
+    style_masks: Styles | None = None,
     checkpoints: Checkpoints | None = None,
     resume: Path | None = None,
     kept: Kept | None = None,
@@ -285,6 +110,8 @@ def run(
         style: As for ``stylize``.
         settings: Of the run.
         callback: As for ``stylize``.
+        content_mask: As for ``stylize``.
+        style_masks: As for ``stylize``.
         checkpoints: Where to keep the state of the run, and how often.
         resume: A checkpoint to go on from.
         kept: What earlier runs made and this one may use again.
@@ -292,143 +119,248 @@ def run(
     kept = kept or Kept()
     device = choose_device(settings.device)
     size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
-    pictures = load_pictures(content, style, settings, size, device, kept)
+    sources = decode(content, style, content_mask, style_masks, kept)
+    schedule = make_schedule(settings, size, max(sources.content.shape[:2]))
+    check_memory(sources, settings, schedule[-1].size, device)
+    own_height, own_width, _ = sources.content.shape
+    width, height = scaled_size(own_width, own_height, schedule[-1].size)
+    if checkpoints is not None:
+        checkpoints.check(width * height, settings)
     source = (settings.weights, settings.preprocessing)
     weights = kept.get("weights", source, lambda: load_weights(*source))
-    engine = create_engine(
-        weights, pictures.content.to(device), pictures.style.to(device), settings, kept
-    )
-    start = pictures.start.to(device)
-    identity = _identity(pictures, settings, weights, engine, device)
-    if checkpoints is not None:
-        checkpoints.check(start.shape[-1] * start.shape[-2], settings)
-    resumed = None
-    if resume is not None:
-        resumed = load_checkpoint(resume)
-        check_identity(resumed, resume, identity)
-    return _optimise(engine, start, settings, weights, callback, identity, checkpoints, resumed)
+    resumed = None if resume is None else load_checkpoint(resume)
+    course = _Course(settings, weights, schedule, callback, checkpoints)
+    for index, scale in enumerate(schedule):
+        if resumed is not None and index < len(resumed.scales):
+            continue
+        pictures = scale_pictures(sources, settings, scale.size, device)
+        engine = create_engine(
+            weights,
+            pictures.content.to(device),
+            [style.to(device) for style in pictures.styles],
+            settings,
+            None if pictures.regions is None else [r.to(device) for r in pictures.regions],
+            kept,
+        )
+        course.identity = _identity(sources, settings, weights, engine, device)
+        if resumed is not None and resume is not None and not course.history:
+            check_identity(resumed, resume, course.identity)
+        start = pictures.start if course.best is None else _enlarged(course.best, pictures.content)
+        colours = None if pictures.colours is None else pictures.colours.to(device)
+        course.follow(engine, start.to(device), colours, scale, resumed)
+        resumed = None
+    result = course.result()
+    assert result is not None  # minimise yields the start at least
+    return result
 
 
 def _identity(
-    pictures: Pictures, settings: Settings, weights: Weights, engine: Engine, device: torch.device
+    sources: Sources, settings: Settings, weights: Weights, engine: Engine, device: torch.device
 ) -> Identity:
     made_from = {
-        "content picture": digest(pictures.content),
-        "style picture": digest(pictures.style),
-        "starting picture": digest(pictures.start),
         "file of weights": weights.sha256,
         "engine": engine.name,
         "device": device.type,
         "precision": engine.precision,
     }
-    return Identity.of(settings, made_from)
+    return Identity.of(settings, sources.digests(settings) | made_from)
 
 
-def _optimise(
-    engine: Engine,
-    start: Tensor,
-    settings: Settings,
-    weights: Weights,
-    callback: Callable[[Step], None] | None,
-    identity: Identity,
-    checkpoints: Checkpoints | None,
-    resumed: Checkpoint | None,
-) -> Result:
-    """The loop: collect the history, keep the best picture, report each step, write checkpoints."""
-    history: list[Losses] = []
-    snapshots: dict[int, Tensor] = {}
-    best = start.clone()
-    best_row = iteration = evaluations = 0
-    earlier = 0.0  # seconds before the checkpoint
-    last: Iterate | None = None
-    if resumed is not None:
-        rows = (dict(zip(resumed.terms, row, strict=True)) for row in resumed.history.tolist())
-        history = [Losses.from_row(row) for row in rows]
-        snapshots = dict(resumed.snapshots)
-        best.copy_(resumed.solver.tensors["best"])
-        best_row, earlier = resumed.best, resumed.seconds
-        iteration = resumed.solver.numbers["iteration"]
-        evaluations = resumed.solver.numbers["evaluations"]
-    began = time.perf_counter()
+@dataclass
+class _Course:
+    """A run: what it has done so far, at the scales before and at this one.
 
-    def seconds() -> float:
-        return earlier + time.perf_counter() - began
+    Attributes:
+        settings: Of the run.
+        weights: Of the network.
+        schedule: Its scales.
+        callback: Hears of each step.
+        checkpoints: Where to keep the state, and how often.
+        identity: What the run is made from.
+        history: The objective at each evaluation, at all scales.
+        snapshots: Pictures kept on the way, by iteration.
+        scales: What was done at the scales before this one.
+        best: The best picture of this scale, as the solver left it; None before the first evaluation.
+        best_row: Its row of the history.
+        colours: The picture whose colours the result gets, or None.
+        here: What was done at this scale; None before its first evaluation.
+        engine: Of the best picture.
+        seconds_before: Of the optimisation, before this scale or before the checkpoint.
+    """
 
-    def result() -> Result | None:
-        if not history:
+    settings: Settings
+    weights: Weights
+    schedule: tuple[Scale, ...]
+    callback: Callable[[Step], None] | None
+    checkpoints: Checkpoints | None
+    identity: Identity | None = None
+    history: list[Losses] = field(default_factory=list)
+    snapshots: dict[int, Tensor] = field(default_factory=dict)
+    scales: tuple[ScaleRecord, ...] = ()
+    best: Tensor | None = None
+    best_row: int = 0
+    colours: Tensor | None = None
+    here: ScaleRecord | None = None
+    engine: Engine | None = None
+    seconds_before: float = 0.0
+    began: float = 0.0
+
+    def follow(
+        self,
+        engine: Engine,
+        start: Tensor,
+        colours: Tensor | None,
+        scale: Scale,
+        resumed: Checkpoint | None,
+    ) -> None:
+        """Optimise at one scale: collect the history, keep the best picture, report each step."""
+        if resumed is not None:
+            self._restore(resumed)
+            self._begin(engine, start, colours, resumed.solver.tensors["best"])
+        self.began = time.perf_counter()
+        last: Iterate | None = None
+        saved_at = 0 if resumed is None else resumed.solver.numbers["iteration"]
+        at_rest = False  # the solver waits between two iterates, so its state can be saved
+        try:
+            for iterate in minimise(
+                engine.evaluate,
+                start,
+                iterations=scale.iterations,
+                history_size=self.settings.history_size,
+                optimizer=self.settings.optimizer,
+                learning_rate=self.settings.learning_rate,
+                averaging=self.settings.averaging,
+                resume=None if resumed is None else resumed.solver,
+            ):
+                at_rest = True
+                if iterate.averaged and last is not None and saved_at != last.iteration:
+                    self._keep_state(last)  # before the average, which is no part of the way
+                    saved_at = last.iteration
+                if self.here is None:
+                    self._begin(engine, start, colours, iterate.image)
+                last = iterate
+                self._note(iterate)
+                if self.checkpoints and iterate.iteration - saved_at >= self.checkpoints.every:
+                    self._keep_state(iterate)
+                    saved_at = iterate.iteration
+                at_rest = False
+            if last is not None and (saved_at != last.iteration or not saved_at):
+                self._keep_state(last)
+        except KeyboardInterrupt as interrupt:
+            if last is not None and at_rest and not last.averaged:
+                self._keep_state(last)
+            so_far = self.result()
+            if so_far is None:
+                raise
+            raise Interrupted(so_far) from interrupt
+        except NonFiniteLoss as error:
+            error.result = self.result()
+            raise
+        assert self.here is not None  # minimise yields the start at least
+        self.seconds_before, self.began = self.seconds(), 0.0
+        self.scales, self.here = (*self.scales, self.here), None
+
+    def _begin(self, engine: Engine, start: Tensor, colours: Tensor | None, best: Tensor) -> None:
+        self.engine, self.colours = engine, colours
+        self.best = torch.empty_like(start).copy_(best)
+        height, width = start.shape[-2:]
+        if self.here is None:
+            self.here = ScaleRecord(width, height, 0, 0)
+            self.best_row = len(self.history)
+
+    def _note(self, iterate: Iterate) -> None:
+        """Take in an iterate, and tell the callback."""
+        assert self.here is not None
+        assert self.best is not None
+        self.here = replace(
+            self.here, iterations=iterate.iteration, evaluations=iterate.evaluations
+        )
+        losses = Losses.of(iterate.evaluation.terms)
+        self.history.append(losses)
+        row = len(self.history) - 1
+        if row == self.best_row or losses.total < self.history[self.best_row].total:
+            self.best_row = row
+            self.best.copy_(iterate.image)
+        iterations = sum(scale.iterations for scale in self.schedule)
+        iteration = sum(scale.iterations for scale in self.scales) + iterate.iteration
+        if iteration in (0, iterations // 2):
+            self.snapshots.setdefault(iteration, _eight_bits(iterate.image, self.colours))
+        if self.callback is not None:
+            evaluations = sum(scale.evaluations for scale in self.scales) + iterate.evaluations
+            self.callback(
+                Step(
+                    iteration,
+                    iterations,
+                    evaluations,
+                    losses,
+                    self.seconds(),
+                    iterate.image,
+                    self.colours,
+                    len(self.scales) + 1,
+                    len(self.schedule),
+                )
+            )
+
+    def _keep_state(self, iterate: Iterate) -> None:
+        """Write a checkpoint, if there are to be any."""
+        if self.checkpoints is None:
+            return
+        assert self.identity is not None
+        rows = [list(losses.to_row().values()) for losses in self.history]
+        state = Checkpoint(
+            self.identity,
+            iterate.state(),
+            torch.tensor(rows, dtype=torch.float64),
+            tuple(self.history[0].to_row()),
+            self.best_row,
+            self.seconds(),
+            self.snapshots,
+            tuple(astuple(scale) for scale in self.scales),
+        )
+        save_checkpoint(state, self.checkpoints.path)
+
+    def _restore(self, saved: Checkpoint) -> None:
+        rows = (dict(zip(saved.terms, row, strict=True)) for row in saved.history.tolist())
+        self.history = [Losses.from_row(row) for row in rows]
+        self.snapshots = dict(saved.snapshots)
+        self.scales = tuple(ScaleRecord(*scale) for scale in saved.scales)
+        self.best_row = saved.best
+        self.seconds_before = saved.seconds
+        image, numbers = saved.solver.tensors["image"], saved.solver.numbers
+        height, width = image.shape[-2:]
+        self.here = ScaleRecord(width, height, numbers["iteration"], numbers["evaluations"])
+
+    def seconds(self) -> float:
+        """Of the optimisation, so far."""
+        return self.seconds_before + (time.perf_counter() - self.began if self.began else 0.0)
+
+    def result(self) -> Result | None:
+        """Of what was done so far; None before the first evaluation."""
+        if not self.history or self.best is None or self.engine is None:
             return None
+        done = self.scales if self.here is None else (*self.scales, self.here)
         return Result(
-            to_pixels(best),
-            history[best_row],
-            tuple(history),
-            iteration,
-            evaluations,
-            seconds(),
-            engine.name,
-            str(start.device),
-            engine.precision,
-            settings,
-            {"name": weights.name, "sha256": weights.sha256},
-            {k: Image.fromarray(picture.numpy()) for k, picture in snapshots.items()},
+            finished(self.best, self.colours),
+            self.history[self.best_row],
+            tuple(self.history),
+            sum(scale.iterations for scale in done),
+            sum(scale.evaluations for scale in done),
+            self.seconds(),
+            self.engine.name,
+            str(self.best.device),
+            self.engine.precision,
+            self.settings,
+            {"name": self.weights.name, "sha256": self.weights.sha256},
+            done,
+            {k: Image.fromarray(picture.numpy()) for k, picture in self.snapshots.items()},
         )
 
-    def keep_state(iterate: Iterate) -> None:
-        assert checkpoints is not None
-        rows = [list(losses.to_row().values()) for losses in history]
-        names = tuple(history[0].to_row())
-        table = torch.tensor(rows, dtype=torch.float64)
-        saved = Checkpoint(identity, iterate.state(), table, names, best_row, seconds(), snapshots)
-        save_checkpoint(saved, checkpoints.path)
 
-    saved_at = iteration
-    at_rest = False  # the solver waits between two iterates, so its state can be saved
-    try:
-        for last in minimise(
-            engine.evaluate,
-            start,
-            iterations=settings.iterations,
-            history_size=settings.history_size,
-            optimizer=settings.optimizer,
-            resume=None if resumed is None else resumed.solver,
-        ):
-            at_rest = True
-            iteration, evaluations = last.iteration, last.evaluations
-            losses = Losses.of(last.evaluation.terms)
-            history.append(losses)
-            if len(history) == 1 or losses.total < history[best_row].total:
-                best_row = len(history) - 1
-                best.copy_(last.image)
-            if iteration in (0, settings.iterations // 2):
-                snapshots.setdefault(iteration, _eight_bits(last.image))
-            if callback is not None:
-                callback(
-                    Step(iteration, settings.iterations, evaluations, losses, seconds(), last.image)
-                )
-            if checkpoints is not None and iteration - saved_at >= checkpoints.every:
-                keep_state(last)
-                saved_at = iteration
-            at_rest = False
-        if (
-            checkpoints is not None
-            and last is not None
-            and (saved_at != iteration or not iteration)
-        ):
-            keep_state(last)
-    except KeyboardInterrupt as interrupt:
-        if checkpoints is not None and last is not None and at_rest:
-            keep_state(last)
-        so_far = result()
-        if so_far is None:
-            raise
-        raise Interrupted(so_far) from interrupt
-    except NonFiniteLoss as error:
-        error.result = result()
-        raise
-    finished = result()
-    assert finished is not None  # minimise yields the start at least
-    return finished
-
-
-def _eight_bits(image: Tensor) -> Tensor:
+def _eight_bits(image: Tensor, colours: Tensor | None) -> Tensor:
     """``(1, 3, H, W)`` as ``(H, W, 3)`` uint8 on the CPU."""
-    return torch.from_numpy(np.array(to_pil(to_pixels(image))))
+    return torch.from_numpy(np.array(to_pil(finished(image, colours))))
+
+
+def _enlarged(image: Tensor, like: Tensor) -> Tensor:
+    """A picture ``(1, 3, h, w)`` at the size of another, on the CPU."""
+    return to_tensor(resize(to_pixels(image), like.shape[3], like.shape[2]))

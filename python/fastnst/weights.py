@@ -45,7 +45,11 @@ CAFFE = Preprocessing((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 
 # torchvision's training transform.
 TORCHVISION = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
-PREPROCESSINGS = {"caffe": CAFFE, "torchvision": TORCHVISION}
+# torchvision's mean at the scale 0–255, without its standard deviation: not what its weights were
+# trained with, but what gordicaleksa/pytorch-neural-style-transfer feeds them.
+TORCHVISION_255 = Preprocessing(TORCHVISION.mean, CAFFE.std)
+
+PREPROCESSINGS = {"caffe": CAFFE, "torchvision": TORCHVISION, "torchvision-255": TORCHVISION_255}
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,10 @@ def load_weights(source: str | Path = DEFAULT, preprocessing: str = "auto") -> W
             normalisation), ``torchvision`` and ``torchvision-vgg16`` (downloaded by torchvision on
             first use), or the path of a ``.safetensors`` file or a ``.pth`` state dict with
             torchvision's names (``features.0.weight``) or the papers' (``conv1_1.weight``).
-        preprocessing: For files: ``caffe`` (BGR, 0–255, mean subtracted), ``torchvision`` (RGB,
-            0–1, mean and standard deviation), or ``auto``: torchvision for torchvision's names,
-            caffe for the papers'.
+        preprocessing: ``auto``: what the weights were trained with; for files that is torchvision
+            for torchvision's names and caffe for the papers'. ``caffe`` (0–255, mean subtracted;
+            the first filters of a file are in BGR order), ``torchvision`` (RGB, 0–1, mean and
+            standard deviation) and ``torchvision-255`` (RGB, 0–255, mean) replace it.
 
     Returns:
         The weights, float32, on the CPU.
@@ -91,18 +96,27 @@ def load_weights(source: str | Path = DEFAULT, preprocessing: str = "auto") -> W
         raise InvalidInput(
             f"unknown preprocessing {preprocessing!r}: choose auto, {', '.join(PREPROCESSINGS)}"
         )
-    if source == "vgg19":
-        return _original()
-    if source == "vgg19-normalised":
-        return normalise(_original(), mean_activations())
-    if source in ("torchvision", "torchvision-vgg16"):
-        return _torchvision(VGG16 if source == "torchvision-vgg16" else VGG19)
+    built_in = _built_in(source)
+    if built_in is not None:
+        if preprocessing == "auto":
+            return built_in
+        return replace(built_in, preprocessing=PREPROCESSINGS[preprocessing])
     if not Path(source).suffix and not Path(source).exists():
         raise InvalidInput(
             f"unknown weights {str(source)!r}: choose one of {', '.join(BUILT_IN)}, "
             "or the path of a .safetensors or .pth file"
         )
     return _from_file(Path(source), preprocessing)
+
+
+def _built_in(source: str | Path) -> Weights | None:
+    if source == "vgg19":
+        return _original()
+    if source == "vgg19-normalised":
+        return normalise(_original(), mean_activations())
+    if source in ("torchvision", "torchvision-vgg16"):
+        return _torchvision(VGG16 if source == "torchvision-vgg16" else VGG19)
+    return None
 
 
 def normalise(weights: Weights, means: Mapping[str, Tensor]) -> Weights:

@@ -17,6 +17,7 @@ from fastnst.cli.console import complain
 from fastnst.cli.installation import info
 from fastnst.cli.listings import list_presets, list_samples
 from fastnst.cli.stylize import stylize
+from fastnst.cli.synthesis import reconstruct, texture
 from fastnst.cli.ui import ui
 from fastnst.errors import FastNSTError
 
@@ -28,6 +29,8 @@ app = typer.Typer(
 )
 _WIDE = {"max_content_width": 100}
 app.command(context_settings=_WIDE)(stylize)
+app.command(context_settings=_WIDE)(texture)
+app.command(context_settings=_WIDE)(reconstruct)
 app.command(context_settings=_WIDE)(batch)
 app.command(context_settings=_WIDE)(ui)
 app.command()(info)

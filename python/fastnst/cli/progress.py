@@ -10,8 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from fastnst import batch
 from fastnst.cli import console
+from fastnst.result import Step
 from fastnst.settings import Settings
-from fastnst.stylize import Step
 
 
 def _bar(show: bool) -> Progress:
@@ -51,10 +51,12 @@ class ProgressBar:
     def update(self, step: Step) -> None:
         """Show a step."""
         rate = step.evaluations / step.seconds if step.seconds else 0.0
+        scale = f"scale {step.scale}/{step.scales}  " if step.scales > 1 else ""
         self.bar.update(
             self.task,
             completed=step.iteration,
-            description=f"loss {step.losses.total:.4g}",
+            total=step.iterations,
+            description=f"{scale}loss {step.losses.total:.4g}",
             rate=f"{rate:.2f} evaluations/s",
         )
 

@@ -14,28 +14,36 @@ from rich.markup import escape
 
 from fastnst import plots, video
 from fastnst.checkpoint import Checkpoints
-from fastnst.cli.console import complain, duration, err
-from fastnst.cli.interrupts import interrupted_between_steps
+from fastnst.cli.console import duration, err
 from fastnst.cli.options import settings_options
-from fastnst.cli.progress import ProgressBar
+from fastnst.cli.produce import Listener, produce
 from fastnst.cli.ui import load_pages
-from fastnst.errors import Interrupted, InvalidInput, NonFiniteLoss
+from fastnst.errors import InvalidInput
 from fastnst.estimate import Estimate, estimate
 from fastnst.images import FORMATS, Pixels, check_output, save_image
+from fastnst.result import Step
 from fastnst.settings import Settings
-from fastnst.stylize import Result, Step, run
+from fastnst.stylize import run
 from fastnst.ui.jobs import Watch
 
 
 @settings_options
 def stylize(
     content: Annotated[str, typer.Argument(help="Content picture: a file, or sample:NAME.")],
-    style: Annotated[str, typer.Argument(help="Style picture: a file, or sample:NAME.")],
+    style: Annotated[
+        list[str], typer.Argument(help="Style pictures: files, or sample:NAME; one or more.")
+    ],
     *,
     output: Annotated[
         Path, typer.Option("--output", "-o", help=f"Where to save ({', '.join(FORMATS)}).")
     ],
     settings: Settings,
+    content_mask: Annotated[
+        str | None, typer.Option(help="Grey or coloured picture: which part gets which style.")
+    ] = None,
+    style_mask: Annotated[
+        list[str] | None, typer.Option(help="Which part of a style counts; once for each STYLE.")
+    ] = None,
     bits: Annotated[int, typer.Option(help="8, or 16 for PNG and TIFF.")] = 8,
     save_every: Annotated[
         int, typer.Option(help="Also save every N iterations, as OUTPUT-00050.png; 0: never.")
@@ -64,7 +72,7 @@ def stylize(
         bool, typer.Option("--json", help="Print the record of the run as JSON on stdout.")
     ] = False,
 ) -> None:
-    """Give CONTENT the style of STYLE."""
+    """Give CONTENT the style of STYLE, or of several, blended."""
     if save_every < 0:
         raise InvalidInput(f"--save-every is {save_every}: expected 0 or more")
     check_output(output, bits, needed=64 * 1024)
@@ -75,49 +83,40 @@ def stylize(
         plots.check(plot)
     checkpoints = None if checkpoint is None else Checkpoints(checkpoint, checkpoint_every)
     if only_estimate:
-        _print_estimate(estimate(content, style, settings), as_json)
+        needs = estimate(content, style, settings, content_mask, style_mask)
+        _print_estimate(needs, as_json)
         return
 
-    def save(result: Result) -> None:
-        result.save(output, bits)
-        if plot is not None:
-            result.plot(plot)
-        if as_json:
-            print(json.dumps(result.to_dict(output=str(output))))
-        if not quiet:
-            err.print(_summary(result, output))
+    def listeners(stack: contextlib.ExitStack) -> list[Listener]:
+        found = []
+        if preview:
+            found.append(_open_preview())
+        if save_every:
+            found.append(_save_pictures(output, bits, save_every))
+        if video_path is not None:
+            add = stack.enter_context(video.film(video_path))
+            found.append(_film(add, video.every(settings.iterations)))
+        return found
 
-    try:
-        with contextlib.ExitStack() as stack:
-            listeners = [stack.enter_context(ProgressBar(settings, show=not quiet))]
-            if preview:
-                listeners.append(_open_preview())
-            if save_every:
-                listeners.append(_save_pictures(output, bits, save_every))
-            if video_path is not None:
-                add = stack.enter_context(video.film(video_path))
-                listeners.append(_film(add, video.every(settings.iterations)))
-            listeners.append(stack.enter_context(interrupted_between_steps()))  # once all is saved
-
-            def listen(step: Step) -> None:
-                for listener in listeners:
-                    listener(step)
-
-            result = run(content, style, settings, listen, checkpoints=checkpoints, resume=resume)
-    except Interrupted as interrupt:
-        save(interrupt.result)
-        complain(f"interrupted; the best picture so far is in {output}")
-        raise typer.Exit(interrupt.exit_code) from None
-    except KeyboardInterrupt:
-        complain("interrupted before there was a picture")
-        raise typer.Exit(130) from None
-    except NonFiniteLoss as error:
-        if error.result is not None:
-            save(error.result)
-            complain(f"{error}; the best picture before that is in {output}")
-            raise typer.Exit(error.exit_code) from None
-        raise
-    save(result)
+    produce(
+        lambda listen: run(
+            content,
+            style,
+            settings,
+            listen,
+            content_mask=content_mask,
+            style_masks=style_mask,
+            checkpoints=checkpoints,
+            resume=resume,
+        ),
+        settings,
+        output,
+        bits=bits,
+        quiet=quiet,
+        as_json=as_json,
+        plot=plot,
+        listeners=listeners,
+    )
 
 
 def _check_distinct(paths: Mapping[str, Path | None]) -> None:
@@ -161,12 +160,4 @@ def _print_estimate(needs: Estimate, as_json: bool) -> None:
     print(
         f"{needs.width}×{needs.height}: about {duration(needs.seconds)} and "
         f"{needs.bytes / 2**30:.1f} GiB of memory{free}, engine {needs.engine} on {needs.device}"
-    )
-
-
-def _summary(result: Result, output: Path) -> str:
-    height, width, _ = result.pixels.shape
-    return escape(
-        f"{output}: {width}×{height}, {result.iterations} iterations in {result.seconds:.1f} s, "
-        f"loss {result.losses.total:.4g}, engine {result.engine} on {result.device}"
     )

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from fastnst.errors import BackendUnavailable
 from fastnst.kept import Kept
 from fastnst.objective import build_objective
 from fastnst.ops import native
+from fastnst.regions import Region
 from fastnst.settings import Settings
 from fastnst.weights import Weights
 
@@ -43,8 +46,9 @@ def unavailable_reason(engine: str, device: torch.device) -> str | None:
 def create_engine(
     weights: Weights,
     content: Tensor,
-    style: Tensor,
+    style: Tensor | Sequence[Tensor],
     settings: Settings,
+    regions: Sequence[Region] | None = None,
     kept: Kept | None = None,
 ) -> Engine:
     """Set up the engine that the settings ask for.
@@ -52,8 +56,9 @@ def create_engine(
     Args:
         weights: What ``load_weights`` returns.
         content: ``(1, 3, H, W)``, RGB in [0, 1], on the device where the engine is to run.
-        style: ``(1, 3, h, w)``, likewise.
+        style: ``(1, 3, h, w)``, likewise; or several.
         settings: ``engine`` is ``torch``, ``native`` or ``auto``: native where it runs.
+        regions: Which style goes where; None: all of them everywhere.
         kept: The networks and targets of earlier engines, to be used again where they fit.
 
     Raises:
@@ -67,7 +72,7 @@ def create_engine(
     elif name == "native" and reason:
         raise BackendUnavailable(f"engine native cannot run: {reason}")
     backend = "native" if name == "native" else "torch"
-    objective = build_objective(weights, content, style, settings, backend, kept)
+    objective = build_objective(weights, content, style, settings, backend, regions, kept)
     precision = "fp32" if settings.precision == "auto" else settings.precision
     if not objective.layers:  # the total variation alone: no network, no plan
         return TorchEngine(objective, "fp32", name)

@@ -9,6 +9,9 @@ where mask(F) = 1 where F > 0 is the derivative of ReLU. Filters are transformed
 directions, features stay channels_last, buffers are allocated once, and nothing deeper than the
 deepest layer in use is computed. The kernels are those of ``ops.convolution`` (Winograd) and
 ``ops.native`` (Gram matrices, style losses).
+
+Content losses and plain style losses have their gradient written down here. Of any other loss it is
+found by autograd on that layer's features alone, where Gram matrices are those of the kernels too.
 """
 
 from __future__ import annotations
@@ -18,11 +21,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from fastnst.blending import is_plain
 from fastnst.engines.base import Evaluation
 from fastnst.kept import Kept
 from fastnst.losses import ContentLoss, StyleLoss
-from fastnst.network import VGG
-from fastnst.objective import Objective, Terms
+from fastnst.losses.gradients import normalise_gradient
+from fastnst.network import VGG, L2Pool
+from fastnst.objective import Objective
 from fastnst.ops import convolution, native
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -129,17 +134,20 @@ class NativeEngine:
                     layer.filters, layer.gradient_filters = filters.transformed[key]
                 self._layers.append(layer)
             elif key.startswith("pool"):
-                self._pooling = "average" if isinstance(module, nn.AvgPool2d) else "max"
+                self._pooling = objective.network.pooling
         self._image_filters = filters.image
+        self._replicates = objective.network.padding == "replicate"
         self._size: tuple[int, int] | None = None
+        self._content: dict[str, Tensor] = {}
+        self._style_values: dict[str, Tensor] = {}
         self._features: dict[str, Tensor] = {}
-        self._style_losses = torch.empty(len(objective.style))
+        self._style = _fused_style(objective)
+        self._style_losses = torch.empty(len(self._style))
         self._differences = {
-            key: torch.empty(1, *loss.target_gram.shape[-2:])
-            for key, loss in _style(objective).items()
+            key: torch.empty(1, *loss.target_gram.shape[-2:]) for key, loss in self._style.items()
         }
         self._content_targets = {
-            key: _channels_last(loss.target) for key, loss in _content(objective).items()
+            key: _channels_last(loss.target) for key, loss in _fused_content(objective).items()
         }
 
     # ------------------------------------------------------------------------------------- plan --
@@ -186,14 +194,16 @@ class NativeEngine:
             self._allocate(height, width)
         with torch.no_grad():
             self._forward(image)
-            content, style = self._losses()
+            self._losses()
             self._backward()
-        return self._evaluation(image, content, style)
+        return self._evaluation(image)
 
     def _forward(self, image: Tensor) -> None:
         x = self.objective.normalize(image.detach()).contiguous()
         for layer in self._layers:
-            if layer.filters is None:
+            if layer.filters is None and self._replicates:
+                self._convolve_replicated(x, layer)
+            elif layer.filters is None:
                 convolution.convolve_image(
                     x,
                     self._image_filters,
@@ -202,27 +212,57 @@ class NativeEngine:
                     out=layer.features,
                 )
             else:
+                fused = None if self._pooling == "l2" else layer.pooled
                 convolution.convolve(
                     x,
                     layer.filters,
                     layer.bias,
                     relu=True,
-                    pooling=None if layer.pooled is None else self._pooling,
+                    pooling=None if fused is None else self._pooling,
                     preactivation=layer.preactivation,
                     out=layer.features,
-                    pooled=layer.pooled,
+                    pooled=fused,
                 )
+                if layer.pooled is not None and fused is None:
+                    _pool_l2(layer.features, out=layer.pooled)
             x = layer.output
 
-    def _losses(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _convolve_replicated(self, x: Tensor, layer: _Layer) -> None:
+        """The first layer of a picture whose edge is replicated beyond it."""
+        padded = nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
+        _, height, width, channels = layer.features.shape
+        shape = (1, height + 2, width + 2, channels)
+        outer = self._new(*shape)  # zero-padded once more: its outermost values are not used
+        before = None if layer.preactivation is None else self._new(*shape)
+        convolution.convolve_image(
+            padded, self._image_filters, layer.bias, preactivation=before, out=outer
+        )
+        layer.features.copy_(outer[:, 1:-1, 1:-1])
+        if layer.preactivation is not None and before is not None:
+            layer.preactivation.copy_(before[:, 1:-1, 1:-1])
+
+    def _image_gradient(self, gradient: Tensor) -> None:
+        """The gradient with respect to the image, from that at the first preactivation."""
+        if not self._replicates:
+            convolution.image_gradient(gradient, self._image_filters, out=self._gradient)
+            return
+        outer = nn.functional.pad(gradient, (0, 0, 1, 1, 1, 1))
+        _, height, width, _ = outer.shape
+        padded = torch.empty(1, 3, height, width)
+        convolution.image_gradient(outer, self._image_filters, out=padded)
+        edges = [1, 1, 1, 1]
+        backward = torch.ops.aten.replication_pad2d_backward
+        self._gradient.copy_(backward(padded, self._gradient, edges))
+
+    def _losses(self) -> None:
         """Content losses c_l and style losses g_l; F − P and G − A are kept for the gradient."""
-        content = {}
+        content = self._content = {}  # those found by autograd come later
         for key, target in self._content_targets.items():
             difference = self._content_differences[key]
             torch.sub(self._features[key], target, out=difference)
             flat = difference.view(-1)
             content[key] = torch.dot(flat, flat) / flat.numel()
-        style = _style(self.objective)
+        style = self._style
         if style:
             native.style_losses_into(
                 [_channels_first(self._features[key]) for key in style],
@@ -230,7 +270,8 @@ class NativeEngine:
                 losses=self._style_losses,
                 differences=[self._differences[key] for key in style],
             )
-        return content, dict(zip(style, self._style_losses.clone(), strict=True))
+        values = zip(style.items(), self._style_losses.clone(), strict=True)
+        self._style_values = {key: value + loss.spread for (key, loss), value in values}
 
     def _backward(self) -> None:
         """From the deepest layer to the image."""
@@ -241,10 +282,7 @@ class NativeEngine:
                 gradient = self._add_losses(layer.pool_name, gradient, relu_mask=False)
                 if gradient is not None:
                     out = self._buffer(layer.features, gradient)
-                    assert self._pooling is not None
-                    convolution.unpool(
-                        gradient, layer.features, self._pooling, relu_mask=True, out=out
-                    )
+                    self._unpool(gradient, layer, out)
                     gradient = out
             # gradient is masked by the ReLU here, so it is also that at the preactivation
             gradient = self._add_losses(f"relu{layer.name}", gradient, relu_mask=True)
@@ -252,7 +290,7 @@ class NativeEngine:
             if gradient is None:
                 continue
             if layer.gradient_filters is None:
-                convolution.image_gradient(gradient, self._image_filters, out=self._gradient)
+                self._image_gradient(gradient)
                 self._gradient.div_(self.objective.normalize.std)
                 return
             previous = self._layers[index - 1]
@@ -265,33 +303,65 @@ class NativeEngine:
             )
             gradient = out
 
+    def _unpool(self, gradient: Tensor, layer: _Layer, out: Tensor) -> None:
+        """The gradient of a pooling and of the ReLU before it."""
+        assert self._pooling is not None
+        assert layer.pooled is not None
+        if self._pooling == "l2":
+            _unpool_l2(gradient, layer.features, layer.pooled, out=out)
+        else:
+            convolution.unpool(gradient, layer.features, self._pooling, relu_mask=True, out=out)
+
     def _add_losses(self, key: str, gradient: Tensor | None, *, relu_mask: bool) -> Tensor | None:
         """Add the gradient of the losses on one layer's features, masked by its ReLU."""
         objective = self.objective
-        if key in objective.style:
+        if key in self._style:
             features = self._features[key]
             out = self._buffer(features) if gradient is None else gradient
             channels, positions = features.shape[3], features.shape[1] * features.shape[2]
-            weight = objective.style_weight * objective.layer_weights[key]
             native.accumulate_style_gradient(
                 _channels_first(features),
                 self._differences[key],
-                4 * weight / (channels**2 * positions),
+                4 * objective.style_factor(key) / (channels**2 * positions),
                 relu_mask,
                 _channels_first(out),
                 accumulate=gradient is not None,
             )
             gradient = out
-        if key in objective.content:
-            features, difference = self._features[key], self._content_differences[key]
-            if relu_mask:
-                difference = difference * (features > 0)
-            scale = 2 * objective.content_weight / features.numel()
-            if gradient is None:
-                gradient = torch.mul(difference, scale, out=self._buffer(features))
-            else:
-                gradient.add_(difference, alpha=scale)
+        elif key in objective.style:
+            value, found = self._differentiate(objective.style[key], key)
+            self._style_values[key] = value
+            gradient = self._add(gradient, key, found, objective.style_factor(key), relu_mask)
+        if key in self._content_targets:
+            scale = 2 * objective.content_factor(key) / self._features[key].numel()
+            difference = self._content_differences[key]
+            gradient = self._add(gradient, key, difference, scale, relu_mask)
+        elif key in objective.content:
+            value, found = self._differentiate(objective.content[key], key)
+            self._content[key] = value
+            gradient = self._add(gradient, key, found, objective.content_factor(key), relu_mask)
         return gradient
+
+    def _add(
+        self, gradient: Tensor | None, key: str, found: Tensor, scale: float, relu_mask: bool
+    ) -> Tensor:
+        """Add scale · found, where features > 0 with ``relu_mask``; both ``(1, H, W, C)``."""
+        features = self._features[key]
+        if relu_mask:
+            found = found * (features > 0)
+        if gradient is None:
+            return torch.mul(found, scale, out=self._buffer(features))
+        return gradient.add_(found, alpha=scale)
+
+    def _differentiate(self, loss: nn.Module, key: str) -> tuple[Tensor, Tensor]:
+        """A loss on one layer's features and its gradient there, ``(1, H, W, C)``, by autograd."""
+        with torch.enable_grad():
+            features = _channels_first(self._features[key].float()).detach().requires_grad_()
+            value = loss(features)
+            (gradient,) = torch.autograd.grad(value, features)
+        if self.objective.gradient_norm != "none":
+            gradient = normalise_gradient(gradient, self.objective.gradient_norm)
+        return value.detach(), _channels_last(gradient)
 
     def _buffer(self, like: Tensor, taken: Tensor | None = None) -> Tensor:
         """A gradient buffer of the shape of ``like`` that shares no memory with ``taken``."""
@@ -299,9 +369,7 @@ class NativeEngine:
         free = second if taken is not None and taken.data_ptr() == first.data_ptr() else first
         return free[: like.numel()].view(like.shape)
 
-    def _evaluation(
-        self, image: Tensor, content: dict[str, Tensor], style: dict[str, Tensor]
-    ) -> Evaluation:
+    def _evaluation(self, image: Tensor) -> Evaluation:
         objective = self.objective
         tv = image.new_zeros(())
         if objective.tv_weight:
@@ -311,12 +379,9 @@ class NativeEngine:
                 (gradient,) = torch.autograd.grad(tv, x)
             self._gradient.add_(gradient, alpha=objective.tv_weight)
             tv = tv.detach()
-        total = objective.tv_weight * tv
-        for loss in content.values():
-            total = total + objective.content_weight * loss
-        for key, loss in style.items():
-            total = total + objective.style_weight * objective.layer_weights[key] * loss
-        return Evaluation(Terms(total, content, style, tv), self._gradient)
+        content = {key: self._content[key] for key in objective.content}
+        style = {key: self._style_values[key] for key in objective.style}
+        return Evaluation(objective.terms(content, style, tv), self._gradient)
 
 
 def cannot_run(objective: Objective, precision: str = "fp32") -> str | None:
@@ -333,12 +398,36 @@ def cannot_run(objective: Objective, precision: str = "fp32") -> str | None:
     return None
 
 
-def _style(objective: Objective) -> dict[str, StyleLoss]:
-    return {key: loss for key, loss in objective.style.items() if isinstance(loss, StyleLoss)}
+def _fused_style(objective: Objective) -> dict[str, StyleLoss]:
+    """The style losses that the kernels evaluate all at once."""
+    if objective.gradient_norm != "none":
+        return {}
+    style = objective.style.items()
+    return {key: loss for key, loss in style if isinstance(loss, StyleLoss) and is_plain(loss)}
 
 
-def _content(objective: Objective) -> dict[str, ContentLoss]:
+def _fused_content(objective: Objective) -> dict[str, ContentLoss]:
+    if objective.gradient_norm != "none":
+        return {}
     return {key: loss for key, loss in objective.content.items() if isinstance(loss, ContentLoss)}
+
+
+def _pool_l2(features: Tensor, *, out: Tensor) -> None:
+    """The root mean square over 2×2 windows of ``(1, H, W, C)``, in plain PyTorch."""
+    squares = nn.functional.avg_pool2d(_channels_first(features).square(), 2)
+    torch.sqrt(squares.clamp_min_(L2Pool.SMALLEST).permute(0, 2, 3, 1), out=out)
+
+
+def _unpool_l2(gradient: Tensor, features: Tensor, pooled: Tensor, *, out: Tensor) -> None:
+    """∂y/∂x = x / (4 y); zero where the window is, so ReLU's mask is in it."""
+    factor = gradient / (4 * pooled)
+    factor.masked_fill_(pooled <= L2Pool.SMALLEST**0.5, 0)
+    height, width = pooled.shape[1:3]
+    out.zero_()  # an odd last row or column has no window
+    for i in (0, 1):
+        for j in (0, 1):
+            window = (slice(None), slice(i, 2 * height, 2), slice(j, 2 * width, 2))
+            torch.mul(features[window], factor, out=out[window])
 
 
 def _channels_last(x: Tensor) -> Tensor:

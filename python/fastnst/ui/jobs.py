@@ -11,8 +11,9 @@ from fastnst.checkpoint import Checkpoints
 from fastnst.errors import FastNSTError, Interrupted, InvalidInput
 from fastnst.images import SAMPLE_PREFIX, Pixels, open_image
 from fastnst.kept import Kept
+from fastnst.result import Losses, Result, Step
 from fastnst.settings import Settings
-from fastnst.stylize import Losses, Result, Step, run
+from fastnst.stylize import run
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from fastnst.images import Pixels, encode, to_pil
-from fastnst.stylize import Losses, Result
+from fastnst.result import Losses, Result
 from fastnst.ui.jobs import Frame
 
 POINTS = 150  # of a curve, at most

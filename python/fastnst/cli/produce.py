@@ -1,0 +1,93 @@
+"""What the commands that make one picture have in common: the bar, the file, the ways to end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import typer
+from rich.markup import escape
+
+from fastnst.cli.console import complain, err
+from fastnst.cli.interrupts import interrupted_between_steps
+from fastnst.cli.progress import ProgressBar
+from fastnst.errors import Interrupted, NonFiniteLoss
+from fastnst.images import check_output
+from fastnst.result import Result, Step
+from fastnst.settings import Settings
+
+Listener = Callable[[Step], None]
+
+
+def produce(
+    work: Callable[[Listener], Result],
+    settings: Settings,
+    output: Path,
+    *,
+    bits: int,
+    quiet: bool,
+    as_json: bool,
+    plot: Path | None = None,
+    listeners: Callable[[contextlib.ExitStack], Sequence[Listener]] = lambda _: (),
+) -> None:
+    """Make a picture and save it, with what there is of it if the work ends early.
+
+    Args:
+        work: Takes a callback for its steps and returns the result.
+        settings: Of the run.
+        output: Where to save the picture.
+        bits: 8, or 16 for PNG and TIFF.
+        quiet: Whether to print errors only.
+        as_json: Whether to print the record of the run on stdout.
+        plot: Where to draw the course of the losses, or None.
+        listeners: Who else hears of the steps; what they open closes with the stack.
+    """
+    check_output(output, bits, needed=64 * 1024)
+
+    def save(result: Result) -> None:
+        result.save(output, bits)
+        if plot is not None:
+            result.plot(plot)
+        if as_json:
+            print(json.dumps(result.to_dict(output=str(output))))
+        if not quiet:
+            err.print(summary(result, output))
+
+    try:
+        with contextlib.ExitStack() as stack:
+            every = [
+                stack.enter_context(ProgressBar(settings, show=not quiet)),
+                *listeners(stack),
+                stack.enter_context(interrupted_between_steps()),  # once all is saved
+            ]
+
+            def listen(step: Step) -> None:
+                for listener in every:
+                    listener(step)
+
+            result = work(listen)
+    except Interrupted as interrupt:
+        save(interrupt.result)
+        complain(f"interrupted; the best picture so far is in {output}")
+        raise typer.Exit(interrupt.exit_code) from None
+    except KeyboardInterrupt:
+        complain("interrupted before there was a picture")
+        raise typer.Exit(130) from None
+    except NonFiniteLoss as error:
+        if error.result is not None:
+            save(error.result)
+            complain(f"{error}; the best picture before that is in {output}")
+            raise typer.Exit(error.exit_code) from None
+        raise
+    save(result)
+
+
+def summary(result: Result, output: Path) -> str:
+    """One line about a finished run."""
+    height, width, _ = result.pixels.shape
+    return escape(
+        f"{output}: {width}×{height}, {result.iterations} iterations in {result.seconds:.1f} s, "
+        f"loss {result.losses.total:.4g}, engine {result.engine} on {result.device}"
+    )

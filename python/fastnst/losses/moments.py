@@ -1,0 +1,194 @@
+"""The distance of two pictures' style by the first two moments of their features.
+
+With μ the mean and Σ the covariance of a layer's C features over its positions:
+
+    covariance    mean over C×C of (Σ − Σ_s)²
+    mean-std      mean over C of (μ − μ_s)²  +  mean over C of (σ − σ_s)²,   σ² the diagonal of Σ
+    wasserstein   mean over C of (μ − μ_s)²  +  tr(Σ + Σ_s − 2 (Σ_s^½ Σ Σ_s^½)^½) / C
+
+The last is the squared 2-Wasserstein distance of the normal distributions N(μ, Σ) and N(μ_s, Σ_s),
+divided by C (Olkin & Pukelsheim 1982; as a style loss: K. Crowson's style-transfer-pytorch).
+Where there is guidance T, positions count T² in every mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from fastnst.losses.guidance import guide
+from fastnst.ops import gram_matrix
+
+# Added to the diagonal of both covariances, so that they have inverse roots. In units of features
+# whose mean is of order 1, as in a normalised network.
+RIDGE = 1e-4
+SMALLEST_VARIANCE = 1e-8  # σ = √(σ² + this): a channel that is constant has a gradient
+
+
+class _MomentLoss(nn.Module):
+    """What the losses by moments share.
+
+    Args:
+        targets: What ``statistics`` returns for the style picture.
+        backend: Of ``gram_matrix``.
+        guidance: Where it looks, ``(H, W)`` with a mean square of 1; None: everywhere.
+        spread: A constant that is added; see ``blending.py``.
+    """
+
+    guidance: Tensor | None
+    names: tuple[str, ...]
+
+    def __init__(
+        self,
+        *targets: Tensor,
+        backend: str = "auto",
+        guidance: Tensor | None = None,
+        spread: float = 0.0,
+    ) -> None:
+        super().__init__()
+        for name, target in zip(self.names, targets, strict=True):
+            self.register_buffer(name, target.detach())
+        self.register_buffer("guidance", guidance)
+        self.backend = backend
+        self.spread = spread
+
+    @staticmethod
+    def statistics(
+        features: Tensor, guidance: Tensor | None = None, backend: str = "auto"
+    ) -> tuple[Tensor, ...]:
+        """The targets, of features ``(1, C, H, W)``."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The loss, 0-dimensional, of features ``(1, C, H, W)``: mean squares of the targets' parts."""
+        found = self.statistics(features, self.guidance, self.backend)
+        loss = found[0].new_zeros(()) + self.spread
+        for name, statistic in zip(self.names, found, strict=True):
+            loss = loss + (statistic - getattr(self, name)).square().mean()
+        return loss
+
+
+class CovarianceLoss(_MomentLoss):
+    """Mean over C×C of (Σ − Σ_s)²: a Gram matrix of centred features, blind to brightness."""
+
+    names = ("target_covariance",)
+
+    @staticmethod
+    def statistics(
+        features: Tensor, guidance: Tensor | None = None, backend: str = "auto"
+    ) -> tuple[Tensor, ...]:
+        """``(Σ,)`` of features ``(1, C, H, W)``: ``(C, C)``."""
+        return (_moments(features, guidance, backend)[1],)
+
+
+class MeanStdLoss(_MomentLoss):
+    """Mean over C of (μ − μ_s)² and of (σ − σ_s)²: no correlations, and no Gram matrix."""
+
+    names = ("target_mean", "target_std")
+
+    @staticmethod
+    def statistics(
+        features: Tensor,
+        guidance: Tensor | None = None,
+        backend: str = "auto",  # noqa: ARG004  (no Gram matrix in it)
+    ) -> tuple[Tensor, ...]:
+        """``(μ, σ)`` of features ``(1, C, H, W)``: ``(C,)`` each."""
+        features = _wide(features)
+        mean = _mean(features, guidance)
+        centred = guide(features[0] - mean.view(-1, 1, 1), guidance)
+        variance = centred.square().mean((-2, -1))
+        return mean, (variance + SMALLEST_VARIANCE).sqrt()
+
+
+class WassersteinLoss(_MomentLoss):
+    """The squared 2-Wasserstein distance of the features' normal distributions, divided by C.
+
+    Its eigenvalues are found in float64, which takes longer than all else where C is 512 and the
+    picture small.
+    """
+
+    names = ("target_mean", "target_covariance")
+    target_mean: Tensor
+    target_covariance: Tensor
+    root: Tensor
+
+    def __init__(
+        self,
+        *targets: Tensor,
+        backend: str = "auto",
+        guidance: Tensor | None = None,
+        spread: float = 0.0,
+    ) -> None:
+        super().__init__(*targets, backend=backend, guidance=guidance, spread=spread)
+        values, vectors = torch.linalg.eigh(_ridged(self.target_covariance))
+        root = vectors * values.clamp_min(0).sqrt() @ vectors.T
+        self.register_buffer("root", root.to(self.target_covariance), persistent=False)
+
+    @staticmethod
+    def statistics(
+        features: Tensor, guidance: Tensor | None = None, backend: str = "auto"
+    ) -> tuple[Tensor, ...]:
+        """``(μ, Σ)`` of features ``(1, C, H, W)``: ``(C,)`` and ``(C, C)``."""
+        return _moments(features, guidance, backend)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The loss, 0-dimensional, of features ``(1, C, H, W)``."""
+        mean, covariance = self.statistics(features, self.guidance, self.backend)
+        apply: Any = _BuresDistance.apply  # untyped in torch
+        distance: Tensor = apply(covariance, self.target_covariance, self.root)
+        means = (mean - self.target_mean).square().mean()
+        return means + distance / len(mean) + self.spread
+
+
+class _BuresDistance(torch.autograd.Function):
+    """tr(Σ + B − 2 (B^½ Σ B^½)^½), with Σ and B ridged; Σ ``(C, C)``, B and B^½ given.
+
+    Its gradient is I − T with T = B^½ (B^½ Σ B^½)^-½ B^½, the map that takes N(0, Σ) to N(0, B): no
+    derivative of an eigendecomposition, which blows up where eigenvalues meet.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, covariance: Tensor, target: Tensor, root: Tensor) -> Tensor:
+        root = root.double()
+        values, vectors = torch.linalg.eigh(root @ _ridged(covariance) @ root)
+        roots = values.clamp_min(RIDGE**2).sqrt()
+        ridges = 2 * RIDGE * len(roots)
+        traces = covariance.diagonal().double().sum() + target.diagonal().double().sum() + ridges
+        half = (root @ vectors) / roots.sqrt()
+        ctx.save_for_backward(half)
+        ctx.dtype = covariance.dtype
+        distance: Tensor = traces - 2 * roots.sum()
+        return distance.to(covariance.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (half,) = ctx.saved_tensors
+        gradient = torch.eye(len(half), dtype=half.dtype, device=half.device) - half @ half.T
+        return grad * gradient.to(ctx.dtype), None, None
+
+
+def _ridged(covariance: Tensor) -> Tensor:
+    """Σ + RIDGE · I in float64, symmetric."""
+    symmetric = (covariance + covariance.T).double() / 2
+    symmetric.diagonal().add_(RIDGE)
+    return symmetric
+
+
+def _wide(features: Tensor) -> Tensor:
+    """Half-precision features in float32, in which sums are taken."""
+    return features if features.dtype == torch.float64 else features.float()
+
+
+def _mean(features: Tensor, guidance: Tensor | None) -> Tensor:
+    return guide(guide(features, guidance), guidance)[0].mean((-2, -1))
+
+
+def _moments(features: Tensor, guidance: Tensor | None, backend: str) -> tuple[Tensor, Tensor]:
+    """μ ``(C,)`` and Σ = G − μ μᵀ ``(C, C)`` of features ``(1, C, H, W)``."""
+    mean = _mean(_wide(features), guidance)
+    gram = gram_matrix(guide(features, guidance), backend=backend)[0]
+    return mean, gram - torch.outer(mean, mean)

@@ -1,0 +1,57 @@
+"""The total variation of a picture, in the forms that are in use.
+
+    squared        mean (x_{i+1,j} − x_{i,j})²  +  mean (x_{i,j+1} − x_{i,j})²
+    absolute       the same with absolute values
+    squared-sum    sums in the place of means: its weight depends on the size of the picture
+    absolute-sum   likewise
+    nine-point     ⅔ (mean dx² + mean dy²) + ⅙ (mean of both diagonals' squares), edges replicated
+
+Squared: Mahendran & Vedaldi 2015 (arXiv:1412.0035) with β = 2; absolute: Rudin, Osher & Fatemi 1992,
+without rotational invariance; nine-point: K. Crowson's style-transfer-pytorch.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fastnst.errors import InvalidInput
+
+FORMS = ("squared", "absolute", "squared-sum", "absolute-sum", "nine-point")
+
+
+class TotalVariationLoss(nn.Module):
+    """How much neighbouring pixels differ.
+
+    Args:
+        form: One of ``FORMS``.
+
+    Raises:
+        InvalidInput: for another form.
+    """
+
+    def __init__(self, form: str = "squared") -> None:
+        super().__init__()
+        if form not in FORMS:
+            raise InvalidInput(f"tv_form is {form!r}: choose one of {', '.join(FORMS)}")
+        self.form = form
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The loss, 0-dimensional, of a picture ``(B, C, H, W)``; 0 for a single pixel."""
+        if self.form == "nine-point":
+            return _nine_point(image)
+        differences = [image.diff(dim=-2), image.diff(dim=-1)]
+        kind, _, total = self.form.partition("-")
+        rows, columns = (d.square() if kind == "squared" else d.abs() for d in differences)
+        if total:
+            return rows.sum() + columns.sum()
+        # .sum() / n in the place of .mean(): a side of one pixel has no neighbours, and no NaN.
+        return rows.sum() / max(rows.numel(), 1) + columns.sum() / max(columns.numel(), 1)
+
+
+def _nine_point(image: Tensor) -> Tensor:
+    x = nn.functional.pad(image, (1, 1, 1, 1), mode="replicate")
+    down = (x[..., 2:, 1:-1] - x[..., 1:-1, 1:-1]).square().mean()
+    right = (x[..., 1:-1, 2:] - x[..., 1:-1, 1:-1]).square().mean()
+    falling = (x[..., 1:, 1:] - x[..., :-1, :-1]).square().mean()
+    rising = (x[..., 1:, :-1] - x[..., :-1, 1:]).square().mean()
+    return 2 / 3 * (down + right) + 1 / 6 * (falling + rising)
