@@ -74,5 +74,5 @@ def test_what_cannot_be_filmed_is_said_first(tmp_path: Path, monkeypatch) -> Non
     with pytest.raises(InvalidInput, match=r"video .*a\.gif: expected a name ending in \.mp4"):
         video.check(tmp_path / "a.gif")
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(BackendUnavailable, match=r'pip install "fastnst\[video\]"'):
+    with pytest.raises(BackendUnavailable, match="pip install av"):
         video.check(tmp_path / "a.mp4")

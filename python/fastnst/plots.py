@@ -141,6 +141,6 @@ def _matplotlib() -> type[Figure]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise BackendUnavailable(
-            'plots need matplotlib; install it with: pip install "fastnst[plot]"'
+            "plots need matplotlib; install it with: pip install matplotlib"
         ) from error
     return Figure

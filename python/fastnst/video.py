@@ -110,7 +110,5 @@ def _av() -> Any:
     try:
         import av
     except ImportError as error:
-        raise BackendUnavailable(
-            'videos need PyAV; install it with: pip install "fastnst[video]"'
-        ) from error
+        raise BackendUnavailable("videos need PyAV; install it with: pip install av") from error
     return av

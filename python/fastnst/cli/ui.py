@@ -53,6 +53,6 @@ def load_pages() -> ModuleType:
         from fastnst.ui import page
     except ImportError as error:
         raise BackendUnavailable(
-            'the page needs Gradio; install it with: pip install "fastnst[ui]"'
+            "the page needs Gradio; install it with: pip install gradio"
         ) from error
     return page

@@ -137,8 +137,12 @@ def _upload(label: str) -> Any:
         elem_id=label.lower(),
         type="filepath",
     )
-    box.preprocess = lambda payload: None if payload is None else payload.path
+    box.preprocess = _path  # type: ignore[method-assign, unused-ignore]
     return box
+
+
+def _path(payload: Any) -> str | None:
+    return None if payload is None else payload.path
 
 
 def studio_page(studio: Studio) -> Any:
@@ -177,7 +181,8 @@ def studio_page(studio: Studio) -> Any:
                     stop = gr.Button("Stop", variant="stop", elem_id="stop")
                     resume = gr.Button("Resume", elem_id="resume")
             with gr.Column(scale=2):
-                picture, status, plot, link = _view()
+                picture = _picture()
+                status, plot, link = _account()
         inputs = [content, content_sample, style, style_sample, size, iterations, content_weight,
                   style_weight, tv_weight, init, seed]  # fmt: skip
         outputs = [picture, status, plot, link]
@@ -230,8 +235,12 @@ def preview_page(watch: Watch) -> Any:
     """The same view, on a run that goes on elsewhere: a Gradio ``Blocks``."""
     with gr.Blocks(title="fastnst", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown("# fastnst\nA running job.")
-        picture, status, plot, link = _view()
-        stop = gr.Button("Stop", variant="stop", elem_id="stop")
+        with gr.Row():
+            with gr.Column(scale=3):
+                picture = _picture()
+            with gr.Column(scale=2):
+                status, plot, link = _account()
+                stop = gr.Button("Stop", variant="stop", elem_id="stop")
         timer = gr.Timer(REFRESH)
 
         def look() -> tuple[Any, ...]:
@@ -276,13 +285,16 @@ def serve(page: Any, host: str, port: int | None, *, browser: bool, megabytes: i
     return str(address)
 
 
-def _view() -> tuple[Any, Any, Any, Any]:
-    picture = gr.HTML(elem_id="view", label="The picture")
+def _picture() -> Any:
+    return gr.HTML(elem_id="view", label="The picture")
+
+
+def _account() -> tuple[Any, Any, Any]:
+    """What stands beside the picture: where the run is, the curves, the download."""
     status = gr.Markdown("", elem_id="status")
     link = gr.HTML(elem_id="result")
-    plot = gr.LinePlot(x="evaluation", y="log10 of the loss", color="term", height=360,
-                       label="Losses")  # fmt: skip
-    return picture, status, plot, link
+    plot = gr.HTML(elem_id="losses")
+    return status, plot, link
 
 
 def _frame(frame: Frame) -> tuple[Any, ...]:

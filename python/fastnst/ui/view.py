@@ -1,19 +1,20 @@
-"""What the page shows of a run: HTML with the picture inside, a table for the curves, a line of text."""
+"""What the page shows of a run: HTML with the picture and the curves inside, a line of text."""
 
 from __future__ import annotations
 
 import base64
 import html
 import io
+import itertools
 import json
 import math
-from typing import Any
 
 from fastnst.images import Pixels, encode, to_pil
 from fastnst.result import Losses, Result
 from fastnst.ui.jobs import Frame
 
 POINTS = 150  # of a curve, at most
+COLOURS = ("#888888", "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2")
 
 
 def picture(pixels: Pixels, caption: str) -> str:
@@ -22,7 +23,7 @@ def picture(pixels: Pixels, caption: str) -> str:
     to_pil(pixels).save(buffer, "WEBP", quality=90)
     return (
         f'<img id="picture" src="data:image/webp;base64,{_base64(buffer.getvalue())}" '
-        f'alt="{html.escape(caption)}" style="width:100%;image-rendering:auto">'
+        f'alt="{html.escape(caption)}" style="width:100%;max-height:80vh;object-fit:contain">'
     )
 
 
@@ -36,17 +37,41 @@ def download(result: Result) -> str:
     )
 
 
-def curves(history: tuple[Losses, ...]) -> Any:
-    """A pandas table for a plot: evaluation, loss (unweighted terms, and the total), term."""
-    import pandas as pd
-
+def curves(history: tuple[Losses, ...]) -> str:
+    """An ``<svg>`` with the total loss and each term, unweighted, on a logarithmic scale."""
     stride = max(1, len(history) // POINTS)
-    rows = [
-        (index + 1, value, term)
-        for index, losses in list(enumerate(history))[::stride]
-        for term, value in _terms(losses).items()
-    ]
-    return pd.DataFrame(rows, columns=["evaluation", "log10 of the loss", "term"])
+    rows = [(k, losses.to_row()) for k, losses in list(enumerate(history, 1))[::stride]]
+    logs = {
+        name: [(k, math.log10(row[name])) for k, row in rows if row[name] > 0] for name in rows[0][1]
+    }
+    heights = [y for points in logs.values() for _, y in points] or [0.0]
+    low, high = math.floor(min(heights)), max(math.floor(min(heights)) + 1, math.ceil(max(heights)))
+
+    def at(k: float, y: float) -> tuple[float, float]:
+        across = (k - 1) / max(1, len(history) - 1)
+        return 45 + 395 * across, 15 + 240 * (high - y) / (high - low)
+
+    parts = []
+    for decade in range(low, high + 1):
+        _, y = at(1, decade)
+        parts.append(f'<path d="M45 {y:.1f}H440" stroke="currentColor" opacity="0.2"/>')
+        parts.append(f'<text x="40" y="{y + 4:.1f}" text-anchor="end">{10.0**decade:g}</text>')
+    shown = {name: points for name, points in logs.items() if points}
+    for (name, points), colour in zip(shown.items(), itertools.cycle(COLOURS), strict=False):
+        line = " ".join("{:.1f},{:.1f}".format(*at(k, y)) for k, y in points)
+        width = 2.5 if name == "total" else 1.5
+        parts.append(
+            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="{width}"/>'
+        )
+    for row, (name, colour) in enumerate(zip(shown, itertools.cycle(COLOURS), strict=False)):
+        y = 24 + 20 * row
+        parts.append(f'<path d="M450 {y - 4}h16" stroke="{colour}" stroke-width="3"/>')
+        parts.append(f'<text x="472" y="{y}">{html.escape(name.replace(".", " "))}</text>')
+    parts.append(f'<text x="440" y="275" text-anchor="end">evaluation {len(history)}</text>')
+    return (
+        '<svg id="curves" viewBox="0 0 600 285" role="img" aria-label="losses over the evaluations" '
+        f'style="width:100%;font:12px sans-serif;fill:currentColor">{"".join(parts)}</svg>'
+    )
 
 
 def caption(frame: Frame) -> str:
@@ -67,10 +92,6 @@ def summary(result: Result, stopped: bool) -> str:
         f"{result.seconds:.1f} s, loss {result.losses.total:.4g}, engine {result.engine} on "
         f"{result.device}"
     )
-
-
-def _terms(losses: Losses) -> dict[str, float]:
-    return {term: math.log10(value) for term, value in losses.to_row().items() if value > 0}
 
 
 def _base64(data: bytes) -> str:
