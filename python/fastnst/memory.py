@@ -14,13 +14,15 @@ from fastnst.settings import Settings
 # of whole runs at 1024 px is 2700, with either engine (benchmarks, suite memory); a third is added
 # for what is fixed (weights, transformed filters) and for other settings.
 FEATURE_BYTES = 3600
+ONNX_FEATURE_BYTES = 5600  # likewise for engine onnx: 4400 a pixel more from 512 to 1024 px
 PAIR_BYTES = 2 * 3 * 4  # s and y of one curvature pair, float32
 
 
 def estimate(width: int, height: int, settings: Settings) -> int:
     """Bytes that a run at this size takes at its peak, on top of what the process has already."""
     pairs = min(settings.history_size, settings.iterations)
-    return width * height * (FEATURE_BYTES + pairs * PAIR_BYTES)
+    features = ONNX_FEATURE_BYTES if settings.engine == "onnx" else FEATURE_BYTES
+    return width * height * (features + pairs * PAIR_BYTES)
 
 
 def available(device: torch.device) -> int | None:

@@ -16,7 +16,8 @@ CHOICES = MappingProxyType(
         "style_fit": ("aspect", "content"),
         "preprocessing": ("auto", "caffe", "torchvision"),
         "optimizer": ("lbfgs", "spectral", "torch-lbfgs"),
-        "engine": ("auto", "torch", "native"),
+        "engine": ("auto", "torch", "native", "onnx"),
+        "provider": ("auto", "cpu", "cuda", "tensorrt", "openvino"),
         "precision": ("auto", "fp32", "bf16"),
     }
 )
@@ -49,7 +50,9 @@ class Settings:
             colour, in fewer iterations; or ``torch-lbfgs``: ``torch.optim.LBFGS``, the reference.
         history_size: Curvature pairs that L-BFGS keeps.
         seed: Of the white noise; the same seed gives the same picture on the same machine.
-        engine: ``auto``, ``torch`` or ``native``.
+        engine: ``auto``, ``torch``, ``native`` or ``onnx``.
+        provider: What runs the graph of engine ``onnx``: ``cpu``, ``cuda``, ``tensorrt``,
+            ``openvino``, or ``auto``; see ``engines/providers.py``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: Of the features: ``auto``, ``fp32`` or ``bf16``.
     """
@@ -71,6 +74,7 @@ class Settings:
     history_size: int = 100
     seed: int = 0
     engine: str = "auto"
+    provider: str = "auto"
     device: str = "auto"
     precision: str = "auto"
 
@@ -95,6 +99,11 @@ class Settings:
                 raise InvalidInput(
                     f"{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}"
                 )
+        if self.provider != "auto" and self.engine != "onnx":
+            raise InvalidInput(
+                f"provider is {self.provider!r}, which is for engine onnx, and engine is "
+                f"{self.engine!r}"
+            )
         for name in ("content_layers", "style_layers"):
             _layers(name, getattr(self, name))
         if not (

@@ -136,12 +136,13 @@ class Result:
         iterations: L-BFGS iterations done.
         evaluations: Evaluations of the objective.
         seconds: The optimisation alone, without loading pictures and weights.
-        engine: What ran: ``torch`` or ``native``.
+        engine: What ran: ``torch``, ``native`` or ``onnx``.
         device: Where: ``cpu``, ``cuda:0``, …
         precision: Of the features: ``fp32`` or ``bf16``.
         settings: As they were asked for.
         weights: Name and SHA-256 of the network's weights.
         snapshots: ``{iteration: picture}`` of the start and of the middle of the run, 8-bit RGB.
+        provider: What ran the graph of engine ``onnx``; None for the others.
     """
 
     pixels: Pixels
@@ -156,6 +157,7 @@ class Result:
     settings: Settings
     weights: Mapping[str, str]
     snapshots: Mapping[int, Image.Image] = field(default_factory=dict, repr=False)
+    provider: str | None = None
 
     @property
     def image(self) -> Image.Image:
@@ -206,6 +208,7 @@ class Result:
             "seconds": round(self.seconds, 3),
             "loss": self.losses.to_dict(),
             "engine": self.engine,
+            "provider": self.provider,
             "device": self.device,
             "precision": self.precision,
             "seed": self.settings.seed,
@@ -370,6 +373,7 @@ def _optimise(
             settings,
             {"name": weights.name, "sha256": weights.sha256},
             {k: Image.fromarray(picture.numpy()) for k, picture in snapshots.items()},
+            engine.provider,
         )
 
     def keep_state(iterate: Iterate) -> None:

@@ -14,6 +14,7 @@ import typer
 from fastnst._version import __version__
 from fastnst.cli.batch import batch
 from fastnst.cli.console import complain
+from fastnst.cli.export import export
 from fastnst.cli.installation import info
 from fastnst.cli.listings import list_presets, list_samples
 from fastnst.cli.stylize import stylize
@@ -30,6 +31,7 @@ _WIDE = {"max_content_width": 100}
 app.command(context_settings=_WIDE)(stylize)
 app.command(context_settings=_WIDE)(batch)
 app.command(context_settings=_WIDE)(ui)
+app.command(context_settings=_WIDE)(export)
 app.command()(info)
 app.command("samples")(list_samples)
 app.command("presets")(list_presets)

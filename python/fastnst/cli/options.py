@@ -46,6 +46,7 @@ OPTIONS: dict[str, Any] = {
     "history_size": _option(int, "L-BFGS curvature pairs. (default: 100)"),
     "seed": _option(int, "Of the white noise. (default: 0)"),
     "engine": _choice("engine", "{}. (default: auto)"),
+    "provider": _choice("provider", "For engine onnx: {}. (default: auto)"),
     "device": _option(str, "auto, cpu, cuda or cuda:N. (default: auto)"),
     "precision": _choice("precision", "{}. (default: auto)"),
 }

@@ -168,5 +168,9 @@ def _summary(result: Result, output: Path) -> str:
     height, width, _ = result.pixels.shape
     return escape(
         f"{output}: {width}×{height}, {result.iterations} iterations in {result.seconds:.1f} s, "
-        f"loss {result.losses.total:.4g}, engine {result.engine} on {result.device}"
+        f"loss {result.losses.total:.4g}, engine {result.engine} on {_where(result)}"
     )
+
+
+def _where(result: Result) -> str:
+    return result.device if result.provider is None else f"{result.device} ({result.provider})"
