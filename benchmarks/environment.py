@@ -16,6 +16,7 @@ import torch
 import fastnst
 from benchmarks.measure import interleave
 from benchmarks.options import Options
+from fastnst.info import info
 from fastnst.ops import native
 
 
@@ -39,6 +40,7 @@ def describe(options: Options) -> dict[str, Any]:
             "matmul": torch.backends.cuda.matmul.allow_tf32,
         },
         "fastnst": fastnst.__version__,
+        "onnx": info()["onnx"]["packages"],
         "native": native.build_info() if native.is_available() else None,
         "native_reason": native.unavailable_reason(),
         "instruction_sets": native.available_isas() if native.is_available() else [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from torch import Tensor
 
 from benchmarks.reference import VGG19, Reference, white_noise
 from fastnst import Pictures, Settings, load_pictures, load_weights, samples, stylize
+from fastnst.engines import providers
 from fastnst.settings import CHOICES
 
 __all__ = [
+    "Way",
     "chosen_engine",
     "engines",
     "pictures",
@@ -68,12 +71,40 @@ def score(objective: Reference, image: Tensor) -> float:
         return float(objective.loss(image))
 
 
-def engines() -> Iterator[tuple[str, str]]:
-    """Every engine and precision that this fastnst has, those that cannot run here too."""
+@dataclass(frozen=True)
+class Way:
+    """A way of computing the objective that fastnst offers; whether it runs here is another matter.
+
+    Attributes:
+        engine: As in ``Settings``.
+        precision: Likewise.
+        provider: Likewise; ``auto`` but for engine ``onnx``.
+    """
+
+    engine: str
+    precision: str
+    provider: str = "auto"
+
+    @property
+    def name(self) -> str:
+        """In the tables: ``native fp32``, ``onnx openvino bf16``."""
+        provider = () if self.provider == "auto" else (self.provider,)
+        return " ".join((self.engine, *provider, self.precision))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def engines(device: str) -> Iterator[Way]:
+    """Every engine, provider and precision for a device, those that cannot run here too."""
     for engine in CHOICES["engine"]:
         for precision in CHOICES["precision"]:
-            if "auto" not in (engine, precision):
-                yield engine, precision
+            if engine != "onnx" and "auto" not in (engine, precision):
+                yield Way(engine, precision)
+    for provider, precisions in providers.PRECISIONS.items():
+        if (provider in ("cuda", "tensorrt")) == (device == "cuda"):
+            yield from (Way("onnx", precision, provider) for precision in precisions)
 
 
 @cache

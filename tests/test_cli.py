@@ -416,7 +416,9 @@ def test_ctrl_c_before_there_is_a_picture(tmp_path: Path, pair, monkeypatch, cap
 
 def test_info() -> None:
     report = json.loads(fastnst("info", "--json").stdout)
-    assert set(report) == {"versions", "native", "cuda", "threads", "engines", "weights", "chosen"}
+    assert set(report) == {
+        "versions", "native", "cuda", "threads", "engines", "onnx", "weights", "chosen"
+    }  # fmt: skip
     assert report["chosen"]["engine"] in ("native", "torch")
     assert (report["native"]["reason"] is None) == report["native"]["available"]
     text = fastnst("info")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fastnst import samples
-from fastnst.engines import create_engine
+from fastnst.engines import create_engine, unavailable_reason
 from fastnst.errors import InvalidInput
 from fastnst.images import load_image, resize, to_tensor
 from fastnst.network import VGG, VGG16, VGG19
@@ -21,6 +21,12 @@ ENGINES = [
     pytest.param(
         "native",
         marks=pytest.mark.skipif(not native.is_available(), reason="no compiled extension"),
+    ),
+    pytest.param(
+        "onnx",
+        marks=pytest.mark.skipif(
+            unavailable_reason("onnx", torch.device("cpu")) is not None, reason="no onnxruntime"
+        ),
     ),
 ]
 

@@ -14,6 +14,7 @@ from PIL import Image
 import fastnst
 from conftest import smooth
 from fastnst import Interrupted, InvalidInput, NonFiniteLoss, memory
+from fastnst.engines import unavailable_reason
 from fastnst.lbfgs import minimise
 from fastnst.ops import native
 from fastnst.settings import Settings
@@ -152,7 +153,7 @@ def test_save_and_record(tmp_path) -> None:
     assert record == json.loads(json.dumps(result.to_dict(output=str(path))))
     assert set(record) == {
         "output", "width", "height", "iterations", "evaluations", "scales", "seconds", "loss", "engine",
-        "device", "precision", "seed", "weights", "settings", "versions",
+        "provider", "device", "precision", "seed", "weights", "settings", "versions",
     }  # fmt: skip
     assert set(record["loss"]) == {"total", "content", "style", "tv"}
     settings = fastnst.make_settings("gatys", record["settings"])
@@ -244,12 +245,14 @@ def test_native_that_is_not_there_is_an_error_with_the_reason(monkeypatch) -> No
     assert fastnst.stylize(CONTENT, STYLE, size=48, iterations=1).engine == "torch"
 
 
-@pytest.mark.skipif(not native.is_available(), reason="no compiled extension")
-def test_both_engines_end_at_the_same_loss() -> None:
+@pytest.mark.parametrize("engine", ["native", "onnx"])
+def test_all_engines_end_at_the_same_loss(engine: str) -> None:
+    if reason := unavailable_reason(engine, torch.device("cpu")):
+        pytest.skip(reason)
     # the paths part after some iterations (rounding, and L-BFGS without a line search), and meet
     losses = [
-        fastnst.stylize(CONTENT, STYLE, engine=engine, size=48, iterations=150).losses.total
-        for engine in ("torch", "native")
+        fastnst.stylize(CONTENT, STYLE, engine=name, size=48, iterations=150).losses.total
+        for name in ("torch", engine)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=0.01)
 

@@ -40,12 +40,12 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
     arms: dict[str, Callable[[], tuple[float, Tensor]]]
     arms = {"reference": partial(evaluate_reference, objective, image)}
     precisions = {"reference": "fp32"}
-    for engine, precision in setups.engines():
-        name = f"{engine} {precision}"
+    for way in setups.engines(options.device):
+        name, precision = way.name, way.precision
         if not options.wants(name):
             continue
         try:
-            chosen = replace(settings, engine=engine, precision=precision)
+            chosen = replace(settings, **way.settings)
             built = create_engine(
                 setups.weights(settings.weights, settings.preprocessing), content, style, chosen
             )

@@ -41,15 +41,15 @@ CONTESTANTS = (
 BOUND = 1.5  # a contestant gives up after so many times the reference's evaluations
 
 
-def contestants(chosen: tuple[str, str]) -> tuple[Contestant, ...]:
+def contestants(chosen: tuple[str, str], device: str) -> tuple[Contestant, ...]:
     """The list above, and each engine and precision but those ``chosen`` when none is named."""
     named = [
         Contestant(
-            f"fastnst engine={engine} precision={precision}",
-            settings={"engine": engine, "precision": precision},
+            f"fastnst {' '.join(f'{k}={v}' for k, v in way.settings.items() if v != 'auto')}",
+            settings=way.settings,
         )
-        for engine, precision in setups.engines()
-        if (engine, precision) != chosen
+        for way in setups.engines(device)
+        if (way.engine, way.precision) != chosen
     ]
     return CONTESTANTS + tuple(named)
 
@@ -71,7 +71,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
     details = case.details or {}
     evaluations = options.evaluations or (30 if options.quick else 300)
     chosen = setups.chosen_engine(options.device)
-    wanted = [c for c in contestants(chosen) if options.wants(c.name)]
+    wanted = [c for c in contestants(chosen, options.device) if options.wants(c.name)]
     with tempfile.TemporaryDirectory(prefix="fastnst-benchmark-") as folder:
         names = details["content"], details["style"]
         content, style = setups.save_samples(names, Path(folder))

@@ -35,10 +35,9 @@ REAL = 2  # evaluations at either end
 
 @dataclass(frozen=True)
 class Task:
-    """What a process is to do: the textbook loop, or fastnst with an engine and a precision."""
+    """What a process is to do: the textbook loop, or fastnst with one of its engines."""
 
-    engine: str | None
-    precision: str
+    way: setups.Way | None
     size: int
     device: str
     threads: int
@@ -51,18 +50,16 @@ def cases(options: Options) -> list[Case]:
 
 
 def measure(case: Case, options: Options) -> Iterator[Row]:
-    wanted: list[tuple[str, str | None, str]] = [("reference", None, "fp32")]
-    for one, its_precision in setups.engines():
-        if options.wants(f"{one} {its_precision}"):
-            wanted.append((f"{one} {its_precision}", one, its_precision))
+    ways = [way for way in setups.engines(options.device) if options.wants(way.name)]
     reference: int | None = None
-    for name, engine, precision in wanted:
+    for way in (None, *ways):
+        name = "reference" if way is None else way.name
+        precision = "fp32" if way is None else way.precision
         row = partial(
             Row, "memory", case.title, name, device=options.device, dtype=precision, size=case.size
         )
         task = Task(
-            engine=engine,
-            precision=precision,
+            way=way,
             size=case.size,
             device=options.device,
             threads=options.threads,
@@ -115,7 +112,7 @@ def _child(sender: Connection, task: Task) -> None:
         loaded = setups.pictures(*PAIRS[0], task.size)
         pictures = [x.to(task.device) for x in (loaded.content, loaded.style, loaded.start)]
         baseline = begin_peak(task.device)
-        if task.engine is None:
+        if task.way is None:
             _textbook(task, *pictures)
         else:
             _fastnst(task, weights, *pictures)
@@ -144,7 +141,8 @@ def _textbook(task: Task, content: Tensor, style: Tensor, start: Tensor) -> None
 
 
 def _fastnst(task: Task, weights: Weights, content: Tensor, style: Tensor, start: Tensor) -> None:
-    settings = Settings(engine=task.engine or "", precision=task.precision, device=task.device)
+    assert task.way is not None
+    settings = Settings(**task.way.settings, device=task.device)
     engine = create_engine(weights, content, style, settings)
     quadratic = Quadratic(start.shape, task.device)
     count = 0

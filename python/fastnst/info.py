@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import platform
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 import torch
 
 from fastnst._version import __version__
 from fastnst.devices import DEFAULT_SIZE, choose_device, cuda_reason
-from fastnst.engines import unavailable_reason
+from fastnst.engines import providers, unavailable_reason
 from fastnst.errors import FastNSTError
 from fastnst.ops import native
 from fastnst.weights import load_weights
@@ -23,11 +24,12 @@ def info() -> dict[str, Any]:
     Returns:
         ``versions``, ``native`` (the compiled extension: how it was built, the instruction sets,
         or why it is missing), ``cuda`` (what torch and the extension see), ``engines`` (for each:
-        None, or why it cannot run), ``weights`` (for each: its SHA-256, or why it is missing)
+        None, or why it cannot run), ``onnx`` (versions of its packages, and for each provider None or
+        why it cannot run), ``weights`` (for each: its SHA-256, or why it is missing)
         and ``chosen`` (what ``auto`` means here).
     """
     device = choose_device("auto")
-    engines = {name: unavailable_reason(name, device) for name in ("torch", "native")}
+    engines = {name: unavailable_reason(name, device) for name in ("torch", "native", "onnx")}
     return {
         "versions": {
             "fastnst": __version__,
@@ -48,6 +50,7 @@ def info() -> dict[str, Any]:
         },
         "threads": torch.get_num_threads(),
         "engines": engines,
+        "onnx": _onnx(device),
         "weights": {
             "vgg19": _or_error(lambda: load_weights("vgg19").sha256),
             "torchvision": "installed, downloads on first use"
@@ -61,6 +64,17 @@ def info() -> dict[str, Any]:
             "size": DEFAULT_SIZE[device.type],
         },
     }
+
+
+def _onnx(device: torch.device) -> dict[str, Any]:
+    packages: dict[str, str | None] = {}
+    for name in ("onnx", "onnxruntime", "onnxruntime-gpu", "openvino"):
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = None
+    found = {name: providers.unavailable_reason(name, device) for name in providers.PROVIDERS}
+    return {"packages": packages, "providers": found}
 
 
 def _or_error(function: Callable[[], str]) -> str:

@@ -14,6 +14,7 @@ from fastnst.settings import Settings
 # of whole runs at 1024 px is 2700, with either engine (benchmarks, suite memory); a third is added
 # for what is fixed (weights, transformed filters) and for other settings.
 FEATURE_BYTES = 3600
+ONNX_FEATURE_BYTES = 5600  # likewise for engine onnx: 4400 a pixel more from 512 to 1024 px
 PAIR_BYTES = 2 * 3 * 4  # s and y of one curvature pair, float32; or both moments of Adam
 # Bytes per pixel of a style picture while its statistics are computed: the features of the style
 # layers, and those of conv1_1 and conv1_2 on the way.
@@ -32,7 +33,8 @@ def estimate(width: int, height: int, settings: Settings, style_pixels: int = 0)
     last = (settings.scale_iterations or (settings.iterations,))[-1]
     iterations = settings.iterations if settings.min_size is None else last
     pairs = 1 if settings.optimizer == "adam" else min(settings.history_size, iterations)
-    run = width * height * (FEATURE_BYTES + pairs * PAIR_BYTES)
+    features = ONNX_FEATURE_BYTES if settings.engine == "onnx" else FEATURE_BYTES
+    run = width * height * (features + pairs * PAIR_BYTES)
     return max(run, style_pixels * STYLE_BYTES)
 
 

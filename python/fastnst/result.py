@@ -143,13 +143,14 @@ class Result:
         iterations: Iterations done.
         evaluations: Evaluations of the objective.
         seconds: The optimisation alone, without loading pictures and weights.
-        engine: What ran: ``torch`` or ``native``.
+        engine: What ran: ``torch``, ``native`` or ``onnx``.
         device: Where: ``cpu``, ``cuda:0``, …
         precision: Of the features: ``fp32`` or ``bf16``.
         settings: As they were asked for.
         weights: Name and SHA-256 of the network's weights.
         scales: What was done at each scale, coarsest first.
         snapshots: ``{iteration: picture}`` of the start and of the middle of the run, 8-bit RGB.
+        provider: What ran the graph of engine ``onnx``; None for the others.
     """
 
     pixels: Pixels
@@ -165,6 +166,7 @@ class Result:
     weights: Mapping[str, str]
     scales: tuple[ScaleRecord, ...] = ()
     snapshots: Mapping[int, Image.Image] = field(default_factory=dict, repr=False)
+    provider: str | None = None
 
     @property
     def image(self) -> Image.Image:
@@ -216,6 +218,7 @@ class Result:
             "seconds": round(self.seconds, 3),
             "loss": self.losses.to_dict(),
             "engine": self.engine,
+            "provider": self.provider,
             "device": self.device,
             "precision": self.precision,
             "seed": self.settings.seed,

@@ -21,7 +21,8 @@ CHOICES = MappingProxyType(
         "preprocessing": ("auto", "caffe", "torchvision", "torchvision-255"),
         "color": ("style", "original", "luminance", "match-covariance", "match-histogram"),
         "optimizer": ("lbfgs", "spectral", "torch-lbfgs", "adam"),
-        "engine": ("auto", "torch", "native"),
+        "engine": ("auto", "torch", "native", "onnx"),
+        "provider": ("auto", "cpu", "cuda", "tensorrt", "openvino"),
         "precision": ("auto", "fp32", "bf16"),
     }
 )
@@ -90,7 +91,9 @@ class Settings:
         averaging: Decay of the moving average of the iterates; the average is evaluated and
             yielded last. 0: none. Meant for Adam.
         seed: Of the white noise; the same seed gives the same picture on the same machine.
-        engine: ``auto``, ``torch`` or ``native``.
+        engine: ``auto``, ``torch``, ``native`` or ``onnx``.
+        provider: What runs the graph of engine ``onnx``: ``cpu``, ``cuda``, ``tensorrt``,
+            ``openvino``, or ``auto``; see ``engines/providers.py``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: Of the features: ``auto``, ``fp32`` or ``bf16``.
     """
@@ -128,6 +131,7 @@ class Settings:
     averaging: float = 0.0
     seed: int = 0
     engine: str = "auto"
+    provider: str = "auto"
     device: str = "auto"
     precision: str = "auto"
 
@@ -156,6 +160,11 @@ class Settings:
                 raise InvalidInput(
                     f"{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}"
                 )
+        if self.provider != "auto" and self.engine != "onnx":
+            raise InvalidInput(
+                f"provider is {self.provider!r}, which is for engine onnx, and engine is "
+                f"{self.engine!r}"
+            )
         for name in ("content_layers", "style_layers"):
             _layers(name, getattr(self, name))
         self._check_statistics()

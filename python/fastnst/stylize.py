@@ -353,6 +353,7 @@ class _Course:
             {"name": self.weights.name, "sha256": self.weights.sha256},
             done,
             {k: Image.fromarray(picture.numpy()) for k, picture in self.snapshots.items()},
+            self.engine.provider,
         )
 
 

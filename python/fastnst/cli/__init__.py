@@ -14,6 +14,7 @@ import typer
 from fastnst._version import __version__
 from fastnst.cli.batch import batch
 from fastnst.cli.console import complain
+from fastnst.cli.export import export
 from fastnst.cli.installation import info
 from fastnst.cli.listings import list_presets, list_samples
 from fastnst.cli.stylize import stylize
@@ -33,6 +34,7 @@ app.command(context_settings=_WIDE)(texture)
 app.command(context_settings=_WIDE)(reconstruct)
 app.command(context_settings=_WIDE)(batch)
 app.command(context_settings=_WIDE)(ui)
+app.command(context_settings=_WIDE)(export)
 app.command()(info)
 app.command("samples")(list_samples)
 app.command("presets")(list_presets)

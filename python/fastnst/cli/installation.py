@@ -35,5 +35,5 @@ def _rows(key: str, value: Any) -> list[tuple[str, str]]:
     if isinstance(value, dict):
         return [row for k, v in value.items() for row in _rows(f"{key}.{k}", v)]
     if value is None:
-        return [(key, "yes" if key.startswith("engines.") else "-")]
+        return [(key, "yes" if key.startswith(("engines.", "onnx.providers.")) else "-")]
     return [(key, console.show(value))]

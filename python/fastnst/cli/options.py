@@ -62,6 +62,7 @@ OPTIONS: dict[str, Any] = {
     "averaging": _option(float, "Decay of the average of iterates, for Adam. (default: 0, none)"),
     "seed": _option(int, "Of the white noise. (default: 0)"),
     "engine": _choice("engine", "{}. (default: auto)"),
+    "provider": _choice("provider", "For engine onnx: {}. (default: auto)"),
     "device": _option(str, "auto, cpu, cuda or cuda:N. (default: auto)"),
     "precision": _choice("precision", "{}. (default: auto)"),
 }

@@ -87,7 +87,8 @@ def produce(
 def summary(result: Result, output: Path) -> str:
     """One line about a finished run."""
     height, width, _ = result.pixels.shape
+    where = result.device if result.provider is None else f"{result.device} ({result.provider})"
     return escape(
         f"{output}: {width}×{height}, {result.iterations} iterations in {result.seconds:.1f} s, "
-        f"loss {result.losses.total:.4g}, engine {result.engine} on {result.device}"
+        f"loss {result.losses.total:.4g}, engine {result.engine} on {where}"
     )

@@ -1,7 +1,8 @@
 """Engines: the ways of computing the objective and its gradient.
 
 ``torch``   plain PyTorch and autograd, everywhere;
-``native``  a planned evaluation with compiled Winograd convolutions, Gram matrices and style losses.
+``native``  a planned evaluation with compiled Winograd convolutions, Gram matrices and style losses;
+``onnx``    one graph for the loss and its gradient, run by ONNX Runtime or OpenVINO.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fastnst.engines import providers
 from fastnst.engines.autograd import differentiable_loss
 from fastnst.engines.base import Engine, Evaluation
 from fastnst.engines.native_engine import NativeEngine, cannot_run
+from fastnst.engines.onnx_engine import OnnxEngine
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import BackendUnavailable
 from fastnst.kept import Kept
@@ -36,6 +39,8 @@ def unavailable_reason(engine: str, device: torch.device) -> str | None:
     """Why an engine cannot run on a device, in a few words, or None if it can."""
     if engine == "torch":
         return None
+    if engine == "onnx":
+        return providers.unavailable_reason("cuda" if device.type == "cuda" else "cpu", device)
     if not native.is_available():
         return native.unavailable_reason() or "the compiled extension is missing"
     if device.type != "cpu":
@@ -66,6 +71,8 @@ def create_engine(
         InvalidInput: for settings or pictures that do not fit together.
     """
     name = settings.engine
+    if name == "onnx":
+        return _onnx_engine(weights, content, style, settings, regions, kept)
     reason = unavailable_reason("native", content.device)
     if name == "auto":
         name = "torch" if reason else "native"
@@ -81,3 +88,23 @@ def create_engine(
             raise BackendUnavailable(f"engine native cannot run: {reason}")
         return NativeEngine(objective, precision, kept=kept)
     return TorchEngine(objective, precision)
+
+
+def _onnx_engine(
+    weights: Weights,
+    content: Tensor,
+    style: Tensor | Sequence[Tensor],
+    settings: Settings,
+    regions: Sequence[Region] | None,
+    kept: Kept | None,
+) -> Engine:
+    # asked before the targets are computed, so that a missing package is said at once
+    providers.choose(settings.provider, content.device, settings.precision)
+    objective = build_objective(weights, content, style, settings, "torch", regions, kept)
+
+    from fastnst.export import why_not  # needs the package onnx
+
+    if reason := why_not(objective):
+        raise BackendUnavailable(f"engine onnx does not take this objective: {reason}")
+    height, width = content.shape[-2:]
+    return OnnxEngine(objective, (height, width), settings.provider, settings.precision)

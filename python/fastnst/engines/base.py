@@ -30,6 +30,11 @@ class Engine(Protocol):
     name: str
     precision: str  # of the features: fp32 or bf16
 
+    @property
+    def provider(self) -> str | None:
+        """What runs the graph of engine ``onnx``; None for the others."""
+        ...
+
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)``, which is left as it is."""
         ...

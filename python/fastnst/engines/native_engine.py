@@ -109,6 +109,8 @@ class NativeEngine:
         kept: Transformed filters of the same network, to be used again.
     """
 
+    provider = None
+
     def __init__(
         self,
         objective: Objective,

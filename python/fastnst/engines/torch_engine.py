@@ -22,6 +22,8 @@ class TorchEngine:
         name: What the engine is called in results.
     """
 
+    provider = None
+
     def __init__(self, objective: Objective, precision: str = "fp32", name: str = "torch") -> None:
         self.objective = objective
         self.precision = precision

@@ -42,7 +42,8 @@ def curves(history: tuple[Losses, ...]) -> str:
     stride = max(1, len(history) // POINTS)
     rows = [(k, losses.to_row()) for k, losses in list(enumerate(history, 1))[::stride]]
     logs = {
-        name: [(k, math.log10(row[name])) for k, row in rows if row[name] > 0] for name in rows[0][1]
+        name: [(k, math.log10(row[name])) for k, row in rows if row[name] > 0]
+        for name in rows[0][1]
     }
     heights = [y for points in logs.values() for _, y in points] or [0.0]
     low, high = math.floor(min(heights)), max(math.floor(min(heights)) + 1, math.ceil(max(heights)))

@@ -1,0 +1,84 @@
+"""``fastnst export``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from fastnst import files
+from fastnst.cli.console import err
+from fastnst.cli.options import settings_options, split
+from fastnst.errors import BackendUnavailable, InvalidInput
+from fastnst.settings import Settings
+
+LARGEST = 300 * 2**20  # bytes; VGG-19 is 80 MB, the rest is targets
+
+
+@settings_options
+def export(
+    output: Annotated[Path, typer.Argument(help="The file to write (.onnx).")],
+    *,
+    content: Annotated[
+        str | None, typer.Option(help="Content picture: a file, or sample:NAME.")
+    ] = None,
+    style: Annotated[
+        list[str] | None,
+        typer.Option(help="Style picture: a file, or sample:NAME; repeat it to blend several."),
+    ] = None,
+    features: Annotated[
+        bool, typer.Option("--features", help="Export VGG's feature maps, not a loss.")
+    ] = False,
+    targets: Annotated[
+        bool, typer.Option("--targets", help="Export Gram matrices, not a loss.")
+    ] = False,
+    dynamic: Annotated[bool, typer.Option("--dynamic", help="For pictures of any size.")] = False,
+    inputs: Annotated[
+        str, typer.Option(help="Let these be replaced when the file is run: targets,weights.")
+    ] = "",
+    settings: Settings,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Describe the file as JSON.")] = False,
+) -> None:
+    """Write the loss and its gradient as an ONNX file, for any program that runs such files.
+
+    Options of the objective count (size, layers, weights, pooling, network); those of the solver
+    are only noted in the file.
+    """
+    if output.suffix.lower() != ".onnx":
+        raise InvalidInput(f"output {output}: use a name ending in .onnx")
+    if features and targets:
+        raise InvalidInput("--features and --targets are two files: choose one")
+    files.check_writable(output, "output", LARGEST)
+    if importlib.util.find_spec("onnx") is None:
+        raise BackendUnavailable("the package onnx is not installed: pip install 'fastnst[onnx]'")
+
+    from fastnst.export import build, describe  # the package onnx takes a second
+
+    model = build(
+        settings,
+        content,
+        style,
+        kind="features" if features else "targets" if targets else "loss",
+        dynamic=dynamic,
+        inputs=split(inputs),
+    )
+    data = model.SerializeToString()
+    files.write(output, data)
+    about = {"output": str(output), "bytes": len(data), **describe(model)}
+    if as_json:
+        print(json.dumps(about, indent=2))
+    if not quiet:
+        err.print(escape(_summary(about)))
+
+
+def _summary(about: dict[str, Any]) -> str:
+    names = {key: ", ".join(value["name"] for value in about[key]) for key in ("inputs", "outputs")}
+    return (
+        f"{about['output']}: {about['kind']}, {about['bytes'] / 1e6:.1f} MB; "
+        f"in: {names['inputs']}; out: {names['outputs']}"
+    )
