@@ -187,6 +187,9 @@ _TABLES = {
     "evaluation": lambda rows: _plain(
         rows, {"loss_error": ("loss off by", ".0e"), "gradient_error": ("gradient off by", ".0e")}
     ),
+    "controls": lambda rows: _plain(
+        rows, {"loss_error": ("loss off by", ".0e"), "gradient_error": ("gradient off by", ".0e")}
+    ),
     "optimiser": lambda rows: _plain(rows, {}),
     "loss": lambda rows: _plain(
         rows,

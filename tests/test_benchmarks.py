@@ -27,7 +27,7 @@ from benchmarks.contestants import Contestant, Point
 from benchmarks.measure import interleave
 from benchmarks.options import Options
 from benchmarks.rows import COLUMNS, Row, interquartile_range, ratio, summary
-from benchmarks.suites import SUITES, Case, Suite, loss, memory, ops, optimiser, peers
+from benchmarks.suites import SUITES, Case, Suite, controls, loss, memory, ops, optimiser, peers
 
 SMALL = ("--quick", "--size", "32", "--threads", "1", "--rounds", "2", "--evaluations", "6")
 
@@ -284,6 +284,20 @@ def _checked(path: Path) -> dict[str, Any]:
 
 def _good(rows: list[dict[str, Any]], implementation: str) -> list[dict[str, Any]]:
     return [r for r in rows if r["implementation"] == implementation and r["error"] is None]
+
+
+def test_controls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {k: controls.CONTROLS[k] for k in ("the default", "two regions", "wasserstein")}
+    monkeypatch.setattr(controls, "CONTROLS", chosen)
+    rows = _run(tmp_path, "controls")
+    assert "wasserstein" in report.to_markdown(_checked(tmp_path / "results.json"))
+    torch_rows = _good(rows, "torch fp32")
+    assert [r["case"] for r in torch_rows] == list(chosen)
+    assert all(r["speedup"] == 1 and r["gradient_error"] < 1e-6 for r in torch_rows)
+    if fastnst.ops.native.is_available():
+        native_rows = _good(rows, "native fp32")
+        assert [r["case"] for r in native_rows] == list(chosen)
+        assert all(r["gradient_error"] < 1e-3 for r in native_rows)
 
 
 def test_ops(tmp_path: Path) -> None:
