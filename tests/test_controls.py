@@ -267,3 +267,26 @@ def test_weights_keep_their_meaning_at_every_size(random_weights: Weights) -> No
 def test_bad_controls_are_named(random_weights: Weights, settings: dict, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         build_objective(random_weights, CONTENT, STYLES, replace(SHALLOW, **settings))
+
+
+@pytest.mark.parametrize(
+    "control",
+    [
+        {"pooling": "l2"},
+        {"padding": "replicate"},
+        {"statistics": ("covariance",)},
+        {"statistics": ("gram", "mean-std")},
+        {"statistics": ("wasserstein",)},
+        {"tv_weight": 1.0, "tv_form": "nine-point"},
+        {"gradient_norm": "l1"},
+        {"blending": "losses"},
+    ],
+)
+def test_onnx_says_what_it_does_not_run(random_weights: Weights, control: dict) -> None:
+    plan = pytest.importorskip("fastnst.export.plan")
+    plain, other = (
+        build_objective(random_weights, CONTENT, STYLES, replace(SHALLOW, **c), "torch")
+        for c in ({}, control)
+    )
+    assert plan.why_not(plain) is None
+    assert plan.why_not(other)
