@@ -39,7 +39,7 @@ def test_every_control_is_explained(repository: Path) -> None:
         pytest.skip("not in a checkout")
     text = path.read_text()
     elsewhere = {  # the README's, or without influence on the picture
-        "preprocessing", "weights", "history_size", "seed", "engine", "device", "precision",
+        "preprocessing", "weights", "history_size", "seed", "engine", "device", "precision", "provider",
     }  # fmt: skip
     for name in OPTIONS:
         flag = f"--{name.replace('_', '-')}"
