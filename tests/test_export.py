@@ -263,6 +263,10 @@ def _other_attribute(objective: Objective) -> None:
     objective.gradient_norm = "l1"  # type: ignore[assignment]
 
 
+def _guidance(objective: Objective) -> None:
+    objective.style["relu2_1"].guidance = torch.ones(8, 8)  # type: ignore[assignment]
+
+
 def _pool(objective: Objective) -> None:
     objective.network.layers["pool1"] = torch.nn.LPPool2d(2, 2)
 
@@ -285,7 +289,8 @@ def _module(objective: Objective) -> None:
         (_subclass, "the content loss at relu2_2 is a Masked, and only ContentLoss is known"),
         (_buffer, "the style loss at relu2_1 has mask, which is not known"),
         (_attribute, "the style loss at relu2_1 has statistic"),
-        (_other_attribute, "the objective has gradient_norm"),
+        (_other_attribute, "the gradients are normalised by l1"),
+        (_guidance, "the style loss at relu2_1 is for a region"),
         (_pool, "layer pool1 is LPPool2d"),
         (_ceil, "layer pool1 is MaxPool2d"),
         (_padding, "layer conv1_1 is Conv2d"),

@@ -62,8 +62,8 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
     row = partial(Row, "controls", case.title, device=options.device, size=case.size)
 
     arms: dict[str, Callable[[], tuple[float, Tensor]]] = {}
-    for engine, precision in setups.engines():
-        name = f"{engine} {precision}"
+    for way in setups.engines(options.device):
+        name, precision = way.name, way.precision
         if name != BASELINE and not options.wants(name):
             continue
         try:
@@ -71,7 +71,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
                 setups.weights(settings.weights, settings.preprocessing),
                 content,
                 styles if settings.style_blend else styles[:1],
-                replace(settings, engine=engine, precision=precision),
+                replace(settings, **way.settings),
                 regions,
             )
         except Exception as error:  # noqa: BLE001 - becomes the error of a row
@@ -89,12 +89,12 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
     reference_seconds = summary(samples[BASELINE].seconds)["seconds"]
     for name, sample in samples.items():
         if sample.error:
-            yield row(name, dtype=name.split()[1], error=sample.error)
+            yield row(name, dtype=name.split()[-1], error=sample.error)
             continue
         loss, gradient = arms[name]()
         yield row(
             name,
-            dtype=name.split()[1],
+            dtype=name.split()[-1],
             **summary(sample.seconds),
             reference_seconds=reference_seconds,
             extra={

@@ -32,7 +32,7 @@ from fastnst.weights import BUILT_IN
 
 JOURNAL = "fastnst-batch.jsonl"
 NAME = "{content}-{style}.png"
-PLACES = ("engine", "device")  # settings that say where to compute, not what
+PLACES = ("engine", "provider", "device")  # settings that say where to compute, not what
 
 
 @dataclass(frozen=True)

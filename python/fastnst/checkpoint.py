@@ -31,7 +31,7 @@ from fastnst.state import State
 FORMAT = "fastnst checkpoint 1"
 # May differ from the run that wrote the checkpoint: how far to go; what was asked for where what ran
 # is compared instead.
-FREE_SETTINGS = ("iterations", "engine", "device", "precision")
+FREE_SETTINGS = ("iterations", "engine", "provider", "device", "precision")
 
 
 @dataclass(frozen=True)
