@@ -255,11 +255,26 @@ def comparison(first: Document, second: Document) -> str:
     )
     if not beyond:
         return f"{text}."
-    lines = [
-        [" ".join(map(str, k)), f"{a:.2f}×", f"{b:.2f}×", f"{100 * difference(a, b):.0f} %"]
-        for k, a, b in beyond
-    ]
-    return f"{text}:\n\n{table(['row', 'first', 'second', 'apart'], lines)}"
+    rows = [{key(row): row for row in document["rows"]} for document in (first, second)]
+    lines, baseline = [], 0
+    for k, a, b in beyond:
+        one, other = rows[0][k], rows[1][k]
+        moved = [difference(one[name], other[name]) for name in ("reference_seconds", "seconds")]
+        baseline += moved[0] > moved[1]
+        cause = [f"{100 * x:.0f} %" for x in moved]
+        lines.append(
+            [
+                " ".join(map(str, k)),
+                f"{a:.2f}×",
+                f"{b:.2f}×",
+                f"{100 * difference(a, b):.0f} %",
+                *cause,
+            ]
+        )
+    header = ["row", "first", "second", "apart", "baseline's time", "own time"]
+    return (
+        f"{text}; in {baseline} of them the baseline's time moved more:\n\n{table(header, lines)}"
+    )
 
 
 def print_comparison(first: Document, second: Document) -> int:

@@ -227,6 +227,20 @@ def test_a_table(pictures: Path) -> None:
     assert second.settings.style_layers == ("relu1_1", "relu3_1")
 
 
+def test_a_row_with_two_styles(pictures: Path) -> None:
+    table = pictures / "jobs.csv"
+    table.write_text('content,style,style_blend\nc/one.png,s/a.png; s/b.png,"1,3"\n')
+    jobs = read_table(table, pictures / "out", SMALL)
+    styles = str(pictures / "s/a.png"), str(pictures / "s/b.png")
+    assert jobs[0].style == styles
+    assert jobs[0].output.name == "one-a-b.png"
+    assert statuses(list(batch.run_batch(jobs, pictures / "out"))) == ["done"]
+    assert is_done(jobs[0], read_journal(pictures / "out"))
+    alone = fastnst.stylize(jobs[0].content, styles, **jobs[0].settings.to_dict())
+    assert alone.settings.style_blend == (1.0, 3.0)
+    assert Image.open(jobs[0].output).tobytes() == alone.image.tobytes()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

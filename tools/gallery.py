@@ -10,18 +10,22 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from fastnst import make_settings
 from fastnst.images import load_image, resize, save_image, scaled_size
 from fastnst.kept import Kept
 from fastnst.samples import SAMPLES
 from fastnst.stylize import run
+from fastnst.synthesis import run_texture
 
 FOLDER = Path(__file__).parent.parent / "docs" / "images" / "gallery"
 STYLES = [name for name, sample in SAMPLES.items() if sample.kind == "style"]
 CONTENT, STYLE = "harbour", "swirl"
 DEFAULTS = {"iterations": 150}
-# name of the picture: (content, style, what differs from the defaults)
-PICTURES: dict[str, tuple[str, str, dict[str, object]]] = {
+SECOND = "poppies"  # the other style where there are two
+# name of the picture: (content, styles, what differs from the defaults); no content: a texture
+PICTURES: dict[str, tuple[str | None, str | tuple[str, str], dict[str, object]]] = {
     **{f"{CONTENT}-{style}": (CONTENT, style, {}) for style in STYLES},
     "lighthouse-waves": ("lighthouse", "waves", {}),
     "mountains-ink": ("mountains", "ink", {}),
@@ -33,7 +37,20 @@ PICTURES: dict[str, tuple[str, str, dict[str, object]]] = {
     "iterations-75": (CONTENT, STYLE, {"iterations": 75}),
     "tv-weight": (CONTENT, STYLE, {"tv_weight": 200.0}),
     "shallow": (CONTENT, STYLE, {"style_layers": ("relu1_1", "relu2_1")}),
+    "blend": (CONTENT, (STYLE, SECOND), {"style_blend": (1.0, 3.0)}),
+    "regions": (CONTENT, (STYLE, SECOND), {}),
+    "color-original": (CONTENT, STYLE, {"color": "original"}),
+    "color-luminance": (CONTENT, STYLE, {"color": "luminance"}),
+    "color-match-covariance": (CONTENT, STYLE, {"color": "match-covariance"}),
+    "scales": (CONTENT, STYLE, {"min_size": 112, "scale_iterations": (75,), "init": "matched"}),
+    "texture": (None, STYLE, {"content_weight": 0.0}),
 }
+
+
+def sky_mask(height: int = 90, width: int = 120) -> np.ndarray:
+    """White above, black below, with a soft edge; ``(H, W, 3)``."""
+    rows = np.clip((0.45 - np.linspace(0, 1, height)) / 0.1 + 0.5, 0, 1).astype(np.float32)
+    return np.broadcast_to(rows[:, None, None], (height, width, 3)).copy()
 
 
 def main() -> None:
@@ -52,7 +69,12 @@ def main() -> None:
         if options.only and options.only not in name:
             continue
         settings = make_settings("gatys", {"size": options.size, **DEFAULTS, **changes})
-        result = run(f"sample:{content}", f"sample:{style}", settings, kept=kept)
+        styles = [f"sample:{name}" for name in ((style,) if isinstance(style, str) else style)]
+        if content is None:
+            result = run_texture(styles, settings)
+        else:
+            mask = sky_mask() if name == "regions" else None
+            result = run(f"sample:{content}", styles, settings, content_mask=mask, kept=kept)
         result.save(FOLDER / f"{name}.jpg")
         print(f"{name}: loss {result.losses.total:.4g}, {result.seconds:.0f} s")
         if name == f"{CONTENT}-{STYLE}":

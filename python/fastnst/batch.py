@@ -41,15 +41,25 @@ class Job:
 
     Attributes:
         content: A path or ``sample:NAME``.
-        style: Likewise.
+        style: Likewise; or several, blended as the settings say.
         output: Where the result goes.
         settings: Of the run.
     """
 
     content: str
-    style: str
+    style: str | tuple[str, ...]
     output: Path
     settings: Settings
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """The style, or all of them."""
+        return (self.style,) if isinstance(self.style, str) else self.style
+
+    @property
+    def pictures(self) -> str:
+        """What is made from what, for people."""
+        return f"{self.content} with {' and '.join(self.styles)}"
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,8 @@ def read_table(path: Path, folder: Path, settings: Settings, name: str = NAME) -
     """The jobs in a CSV file.
 
     Its first row names the columns: ``content``, ``style``, and perhaps ``output`` and settings
-    (``style_weight``, …), which are for their row alone; an empty cell changes nothing. Paths of
+    (``style_weight``, …), which are for their row alone; an empty cell changes nothing. Several styles
+    in a row are separated by semicolons. Paths of
     pictures are relative to the file's folder, those of outputs to ``folder``.
 
     Args:
@@ -175,7 +186,10 @@ def _job(row: Mapping[str, str], beside: Path, folder: Path, settings: Settings,
     if "" in row:
         raise InvalidInput("there are more cells than columns")
     cells = {column.strip(): cell.strip() for column, cell in row.items() if cell.strip()}
-    content, style = (_picture(cells, column, beside) for column in ("content", "style"))
+    content = _picture(cells.pop("content", ""), "content", beside)
+    parts = cells.pop("style", "").split(";")
+    styles = tuple(_picture(part.strip(), "style", beside) for part in parts)
+    style = styles[0] if len(styles) == 1 else styles
     output = cells.pop("output", None) or _fill(name, content, style)
     changes = {}
     for column, cell in cells.items():
@@ -184,17 +198,17 @@ def _job(row: Mapping[str, str], beside: Path, folder: Path, settings: Settings,
     return Job(content, style, folder / output, replace(settings, **changes))
 
 
-def _picture(cells: dict[str, str], column: str, beside: Path) -> str:
-    picture = cells.pop(column, "")
+def _picture(picture: str, column: str, beside: Path) -> str:
     if not picture:
         raise InvalidInput(f"the {column} is empty")
     return picture if picture.startswith(SAMPLE_PREFIX) else str(beside / picture)
 
 
-def _fill(name: str, content: str, style: str) -> str:
-    stems = [Path(picture.removeprefix(SAMPLE_PREFIX)).stem for picture in (content, style)]
+def _fill(name: str, content: str, style: str | tuple[str, ...]) -> str:
+    styles = (style,) if isinstance(style, str) else style
+    stems = [Path(picture.removeprefix(SAMPLE_PREFIX)).stem for picture in (content, *styles)]
     try:
-        return name.format(content=stems[0], style=stems[1])
+        return name.format(content=stems[0], style="-".join(stems[1:]))
     except (KeyError, IndexError, ValueError) as error:
         raise InvalidInput(
             f"name is {name!r}: expected text with {{content}} and {{style}}"
@@ -213,7 +227,7 @@ def check_jobs(jobs: Sequence[Job], bits: int = 8) -> None:
         other = outputs.setdefault(job.output.resolve(), job)
         if other is not job:
             raise InvalidInput(
-                f"{other.content} with {other.style} and {job.content} with {job.style} would both "
+                f"{other.pictures} and {job.pictures} would both "
                 f"be {job.output}; name the results otherwise, or each in a table"
             )
 
@@ -263,7 +277,7 @@ def fingerprint(job: Job) -> str | None:
     settings = job.settings.to_dict()
     for name in PLACES:
         settings.pop(name)
-    sources = [job.content, job.style, job.settings.init, job.settings.weights]
+    sources = [job.content, *job.styles, job.settings.init, job.settings.weights]
     try:
         digests = [_file_digest(source) for source in sources]
     except OSError:

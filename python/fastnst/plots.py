@@ -82,13 +82,15 @@ def contributions(result: Result) -> dict[str, list[float]]:
     """What each part of the objective adds to the total, by evaluation.
 
     Returns:
-        ``{"content relu4_2": [α c_l, …], "style relu1_1": [β w_l g_l, …], "tv": [τ tv, …]}``.
+        ``{"content relu4_2": [α v_l c_l, …], "style relu1_1": [β w_l g_l, …], "tv": [τ tv, …]}``.
     """
     settings = result.settings
-    weights = settings.layer_weights()
+    weights, shares = settings.layer_weights(), settings.content_weights()
     first = result.history[0]
     parts = {
-        f"content {name}": [settings.content_weight * x.content[name] for x in result.history]
+        f"content {name}": [
+            settings.content_weight * shares[name] * x.content[name] for x in result.history
+        ]
         for name in first.content
     }
     for name in first.style:

@@ -78,9 +78,7 @@ def batch(
     todo = [job for job in jobs if job not in done]
     if dry_run:
         for job in jobs:
-            print(
-                f"{'done' if job in done else 'to do'}: {job.content} + {job.style} → {job.output}"
-            )
+            print(f"{'done' if job in done else 'to do'}: {job.pictures} → {job.output}")
         return
     try:
         output.mkdir(parents=True, exist_ok=True)
