@@ -20,6 +20,7 @@ from benchmarks.measure import interleave
 from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, one_line, summary
 from benchmarks.suites.base import Case, Suite
+from benchmarks.suites.evaluation import distance
 from fastnst import Settings
 from fastnst.engines import create_engine
 from fastnst.regions import Region
@@ -99,7 +100,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             reference_seconds=reference_seconds,
             extra={
                 "loss_error": abs(loss - truth[0]) / abs(truth[0]),
-                "gradient_error": _distance(gradient, truth[1]),
+                "gradient_error": distance(gradient, truth[1]),
             },
         )
 
@@ -107,10 +108,6 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
 def _evaluate(engine: Any, image: Tensor) -> tuple[float, Tensor]:
     evaluation = engine.evaluate(image)
     return float(evaluation.terms.total), evaluation.gradient.clone()
-
-
-def _distance(a: Tensor, b: Tensor) -> float:
-    return float(torch.linalg.vector_norm(a.double() - b) / torch.linalg.vector_norm(b.double()))
 
 
 SUITE = Suite(

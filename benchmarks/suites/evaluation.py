@@ -77,7 +77,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
                 "pixels": image.shape[-1] * image.shape[-2],
                 "loss": loss,
                 "loss_error": abs(loss - truth[0]) / abs(truth[0]),
-                "gradient_error": _distance(gradient, truth[1]),
+                "gradient_error": distance(gradient, truth[1]),
             },
         )
 
@@ -96,7 +96,8 @@ def _evaluate(engine: Any, image: Tensor) -> tuple[float, Tensor]:
     return float(evaluation.terms.total), evaluation.gradient
 
 
-def _distance(a: Tensor, b: Tensor) -> float:
+def distance(a: Tensor, b: Tensor) -> float:
+    """|a − b| / |b|, Euclidean."""
     return float(torch.linalg.vector_norm(a.double() - b) / torch.linalg.vector_norm(b.double()))
 
 

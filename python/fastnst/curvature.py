@@ -26,6 +26,13 @@ from fastnst.state import State
 CURVATURE = 1e-8  # a pair with s·y ≤ CURVATURE · |s| |y| has no curvature above rounding
 
 
+def curvature_along(step: Tensor, change: Tensor) -> float | None:
+    """s·y of a pair, each ``(n,)``; None if it is not positive beyond rounding: no such pair is kept."""
+    curvature = float(torch.dot(step, change))
+    lengths = float(torch.linalg.vector_norm(step)) * float(torch.linalg.vector_norm(change))
+    return curvature if curvature > CURVATURE * lengths else None
+
+
 class CurvaturePairs:
     """The last pairs (s, y), in two ring buffers.
 
@@ -71,9 +78,8 @@ class CurvaturePairs:
 
     def _store(self, step: Tensor, change: Tensor) -> int | None:
         """Put a pair into the oldest slot, unless it has no positive curvature."""
-        curvature = float(torch.dot(step, change))
-        lengths = float(torch.linalg.vector_norm(step)) * float(torch.linalg.vector_norm(change))
-        if not curvature > CURVATURE * lengths:
+        curvature = curvature_along(step, change)
+        if curvature is None:
             return None
         full = len(self.order) == len(self.s)
         slot = self.order.pop(0) if full else len(self.order)

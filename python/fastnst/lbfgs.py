@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from fastnst.adam import Adam, IterateAverage
-from fastnst.curvature import CURVATURE, CurvaturePairs
+from fastnst.curvature import CurvaturePairs, curvature_along
 from fastnst.engines.base import Evaluation
 from fastnst.errors import InvalidInput, NonFiniteLoss
 from fastnst.objective import Terms
@@ -299,9 +299,8 @@ class _SpectralLBFGS(_ProjectedSolver):
         self.displacement = displacement
 
     def _store(self, step: Tensor, change: Tensor) -> None:
-        curvature = float(torch.dot(step, change))
-        lengths = float(torch.linalg.vector_norm(step)) * float(torch.linalg.vector_norm(change))
-        if curvature > CURVATURE * lengths:
+        curvature = curvature_along(step, change)
+        if curvature is not None:
             self.pairs.append((step, change, curvature))
             self.scaling.learn(step, change)
 
