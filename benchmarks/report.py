@@ -201,6 +201,9 @@ _TABLES = {
             "saved_speedup": ("ratio to L_saved", ".1f"),
         },
     ),
+    "precision": lambda rows: _plain(
+        rows, {"loss": ("loss", ".4g"), "loss_ratio": ("over plain PyTorch's", ".3f")}
+    ),
     "memory": _memory,
     "peers": lambda rows: _plain(
         rows, {"evaluations": ("evaluations", "d"), "loss": ("reference objective", ".4g")}

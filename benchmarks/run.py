@@ -163,7 +163,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--merge", action="store_true", help="keep the other suites that are in that file already")
     add("--report", type=Path, metavar="DIR", help="write a page with tables and charts here")
     add("--pairs", type=int, help=f"loss: picture pairs, up to {len(PAIRS)} [2]")
-    add("--seeds", type=int, default=1, help="loss: seeds for each pair [1]")
+    add(
+        "--seeds",
+        type=int,
+        default=1,
+        help="loss, precision: seeds for each pair [1; precision: 3]",
+    )
     add("--evaluations", type=int, help="loss: of the reference [300]; peers: of everyone [100]")
     add("--rounds", type=int, help="interleaved repeats of a case at most")
     add("--skip", action="append", default=[], metavar="NAME", help="leave out implementations")

@@ -96,12 +96,16 @@ class Way:
         return asdict(self)
 
 
-def engines(device: str) -> Iterator[Way]:
-    """Every engine, provider and precision for a device, those that cannot run here too."""
+def engines(device: str, mixed: bool = False) -> Iterator[Way]:
+    """Every engine, provider and precision for a device, those that cannot run here too.
+
+    Precision ``mixed`` only where it is asked for: it is that of a run, not of an evaluation.
+    """
     for engine in CHOICES["engine"]:
         for precision in CHOICES["precision"]:
-            # mixed is no precision of one evaluation
-            if engine != "onnx" and "auto" not in (engine, precision) and precision != "mixed":
+            if engine == "onnx" or "auto" in (engine, precision):
+                continue
+            if precision != "mixed" or mixed:
                 yield Way(engine, precision)
     for provider, precisions in providers.PRECISIONS.items():
         if (provider in ("cuda", "tensorrt")) == (device == "cuda"):

@@ -300,6 +300,16 @@ def test_controls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(r["gradient_error"] < 1e-3 for r in native_rows)
 
 
+def test_precision(tmp_path: Path) -> None:
+    rows = _run(tmp_path, "precision", "--skip", "onnx")
+    assert "over plain PyTorch's" in report.to_markdown(_checked(tmp_path / "results.json"))
+    for name in ("torch fp32", "torch mixed"):
+        single, summed = _good(rows, name)
+        assert summed["case"] == "median of 1"
+        assert single["loss_ratio"] == summed["loss_ratio"] == pytest.approx(1, abs=0.2)
+    assert single["loss_ratio"] != 1
+
+
 def test_ops(tmp_path: Path) -> None:
     rows = _run(tmp_path, "ops", "--skip", "compile")
     eager = _good(rows, "eager")
