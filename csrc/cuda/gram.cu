@@ -57,7 +57,7 @@ struct TilePlace {
 };
 
 template <class Arithmetic, class T, bool kChannelsContiguous>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, Arithmetic::kBlocks)
     gram_partials(const __grid_constant__ Work<GramEntry> work) {
     if constexpr (Arithmetic::kCompiled) {
         auto& stages = shared_memory<Stages<typename Arithmetic::Element>>();
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kThreads)
         const bool diagonal = place.row == place.column;
         const bool idle = diagonal && warp.column > warp.row;  // all of it above the diagonal
         Sums sums;
-        product<Arithmetic, kChannelsContiguous, kChannelsContiguous>(
+        product<Arithmetic, true, kChannelsContiguous, kChannelsContiguous>(
             x, place.row * kTile, x, place.column * kTile, first, end, diagonal, idle, warp, stages,
             sums);
         if (idle) return;

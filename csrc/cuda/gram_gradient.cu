@@ -100,6 +100,7 @@ __device__ __forceinline__ void write_tile(const GradientEntry& entry, std::int6
         by_channels ? layer.out_position_stride : layer.out_channel_stride;
     const std::int64_t out_step =
         by_channels ? layer.out_channel_stride : layer.out_position_stride;
+#pragma unroll 2
     for (int i = static_cast<int>(threadIdx.x); i < kTile * (kTile / 4); i += kThreads) {
         const int line = i / (kTile / 4), at = i % (kTile / 4) * 4;
         if (line >= lines) break;
@@ -108,6 +109,7 @@ __device__ __forceinline__ void write_tile(const GradientEntry& entry, std::int6
             finish<4>(layer, s, f + line * f_line + at, out + line * out_line + at);
             continue;
         }
+#pragma unroll 1
         for (int e = 0; e < 4 && at + e < length; ++e) {
             finish<1>(layer, s + e, f + line * f_line + (at + e) * f_step,
                       out + line * out_line + (at + e) * out_step);
@@ -116,7 +118,7 @@ __device__ __forceinline__ void write_tile(const GradientEntry& entry, std::int6
 }
 
 template <class Arithmetic, class T, bool kChannelsContiguous>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, Arithmetic::kBlocks)
     gram_gradient(const __grid_constant__ Work<GradientEntry> work) {
     if constexpr (Arithmetic::kCompiled) {
         using Element = typename Arithmetic::Element;
@@ -136,8 +138,8 @@ __global__ void __launch_bounds__(kThreads)
                           f.position_stride, f.channel_stride, f.positions, entry.vectors};
         const Warp warp;
         Sums sums;
-        product<Arithmetic, false, !kChannelsContiguous>(s, channel, x, position, 0, f.channels,
-                                                         false, false, warp, memory.stages, sums);
+        product<Arithmetic, false, false, !kChannelsContiguous>(
+            s, channel, x, position, 0, f.channels, false, false, warp, memory.stages, sums);
         const bool by_channels = entry.layer.out_channel_stride == 1;
         sums.for_pairs(warp, [&](int row, int column, float even, float odd) {
             float* to =

@@ -27,15 +27,15 @@ __device__ __forceinline__ void copy_async(void* to, const void* from, int bytes
                  "l"(from), "r"(bytes)
                  : "memory");
 #else
-    uint4 value{};
     if (bytes == 16) {
-        value = *static_cast<const uint4*>(from);
+        *static_cast<uint4*>(to) = *static_cast<const uint4*>(from);
     } else {
-        for (int i = 0; i < bytes / 2; ++i)
-            reinterpret_cast<unsigned short*>(&value)[i] =
-                static_cast<const unsigned short*>(from)[i];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            static_cast<unsigned short*>(to)[i] =
+                2 * i < bytes ? static_cast<const unsigned short*>(from)[i] : 0;
+        }
     }
-    *static_cast<uint4*>(to) = value;
 #endif
 }
 

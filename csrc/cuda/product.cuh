@@ -55,12 +55,14 @@ struct Sums {
     }
 };
 
-// Each arithmetic adds the product of two tiles in shared memory to the sums of a warp.
+// Each arithmetic adds the product of two tiles in shared memory to the sums of a warp. kBlocks of
+// them share a multiprocessor: it leaves them as many registers as they can use.
 
 // float, multiplied and added without rounding between them, in the order of k.
 struct Exact {
     using Element = float;
     static constexpr bool kCompiled = true;
+    static constexpr int kBlocks = 2;
 
     template <bool kAlongRows>
     static __device__ __forceinline__ void four(const float* tile, int row, int k, float (&x)[4]) {
@@ -114,6 +116,7 @@ struct Exact {
 struct Tf32 {
     using Element = float;
     static constexpr bool kCompiled = kTensorCores;
+    static constexpr int kBlocks = 3;
 
     template <bool kAlongRowsA, bool kAlongRowsB>
     static __device__ __forceinline__ void multiply(const float* a, const float* b,
@@ -150,6 +153,7 @@ struct Tf32 {
 struct Bfloat16 {
     using Element = bf16;
     static constexpr bool kCompiled = kTensorCores;
+    static constexpr int kBlocks = 3;
 
     template <bool kAlongRowsA, bool kAlongRowsB>
     static __device__ __forceinline__ void multiply(const bf16* a, const bf16* b, const Warp& warp,
@@ -193,13 +197,14 @@ struct Stages {
     alignas(16) Element b[2][kTileElements<Element>];
 };
 
-// Tensor cores round sums towards zero, and a long sum of positive numbers would feel it: so at
-// most kFlush of them are summed there before they are added, rounded to nearest, to the rest.
+// Tensor cores round sums towards zero, and a long sum of positive numbers would feel it: with
+// kFlushes at most kFlush of them are summed there before they are added, rounded to nearest, to
+// the rest.
 constexpr int kFlush = 256;
 
 // total[i, j] = sum over first <= k < end of A[a_row + i, k] B[b_row + j, k]; every thread of the
 // block calls it. same: B's rows are A's. idle: this warp's sums are not wanted.
-template <class Arithmetic, bool kAlongRowsA, bool kAlongRowsB, class A, class B>
+template <class Arithmetic, bool kFlushes, bool kAlongRowsA, bool kAlongRowsB, class A, class B>
 __device__ __forceinline__ void product(const Matrix<A>& a, std::int64_t a_row, const Matrix<B>& b,
                                         std::int64_t b_row, std::int64_t first, std::int64_t end,
                                         bool same, bool idle, const Warp& warp,
@@ -215,7 +220,8 @@ __device__ __forceinline__ void product(const Matrix<A>& a, std::int64_t a_row, 
         }
         commit_copies();
     };
-    Sums recent;
+    Sums fresh;
+    Sums& recent = kFlushes ? fresh : total;
     load(0);
     for (std::int64_t step = 0; step < steps; ++step) {
         load(step + 1);
@@ -226,10 +232,10 @@ __device__ __forceinline__ void product(const Matrix<A>& a, std::int64_t a_row, 
             Arithmetic::template multiply<kAlongRowsA, kAlongRowsB>(
                 tile, same ? tile : stages.b[step % 2], warp, recent);
         }
-        if ((step + 1) % (kFlush / depth) == 0) recent.flush_into(total);
+        if (kFlushes && (step + 1) % (kFlush / depth) == 0) recent.flush_into(total);
         __syncthreads();  // all have read it: the next load may overwrite it
     }
-    recent.flush_into(total);
+    if (kFlushes) recent.flush_into(total);
 }
 
 }  // namespace fastnst::cuda

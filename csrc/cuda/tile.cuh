@@ -96,6 +96,7 @@ __device__ __forceinline__ void load_tile(const Matrix<T>& x, std::int64_t first
     };
     const int thread = static_cast<int>(threadIdx.x);
     if (!x.vectors) {
+#pragma unroll 1
         for (int i = thread; i < inner_size * outer_size; i += kThreads) {
             const int outer = i / inner_size, inner = i % inner_size;
             const bool inside = outer < outer_count && inner < inner_count;
