@@ -65,6 +65,11 @@ class Iterate:
     state: Callable[[], State]
     averaged: bool = False
 
+    @property
+    def terms(self) -> Terms:
+        """The loss and its parts at ``image``."""
+        return self.evaluation.terms
+
 
 def minimise(
     evaluate: Callable[[Tensor], Evaluation],
