@@ -18,7 +18,7 @@ from conftest import smooth
 from fastnst.device_lbfgs import DeviceLBFGS
 from fastnst.device_loop import minimise_on_device
 from fastnst.engines import Evaluation, create_engine
-from fastnst.engines.planned_engine import PlannedEngine, _convolve, _fused, _fuses
+from fastnst.engines.planned_engine import PlannedEngine, _fused, _fuses, convolve
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.graph import WARM_UP, Replayed
 from fastnst.objective import build_objective
@@ -138,7 +138,7 @@ def test_bias_and_relu_in_the_convolution_change_nothing(precision: str) -> None
             continue
         tried += 1
         got = _fused(x, filters, 1).float()
-        expected = _convolve(x, filters.forward, filters.bias).relu().float()
+        expected = convolve(x, filters.forward, filters.bias).relu().float()
         # rounded once after bias and ReLU, not after each: 2⁻⁸ in bfloat16, 2⁻¹¹ in TF32
         assert float((got - expected).norm()) <= 0.01 * float(expected.norm())
     if not tried:

@@ -217,10 +217,10 @@ def test_a_fusion_that_fails_or_errs_is_not_used(random_weights: Weights, monkey
     filters = planned._layers[1].filters
 
     def right(x: Tensor, filters: object, padding: int) -> Tensor:
-        return torch.relu(module._convolve(x, filters.forward, filters.bias, padding))
+        return torch.relu(module.convolve(x, filters.forward, filters.bias, padding))
 
     def wrong(x: Tensor, filters: object, padding: int) -> Tensor:
-        return module._convolve(x, filters.forward, None, padding)
+        return module.convolve(x, filters.forward, None, padding)
 
     def absent(x: Tensor, filters: object, padding: int) -> Tensor:
         raise RuntimeError("GET was unable to find an engine to execute this computation")

@@ -34,7 +34,7 @@ from fastnst.ops import native
 
 
 @dataclass(frozen=True)
-class _Filters:
+class Filters:
     """A convolution's filters, channels_last, in the type in which it is computed.
 
     Attributes:
@@ -59,7 +59,7 @@ class _Layer:
     """
 
     name: str
-    filters: _Filters
+    filters: Filters
     pool: str | None
 
     @property
@@ -176,11 +176,11 @@ class _Walk:
                 x = functional.pad(x, (1, 1, 1, 1), mode="replicate")
             padding = 0 if first and engine._replicates else 1
             if layer.conv in objective.layers:
-                x = _convolve(x, layer.filters.forward, layer.filters.bias, padding)
+                x = convolve(x, layer.filters.forward, layer.filters.bias, padding)
                 self.features[layer.conv] = x = x.to(engine._dtype)
                 x = x.relu()
             else:
-                x = _convolve_relu(x, layer.filters, padding).to(engine._dtype)
+                x = convolve_relu(x, layer.filters, padding).to(engine._dtype)
             self.features[layer.relu] = x
             if layer.pool is not None:
                 x = self._pool(x, layer.pool)
@@ -231,7 +231,7 @@ class _Walk:
             gradient = self._add_losses(layer.conv, gradient)
             self.features.pop(layer.conv, None)
             if gradient is not None and layer is not self.engine._layers[0]:
-                gradient = _convolve(gradient, layer.filters.backward, None)
+                gradient = convolve(gradient, layer.filters.backward)
         assert gradient is not None  # every objective has a loss on some layer
         self._to_image(gradient, out)
 
@@ -240,9 +240,9 @@ class _Walk:
         filters = self.engine._layers[0].filters.backward
         gradient = gradient.to(filters.dtype)
         if self.engine._replicates:
-            gradient = _fold_edges(_convolve(gradient, filters, None, padding=2))
+            gradient = _fold_edges(convolve(gradient, filters, padding=2))
         else:
-            gradient = _convolve(gradient, filters, None)
+            gradient = convolve(gradient, filters)
         torch.div(gradient, self.objective.normalize.std, out=out)
 
     def _unpool(self, gradient: Tensor, layer: _Layer) -> Tensor:
@@ -321,36 +321,36 @@ def _arrange(network: VGG, dtype: torch.dtype) -> tuple[_Layer, ...]:
         if not isinstance(module, nn.Conv2d):
             continue
         assert module.bias is not None
-        kind = module.weight.dtype if not layers else dtype  # the first sees the picture
-
-        def arranged(weight: Tensor, kind: torch.dtype = kind) -> Tensor:
-            return weight.detach().to(kind).contiguous(memory_format=torch.channels_last)
-
-        filters = _Filters(
-            arranged(module.weight),
-            arranged(module.weight.flip(2, 3).transpose(0, 1)),
-            module.bias.detach().to(kind),
-        )
+        kind = dtype if layers else module.weight.dtype  # the first sees the picture
+        filters = arrange_filters(module.weight.detach(), module.bias.detach(), kind)
         after = names[index + 2] if index + 2 < len(names) else ""
         pool = after if after.startswith("pool") else None
         layers.append(_Layer(name.removeprefix("conv"), filters, pool))
     return tuple(layers)
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int = 1) -> Tensor:
+def arrange_filters(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Filters:
+    """Filters ``(Co, Ci, 3, 3)`` and bias ``(Co,)`` for both directions."""
+    last = torch.channels_last
+    back = weight.flip(2, 3).transpose(0, 1)
+    forward, backward = (w.to(dtype).contiguous(memory_format=last) for w in (weight, back))
+    return Filters(forward, backward, bias.to(dtype))
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 1) -> Tensor:
     """W ∗ x + b, channels_last."""
     y = functional.conv2d(x, weight, bias, 1, padding)
     return y.contiguous(memory_format=torch.channels_last)
 
 
-def _convolve_relu(x: Tensor, filters: _Filters, padding: int) -> Tensor:
+def convolve_relu(x: Tensor, filters: Filters, padding: int = 1) -> Tensor:
     """max(0, W ∗ x + b), in one pass where cuDNN can."""
     if x.device.type == "cuda" and _fuses(filters):
         return _fused(x, filters, padding)
-    return _convolve(x, filters.forward, filters.bias, padding).relu_()
+    return convolve(x, filters.forward, filters.bias, padding).relu_()
 
 
-def _fused(x: Tensor, filters: _Filters, padding: int) -> Tensor:
+def _fused(x: Tensor, filters: Filters, padding: int) -> Tensor:
     pads, one = [padding, padding], [1, 1]
     y: Tensor = torch.cudnn_convolution_relu(x, filters.forward, filters.bias, one, pads, one, 1)
     return y
@@ -359,7 +359,7 @@ def _fused(x: Tensor, filters: _Filters, padding: int) -> Tensor:
 _tried: dict[tuple[torch.device, torch.dtype, torch.Size], bool] = {}
 
 
-def _fuses(filters: _Filters) -> bool:
+def _fuses(filters: Filters) -> bool:
     """Whether cuDNN takes bias and ReLU into a convolution of this kind, and gets it right.
 
     Tried once, on the way of the first evaluation, which is never recorded.
@@ -371,12 +371,12 @@ def _fuses(filters: _Filters) -> bool:
     return _tried[key]
 
 
-def _try_fusion(filters: _Filters) -> bool:
+def _try_fusion(filters: Filters) -> bool:
     weight = filters.forward
     shape = (1, weight.shape[1], 20, 18)
     x = torch.linspace(0, 999, 360 * shape[1], device=weight.device).sin_().view(shape)
     x = x.to(weight.dtype).contiguous(memory_format=torch.channels_last)
-    expected = _convolve(x, weight, filters.bias).relu_().float()
+    expected = convolve(x, weight, filters.bias).relu_().float()
     try:
         found = _fused(x, filters, 1).float()
     except RuntimeError:
