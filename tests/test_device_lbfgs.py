@@ -41,32 +41,38 @@ def rugged(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("stepwise", [True, False])
 @pytest.mark.parametrize("history_size", [1, 4, 10, 100])
-def test_the_path_is_that_of_the_host(history_size: int, stepwise: bool) -> None:
-    """Over 70 iterations, so that short histories go round; interior and along the bounds."""
-    for target in (uniform(0.4, 0.6), uniform(-0.5, 1.5)):
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
+def test_the_path_is_that_of_the_host(optimizer: str, history_size: int, stepwise: bool) -> None:
+    """For so long that short histories go round; inside, and along the bounds.
+
+    Rounding grows on the way: along the bounds by three digits in ten iterations.
+    """
+    for target, iterations in ((uniform(0.4, 0.6), 70), (uniform(-0.5, 1.5), 35)):
         weights = torch.logspace(0, 1, target.numel(), dtype=target.dtype).view_as(target)
         evaluate = evaluator(lambda x, w=weights, t=target: (w * (x - t) ** 2).sum())
         start = uniform(0, 1, seed=1)
-        common = {"iterations": 70, "history_size": history_size}
+        common = {"iterations": iterations, "history_size": history_size, "optimizer": optimizer}
         theirs = path(minimise(evaluate, start, **common))
         ours = path(minimise_on_device(evaluate, start, **common, stepwise=stepwise))
-        same(ours, theirs, 1e-6)  # rounding grows on the way
+        same(ours, theirs, 1e-6)
 
 
-def pairs_stored(evaluate: Evaluate, start: Tensor, iterations: int) -> list[int]:
-    used = []
-    for iterate in minimise_on_device(evaluate, start, iterations=iterations, stepwise=True):
-        used.append(iterate.state().numbers["used"])
-    return used
+def pairs_stored(evaluate: Evaluate, start: Tensor, iterations: int, optimizer: str) -> list[int]:
+    iterates = minimise_on_device(
+        evaluate, start, iterations=iterations, optimizer=optimizer, stepwise=True
+    )
+    return [iterate.state().numbers["used"] for iterate in iterates]
 
 
-def test_pairs_without_positive_curvature_are_left_out() -> None:
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
+def test_pairs_without_positive_curvature_are_left_out(optimizer: str) -> None:
     evaluate, start = evaluator(rugged), uniform(0.1, 0.9, seed=3)
-    used = pairs_stored(evaluate, start, 30)
+    used = pairs_stored(evaluate, start, 30, optimizer)
     left_out = sum(b == a for a, b in itertools.pairwise(used[2:]))
     assert 0 < left_out < 27  # some were, some were not
-    theirs = path(minimise(evaluate, start, iterations=30))
-    same(path(minimise_on_device(evaluate, start, iterations=30)), theirs, 1e-9)
+    common = {"iterations": 30, "optimizer": optimizer}
+    theirs = path(minimise(evaluate, start, **common))
+    same(path(minimise_on_device(evaluate, start, **common)), theirs, 1e-9)
 
 
 def failing(good: Evaluate, calls_that_fail: dict[int, float]) -> tuple[Evaluate, list[Tensor]]:
@@ -87,16 +93,18 @@ def failing(good: Evaluate, calls_that_fail: dict[int, float]) -> tuple[Evaluate
 @pytest.mark.parametrize(
     "bad", [{5: math.nan, 9: math.inf}, {2: math.nan}, {4: math.nan, 5: math.nan}, {24: math.nan}]
 )
-def test_a_value_that_is_not_finite_starts_afresh_from_the_best(bad: dict, stepwise: bool) -> None:
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
+def test_a_value_that_is_not_finite_starts_afresh_from_the_best(
+    optimizer: str, bad: dict, stepwise: bool
+) -> None:
     """Also twice in a row, and at the last iteration of all."""
     target = uniform(0.3, 0.7)
     start = uniform(0, 1, seed=1)
     evaluate, calls = failing(curved(target), bad)
-    theirs = path(minimise(evaluate, start, iterations=23, history_size=4))
+    common = {"iterations": 23, "history_size": 4, "optimizer": optimizer}
+    theirs = path(minimise(evaluate, start, **common))
     replayed, ours_calls = failing(curved(target), bad)
-    ours = path(
-        minimise_on_device(replayed, start, iterations=23, history_size=4, stepwise=stepwise)
-    )
+    ours = path(minimise_on_device(replayed, start, **common, stepwise=stepwise))
     same(ours, theirs, 1e-9)
     assert len(ours_calls) == len(calls)
     assert ours[-1][0] == 23
@@ -199,9 +207,10 @@ def saved(iterate: DeviceIterate) -> State:
 
 
 @pytest.mark.parametrize("fails_at", [0, 6])
-def test_it_goes_on_from_any_iterate_bit_for_bit(fails_at: int) -> None:
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
+def test_it_goes_on_from_any_iterate_bit_for_bit(optimizer: str, fails_at: int) -> None:
     target, start = uniform(-0.5, 1.5), uniform(0, 1, seed=1)
-    settings = {"iterations": 12, "history_size": 3, "stepwise": True}
+    settings = {"iterations": 12, "history_size": 3, "optimizer": optimizer, "stepwise": True}
     evaluate, _ = failing(curved(target), {fails_at: math.nan})
     whole, states = [], []
     for iterate in minimise_on_device(evaluate, start, **settings):

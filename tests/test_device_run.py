@@ -18,12 +18,14 @@ import fastnst
 from conftest import smooth
 from fastnst import InvalidInput, graph, memory
 from fastnst.checkpoint import load_checkpoint
+from fastnst.device_lbfgs import DeviceLBFGS
 from fastnst.device_loop import BATCH, takes
 from fastnst.engines import create_engine, planned_engine
 from fastnst.engines.planned_engine import PlannedEngine
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.graph import WARM_UP, Replayed
 from fastnst.objective import build_objective
+from fastnst.ops import native
 from fastnst.settings import Settings
 from fastnst.weights import Weights
 from test_native_engine import pictures
@@ -44,17 +46,20 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["fastnst.stylize"], "create_engine", create)
 
 
-def test_the_run_is_that_of_the_host(as_on_a_gpu: None, monkeypatch) -> None:
-    led_by_device = fastnst.stylize(CONTENT, STYLE, **SMALL)
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
+def test_the_run_is_that_of_the_host(as_on_a_gpu: None, monkeypatch, optimizer: str) -> None:
+    # without the compiled kernels, so that both keep the history as it is
+    monkeypatch.setattr(native, "cannot_run", lambda features: "not asked for")
+    led_by_device = fastnst.stylize(CONTENT, STYLE, optimizer=optimizer, **SMALL)
     monkeypatch.setattr(sys.modules["fastnst.stylize"], "takes", lambda engine, settings: False)
-    led_by_host = fastnst.stylize(CONTENT, STYLE, **SMALL)
+    led_by_host = fastnst.stylize(CONTENT, STYLE, optimizer=optimizer, **SMALL)
     assert led_by_device.engine == led_by_host.engine == "native"
     assert (led_by_device.iterations, led_by_device.evaluations) == (14, 15)
     assert len(led_by_device.history) == len(led_by_host.history)
     for ours, theirs in zip(led_by_device.history, led_by_host.history, strict=True):
         # float32, and no line search that would damp the rounding on the way
-        assert ours.total == pytest.approx(theirs.total, rel=1e-3)
-        assert ours.style == pytest.approx(theirs.style, rel=1e-3)
+        assert ours.total == pytest.approx(theirs.total, rel=5e-3)
+        assert ours.style == pytest.approx(theirs.style, rel=5e-3)
     assert np.abs(led_by_device.pixels - led_by_host.pixels).max() < 0.01
     assert led_by_device.snapshots.keys() == led_by_host.snapshots.keys() == {0, 7}
 
@@ -94,11 +99,12 @@ def test_an_interrupt_carries_the_best_picture_so_far(as_on_a_gpu: None, iterati
     assert np.array_equal(result.pixels, heard[min(heard)])
 
 
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
 @pytest.mark.parametrize(("history_size", "iteration"), [(4, 9), (100, 9), (4, 0), (4, 1), (1, 3)])
 def test_a_resumed_run_is_bit_identical(
-    as_on_a_gpu: None, tmp_path: Path, history_size: int, iteration: int
+    as_on_a_gpu: None, tmp_path: Path, optimizer: str, history_size: int, iteration: int
 ) -> None:
-    settings = {**SMALL, "history_size": history_size}
+    settings = {**SMALL, "optimizer": optimizer, "history_size": history_size}
     whole = fastnst.stylize(CONTENT, STYLE, **settings)
     path = tmp_path / "run.checkpoint"
 
@@ -146,8 +152,9 @@ def test_what_the_device_cannot_lead_the_host_does(as_on_a_gpu: None, random_wei
     objective = build_objective(random_weights, content, style, Settings(**layers), "torch")
     engine = PlannedEngine(objective)
     assert takes(engine, Settings())
+    assert takes(engine, Settings(optimizer="spectral"))
     assert not takes(TorchEngine(objective), Settings())
-    for settings in ({"optimizer": "spectral"}, {"optimizer": "adam"}, {"averaging": 0.9}):
+    for settings in ({"optimizer": "torch-lbfgs"}, {"optimizer": "adam"}, {"averaging": 0.9}):
         assert not takes(engine, Settings(**settings))
     adam = fastnst.stylize(CONTENT, STYLE, optimizer="adam", averaging=0.5, **SMALL)
     assert adam.evaluations == 16  # the average is evaluated last
@@ -215,10 +222,13 @@ def test_elsewhere_work_is_done_each_time(monkeypatch, device: str, record: bool
     assert notes.log == ["work"] * 4
 
 
+def places(solver: DeviceLBFGS) -> dict[str, int]:
+    tensors = {**vars(solver), **(vars(solver.scaling) if solver.scaling else {})}
+    return {k: v.data_ptr() for k, v in tensors.items() if torch.is_tensor(v)}
+
+
 def test_an_iteration_fetches_nothing(random_weights: Weights, monkeypatch) -> None:
     """No number, no branch on one: what would make a recording fail, or lie."""
-    from fastnst.device_lbfgs import DeviceLBFGS
-
     content, style, image = pictures(37, 30)
     settings = Settings(
         content_layers=("relu2_2",),
@@ -230,7 +240,7 @@ def test_an_iteration_fetches_nothing(random_weights: Weights, monkeypatch) -> N
         chosen = Settings(**{**settings.to_dict(), **changes})
         objective = build_objective(random_weights, content, style, chosen, "torch")
         engine = PlannedEngine(objective)
-        solver = DeviceLBFGS(image, engine.evaluate, 3)
+        solver = DeviceLBFGS(image, engine.evaluate, 3, spectral=bool(changes))
         solver.begin()
         solver.advance()
 
@@ -246,10 +256,10 @@ def test_an_iteration_fetches_nothing(random_weights: Weights, monkeypatch) -> N
                 patch.setattr(torch.Tensor, name, refuse(name))
             for maker in ("tensor", "as_tensor"):  # copies from the host
                 patch.setattr(torch, maker, refuse(maker))
-            before = {k: v.data_ptr() for k, v in vars(solver).items() if torch.is_tensor(v)}
+            before = places(solver)
             for _ in range(5):
                 solver.advance()
-            after = {k: v.data_ptr() for k, v in vars(solver).items() if torch.is_tensor(v)}
+            after = places(solver)
         assert before == after  # a replayed graph writes to where it was recorded
 
 

@@ -1,11 +1,18 @@
 """L-BFGS whose every number stays on the device: nothing is fetched, so that a GPU never waits.
 
-The method is that of ``lbfgs.py`` (projected steps, the compact form of ``curvature.py``), written
-with fixed shapes and without a branch, so that one iteration can be captured as a CUDA graph and
-replayed. What the host decides there is decided here by ``torch.where`` on 0-dimensional tensors.
+The method is that of ``lbfgs.py``, written with fixed shapes and without a branch, so that one iteration
+can be captured as a CUDA graph and replayed. What the host decides there is decided here by
+``torch.where`` on 0-dimensional tensors.
 
-The compact form needs u = R⁻¹ S g and t = R⁻ᵀ (…) with R the upper triangle of S Yᵀ, pairs in order
-of age. R⁻¹ is kept in the place of R:
+The two-loop recursion (Nocedal & Wright, Numerical Optimization, algorithm 7.4) is two triangular
+systems in other words. With the pairs s_i, y_i, oldest first, as rows of S and Y, R the upper triangle
+of S Yᵀ, D its diagonal and H₀ any initial inverse Hessian,
+
+    u = R⁻¹ S g,    r = H₀ (g − Yᵀ u),    t = R⁻ᵀ (D u − Y r),    H g = r + Sᵀ t :
+
+u are the weights of its first loop, t what its second adds. The history is read twice, as by the form in
+``curvature.py``, but H₀ is free, and no products of Y with itself are needed. R⁻¹ is kept in the place
+of R:
 
 * a new pair adds a last column:  R' = [[R, r], [0, d]]   ⇒   R'⁻¹ = [[R⁻¹, −R⁻¹ r / d], [0, 1 / d]];
 * the oldest pair takes the first row and column with it, and those of R⁻¹ go alike, since R is
@@ -26,6 +33,7 @@ import torch
 from torch import Tensor
 
 from fastnst.curvature import CURVATURE
+from fastnst.device_spectral import DeviceScaling
 from fastnst.engines.base import Evaluation
 from fastnst.lbfgs import FIRST_STEP, LONGEST_STEP
 from fastnst.state import State
@@ -44,6 +52,7 @@ class DeviceLBFGS:
         evaluate: The objective and its gradient.
         history_size: Curvature pairs to keep.
         bounds: Smallest and largest value of a pixel.
+        spectral: H₀ by frequency and colour, as optimizer ``spectral`` has it; otherwise γ.
 
     Attributes:
         image: ``(1, 3, H, W)``, where the last evaluation was made.
@@ -52,7 +61,7 @@ class DeviceLBFGS:
         layers: Those of the content and of the style losses.
         failed: Whether the last evaluation was not finite, 0-dimensional.
 
-    Memory: 2 · m + 8 pictures.
+    Memory: 2 · m + 8 pictures; with ``spectral`` some six more.
     """
 
     def __init__(
@@ -61,6 +70,7 @@ class DeviceLBFGS:
         evaluate: Callable[[Tensor], Evaluation],
         history_size: int,
         bounds: tuple[float, float] = (0.0, 1.0),
+        spectral: bool = False,
     ) -> None:
         self.evaluate = evaluate
         self.bounds = bounds
@@ -81,14 +91,14 @@ class DeviceLBFGS:
         self.slot = number(0, torch.long)  # where the next pair goes
         self.inverse = start.new_zeros(m, m, dtype=torch.float64)  # R⁻¹, by slot
         self.diagonal = start.new_zeros(m, dtype=torch.float64)  # D: s·y
-        self.yy = start.new_zeros(m, m, dtype=torch.float64)  # Y Yᵀ
-        self.products = start.new_zeros(2, m, dtype=torch.float64)  # S g and Y g at last_gradient
+        self.products = start.new_zeros(m, dtype=torch.float64)  # S g at last_gradient
         self.gamma = number(0.0)
         self.caution = number(1.0)
         self.slope = number(0.0)  # |gradient|₁
         self.best_loss = number(math.inf)
         self.fresh = number(True, torch.bool)  # no step was taken since L-BFGS started (afresh)
         self.failed = number(False, torch.bool)
+        self.scaling = DeviceScaling(self.image) if spectral else None
 
     def begin(self) -> None:
         """Evaluate the start."""
@@ -137,8 +147,10 @@ class DeviceLBFGS:
 
     def _forget(self) -> None:
         """After a failure, drop every pair."""
-        for known in (self.inverse, self.diagonal, self.yy, self.slot):
+        for known in (self.inverse, self.diagonal, self.slot):
             known.masked_fill_(self.failed, 0)
+        if self.scaling is not None:
+            self.scaling.forget(self.failed)
         self.fresh.logical_or_(self.failed)
 
     def _direction(self) -> Tensor:
@@ -149,21 +161,30 @@ class DeviceLBFGS:
         lengths = torch.linalg.vector_norm(step).double() * square.sqrt()
         accept = ~self.fresh & (curvature > CURVATURE * lengths)
         self._store(accept)
-        products = (self.pairs.flatten(0, 1) @ self.gradient).double().view_as(self.products)
-        self._multiply(accept, curvature, square, products - self.products)
+        s, y = self.pairs
+        products = (s @ self.gradient).double()
+        self._extend(accept, curvature, products - self.products)
         self.products.copy_(products)
 
         first = FIRST_STEP * self.caution * self.image.numel() / self.slope
         first = first.masked_fill(self.slope == 0, 0)
         newest = torch.where(accept, curvature / square, self.gamma)
         self.gamma.copy_(torch.where(self.fresh, first, newest))
+        if self.scaling is not None:
+            self.scaling.learn(step, change, curvature, accept)
 
-        s_g, y_g = products
-        u = self.inverse @ s_g
-        t = self.inverse.T @ (self.diagonal * u + self.gamma * (self.yy @ u - y_g))
-        weights = torch.cat([-t, self.gamma * u]).to(self.gradient.dtype)
-        direction = self.pairs.flatten(0, 1).T @ weights
-        return direction.addcmul_(self.gradient, self.gamma.to(direction.dtype), value=-1)
+        kind = self.gradient.dtype
+        u = self.inverse @ products
+        r = self._initial(torch.addmv(self.gradient, y.T, u.to(kind), alpha=-1))
+        t = self.inverse.T @ (self.diagonal * u - (y @ r).double())
+        return torch.addmv(r, s.T, t.to(kind), beta=-1, alpha=-1)
+
+    def _initial(self, q: Tensor) -> Tensor:
+        """H₀ q: γ q, and where something was learnt of the spectrum, by it."""
+        plain = q * self.gamma.to(q.dtype)
+        if self.scaling is None:
+            return plain
+        return torch.where((self.diagonal != 0).any(), self.scaling.apply(q), plain)
 
     def _store(self, accept: Tensor) -> None:
         """Put the newest pair into its slot, where it is accepted."""
@@ -171,25 +192,19 @@ class DeviceLBFGS:
         there = self.pairs.index_select(1, slot)
         self.pairs.index_copy_(1, slot, torch.where(accept, self.pair[:, None], there))
 
-    def _multiply(self, accept: Tensor, curvature: Tensor, square: Tensor, changes: Tensor) -> None:
-        """R⁻¹, D and Y Yᵀ with the newest pair in the place of the one that had its slot.
+    def _extend(self, accept: Tensor, curvature: Tensor, s_y: Tensor) -> None:
+        """R⁻¹ and D with the newest pair in the place of the one that had its slot.
 
         Args:
             accept: Whether there is a new pair; if not all stays as it is.
             curvature: s·y of the pair.
-            square: y·y of the pair.
-            changes: ``(2, m)``: S y and Y y, known but in the slot itself.
+            s_y: S y, ``(m,)``, known but in the slot itself.
         """
         here = (self.slots == self.slot) & accept
-        s_y = changes[0].masked_fill(here, 0)
-        y_y = torch.where(here, square, changes[1])
-        cross = here[:, None] | here
-        self.inverse.masked_fill_(cross, 0)
-        column = (self.inverse @ s_y).masked_fill_(here, -1) / -curvature
+        self.inverse.masked_fill_(here[:, None] | here, 0)
+        column = (self.inverse @ s_y.masked_fill(here, 0)).masked_fill_(here, -1) / -curvature
         self.inverse.copy_(torch.where(here, column[:, None], self.inverse))
         self.diagonal.copy_(torch.where(here, curvature, self.diagonal))
-        mine = torch.where(here, y_y[:, None], y_y)  # the column, and below the row
-        self.yy.copy_(torch.where(cross, mine, self.yy))
         self.slot.copy_(torch.where(accept, (self.slot + 1) % len(self.slots), self.slot))
 
     # -------------------------------------------------------------------------------------- state --
@@ -198,10 +213,11 @@ class DeviceLBFGS:
         """What ``restore`` needs to go on bit for bit; the pairs of the slots in use."""
         used = int((self.diagonal != 0).sum())  # the first so many slots
         tensors = {name: getattr(self, name) for name in _STATE}
-        return State(
+        own = State(
             {"history": len(self.slots), "used": used},
             {**tensors, "s": self.pairs[0, :used], "y": self.pairs[1, :used]},
         )
+        return own if self.scaling is None else own | self.scaling.state().under("scaling")
 
     def restore(self, state: State) -> None:
         """Take the state of another, for the same picture size and no longer history."""
@@ -212,10 +228,12 @@ class DeviceLBFGS:
         used = state.numbers["used"]
         self.pairs[0, :used].copy_(state.tensors["s"])
         self.pairs[1, :used].copy_(state.tensors["y"])
+        if self.scaling is not None:
+            self.scaling.restore(state.part("scaling"))
 
 
 _STATE = (
     *("image", "best", "terms", "gradient", "last_gradient", "pair", "slot"),
-    *("inverse", "diagonal", "yy", "products"),
+    *("inverse", "diagonal", "products"),
     *("gamma", "caution", "slope", "best_loss", "fresh", "failed"),
 )

@@ -55,8 +55,8 @@ class DeviceIterate:
 
 def takes(engine: Engine, settings: Settings) -> TypeGuard[PlannedEngine]:
     """Whether ``minimise_on_device`` is the way to optimise with this engine and these settings."""
-    plain = settings.optimizer == "lbfgs" and not settings.averaging
-    return plain and isinstance(engine, PlannedEngine)
+    known = settings.optimizer in ("lbfgs", "spectral") and not settings.averaging
+    return known and isinstance(engine, PlannedEngine)
 
 
 def minimise_on_device(
@@ -65,19 +65,21 @@ def minimise_on_device(
     *,
     iterations: int,
     history_size: int = 100,
+    optimizer: str = "lbfgs",
     low: float = 0.0,
     high: float = 1.0,
     stepwise: bool = False,
     record: bool = True,
     resume: State | None = None,
 ) -> Iterator[DeviceIterate]:
-    """What ``lbfgs.minimise`` with optimizer ``lbfgs`` does, without a number fetched in between.
+    """What ``lbfgs.minimise`` does, without a number fetched in between.
 
     Args:
         evaluate: The objective and its gradient, with launches alone: an engine's ``evaluate``.
         start: ``(1, 3, H, W)``, any float dtype and device; it is copied and clamped.
         iterations: How many steps to take. There is no early stopping.
         history_size: How many curvature pairs to keep.
+        optimizer: ``lbfgs`` or ``spectral``.
         low: Smallest value of a pixel.
         high: Largest value of a pixel.
         stepwise: Wait for each iterate to be seen before the next is begun, so that its state can be
@@ -94,7 +96,8 @@ def minimise_on_device(
     pairs = max(1, min(history_size, iterations))
     if resume is not None:
         pairs = max(pairs, resume.numbers["history"])
-    solver = DeviceLBFGS(start, evaluate, pairs, (low, high))
+    spectral = optimizer == "spectral"
+    solver = DeviceLBFGS(start, evaluate, pairs, (low, high), spectral)
     batch, depth = (1, 1) if stepwise else (BATCH, 2)
     diary = _Diary(solver, batch * depth)
 

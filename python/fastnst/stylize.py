@@ -268,6 +268,7 @@ class _Course:
                 start,
                 iterations=scale.iterations,
                 history_size=settings.history_size,
+                optimizer=settings.optimizer,
                 stepwise=self.checkpoints is not None,
                 record=engine.capturable,
                 resume=resume,
