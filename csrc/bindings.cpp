@@ -111,6 +111,33 @@ void unpool(int dtype, const Shape& shape, Address pooled, Address features, int
                     threads);
 }
 
+// (rows, length, values, scales)
+using HistoryTuple = std::tuple<std::int64_t, std::int64_t, Address, Address>;
+
+fastnst::History history(const HistoryTuple& t) {
+    const auto [rows, length, values, scales] = t;
+    return {rows, length, pointer<std::int8_t>(values), pointer<float>(scales)};
+}
+
+void history_store(const HistoryTuple& t, std::int64_t row, Address x, int threads) {
+    const py::gil_scoped_release release;
+    fastnst::history_store(history(t), row, pointer<const float>(x), threads);
+}
+
+void history_products(const HistoryTuple& t, std::int64_t used, Address x, Address products,
+                      int threads) {
+    const py::gil_scoped_release release;
+    fastnst::history_products(history(t), used, pointer<const float>(x), pointer<double>(products),
+                              threads);
+}
+
+void history_combination(const HistoryTuple& t, std::int64_t used, Address weights, Address out,
+                         int threads) {
+    const py::gil_scoped_release release;
+    fastnst::history_combination(history(t), used, pointer<const float>(weights),
+                                 pointer<float>(out), threads);
+}
+
 py::dict build_info() {
     py::dict info;
     info["version"] = FASTNST_VERSION;
@@ -165,6 +192,12 @@ PYBIND11_MODULE(_C, m) {
     m.def("unpool", &unpool, py::arg("dtype"), py::arg("shape"), py::arg("pooled"),
           py::arg("features"), py::arg("pooling"), py::arg("relu_mask"), py::arg("out"),
           py::arg("threads"));
+    m.def("history_store", &history_store, py::arg("history"), py::arg("row"), py::arg("x"),
+          py::arg("threads"));
+    m.def("history_products", &history_products, py::arg("history"), py::arg("used"), py::arg("x"),
+          py::arg("products"), py::arg("threads"));
+    m.def("history_combination", &history_combination, py::arg("history"), py::arg("used"),
+          py::arg("weights"), py::arg("out"), py::arg("threads"));
     m.def("compiled_isas", &fastnst::compiled_isas);
     m.def("available_isas", &fastnst::available_isas);
     m.def("selected_isa", &fastnst::selected_isa);

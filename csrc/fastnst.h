@@ -121,6 +121,26 @@ void image_convolution(const ImageConvolution& layer, int threads);
 void image_gradient(const ImageGradient& layer, int threads);
 void unpool(const Unpool& layer, int threads);
 
+// Vectors of `length` floats as rows of eight-bit numbers, of which 64 share a scale:
+//
+//     x[r, n] = scales[n / 64, r] * values[n, r],    -127 <= values <= 127
+//
+// in chunks of 4096 values that hold all rows, so that a pass over the used ones is one stream.
+struct History {
+    std::int64_t rows, length;
+    std::int8_t* values;  // [ceil(length / 4096), rows, 4096]
+    float* scales;        // [ceil(length / 4096), rows, 64]
+};
+
+// Row <- x, rounded to nearest: by at most 1/254 of the largest of its block.
+void history_store(const History& history, std::int64_t row, const float* x, int threads);
+// products[r] = row r . x for r < used.
+void history_products(const History& history, std::int64_t used, const float* x, double* products,
+                      int threads);
+// out <- out + sum of weights[r] * row r over r < used.
+void history_combination(const History& history, std::int64_t used, const float* weights,
+                         float* out, int threads);
+
 // Instruction sets, worst first: scalar (portable C++), avx2, avx512, avx512bf16.
 std::vector<std::string> compiled_isas();
 std::vector<std::string> available_isas();  // compiled, and this machine can run them

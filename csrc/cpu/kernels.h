@@ -134,6 +134,25 @@ struct UnpoolTask {
     void* out;  // [H, W, C]
 };
 
+// A stretch of kHistoryChunk values of every row of a history; x and out have `count` of them.
+constexpr int64_t kHistoryChunk = 4096, kHistoryBlock = 64;
+struct HistoryTask {
+    int8_t* values;        // [rows][kHistoryChunk]
+    float* scales;         // [rows][kHistoryChunk / kHistoryBlock]
+    int64_t first, last;   // rows
+    int64_t count;         // at most kHistoryChunk
+    const float* x;        // store, products
+    const float* weights;  // [last]: combination
+    double* products;      // [last]
+    float* out;            // combination
+};
+
+struct HistoryTable {
+    void (*store)(const HistoryTask& task);
+    void (*products)(const HistoryTask& task);
+    void (*combination)(const HistoryTask& task);
+};
+
 struct WinogradTable {
     int bfloat16;  // whether tasks may be in bfloat16
     int64_t (*scratch)(int64_t tiles);
@@ -165,6 +184,7 @@ struct KernelTable {
     void (*gradient)(const GradientTask& task);
     const WinogradTable* winograd;
     const DirectTable* direct;
+    const HistoryTable* history;
 };
 
 }  // namespace fastnst

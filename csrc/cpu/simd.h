@@ -8,6 +8,7 @@
 // avx512bf16  16       32            8 x 3                 11            24      2 products per
 // lane
 //
+// load(const int8_t*) makes floats of kWidth small integers.
 // zero_if_less(x, a, b) is 0 where a < b, else x. max(a, b) is b where either is NaN.
 // zero_unless_positive(x, f) is x where f > 0 or f is NaN, else 0: PyTorch's derivative of ReLU.
 #pragma once
@@ -54,6 +55,10 @@ inline Vec load(const float* p) {
 inline Vec load(const bf16* p) {
     const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+inline Vec load(const int8_t* p) {
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
 inline void store(float* p, Vec x) {
     _mm512_storeu_ps(p, x);
@@ -160,6 +165,10 @@ inline Vec load(const bf16* p) {
     const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
+inline Vec load(const int8_t* p) {
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
 inline void store(float* p, Vec x) {
     _mm256_storeu_ps(p, x);
 }
@@ -232,6 +241,10 @@ inline Vec load(const float* p) {
 }
 inline Vec load(const bf16* p) {
     return Vec{from_bf16(p[0]), from_bf16(p[1]), from_bf16(p[2]), from_bf16(p[3])};
+}
+inline Vec load(const int8_t* p) {
+    return Vec{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]),
+               static_cast<float>(p[3])};
 }
 inline void store(float* p, Vec x) {
     memcpy(p, &x, sizeof(x));

@@ -11,16 +11,22 @@ one for Sᵀ t and Yᵀ u) and a small triangular system, in place of 4m vector 
 number fetched between any two. The products of old pairs with the newest y need no pass of their
 own: s·y = s·g_{k+1} − s·g_k, and both are known.
 
-On a CPU it does not pay: torch's recursion streams the history twice as well, since its one vector
-stays in the cache, and a step takes 0.7 to 0.9 times as long as here (benchmarks, suite optimiser).
-What it saves is the 2m numbers that torch fetches from a GPU in each step; that is not yet measured.
+A step takes as long as the history is large: torch's recursion streams it twice as well, since its one
+vector stays in the cache, and with pairs in float32 it is the quicker of the two on a CPU. Since the
+vectors of the history only ever meet others in sums over all pixels, the compiled kernels keep them
+in eight bits (``ops/history.py``): a quarter of the memory, and of the time. What that does to the loss
+after 300 iterations is less than what another seed of the noise does (docs/performance.md).
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
+from fastnst.ops import native
+from fastnst.ops.history import CompressedRows
 from fastnst.state import State
 
 CURVATURE = 1e-8  # a pair with s·y ≤ CURVATURE · |s| |y| has no curvature above rounding
@@ -33,19 +39,75 @@ def curvature_along(step: Tensor, change: Tensor) -> float | None:
     return curvature if curvature > CURVATURE * lengths else None
 
 
+class Rows(Protocol):
+    """Vectors that are stored one by one and read all together."""
+
+    def store(self, row: int, x: Tensor) -> None:
+        """Row ← x."""
+        ...
+
+    def products(self, used: int, x: Tensor) -> Tensor:
+        """The inner products of the first rows with x, ``(used,)``."""
+        ...
+
+    def add_combination(self, weights: Tensor, out: Tensor) -> None:
+        """out += Σ weights[r] · row r, over as many rows as there are weights."""
+        ...
+
+    def state(self, used: int) -> State:
+        """The first rows."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Take the rows of another of this kind."""
+        ...
+
+
+class DenseRows:
+    """Rows as they are, in one tensor ``(rows, n)``."""
+
+    def __init__(self, rows: int, like: Tensor) -> None:
+        self.rows = like.new_empty(rows, like.numel())
+
+    def store(self, row: int, x: Tensor) -> None:
+        """Row ← x."""
+        self.rows[row] = x
+
+    def products(self, used: int, x: Tensor) -> Tensor:
+        """The inner products of the first rows with x, ``(used,)``."""
+        return torch.mv(self.rows[:used], x)
+
+    def add_combination(self, weights: Tensor, out: Tensor) -> None:
+        """out += Σ weights[r] · row r, over as many rows as there are weights."""
+        out.addmv_(self.rows[: len(weights)].T, weights)
+
+    def state(self, used: int) -> State:
+        """The first rows."""
+        return State(tensors={"rows": self.rows[:used]})
+
+    def restore(self, state: State) -> None:
+        """Take rows that ``state`` made."""
+        rows = state.tensors["rows"]
+        self.rows[: len(rows)] = rows
+
+
 class CurvaturePairs:
-    """The last pairs (s, y), in two ring buffers.
+    """The last pairs (s, y), in a ring buffer: s of slot k is row 2k, y is row 2k + 1.
 
     Args:
         history_size: How many pairs to keep, m.
         like: A tensor of the picture's number of values, dtype and device.
 
-    Memory: 2 · m · n values; m × m matrices in float64.
+    Memory: 2 · m · n values, of eight bits in the compiled kernels; m × m matrices in float64.
     """
 
     def __init__(self, history_size: int, like: Tensor) -> None:
-        self.s = like.new_empty(history_size, like.numel())
-        self.y = torch.empty_like(self.s)
+        plain = like.device.type == "cpu" and like.dtype == torch.float32
+        compressed = plain and native.cannot_run(like) is None
+        rows = 2 * history_size
+        self.rows: Rows = (
+            CompressedRows(rows, like.numel()) if compressed else DenseRows(rows, like)
+        )
         products = like.new_zeros(history_size, history_size, dtype=torch.float64)
         self.sy = products  # S Yᵀ, by slot; only s_i · y_j with i no younger than j is known
         self.yy = products.clone()  # Y Yᵀ, by slot
@@ -69,7 +131,7 @@ class CurvaturePairs:
         used = len(self.order)
         if used == 0:
             return -self.gamma * gradient
-        sg, yg = torch.mv(self.s[:used], gradient), torch.mv(self.y[:used], gradient)
+        sg, yg = self.rows.products(2 * used, gradient).view(used, 2).unbind(1)
         before_sg, before_yg = self.sg[:used].clone(), self.yg[:used].clone()
         self.sg[:used], self.yg[:used] = sg, yg
         if newest is not None:
@@ -81,10 +143,11 @@ class CurvaturePairs:
         curvature = curvature_along(step, change)
         if curvature is None:
             return None
-        full = len(self.order) == len(self.s)
+        full = len(self.order) == len(self.sy)
         slot = self.order.pop(0) if full else len(self.order)
         self.order.append(slot)
-        self.s[slot], self.y[slot] = step, change
+        self.rows.store(2 * slot, step)
+        self.rows.store(2 * slot + 1, change)
         self.sy[slot, slot] = curvature
         self.yy[slot, slot] = torch.dot(change, change)
         self.gamma = curvature / float(self.yy[slot, slot])
@@ -106,33 +169,22 @@ class CurvaturePairs:
         u = torch.linalg.solve_triangular(r, self.sg[order, None], upper=True)
         middle = sy.diagonal()[:, None] * u + self.gamma * (yy @ u - self.yg[order, None])
         t = torch.linalg.solve_triangular(r.T, middle, upper=False)
-        weights = torch.empty(2, used, dtype=torch.float64, device=gradient.device)
-        weights[0, order], weights[1, order] = -t[:, 0], self.gamma * u[:, 0]
-        weights = weights.to(gradient.dtype)
-        direction = torch.mv(self.s[:used].T, weights[0])
-        direction.addmv_(self.y[:used].T, weights[1])
-        return direction.sub_(gradient, alpha=self.gamma)
+        weights = torch.empty(used, 2, dtype=torch.float64, device=gradient.device)
+        weights[order, 0], weights[order, 1] = -t[:, 0], self.gamma * u[:, 0]
+        direction = torch.mul(gradient, -self.gamma)
+        self.rows.add_combination(weights.flatten().to(gradient.dtype), direction)
+        return direction
 
     def state(self) -> State:
         """The pairs in use and their products; ``restore`` goes on from it bit for bit."""
-        used = len(self.order)
-        return State(
-            {"gamma": self.gamma, "order": list(self.order)},
-            {
-                "s": self.s[:used],
-                "y": self.y[:used],
-                "sy": self.sy,
-                "yy": self.yy,
-                "sg": self.sg,
-                "yg": self.yg,
-            },
-        )
+        products = {"sy": self.sy, "yy": self.yy, "sg": self.sg, "yg": self.yg}
+        own = State({"gamma": self.gamma, "order": list(self.order)}, products)
+        return own | self.rows.state(2 * len(self.order)).under("rows")
 
     def restore(self, state: State) -> None:
         """Take the state of other pairs, of the same history size and picture size."""
         self.gamma = state.numbers["gamma"]
         self.order = list(state.numbers["order"])
-        used = len(self.order)
-        self.s[:used], self.y[:used] = state.tensors["s"], state.tensors["y"]
+        self.rows.restore(state.part("rows"))
         for name in ("sy", "yy", "sg", "yg"):
             getattr(self, name).copy_(state.tensors[name])

@@ -59,6 +59,7 @@ class DeviceLBFGS:
         best: The picture with the lowest loss so far.
         terms: ``(T,)`` float64: the last evaluation; total, content and style losses, variation.
         layers: Those of the content and of the style losses.
+        precision: Of the features, as the engine has it.
         failed: Whether the last evaluation was not finite, 0-dimensional.
 
     Memory: 2 · m + 8 pictures; with ``spectral`` some six more.
@@ -78,6 +79,7 @@ class DeviceLBFGS:
         self.best = self.image.clone()
         self.terms = start.new_zeros(0, dtype=torch.float64)
         self.layers: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self.precision = "fp32"
         n, m = start.numel(), history_size
 
         def number(value: float, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -115,6 +117,7 @@ class DeviceLBFGS:
         """Take in an evaluation at ``image``."""
         terms = evaluation.terms
         self.layers = tuple(terms.content), tuple(terms.style)
+        self.precision = evaluation.precision
         parts = (terms.total, *terms.content.values(), *terms.style.values(), terms.tv)
         row = torch.stack([part.to(terms.total) for part in parts]).double()
         if len(self.terms) != len(row):

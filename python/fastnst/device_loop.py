@@ -41,6 +41,7 @@ class DeviceIterate:
         loss: The total loss, a finite number.
         state: Makes the state from which ``minimise_on_device`` goes on, bit for bit; with
             ``stepwise``, before the next iterate is asked for.
+        precision: Of the features that they were computed from.
         averaged: False.
     """
 
@@ -50,6 +51,7 @@ class DeviceIterate:
     terms: Terms
     loss: float
     state: Callable[[], State]
+    precision: str
     averaged: bool = False
 
 
@@ -117,9 +119,9 @@ def minimise_on_device(
         return State(counts) | solver.state()
 
     def seen(values: list[float], image: Tensor) -> DeviceIterate:
-        return DeviceIterate(
-            iteration, evaluations, image, _terms(values, solver, image), values[0], state
-        )
+        terms = _terms(values, solver, image)
+        precision = solver.precision
+        return DeviceIterate(iteration, evaluations, image, terms, values[0], state, precision)
 
     ahead = 0  # iterates of the batch at hand that were not yet seen
     if resume is None:

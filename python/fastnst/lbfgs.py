@@ -70,6 +70,11 @@ class Iterate:
         """The loss and its parts at ``image``."""
         return self.evaluation.terms
 
+    @property
+    def precision(self) -> str:
+        """Of the features that they were computed from."""
+        return self.evaluation.precision
+
 
 def minimise(
     evaluate: Callable[[Tensor], Evaluation],

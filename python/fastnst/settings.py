@@ -23,7 +23,7 @@ CHOICES = MappingProxyType(
         "optimizer": ("lbfgs", "spectral", "torch-lbfgs", "adam"),
         "engine": ("auto", "torch", "native", "onnx"),
         "provider": ("auto", "cpu", "cuda", "tensorrt", "openvino"),
-        "precision": ("auto", "fp32", "bf16"),
+        "precision": ("auto", "fp32", "bf16", "mixed"),
     }
 )
 STATISTICS = ("gram", "covariance", "mean-std", "wasserstein")
@@ -95,7 +95,8 @@ class Settings:
         provider: What runs the graph of engine ``onnx``: ``cpu``, ``cuda``, ``tensorrt``,
             ``openvino``, or ``auto``; see ``engines/providers.py``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: Of the features: ``auto``, ``fp32`` or ``bf16``.
+        precision: Of the features: ``fp32``; ``bf16``; ``mixed``: bf16 until that stalls, then fp32;
+            or ``auto``: mixed where the native engine runs on a processor with avx512bf16, else fp32.
     """
 
     size: int | None = None

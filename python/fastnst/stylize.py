@@ -24,7 +24,7 @@ from fastnst.checkpoint import (
 )
 from fastnst.device_loop import DeviceIterate, minimise_on_device, takes
 from fastnst.devices import DEFAULT_SIZE, choose_device
-from fastnst.engines import Engine, create_engine
+from fastnst.engines import Engine, MixedEngine, choose_precision, create_engine
 from fastnst.errors import Interrupted, NonFiniteLoss
 from fastnst.images import Picture, resize, scaled_size, to_pil, to_pixels, to_tensor
 from fastnst.kept import Kept
@@ -141,7 +141,7 @@ def run(
                 weights,
                 pictures.content.to(device),
                 [style.to(device) for style in pictures.styles],
-                settings,
+                replace(settings, precision=choose_precision(settings, device)),
                 None if pictures.regions is None else [r.to(device) for r in pictures.regions],
                 kept,
             )
@@ -190,6 +190,7 @@ class _Course:
         colours: The picture whose colours the result gets, or None.
         here: What was done at this scale; None before its first evaluation.
         engine: Of the best picture.
+        precision: Of the last evaluation.
         seconds_before: Of the optimisation, before this scale or before the checkpoint.
     """
 
@@ -207,6 +208,7 @@ class _Course:
     colours: Tensor | None = None
     here: ScaleRecord | None = None
     engine: Engine | None = None
+    precision: str = ""
     seconds_before: float = 0.0
     began: float = 0.0
 
@@ -222,6 +224,10 @@ class _Course:
         if resumed is not None:
             self._restore(resumed)
             self._begin(engine, start, colours, resumed.solver.tensors["best"])
+            self.precision = engine.precision
+            if isinstance(engine, MixedEngine):
+                rows = self.history[-1 - resumed.solver.numbers["iteration"] :]
+                self.precision = engine.follow(losses.total for losses in rows)
         self.began = time.perf_counter()
         last: Iterate | DeviceIterate | None = None
         saved_at = 0 if resumed is None else resumed.solver.numbers["iteration"]
@@ -302,7 +308,12 @@ class _Course:
         losses = Losses.of(iterate.terms)
         self.history.append(losses)
         row = len(self.history) - 1
-        if row == self.best_row or losses.total < self.history[self.best_row].total:
+        precision, self.precision = self.precision, iterate.precision
+        if (
+            row == self.best_row
+            or precision != self.precision  # losses in different ones are not compared
+            or losses.total < self.history[self.best_row].total
+        ):
             self.best_row = row
             self.best.copy_(iterate.image)
         iterations = sum(scale.iterations for scale in self.schedule)

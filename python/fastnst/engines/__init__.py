@@ -16,6 +16,7 @@ from torch import Tensor
 from fastnst.engines import native_engine, planned_engine, providers
 from fastnst.engines.autograd import differentiable_loss
 from fastnst.engines.base import Engine, Evaluation
+from fastnst.engines.mixed_engine import MixedEngine
 from fastnst.engines.native_engine import NativeEngine
 from fastnst.engines.onnx_engine import OnnxEngine
 from fastnst.engines.planned_engine import PlannedEngine
@@ -31,6 +32,8 @@ from fastnst.weights import Weights
 __all__ = [
     "Engine",
     "Evaluation",
+    "MixedEngine",
+    "choose_precision",
     "create_engine",
     "differentiable_loss",
     "unavailable_reason",
@@ -63,6 +66,8 @@ def create_engine(
         content: ``(1, 3, H, W)``, RGB in [0, 1], on the device where the engine is to run.
         style: ``(1, 3, h, w)``, likewise; or several.
         settings: ``engine`` is ``torch``, ``native`` or ``auto``: native where it runs.
+            ``precision`` ``auto`` is fp32 here: an engine with one precision is a function of the
+            picture. ``mixed`` is not: what it computes with depends on the evaluations before.
         regions: Which style goes where; None: all of them everywhere.
         kept: The networks and targets of earlier engines, to be used again where they fit.
 
@@ -85,13 +90,31 @@ def create_engine(
     if not objective.layers:  # the total variation alone: no network, no plan
         return TorchEngine(objective, "fp32", name)
     if name == "native":
+        lowest = "bf16" if precision == "mixed" else precision
         plan = native_engine if on_cpu else planned_engine
-        if reason := plan.cannot_run(objective, precision):
+        if reason := plan.cannot_run(objective, lowest):
             raise BackendUnavailable(f"engine native cannot run: {reason}")
-        if on_cpu:
+
+    def create(precision: str) -> Engine:
+        if name == "native" and on_cpu:
             return NativeEngine(objective, precision, kept=kept)
-        return PlannedEngine(objective, precision, kept=kept)
-    return TorchEngine(objective, precision)
+        if name == "native":
+            return PlannedEngine(objective, precision, kept=kept)
+        return TorchEngine(objective, precision)
+
+    return MixedEngine(create) if precision == "mixed" else create(precision)
+
+
+def choose_precision(settings: Settings, device: torch.device) -> str:
+    """The precision of a run whose settings leave it open: ``mixed`` where bf16 is quicker.
+
+    That is the native engine on a processor with avx512bf16; anywhere else it is fp32.
+    """
+    if settings.precision != "auto":
+        return settings.precision
+    on_cpu = settings.engine in ("auto", "native") and device.type == "cpu"
+    compiled = on_cpu and not unavailable_reason("native", device)
+    return "mixed" if compiled and native.convolves_bfloat16() else "fp32"
 
 
 def _onnx_engine(
@@ -102,6 +125,8 @@ def _onnx_engine(
     regions: Sequence[Region] | None,
     kept: Kept | None,
 ) -> Engine:
+    if settings.precision == "mixed":
+        raise BackendUnavailable("engine onnx does not change its precision: choose fp32 or bf16")
     # asked before the targets are computed, so that a missing package is said at once
     providers.choose(settings.provider, content.device, settings.precision)
     objective = build_objective(weights, content, style, settings, "torch", regions, kept)

@@ -18,17 +18,19 @@ class Evaluation:
         terms: The loss and its parts, detached, on the engine's device.
         gradient: dL/dx, ``(1, 3, H, W)`` float32; the engine may reuse its memory at the next
             evaluation.
+        precision: Of the features that both were computed from: ``fp32`` or ``bf16``.
     """
 
     terms: Terms
     gradient: Tensor
+    precision: str = "fp32"
 
 
 class Engine(Protocol):
     """A way of computing the objective and its gradient."""
 
     name: str
-    precision: str  # of the features: fp32 or bf16
+    precision: str  # of the features: fp32, bf16 or mixed
 
     @property
     def provider(self) -> str | None:

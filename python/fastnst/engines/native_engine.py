@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from fastnst.blending import is_plain
 from fastnst.engines.base import Evaluation
+from fastnst.engines.workspace import Workspace
 from fastnst.kept import Kept
 from fastnst.losses import ContentLoss, StyleLoss
 from fastnst.losses.gradients import normalise_gradient
@@ -159,22 +160,22 @@ class NativeEngine:
         objective = self.objective
         self._size = (height, width)
         self._features = {}
-        largest = 0
         self._gradient = torch.empty(1, 3, height, width)
+        shapes = {}
         for layer in self._layers:
             channels = len(layer.bias)
-            layer.features = self._new(1, height, width, channels)
-            largest = max(largest, layer.features.numel())
-            self._features[f"relu{layer.name}"] = layer.features
+            shapes[f"relu{layer.name}"] = (1, height, width, channels)
             if f"conv{layer.name}" in objective.layers:
                 layer.preactivation = self._new(1, height, width, channels)
                 self._features[f"conv{layer.name}"] = layer.preactivation
             if layer.pool_name in objective.network.layers and self._ends_block(layer):
                 height, width = height // 2, width // 2
-                layer.pooled = self._new(1, height, width, channels)
-                self._features[layer.pool_name] = layer.pooled
-        # Each step back reads one of these and writes the other.
-        self._buffers = [self._new(largest), self._new(largest)]
+                shapes[layer.pool_name] = (1, height, width, channels)
+        self._workspace = Workspace(list(shapes.values()), self._dtype)
+        self._features |= zip(shapes, self._workspace.slots, strict=True)
+        for layer in self._layers:
+            layer.features = self._features[f"relu{layer.name}"]
+            layer.pooled = self._features.get(layer.pool_name) if self._ends_block(layer) else None
         self._content_differences = {
             key: torch.empty_like(target) for key, target in self._content_targets.items()
         }
@@ -281,14 +282,14 @@ class NativeEngine:
         for index in reversed(range(len(self._layers))):
             layer = self._layers[index]
             if layer.pooled is not None:
-                gradient = self._add_losses(layer.pool_name, gradient, relu_mask=False)
+                gradient = self._add_losses(layer.pool_name, gradient, layer.pooled)
                 if gradient is not None:
-                    out = self._buffer(layer.features, gradient)
-                    self._unpool(gradient, layer, out)
-                    gradient = out
+                    gradient = self._unpool(gradient, layer)
             # gradient is masked by the ReLU here, so it is also that at the preactivation
-            gradient = self._add_losses(f"relu{layer.name}", gradient, relu_mask=True)
-            gradient = self._add_losses(f"conv{layer.name}", gradient, relu_mask=False)
+            gradient = self._add_losses(
+                f"relu{layer.name}", gradient, layer.features, relu_mask=True
+            )
+            gradient = self._add_losses(f"conv{layer.name}", gradient, layer.features)
             if gradient is None:
                 continue
             if layer.gradient_filters is None:
@@ -296,7 +297,8 @@ class NativeEngine:
                 self._gradient.div_(self.objective.normalize.std)
                 return
             previous = self._layers[index - 1]
-            out = self._buffer(previous.output, gradient)
+            below = previous.output
+            out = self._workspace.behind(below, below.shape, gradient)
             convolution.convolve(
                 gradient,
                 layer.gradient_filters,
@@ -305,21 +307,33 @@ class NativeEngine:
             )
             gradient = out
 
-    def _unpool(self, gradient: Tensor, layer: _Layer, out: Tensor) -> None:
+    def _unpool(self, gradient: Tensor, layer: _Layer) -> Tensor:
         """The gradient of a pooling and of the ReLU before it."""
         assert self._pooling is not None
         assert layer.pooled is not None
+        features, behind = layer.features, self._workspace.behind
         if self._pooling == "l2":
-            _unpool_l2(gradient, layer.features, layer.pooled, out=out)
+            out = behind(layer.pooled, features.shape, gradient)
+            _unpool_l2(gradient, features, layer.pooled, out=out)
+            return out
+        if f"relu{layer.name}" in self.objective.layers:
+            out = behind(features, features.shape, gradient)
         else:
-            convolution.unpool(gradient, layer.features, self._pooling, relu_mask=True, out=out)
+            out = features  # in their place: each window is read before it is written
+        convolution.unpool(gradient, features, self._pooling, relu_mask=True, out=out)
+        return out
 
-    def _add_losses(self, key: str, gradient: Tensor | None, *, relu_mask: bool) -> Tensor | None:
-        """Add the gradient of the losses on one layer's features, masked by its ReLU."""
+    def _add_losses(
+        self, key: str, gradient: Tensor | None, slot: Tensor, *, relu_mask: bool = False
+    ) -> Tensor | None:
+        """Add the gradient of the losses on one layer's features, masked by its ReLU.
+
+        A gradient that is not there yet is put behind ``slot``.
+        """
         objective = self.objective
         if key in self._style:
             features = self._features[key]
-            out = self._buffer(features) if gradient is None else gradient
+            out = self._workspace.behind(slot, features.shape) if gradient is None else gradient
             channels, positions = features.shape[3], features.shape[1] * features.shape[2]
             native.accumulate_style_gradient(
                 _channels_first(features),
@@ -333,26 +347,35 @@ class NativeEngine:
         elif key in objective.style:
             value, found = self._differentiate(objective.style[key], key)
             self._style_values[key] = value
-            gradient = self._add(gradient, key, found, objective.style_factor(key), relu_mask)
+            scale = objective.style_factor(key)
+            gradient = self._add(gradient, key, found, scale, slot, relu_mask)
         if key in self._content_targets:
             scale = 2 * objective.content_factor(key) / self._features[key].numel()
             difference = self._content_differences[key]
-            gradient = self._add(gradient, key, difference, scale, relu_mask)
+            gradient = self._add(gradient, key, difference, scale, slot, relu_mask)
         elif key in objective.content:
             value, found = self._differentiate(objective.content[key], key)
             self._content[key] = value
-            gradient = self._add(gradient, key, found, objective.content_factor(key), relu_mask)
+            scale = objective.content_factor(key)
+            gradient = self._add(gradient, key, found, scale, slot, relu_mask)
         return gradient
 
     def _add(
-        self, gradient: Tensor | None, key: str, found: Tensor, scale: float, relu_mask: bool
+        self,
+        gradient: Tensor | None,
+        key: str,
+        found: Tensor,
+        scale: float,
+        slot: Tensor,
+        relu_mask: bool,
     ) -> Tensor:
         """Add scale · found, where features > 0 with ``relu_mask``; both ``(1, H, W, C)``."""
         features = self._features[key]
         if relu_mask:
             found = found * (features > 0)
         if gradient is None:
-            return torch.mul(found, scale, out=self._buffer(features))
+            out = self._workspace.behind(slot, features.shape)
+            return torch.mul(found, scale, out=out)
         return gradient.add_(found, alpha=scale)
 
     def _differentiate(self, loss: nn.Module, key: str) -> tuple[Tensor, Tensor]:
@@ -364,12 +387,6 @@ class NativeEngine:
         if self.objective.gradient_norm != "none":
             gradient = normalise_gradient(gradient, self.objective.gradient_norm)
         return value.detach(), _channels_last(gradient)
-
-    def _buffer(self, like: Tensor, taken: Tensor | None = None) -> Tensor:
-        """A gradient buffer of the shape of ``like`` that shares no memory with ``taken``."""
-        first, second = self._buffers
-        free = second if taken is not None and taken.data_ptr() == first.data_ptr() else first
-        return free[: like.numel()].view(like.shape)
 
     def _evaluation(self, image: Tensor) -> Evaluation:
         objective = self.objective
@@ -383,7 +400,7 @@ class NativeEngine:
             tv = tv.detach()
         content = {key: self._content[key] for key in objective.content}
         style = {key: self._style_values[key] for key in objective.style}
-        return Evaluation(objective.terms(content, style, tv), self._gradient)
+        return Evaluation(objective.terms(content, style, tv), self._gradient, self.precision)
 
 
 def cannot_run(objective: Objective, precision: str = "fp32") -> str | None:

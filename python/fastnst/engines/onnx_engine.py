@@ -88,4 +88,4 @@ class OnnxEngine:
             {term.layer: found[f"style.{term.layer}"].clone() for term in plan.style},
             found["tv"].clone() if plan.tv_weight else image.new_zeros(()),
         )
-        return Evaluation(terms, found["gradient"])
+        return Evaluation(terms, found["gradient"], self.precision)

@@ -133,7 +133,8 @@ class PlannedEngine:
             tv = self._total_variation(image)
         content = {key: walk.content[key] for key in self.objective.content}
         style = {key: walk.style[key] for key in self.objective.style}
-        return Evaluation(self.objective.terms(content, style, tv), self._gradient)
+        terms = self.objective.terms(content, style, tv)
+        return Evaluation(terms, self._gradient, self.precision)
 
     def _total_variation(self, image: Tensor) -> Tensor:
         objective = self.objective

@@ -29,8 +29,8 @@ class TorchEngine:
         self.precision = precision
         self.name = name
         if precision == "bf16":
-            # a copy: the network may be another run's as well
-            objective.network = copy.deepcopy(objective.network).to(torch.bfloat16)
+            self.objective = copy.deepcopy(objective)  # others may have the same one
+            self.objective.network.to(torch.bfloat16)
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)``."""
@@ -38,7 +38,7 @@ class TorchEngine:
             x = image.detach().requires_grad_()
             terms = self.objective(x)
             (gradient,) = torch.autograd.grad(terms.total, x)
-        return Evaluation(_detached(terms), gradient)
+        return Evaluation(_detached(terms), gradient, self.precision)
 
 
 def _detached(terms: Terms) -> Terms:

@@ -1,0 +1,67 @@
+"""Precision by need: bfloat16 while it makes progress, float32 to the end.
+
+The gradient in bfloat16 is wrong by some per cent of its own length at the start, which no step
+notices, and by most of it near the end, where it stalls. So the first of an engine's evaluations
+are in bfloat16, and once the loss falls by less than ``PROGRESS`` in ``WINDOW`` of them it goes on in
+float32 and does not return. Evaluations from ``init=matched`` until the textbook loop's final loss
+at 256 px, all in float32 and mixed, are in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from torch import Tensor
+
+from fastnst.engines.base import Engine, Evaluation
+
+WINDOW = 10  # evaluations
+PROGRESS = 0.01  # share of the loss
+
+
+class MixedEngine:
+    """Evaluates in bf16 until that stalls, then in fp32.
+
+    Args:
+        create: Makes the engine of a precision, ``bf16`` or ``fp32``.
+    """
+
+    precision = "mixed"
+
+    def __init__(self, create: Callable[[str], Engine]) -> None:
+        self._create = create
+        self._engine: Engine | None = create("bf16")
+        self._losses: list[float] = []  # in bf16; the best so far after each evaluation
+        self._stalled = False
+        self.name = self._engine.name
+        self.provider = self._engine.provider
+
+    def evaluate(self, image: Tensor) -> Evaluation:
+        """The objective and its gradient at ``image`` ``(1, 3, H, W)``, in the precision of now."""
+        if self._stalled and (self._engine is None or self._engine.precision == "bf16"):
+            self._engine = None  # its buffers go before the other's come
+            self._engine = self._create("fp32")
+        assert self._engine is not None
+        evaluation = self._engine.evaluate(image)
+        self._note(float(evaluation.terms.total))
+        return evaluation
+
+    def follow(self, losses: Iterable[float]) -> str:
+        """Be where an engine is that found these losses, in this order: for a run that goes on.
+
+        Returns:
+            The precision in which the last of them was found.
+        """
+        precision = "bf16"
+        for loss in losses:
+            precision = "fp32" if self._stalled else "bf16"
+            self._note(loss)
+        return precision
+
+    def _note(self, loss: float) -> None:
+        if self._stalled or not math.isfinite(loss):
+            return
+        best = self._losses
+        best.append(min(loss, best[-1]) if best else loss)
+        self._stalled = len(best) > WINDOW and best[-1] > (1 - PROGRESS) * best[-1 - WINDOW]
