@@ -44,7 +44,7 @@ def run(
 
 def convolution_rate(precision: str, ceilings: Mapping[str, Any]) -> float:
     """The machine's matrix product in flop/s, as precise as its convolutions are."""
-    tf32 = precision == "fp32" and torch.backends.cudnn.allow_tf32
+    tf32 = precision == "fp32" and torch.backends.cudnn.conv.fp32_precision == "tf32"
     if tf32 and "gemm_tf32_flops" in ceilings:
         return float(ceilings["gemm_tf32_flops"])
     return float(ceilings[f"gemm_{precision}_flops"])

@@ -36,25 +36,62 @@ fastnst::Features features(const FeaturesTuple& t) {
     return {pointer<const void>(data), static_cast<fastnst::DType>(dtype), b, c, n, sb, sc, sn};
 }
 
-void gram(const std::vector<GramTuple>& tuples, int threads) {
+std::vector<fastnst::GramLayer> gram_layers(const std::vector<GramTuple>& tuples) {
     std::vector<fastnst::GramLayer> layers;
     for (const auto& [f, g, target, target_stride, difference, loss] : tuples) {
         layers.push_back({features(f), pointer<float>(g), pointer<const float>(target),
                           target_stride, pointer<float>(difference), pointer<float>(loss)});
     }
-    const py::gil_scoped_release release;
-    fastnst::gram(layers.data(), layers.size(), threads);
+    return layers;
 }
 
-void gram_gradient(const std::vector<GradientTuple>& tuples, int threads) {
+std::vector<fastnst::GradientLayer> gradient_layers(const std::vector<GradientTuple>& tuples) {
     std::vector<fastnst::GradientLayer> layers;
     for (const auto& [f, difference, scale, mask, accumulate, out, dtype, strides] : tuples) {
         layers.push_back({features(f), pointer<const float>(difference), scale, mask, accumulate,
                           pointer<void>(out), static_cast<fastnst::DType>(dtype), strides[0],
                           strides[1], strides[2]});
     }
+    return layers;
+}
+
+void gram(const std::vector<GramTuple>& tuples, int threads) {
+    const std::vector<fastnst::GramLayer> layers = gram_layers(tuples);
+    const py::gil_scoped_release release;
+    fastnst::gram(layers.data(), layers.size(), threads);
+}
+
+void gram_gradient(const std::vector<GradientTuple>& tuples, int threads) {
+    const std::vector<fastnst::GradientLayer> layers = gradient_layers(tuples);
     const py::gil_scoped_release release;
     fastnst::gram_gradient(layers.data(), layers.size(), threads);
+}
+
+std::size_t cuda_gram_workspace(const std::vector<GramTuple>& tuples) {
+    const std::vector<fastnst::GramLayer> layers = gram_layers(tuples);
+    return fastnst::cuda_gram_workspace(layers.data(), layers.size());
+}
+
+std::size_t cuda_gram_gradient_workspace(const std::vector<GradientTuple>& tuples) {
+    const std::vector<fastnst::GradientLayer> layers = gradient_layers(tuples);
+    return fastnst::cuda_gram_gradient_workspace(layers.data(), layers.size());
+}
+
+void cuda_gram(const std::vector<GramTuple>& tuples, int precision, Address workspace,
+               std::size_t bytes, int device, Address stream) {
+    const std::vector<fastnst::GramLayer> layers = gram_layers(tuples);
+    const py::gil_scoped_release release;
+    fastnst::cuda_gram(layers.data(), layers.size(), static_cast<fastnst::CudaPrecision>(precision),
+                       pointer<void>(workspace), bytes, device, pointer<void>(stream));
+}
+
+void cuda_gram_gradient(const std::vector<GradientTuple>& tuples, int precision, Address workspace,
+                        std::size_t bytes, int device, Address stream) {
+    const std::vector<fastnst::GradientLayer> layers = gradient_layers(tuples);
+    const py::gil_scoped_release release;
+    fastnst::cuda_gram_gradient(layers.data(), layers.size(),
+                                static_cast<fastnst::CudaPrecision>(precision),
+                                pointer<void>(workspace), bytes, device, pointer<void>(stream));
 }
 
 // (batch, height, width, channels_in, channels_out)
@@ -205,4 +242,10 @@ PYBIND11_MODULE(_C, m) {
     m.def("force_isa", &fastnst::force_isa, py::arg("name"));
     m.def("build_info", &build_info);
     m.def("cuda_devices", &cuda_devices);
+    m.def("cuda_gram_workspace", &cuda_gram_workspace, py::arg("layers"));
+    m.def("cuda_gram_gradient_workspace", &cuda_gram_gradient_workspace, py::arg("layers"));
+    m.def("cuda_gram", &cuda_gram, py::arg("layers"), py::arg("precision"), py::arg("workspace"),
+          py::arg("workspace_bytes"), py::arg("device"), py::arg("stream"));
+    m.def("cuda_gram_gradient", &cuda_gram_gradient, py::arg("layers"), py::arg("precision"),
+          py::arg("workspace"), py::arg("workspace_bytes"), py::arg("device"), py::arg("stream"));
 }

@@ -162,4 +162,21 @@ struct CudaDevices {
 // Asks the driver; touches no device. Without CUDA in the build the reason says so.
 CudaDevices cuda_devices();
 
+// The coarsest that a factor of a product may be rounded to; sums are float at least. float32
+// features are multiplied in TF32 by either of the last two. bfloat16 features have exact products
+// with each other; D is rounded to what is given here. Before compute capability 8.0 all is fp32.
+enum class CudaPrecision : int { fp32 = 0, tf32 = 1, bf16 = 2 };
+
+// gram and gram_gradient as above, for pointers to memory of a CUDA device: queued on the stream (a
+// cudaStream_t), nothing allocated, nothing waited for. The workspace lies on the same device,
+// aligned to 16 bytes, until the stream has done the work; the first two say how many bytes it
+// needs. The result does not depend on the device's size. A launch may be captured into a graph
+// once the same call has run outside of one.
+std::size_t cuda_gram_workspace(const GramLayer* layers, std::size_t count);
+std::size_t cuda_gram_gradient_workspace(const GradientLayer* layers, std::size_t count);
+void cuda_gram(const GramLayer* layers, std::size_t count, CudaPrecision precision, void* workspace,
+               std::size_t bytes, int device, void* stream);
+void cuda_gram_gradient(const GradientLayer* layers, std::size_t count, CudaPrecision precision,
+                        void* workspace, std::size_t bytes, int device, void* stream);
+
 }  // namespace fastnst

@@ -104,6 +104,7 @@ def test_share_of_the_ceiling_is_that_of_the_tighter_one(
     ceilings = {"gemm_fp32_flops": 10.0, "copy_bytes_per_second": 50.0}
     figures = ops.rates(2.0, flops, moved, "fp32", ceilings)
     assert figures["ceiling_share"] == pytest.approx(share)
+    assert figures["floor_seconds"] == pytest.approx(2 * share)
     assert figures["gflops"] == pytest.approx(flops / 2e9)
 
 

@@ -85,7 +85,7 @@ def test_what_was_not_measured_does_not_hold(gpu_check: Any) -> None:
 def test_the_exit_code_is_that_of_the_worst_point(
     gpu_check: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answers = {"tests/ops": (0, "5 passed"), "tests": (0, "7 passed, 2 skipped")}
+    answers = {gpu_check.KERNELS: (0, "5 passed"), "tests": (0, "7 passed, 2 skipped")}
     monkeypatch.setattr(gpu_check, "run", lambda command: answers[command[len(gpu_check.PYTEST)]])
     monkeypatch.setattr(gpu_check.shutil, "which", lambda name: None)
     assert gpu_check.main(["--skip-benchmark"]) == 1  # no sanitizer: not looked at
@@ -97,6 +97,10 @@ def test_the_exit_code_is_that_of_the_worst_point(
     answers["tests"] = (1, "1 failed, 6 passed")
     assert gpu_check.main(["--skip-benchmark"]) == 1
     assert "FAIL  engine" in capsys.readouterr().out
+
+
+def test_the_kernels_have_tests_of_their_own(gpu_check: Any) -> None:
+    assert (gpu_check.ROOT / gpu_check.KERNELS).is_file()
 
 
 def test_it_says_what_a_command_said_last(gpu_check: Any) -> None:

@@ -212,6 +212,14 @@ def test_what_cannot_be_recorded_or_run_is_known_beforehand(
     assert cannot_run(objective) == "the objective uses no layer of the network"
 
 
+def test_gram_matrices_are_as_coarse_as_the_convolutions_and_no_coarser() -> None:
+    wide, half = torch.ones(1), torch.ones(1, dtype=torch.bfloat16)
+    for allowed, expected in ((True, "tf32"), (False, None)):
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=allowed):
+            assert module._rounding(wide) == expected
+            assert module._rounding(half) is None  # their products are exact
+
+
 def test_a_fusion_that_fails_or_errs_is_not_used(random_weights: Weights, monkeypatch) -> None:
     planned, _, _ = both(random_weights, SETTINGS[0], 16, 16, dtype=torch.float32)
     filters = planned._layers[1].filters

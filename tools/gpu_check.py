@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+KERNELS = "tests/test_cuda_ops.py"
 NARROW = ("relu1_1", "relu2_1", "relu3_1")  # layers of at most 256 channels
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider")
 SANITIZERS = ("memcheck", "racecheck", "synccheck")
@@ -50,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="results of the benchmark, to be kept")
     chosen = parser.parse_args(arguments)
     points = [
-        tests("the kernels against float64", "tests/ops"),
-        tests("engine, recorded iterations, memory, devices", "tests", "--ignore=tests/ops"),
+        tests("the kernels against float64", KERNELS),
+        tests("engine, recorded iterations, memory, devices", "tests", f"--ignore={KERNELS}"),
         *sanitized(),
     ]
     if not chosen.skip_benchmark:
@@ -84,7 +85,7 @@ def sanitized() -> list[Point]:
             points.append(Point(name, None, "compute-sanitizer is not on the path"))
             continue
         options = ("--tool", tool, "--error-exitcode", "1")
-        command = (program, *options, *PYTEST, *NO_GRAPHS, "tests/ops")
+        command = (program, *options, *PYTEST, *NO_GRAPHS, KERNELS)
         code, last = run(command, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
         points.append(Point(name, code == 0, last))
     return points

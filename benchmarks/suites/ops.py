@@ -2,9 +2,10 @@
 
 Needed flops: G is symmetric, so its triangle needs C(C+1)·N; the gradient 4/(C²N)·(G − A)F needs
 2C²·N. Needed bytes: the features once for the loss, once more and the gradient for the backward
-pass. ``ceiling_share`` is the time that the needed flops and bytes take at the machine's measured
-matrix product and copy, whichever is longer, over the time measured. The convolutions have a module
-of their own, ``convolutions.py``.
+pass. ``floor_seconds`` is the time that the needed flops and bytes take at the machine's measured
+matrix product and copy, whichever is longer, and ``ceiling_share`` that time over the time measured.
+On a GPU ``native graph`` replays the kernels without Python between them, as a run does. The
+convolutions have a module of their own, ``convolutions.py``.
 """
 
 from __future__ import annotations
@@ -108,6 +109,8 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
         name: partial(_run, function, features, passes == BOTH)
         for name, function in functions.items()
     }
+    if "native" in functions and options.wants("native graph"):
+        arms["native graph"] = _Replayed(features, grams, passes == BOTH)
     samples = interleave(
         arms,
         device=options.device,
@@ -141,13 +144,15 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
 def rates(
     seconds: float, flops: int, moved: int, dtype: str, ceilings: Mapping[str, float]
 ) -> dict[str, float]:
-    """``gflops``, ``gbps`` and ``ceiling_share``."""
+    """``gflops``, ``gbps``, ``floor_seconds`` and ``ceiling_share``."""
     arithmetic = flops / ceilings[f"gemm_{dtype}_flops"]
     traffic = moved / ceilings["copy_bytes_per_second"]
+    floor = max(arithmetic, traffic)
     return {
         "gflops": flops / seconds / 1e9,
         "gbps": moved / seconds / 1e9,
-        "ceiling_share": max(arithmetic, traffic) / seconds,
+        "floor_seconds": floor,
+        "ceiling_share": floor / seconds,
     }
 
 
@@ -158,6 +163,38 @@ def _run(function: Callable[[], Tensor], features: Sequence[Tensor], backward: b
         total = function()
         if backward:
             torch.autograd.grad(total, list(features))
+
+
+class _Replayed:
+    """The losses, and their gradients, as a CUDA graph that the first call captures."""
+
+    def __init__(self, features: Sequence[Tensor], grams: Sequence[Tensor], backward: bool) -> None:
+        self.features, self.grams, self.backward = features, grams, backward
+        self.losses = features[0].new_empty(len(features), dtype=torch.float32)
+        self.differences = [gram.new_empty(1, *gram.shape) for gram in grams]
+        self.gradients = [torch.empty_like(x) for x in features]
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> None:
+        if self.graph is None:
+            self._launch()  # loads the kernels
+            torch.cuda.synchronize()
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self._launch()
+        self.graph.replay()
+
+    def _launch(self) -> None:
+        features = [x.detach() for x in self.features]
+        native.style_losses_into(
+            features, self.grams, losses=self.losses, differences=self.differences
+        )
+        layers = zip(features, self.differences, self.gradients, strict=True)
+        for x, difference, gradient in layers if self.backward else ():
+            scale = 4 / (x.shape[1] ** 2 * x[0, 0].numel())
+            native.accumulate_style_gradient(
+                x, difference, scale, False, gradient, accumulate=False
+            )
 
 
 def _with_isa(isa: str, function: Callable[..., Tensor], *arguments: Any) -> Tensor:

@@ -109,6 +109,84 @@ def test_buffers_are_checked() -> None:
         native.style_losses_into([x], [d[0]], losses=torch.ones(1), grams=[])
 
 
+@needs_native
+def test_buffers_are_of_one_device() -> None:
+    x, d = torch.ones(1, 3, 4, 4), torch.ones(1, 3, 3)
+    elsewhere = torch.empty(1, 3, 4, 4, device="meta")
+    with pytest.raises(InvalidInput, match="features: expected .* on the CPU or a GPU"):
+        native.accumulate_style_gradient(elsewhere, d, 1.0, False, elsewhere)
+    with pytest.raises(InvalidInput, match="out_grad: expected .* on the CPU, got .* on meta"):
+        native.accumulate_style_gradient(x, d, 1.0, False, elsewhere)
+    with pytest.raises(InvalidInput, match="features: expected .* on the CPU, got .* on meta"):
+        native.style_losses_into([elsewhere], [d[0]], losses=torch.ones(1))
+    assert native.cannot_run(elsewhere) == "no native kernel for device 'meta'"
+
+
+@needs_native
+def test_an_unknown_precision() -> None:
+    x, d = torch.ones(1, 3, 4, 4), torch.ones(1, 3, 3)
+    with pytest.raises(InvalidInput, match="expected one of fp32, tf32, bf16, got 'fp16'"):
+        native.accumulate_style_gradient(x, d, 1.0, False, x.clone(), precision="fp16")
+    with pytest.raises(InvalidInput, match="precision"):
+        native.style_losses_into([x], [d[0]], losses=torch.ones(1), precision="half")
+
+
+@pytest.mark.parametrize(
+    ("architectures", "capability", "runs"),
+    [
+        ("75-real 90-real", (9, 0), True),
+        ("75-real 80-real", (8, 6), True),  # the same major version, a later minor
+        ("75-real 86-real", (8, 0), False),
+        ("75-real 90-real", (10, 0), False),
+        ("75-real 90-virtual", (12, 0), True),  # PTX is compiled by the driver
+        ("90-virtual", (8, 9), False),
+        ("80", (8, 9), True),  # both
+        ("80", (9, 0), True),
+        ("75-real", (7, 0), False),
+        ("native", (9, 0), True),
+    ],
+)
+def test_gpus_that_the_build_covers(
+    architectures: str,
+    capability: tuple[int, int],
+    runs: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    info = {"cuda": "13.0", "cuda_architectures": architectures}
+    monkeypatch.setattr(native, "build_info", lambda: info)
+    native._cannot_run_on.cache_clear()
+    reason = native._cannot_run_on(capability)
+    native._cannot_run_on.cache_clear()
+    assert (reason is None) == runs
+    if reason:
+        number = ".".join(map(str, capability))
+        assert f"compute capability {number}: fastnst was built for {architectures}" in reason
+
+
+def test_a_build_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "build_info", lambda: {"cuda": "", "cuda_architectures": ""})
+    native._cannot_run_on.cache_clear()
+    assert native._cannot_run_on((9, 0)) == "fastnst was built without CUDA"
+    native._cannot_run_on.cache_clear()
+
+
+@needs_native
+def test_the_gpu_calls_without_a_gpu() -> None:
+    extension = native._extension()
+    x, gram = torch.ones(1, 3, 4, 4), torch.ones(1, 3, 3)
+    layers = [(native._describe(x), gram.data_ptr(), 0, 0, 0, 0)]
+    if not extension.build_info()["cuda"]:
+        with pytest.raises(RuntimeError, match="fastnst was built without CUDA"):
+            extension.cuda_gram_workspace(layers)
+        return
+    size = extension.cuda_gram_workspace(layers)
+    assert size >= 64 * 64 * 4  # one tile at least
+    if not native.cuda_devices()["devices"]:
+        workspace = torch.empty(size, dtype=torch.uint8)
+        with pytest.raises(RuntimeError, match="cudaGetDevice"):
+            extension.cuda_gram(layers, 0, workspace.data_ptr(), size, 0, 0)
+
+
 def test_without_the_extension() -> None:
     result = python(
         """

@@ -395,7 +395,13 @@ def _style_losses(
     if all(native.cannot_run(x) is None for x in features):
         losses = features[0].new_empty(len(features), dtype=torch.float32)
         differences = [target.new_empty(1, *target.shape[-2:]) for target in targets]
-        native.style_losses_into(features, targets, losses=losses, differences=differences)
+        native.style_losses_into(
+            features,
+            targets,
+            losses=losses,
+            differences=differences,
+            precision=_rounding(*features),
+        )
         return losses, differences
     differences = []
     for x, target in zip(features, targets, strict=True):
@@ -411,13 +417,25 @@ def _add_style_gradient(
     out = torch.empty_like(features) if gradient is None else gradient
     if native.cannot_run(features) is None:
         native.accumulate_style_gradient(
-            features, difference, scale, False, out, accumulate=gradient is not None
+            features,
+            difference,
+            scale,
+            False,
+            out,
+            accumulate=gradient is not None,
+            precision=_rounding(features),
         )
         return out
     symmetric = (difference[0] + difference[0].T).div_(2).to(features.dtype)
     beta = 0 if gradient is None else 1
     _by_position(out).addmm_(_by_position(features), symmetric, beta=beta, alpha=scale)
     return out
+
+
+def _rounding(*features: Tensor) -> str | None:
+    """What the kernels may round float32 features to: what the convolutions round them to anyway."""
+    conv_in_tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
+    return "tf32" if conv_in_tf32 and features[0].dtype == torch.float32 else None
 
 
 def _by_position(x: Tensor) -> Tensor:

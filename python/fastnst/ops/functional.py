@@ -207,7 +207,7 @@ class _Gram(torch.autograd.Function):
         # G = F Fᵀ / N:   dF = (W + Wᵀ) F / N   for W = ∂L/∂G
         (features,) = ctx.saved_tensors
         positions = features.shape[2] * features.shape[3]
-        scales = torch.full((1,), 2 / positions)
+        scales = torch.full((1,), 2 / positions, device=features.device)
         return _gram_gradients(scales, [features], [grad])[0]
 
     @staticmethod
@@ -255,7 +255,7 @@ class _GramGradients(torch.autograd.Function):
         factors = _fold(scales, in_dims[0], info.batch_size)  # (V, L), folded into the weights
         weights = [w * factors[:, i, None, None, None] for i, w in enumerate(samples[count:])]
         flat = [x.flatten(0, 1) for x in (*samples[:count], *weights)]
-        gradients = _apply(_GramGradients, torch.ones(count), *flat)
+        gradients = _apply(_GramGradients, factors.new_ones(count), *flat)
         shapes = [x.shape for x in samples[:count]]
         return tuple(g.reshape(s) for g, s in zip(gradients, shapes, strict=True)), (0,) * count
 

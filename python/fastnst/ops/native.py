@@ -8,6 +8,9 @@ Operators (autograd lives outside, in ``functional``), features always (B, C, H,
 * ``fastnst::gram_matrix(features) -> (B, C, C)``
 * ``fastnst::style_losses(features[], targets[]) -> losses (L,), differences (B, C, C)[]``
 * ``fastnst::gram_gradients(features[], weights[], scales (L,)) -> scale · (W + Wᵀ)/2 · F``
+
+Tensors lie on the CPU or, in a build with CUDA, all on one GPU: there the work is queued on torch's
+current stream, and nothing waits for it.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +45,9 @@ else:
         _reason = f"the compiled extension cannot be loaded: {error}"
 
 _DTYPES = {torch.float32: 0, torch.bfloat16: 1}
+
+# The coarsest that a factor of a product may be rounded to on a GPU.
+PRECISIONS = {"fp32": 0, "tf32": 1, "bf16": 2}
 
 
 def is_available() -> bool:
@@ -127,11 +134,42 @@ def cannot_run(features: Tensor) -> str | None:
     """Why the kernels cannot take these features, or None when they can."""
     if _C is None:
         return _reason
-    if features.device.type != "cpu":
+    if features.device.type not in ("cpu", "cuda"):
         return f"no native kernel for device {features.device.type!r}"
     if features.dtype not in _DTYPES:
         return f"expected float32 or bfloat16 features, got {features.dtype}"
+    if features.device.type == "cuda":
+        return _cannot_run_on(torch.cuda.get_device_capability(features.device))
     return None
+
+
+@cache
+def _cannot_run_on(capability: tuple[int, int]) -> str | None:
+    """Why a GPU of this compute capability cannot run the kernels, or None when it can."""
+    info = build_info()
+    if not info["cuda"]:
+        return "fastnst was built without CUDA"
+    architectures = info["cuda_architectures"]
+    if any(_covers(name, capability) for name in architectures.split()):
+        return None
+    major, minor = capability
+    return (
+        f"no native kernel for compute capability {major}.{minor}: "
+        f"fastnst was built for {architectures}"
+    )
+
+
+def _covers(architecture: str, capability: tuple[int, int]) -> bool:
+    """Whether code for one of CMake's architectures (75, 90-real, 120-virtual, native) runs there.
+
+    Machine code runs on its major version from its minor on, PTX on all that is not older.
+    """
+    number, _, form = architecture.partition("-")
+    if not number.isdigit():
+        return True  # native, all: the driver decides
+    built = divmod(int(number), 10)
+    real = form != "virtual" and built[0] == capability[0] and built[1] <= capability[1]
+    return real or (form != "real" and built <= capability)
 
 
 # ------------------------------------------------------------------------------------- pointers --
@@ -161,26 +199,93 @@ def _describe(x: Tensor) -> tuple[int, int, int, int, int, int, int, int]:
     return (x.data_ptr(), _DTYPES[x.dtype], batch, channels, height * width, *_strides(x))
 
 
-def _check_4d(name: str, x: Tensor) -> None:
+_CPU = torch.device("cpu")
+
+
+def _on(device: torch.device) -> str:
+    return "the CPU" if device.type == "cpu" else str(device)
+
+
+def _check_4d(name: str, x: Tensor, device: torch.device | None = None) -> None:
+    """Features: on the given device, or on the CPU or any GPU."""
     if x.ndim != 4:
         raise InvalidInput(f"{name}: expected shape (B, C, H, W), got {tuple(x.shape)}")
-    if x.device.type != "cpu" or x.dtype not in _DTYPES:
+    elsewhere = x.device.type not in ("cpu", "cuda") or device not in (None, x.device)
+    if elsewhere or x.dtype not in _DTYPES:
+        where = "the CPU or a GPU" if device is None else _on(device)
         raise InvalidInput(
-            f"{name}: expected float32 or bfloat16 on the CPU, got {x.dtype} on {x.device}"
+            f"{name}: expected float32 or bfloat16 on {where}, got {x.dtype} on {x.device}"
         )
 
 
 def _check_buffer(
-    name: str, x: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+    name: str,
+    x: Tensor,
+    shape: tuple[int, ...],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device = _CPU,
 ) -> None:
     """A buffer that the kernels read or write through a bare pointer."""
-    if x.dtype != dtype or x.device.type != "cpu":
+    if x.dtype != dtype or x.device != device:
         wanted = str(dtype).removeprefix("torch.")
-        raise InvalidInput(f"{name}: expected {wanted} on the CPU, got {x.dtype} on {x.device}")
+        raise InvalidInput(
+            f"{name}: expected {wanted} on {_on(device)}, got {x.dtype} on {x.device}"
+        )
     if tuple(x.shape) != shape:
         raise InvalidInput(f"{name}: expected shape {shape}, got {tuple(x.shape)}")
     if not x.is_contiguous():
         raise InvalidInput(f"{name}: expected a contiguous tensor, got strides {x.stride()}")
+
+
+# ----------------------------------------------------------------------------------------- calls --
+
+
+def _precision(features: Sequence[Tensor], asked: str | None) -> int:
+    """The arithmetic on a GPU: as asked, or what the features and torch's settings say."""
+    if asked is None:
+        if any(x.dtype == torch.bfloat16 for x in features):
+            asked = "bf16"
+        else:
+            asked = "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "fp32"
+    if asked not in PRECISIONS:
+        raise InvalidInput(f"precision: expected one of {', '.join(PRECISIONS)}, got {asked!r}")
+    return PRECISIONS[asked]
+
+
+def _gram(
+    layers: list[Any], features: Sequence[Tensor], precision: str | None, device: torch.device
+) -> None:
+    extension = _extension()
+    rounding = _precision(features, precision)
+    if device.type == "cpu":
+        _call(extension.gram, layers, torch.get_num_threads())
+    else:
+        _queue(extension.cuda_gram_workspace, extension.cuda_gram, layers, rounding, device)
+
+
+def _gram_gradient(
+    layers: list[Any], features: Sequence[Tensor], precision: str | None, device: torch.device
+) -> None:
+    extension = _extension()
+    rounding = _precision(features, precision)
+    if device.type == "cpu":
+        _call(extension.gram_gradient, layers, torch.get_num_threads())
+    else:
+        sizes, function = extension.cuda_gram_gradient_workspace, extension.cuda_gram_gradient
+        _queue(sizes, function, layers, rounding, device)
+
+
+def _queue(
+    workspace_bytes: Any, function: Any, layers: list[Any], precision: int, device: torch.device
+) -> None:
+    """Queues the work on the current stream, with a workspace of torch's.
+
+    It may be freed at once: torch hands it out again to later work of the same stream only.
+    """
+    size = _call(workspace_bytes, layers)
+    workspace = torch.empty(size, dtype=torch.uint8, device=device)
+    stream = torch.cuda.current_stream(device).cuda_stream
+    _call(function, layers, precision, workspace.data_ptr(), size, device.index, stream)
 
 
 # ------------------------------------------------------------------------------ without autograd --
@@ -193,21 +298,25 @@ def style_losses_into(
     losses: Tensor,
     differences: Sequence[Tensor] | None = None,
     grams: Sequence[Tensor] | None = None,
+    precision: str | None = None,
 ) -> None:
     """G, D = G − A and the mean of D² of every layer, into given buffers, in one native call.
 
     Args:
-        features: per layer (B, C, H, W), float32 or bfloat16, any layout, on the CPU.
+        features: per layer (B, C, H, W), float32 or bfloat16, any layout, all on one device.
         target_grams: per layer A, (C, C) or (B, C, C), float32, contiguous.
         losses: (L,) float32, written.
         differences: per layer (B, C, C) float32, written; what the gradient wants.
         grams: per layer (B, C, C) float32, written.
+        precision: on a GPU, the coarsest that a feature may be rounded to before it is multiplied:
+            "fp32", "tf32" or "bf16". None: no rounding for bfloat16 features, and for float32 what
+            ``torch.backends.cuda.matmul.fp32_precision`` allows. Sums are float32 at least.
 
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
-        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
+        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` or the GPU cannot run it.
     """
-    extension = _extension()
+    _extension()
     count = len(features)
     for name, buffers in (
         ("target_grams", target_grams),
@@ -216,26 +325,28 @@ def style_losses_into(
     ):
         if buffers is not None and len(buffers) != count:
             raise InvalidInput(f"{name}: expected {count} tensors, got {len(buffers)}")
-    _check_buffer("losses", losses, (count,))
+    device = losses.device
+    _check_buffer("losses", losses, (count,), device=device)
     layers, kept = [], []
     for index, (x, target) in enumerate(zip(features, target_grams, strict=True)):
-        _check_4d("features", x)
+        _check_4d("features", x, device)
         batch, channels = x.shape[:2]
         square = (channels, channels)
-        _check_buffer("target_grams", target, (batch, *square) if target.ndim == 3 else square)
+        stacked = (batch, *square) if target.ndim == 3 else square
+        _check_buffer("target_grams", target, stacked, device=device)
         gram = difference = 0
         if differences is not None:
-            _check_buffer("differences", differences[index], (batch, *square))
+            _check_buffer("differences", differences[index], (batch, *square), device=device)
             difference = differences[index].data_ptr()
         if grams is not None:
-            _check_buffer("grams", grams[index], (batch, *square))
+            _check_buffer("grams", grams[index], (batch, *square), device=device)
             gram = grams[index].data_ptr()
         x = _addressable(x)
         kept.append(x)  # alive until the call returns
         target_stride = channels * channels if target.ndim == 3 else 0
         loss = losses.data_ptr() + index * losses.element_size()
         layers.append((_describe(x), gram, target.data_ptr(), target_stride, difference, loss))
-    _call(extension.gram, layers, torch.get_num_threads())
+    _gram(layers, features, precision, device)
 
 
 def accumulate_style_gradient(
@@ -246,6 +357,7 @@ def accumulate_style_gradient(
     out_grad: Tensor,
     *,
     accumulate: bool = True,
+    precision: str | None = None,
 ) -> None:
     """out += scale · mask(F > 0) · (D + Dᵀ)/2 · F, in one pass over F.
 
@@ -253,23 +365,25 @@ def accumulate_style_gradient(
     derivative of the ReLU whose output the features are.
 
     Args:
-        features: F, (B, C, H, W), float32 or bfloat16, on the CPU.
+        features: F, (B, C, H, W), float32 or bfloat16.
         difference: D = G − A, (B, C, C), float32, contiguous.
         scale: factor of the added term.
         relu_mask: whether to leave the gradient zero where F ≤ 0.
         out_grad: same shape as features, float32 or bfloat16; its positions must be walked with one
             stride, as those of contiguous and channels_last tensors are.
         accumulate: False overwrites ``out_grad`` instead of adding to it.
+        precision: as for :func:`style_losses_into`; D is rounded too.
 
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
-        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
+        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` or the GPU cannot run it.
     """
-    extension = _extension()
+    _extension()
     _check_4d("features", features)
-    _check_4d("out_grad", out_grad)
+    device = features.device
+    _check_4d("out_grad", out_grad, device)
     batch, channels = features.shape[:2]
-    _check_buffer("difference", difference, (batch, channels, channels))
+    _check_buffer("difference", difference, (batch, channels, channels), device=device)
     if out_grad.shape != features.shape:
         raise InvalidInput(
             f"out_grad: expected shape {tuple(features.shape)}, got {tuple(out_grad.shape)}"
@@ -280,7 +394,7 @@ def accumulate_style_gradient(
         )
     x = _addressable(features)
     layer = _gradient_layer(x, difference, scale, relu_mask, accumulate, out_grad)
-    _call(extension.gram_gradient, [layer], torch.get_num_threads())
+    _gram_gradient([layer], [x], precision, device)
 
 
 def _gradient_layer(
@@ -306,19 +420,22 @@ def _empty_gram(features: Tensor) -> Tensor:
     return features.new_empty((batch, channels, channels), dtype=torch.float32)
 
 
-@torch.library.impl("fastnst::gram_matrix", "CPU")
+_DEVICES = ("CPU", "CUDA")
+
+
+@torch.library.impl("fastnst::gram_matrix", _DEVICES)
 def _gram_matrix(features: Tensor) -> Tensor:
     _check_4d("features", features)
     gram = _empty_gram(features)
     x = _addressable(features)
     layer = (_describe(x), gram.data_ptr(), 0, 0, 0, 0)
-    _call(_extension().gram, [layer], torch.get_num_threads())
+    _gram([layer], [x], None, x.device)
     return gram
 
 
-@torch.library.impl("fastnst::style_losses", "CPU")
+@torch.library.impl("fastnst::style_losses", _DEVICES)
 def _style_losses(features: list[Tensor], targets: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    losses = torch.empty(len(features))
+    losses = torch.empty(len(features), device=features[0].device)
     differences = [_empty_gram(x) for x in features]
     targets = [target.contiguous() for target in targets]
     style_losses_into(features, targets, losses=losses, differences=differences)
@@ -332,16 +449,20 @@ def _fake_style_losses(
     return losses, [_empty_gram(x) for x in features]
 
 
-@torch.library.impl("fastnst::gram_gradients", "CPU")
+@torch.library.impl("fastnst::gram_gradients", _DEVICES)
 def _gram_gradients(features: list[Tensor], weights: list[Tensor], scales: Tensor) -> list[Tensor]:
     layers, kept, copies = [], [], []
     gradients = [torch.empty_like(x) for x in features]
-    for x, weight, scale, gradient in zip(
-        features, weights, scales.tolist(), gradients, strict=True
-    ):
-        _check_4d("features", x)
+    device = features[0].device
+    if device.type == "cpu":
+        factors = scales.tolist()
+    else:  # their values stay where they are: nobody waits for the GPU
+        weights = [weight * scale for weight, scale in zip(weights, scales, strict=True)]
+        factors = [1.0] * len(weights)
+    for x, weight, scale, gradient in zip(features, weights, factors, gradients, strict=True):
+        _check_4d("features", x, device)
         weight = weight.contiguous()
-        _check_buffer("weights", weight, (x.shape[0], x.shape[1], x.shape[1]))
+        _check_buffer("weights", weight, (x.shape[0], x.shape[1], x.shape[1]), device=device)
         x = _addressable(x)
         out = gradient
         if _position_stride(gradient) is None:
@@ -349,7 +470,7 @@ def _gram_gradients(features: list[Tensor], weights: list[Tensor], scales: Tenso
             copies.append((gradient, out))
         kept += [x, weight]
         layers.append(_gradient_layer(x, weight, scale, False, False, out))
-    _call(_extension().gram_gradient, layers, torch.get_num_threads())
+    _gram_gradient(layers, features, None, device)
     for gradient, out in copies:
         gradient.copy_(out)
     return gradients

@@ -1,0 +1,68 @@
+// What the kernels need of the CUDA runtime: static shared memory, checked launches, the caller's
+// device. tests/cuda_emulator replaces this file's and mma.cuh's contents to run the kernels on a
+// CPU.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#ifdef FASTNST_CUDA_EMULATOR
+#include "emulator.h"
+#else
+#include <cuda_runtime.h>
+
+namespace fastnst::cuda {
+
+// The one block of shared memory of a kernel.
+template <class Storage>
+__device__ __forceinline__ Storage& shared_memory() {
+    __shared__ __align__(16) unsigned char bytes[sizeof(Storage)];
+    return *reinterpret_cast<Storage*>(bytes);
+}
+
+inline void check(cudaError_t status, const char* what) {
+    if (status != cudaSuccess)
+        throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
+}
+
+// Makes a device current while it lives.
+class DeviceGuard {
+  public:
+    explicit DeviceGuard(int device) {
+        check(cudaGetDevice(&before_), "cudaGetDevice");
+        check(cudaSetDevice(device), "cudaSetDevice");
+    }
+    ~DeviceGuard() { cudaSetDevice(before_); }
+    DeviceGuard(const DeviceGuard&) = delete;
+    DeviceGuard& operator=(const DeviceGuard&) = delete;
+
+  private:
+    int before_ = 0;
+};
+
+template <class... Parameters, class... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), std::int64_t blocks, int threads,
+            void* stream, const Arguments&... arguments) {
+    if (blocks == 0) return;
+    if (blocks > 0x7fffffff) throw std::invalid_argument(std::string(name) + ": too many blocks");
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(blocks));
+    config.blockDim = dim3(static_cast<unsigned>(threads));
+    config.stream = static_cast<cudaStream_t>(stream);
+    const cudaError_t status = cudaLaunchKernelEx(&config, kernel, arguments...);
+    cudaGetLastError();  // the error is reported here; leave none behind
+    check(status, name);
+}
+
+// Whether the current device runs a copy of the kernel that was compiled with tensor-core products,
+// which sm_75 code has not.
+template <class... Parameters>
+bool compiled_for_tensor_cores(const char* name, void (*kernel)(Parameters...)) {
+    cudaFuncAttributes attributes;
+    check(cudaFuncGetAttributes(&attributes, kernel), name);
+    return attributes.ptxVersion >= 80;
+}
+
+}  // namespace fastnst::cuda
+#endif
