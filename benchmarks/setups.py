@@ -100,6 +100,8 @@ def engines(device: str) -> Iterator[Way]:
     """Every engine, provider and precision for a device, those that cannot run here too."""
     for engine in CHOICES["engine"]:
         for precision in CHOICES["precision"]:
+            if (device, precision) == ("cuda", "mixed"):
+                continue  # never chosen there: the host would have to look at each loss
             if engine != "onnx" and "auto" not in (engine, precision):
                 yield Way(engine, precision)
     for provider, precisions in providers.PRECISIONS.items():
