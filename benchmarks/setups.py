@@ -100,9 +100,8 @@ def engines(device: str) -> Iterator[Way]:
     """Every engine, provider and precision for a device, those that cannot run here too."""
     for engine in CHOICES["engine"]:
         for precision in CHOICES["precision"]:
-            if (device, precision) == ("cuda", "mixed"):
-                continue  # never chosen there: the host would have to look at each loss
-            if engine != "onnx" and "auto" not in (engine, precision):
+            # mixed is no precision of one evaluation
+            if engine != "onnx" and "auto" not in (engine, precision) and precision != "mixed":
                 yield Way(engine, precision)
     for provider, precisions in providers.PRECISIONS.items():
         if (provider in ("cuda", "tensorrt")) == (device == "cuda"):

@@ -74,7 +74,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             continue
         loss, gradient = arms[name]()
         floor = {}
-        if options.device == "cuda" and precisions[name] in floors.BYTES:
+        if options.device == "cuda":
             ceilings = environment.ceilings(options.device, options.quick)
             floor["floor_seconds"] = floors.evaluation(pixels, precisions[name], ceilings)
         yield row(

@@ -60,6 +60,8 @@ void history_combination(const History& history, std::int64_t used, const float*
         tasks[i].weights = weights;
         tasks[i].out = out + static_cast<std::int64_t>(i) * kHistoryChunk;
     }
+    // The pass before this one, that of the products, has left the last chunks in the cache.
+    std::reverse(tasks.begin(), tasks.end());
     const KernelTable& table = kernels();
     for_each(tasks, team_size(threads, tasks.size()),
              [&](HistoryTask& task, int) { table.history->combination(task); });

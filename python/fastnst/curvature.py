@@ -115,6 +115,7 @@ class CurvaturePairs:
         self.order: list[int] = []  # slots in use, oldest first
         self.sg = products[0].clone()  # S g and Y g at the gradient seen last, by slot
         self.yg = products[0].clone()
+        self._direction = like.new_empty(like.numel())
 
     def direction(self, gradient: Tensor, step: Tensor | None, change: Tensor | None) -> Tensor:
         """−H g, after taking in the newest pair.
@@ -125,12 +126,12 @@ class CurvaturePairs:
             change: y, how the gradient changed on the way, ``(n,)``.
 
         Returns:
-            ``(n,)``, in the dtype of the gradient.
+            ``(n,)``, in the dtype of the gradient; its memory is reused by the next.
         """
         newest = self._store(step, change) if step is not None and change is not None else None
         used = len(self.order)
         if used == 0:
-            return -self.gamma * gradient
+            return torch.mul(gradient, -self.gamma, out=self._direction)
         sg, yg = self.rows.products(2 * used, gradient).view(used, 2).unbind(1)
         before_sg, before_yg = self.sg[:used].clone(), self.yg[:used].clone()
         self.sg[:used], self.yg[:used] = sg, yg
@@ -171,7 +172,7 @@ class CurvaturePairs:
         t = torch.linalg.solve_triangular(r.T, middle, upper=False)
         weights = torch.empty(used, 2, dtype=torch.float64, device=gradient.device)
         weights[order, 0], weights[order, 1] = -t[:, 0], self.gamma * u[:, 0]
-        direction = torch.mul(gradient, -self.gamma)
+        direction = torch.mul(gradient, -self.gamma, out=self._direction)
         self.rows.add_combination(weights.flatten().to(gradient.dtype), direction)
         return direction
 

@@ -165,7 +165,7 @@ def minimise(
             evaluation = evaluate(image)
             evaluations += 1
             loss = float(evaluation.terms.total)
-            slope = float(evaluation.gradient.abs().sum())  # |gradient|₁
+            slope = float(torch.linalg.vector_norm(evaluation.gradient, 1))
             if not (math.isfinite(loss) and math.isfinite(slope)):
                 if best_loss == math.inf:
                     raise NonFiniteLoss("the loss of the starting picture is not a finite number")
@@ -222,6 +222,8 @@ class _ProjectedSolver(ABC):
         self.image = image
         self.bounds = bounds
         self.longest = LONGEST_STEP * caution
+        self._before = torch.empty_like(image)  # kept: fresh pages take longer than what is done
+        self._displacement = torch.empty_like(image)
         self.prepare(history_size, FIRST_STEP * caution * image.numel(), slope)
 
     @abstractmethod
@@ -234,7 +236,7 @@ class _ProjectedSolver(ABC):
 
     @abstractmethod
     def remember(self, displacement: Tensor) -> None:
-        """Take note of the step that was really taken, ``(n,)``."""
+        """Take note of the step that was really taken, ``(n,)``; its memory is reused by the next."""
 
     @abstractmethod
     def state(self) -> State:
@@ -246,14 +248,14 @@ class _ProjectedSolver(ABC):
 
     def step(self, evaluation: Evaluation) -> None:
         """One iteration from the picture, where ``evaluation`` was made."""
-        before = self.image.clone()
+        before, displacement = self._before.copy_(self.image), self._displacement
         self.move(evaluation)
-        displacement = self.image - before
-        length = float(displacement.square().mean().sqrt())
+        torch.sub(self.image, before, out=displacement)
+        length = float(torch.linalg.vector_norm(displacement)) / self.image.numel() ** 0.5
         if length > self.longest:
             torch.add(before, displacement, alpha=self.longest / length, out=self.image)
         self.image.clamp_(*self.bounds)
-        self.remember((self.image - before).flatten())
+        self.remember(torch.sub(self.image, before, out=displacement).flatten())
 
 
 class _CompactLBFGS(_ProjectedSolver):
@@ -267,10 +269,14 @@ class _CompactLBFGS(_ProjectedSolver):
 
     def move(self, evaluation: Evaluation) -> None:
         gradient = evaluation.gradient.flatten()
-        change = None if self.gradient is None else gradient - self.gradient
-        direction = self.pairs.direction(gradient, self.displacement, change)
+        if self.gradient is None:
+            direction = self.pairs.direction(gradient, None, None)
+            self.gradient = gradient.clone()  # an engine may reuse the memory of its gradient
+        else:
+            change = torch.sub(gradient, self.gradient, out=self.gradient)
+            direction = self.pairs.direction(gradient, self.displacement, change)
+            self.gradient.copy_(gradient)
         self.image += direction.view_as(self.image)
-        self.gradient = gradient.clone()  # an engine may reuse the memory of its gradient
 
     def remember(self, displacement: Tensor) -> None:
         self.displacement = displacement
@@ -306,7 +312,7 @@ class _SpectralLBFGS(_ProjectedSolver):
         self.image.sub_(self._newton_step(gradient).view_as(self.image))
 
     def remember(self, displacement: Tensor) -> None:
-        self.displacement = displacement
+        self.displacement = displacement.clone()
 
     def _store(self, step: Tensor, change: Tensor) -> None:
         curvature = curvature_along(step, change)
