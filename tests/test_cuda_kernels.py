@@ -8,9 +8,12 @@ import ctypes
 import math
 import shutil
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,12 +25,15 @@ from cuda_emulator.library import (
     MODES,
     PRECISIONS,
     Emulator,
+    Features,
     Gradient,
+    GradientLayer,
     GramLayer,
     Mode,
     Style,
     compile_library,
 )
+from fastnst.ops import native
 
 COMPILER = shutil.which("g++")
 
@@ -260,6 +266,58 @@ def test_wrong_calls(compiled: Emulator) -> None:
     assert run(layers, 1, 0, workspace, size, error, len(error)) == 1
     assert b"must be at least 1" in error.value
     compiled.library.emulator_free_all()
+
+
+def test_python_queues_the_work(compiled: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ops/native.py's way to a GPU, with the emulator in the place of the extension."""
+    library, places = compiled.library, []
+    error = ctypes.create_string_buffer(300)
+
+    def structures(layers: list[tuple]) -> ctypes.Array:
+        if len(layers[0]) == 6:
+            return (GramLayer * len(layers))(*((Features(*f), *rest) for f, *rest in layers))
+        return (GradientLayer * len(layers))(
+            *((Features(*f), *rest, *strides) for f, *rest, strides in layers)
+        )
+
+    def call(name: str) -> Callable[..., None]:
+        def run(layers: list, precision: int, memory: int, size: int, *where: int) -> None:
+            places.append(where)
+            found = structures(layers)
+            function = getattr(library, f"emulator_{name}")
+            assert not function(found, len(layers), precision, memory, size, error, len(error))
+
+        return run
+
+    def sizes(name: str) -> Callable[..., int]:
+        function = getattr(library, f"emulator_{name}_workspace")
+        return lambda layers: function(structures(layers), len(layers))
+
+    extension = SimpleNamespace(
+        cuda_gram=call("gram"),
+        cuda_gram_workspace=sizes("gram"),
+        cuda_gram_gradient=call("gradient"),
+        cuda_gram_gradient_workspace=sizes("gradient"),
+    )
+    empty, stream = torch.empty, SimpleNamespace(cuda_stream=77)
+    monkeypatch.setattr(native, "_C", extension)
+    monkeypatch.setattr(torch, "empty", lambda *size, device, **rest: empty(*size, **rest))
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
+    library.emulator_set(0, 0, 0, 1)
+    x, target = torch.rand(2, 5, 6, 7), torch.rand(5, 5)
+    gram, difference, loss = torch.rand(2, 5, 5), torch.rand(2, 5, 5), torch.rand(1)
+    layer = (native._describe(x), gram.data_ptr(), target.data_ptr(), 0)
+    gpu = torch.device("cuda", 1)
+    native._gram([(*layer, difference.data_ptr(), loss.data_ptr())], [x], "fp32", gpu)
+    check_gram(x.flatten(2), target, "fp32", (gram, difference, loss))
+    out = torch.rand(2, 5, 6, 7).to(memory_format=torch.channels_last)
+    asked = Gradient(x.flatten(2), difference, 0.5, True, out.clone().flatten(2), True)
+    native._gram_gradient(
+        [native._gradient_layer(x, difference, 0.5, True, True, out)], [x], "fp32", gpu
+    )
+    check_gradient(asked, "fp32", out.flatten(2))
+    assert places == [(1, 77)] * 2
 
 
 # ------------------------------------------------------------- does the emulator see mistakes? --

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 CSRC = HERE.parent.parent / "csrc"
 KERNELS = (CSRC / "cuda/gram.cu", CSRC / "cuda/gram_gradient.cu")
 FLAGS = (
-    "-std=c++17 -O3 -fPIC -U_FORTIFY_SOURCE -Wall -Wextra -Werror -Wno-unknown-pragmas "
+    "-std=c++17 -O3 -fPIC -U_FORTIFY_SOURCE -Wall -Wextra -Wno-unknown-pragmas "
     f"-DFASTNST_CUDA_EMULATOR -I{HERE} -I{CSRC}"
 ).split()
 # a wrong alignment or index stops the kernel

@@ -283,9 +283,10 @@ def _queue(
     It may be freed at once: torch hands it out again to later work of the same stream only.
     """
     size = _call(workspace_bytes, layers)
-    workspace = torch.empty(size, dtype=torch.uint8, device=device)
-    stream = torch.cuda.current_stream(device).cuda_stream
-    _call(function, layers, precision, workspace.data_ptr(), size, device.index, stream)
+    with torch.cuda.device(device):
+        workspace = torch.empty(size, dtype=torch.uint8, device=device)
+        stream = torch.cuda.current_stream(device).cuda_stream
+        _call(function, layers, precision, workspace.data_ptr(), size, device.index, stream)
 
 
 # ------------------------------------------------------------------------------ without autograd --
