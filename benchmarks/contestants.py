@@ -223,7 +223,8 @@ def _fastnst(contestant: Contestant, task: Task, watch: _Watch) -> None:
 
     def callback(step: Step) -> None:
         nonlocal paused
-        began = time.perf_counter()
+        # A GPU may be iterations ahead: it must not work while the clock stands still.
+        began = now(task.device)
         watch.report(step.seconds - paused, step.losses.total, lambda: step.pixels)
         paused += time.perf_counter() - began
 

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -61,12 +62,24 @@ def ceilings(device: str, quick: bool) -> dict[str, Any]:
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         a = torch.rand(side, side, device=device).to(dtype)
         arms[name] = lambda a=a: a @ a
+    if device == "cuda":
+        wide = torch.rand(side, side, device=device)
+        arms["tf32"] = lambda: _in_tf32(lambda: wide @ wide)
     samples = interleave(arms, device=device, rounds=20, budget=3.0, warm_up=2)
     rates: dict[str, Any] = {"gemm_side": side, "copy_bytes": count}
-    for name in ("fp32", "bf16"):
+    for name in arms.keys() - {"copy"}:
         rates[f"gemm_{name}_flops"] = 2 * side**3 / median(samples[name].seconds)
     rates["copy_bytes_per_second"] = 2 * count / median(samples["copy"].seconds)
     return rates
+
+
+def _in_tf32(work: Callable[[], object]) -> None:
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        work()
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def machine_name(device: str) -> str:

@@ -58,9 +58,11 @@ def machine(environment: Mapping[str, Any]) -> str:
     text = ", ".join(parts) + "."
     ceilings = environment.get("ceilings")
     if ceilings:
+        found = ceilings.get("gemm_tf32_flops")
+        tf32 = f", {found / 1e9:.0f} TF32" if found else ""
         text += (
             f" Measured ceilings: matrix product {ceilings['gemm_fp32_flops'] / 1e9:.0f} GFLOP/s "
-            f"fp32 and {ceilings['gemm_bf16_flops'] / 1e9:.0f} bf16, "
+            f"fp32{tf32} and {ceilings['gemm_bf16_flops'] / 1e9:.0f} bf16, "
             f"copy {ceilings['copy_bytes_per_second'] / 1e9:.1f} GB/s."
         )
     return text
@@ -129,7 +131,8 @@ def _ops_cell(row: RowDict | None) -> str:
 
 
 def _plain(rows: Sequence[RowDict], extra: Mapping[str, tuple[str, str]]) -> str:
-    """One line a row; ``extra`` is ``{column: (heading, format)}``."""
+    """One line a row; ``extra`` is ``{column: (heading, format)}``. Floors, where there are any."""
+    floors = ["floor"] if any(row.get("floor_seconds") for row in rows) else []
     header = [
         "case",
         "implementation",
@@ -137,6 +140,7 @@ def _plain(rows: Sequence[RowDict], extra: Mapping[str, tuple[str, str]]) -> str
         "time ± IQR",
         "ratio",
         *[h for h, _ in extra.values()],
+        *floors,
     ]
     lines = []
     for row in rows:
@@ -144,10 +148,19 @@ def _plain(rows: Sequence[RowDict], extra: Mapping[str, tuple[str, str]]) -> str
             "" if row.get(name) is None else format(row[name], form)
             for name, (_, form) in extra.items()
         ]
+        own += [_floor(row) for _ in floors]
         name = f"{row['case']}, {row['size']} px"
         time = "**error**" if row["error"] and row["seconds"] is None else _spread(row)
         lines.append([name, row["implementation"], row["dtype"], time, speedup(row), *own])
     return table(header, lines) + _errors(rows)
+
+
+def _floor(row: RowDict) -> str:
+    """The least time that the GPU could take, and its share of the time taken."""
+    floor = row.get("floor_seconds")
+    if not floor or not row["seconds"]:
+        return ""
+    return f"{seconds(floor)} ({100 * floor / row['seconds']:.0f} %)"
 
 
 def _errors(rows: Sequence[RowDict]) -> str:

@@ -54,10 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     suites = [SUITES[name] for name in dict.fromkeys(chosen.suites or SUITES)]
     document, interrupted = collect(suites, options, Progress())
     path = chosen.json
-    if chosen.save:
+    by_default = options.device == "cuda" and not (path or chosen.quick or chosen.report)
+    if chosen.save or by_default:
         path = RESULTS / f"{environment.slug(document['environment']['machine'])}.json"
     if path is not None:
-        if chosen.merge and path.exists():
+        if (chosen.merge or by_default) and path.exists():
             document = merge(report.load(path), document)
         write_json(document, path)
     if chosen.report is not None:
@@ -159,7 +160,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of everyone")
     add("--quick", action="store_true", help="small: about two minutes on two cores")
     add("--json", type=Path, metavar="FILE", help="write the results here")
-    add("--save", action="store_true", help="write them to benchmarks/results/MACHINE.json")
+    add(
+        "--save",
+        action="store_true",
+        help="write them to benchmarks/results/MACHINE.json; on a GPU without --quick the default",
+    )
     add("--merge", action="store_true", help="keep the other suites that are in that file already")
     add("--report", type=Path, metavar="DIR", help="write a page with tables and charts here")
     add("--pairs", type=int, help=f"loss: picture pairs, up to {len(PAIRS)} [2]")

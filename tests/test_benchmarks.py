@@ -22,12 +22,27 @@ from fastnst.pictures import white_noise
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmark is not installed
 
-from benchmarks import contestants, report, run, setups
+from benchmarks import contestants, environment, floors, report, run, setups
 from benchmarks.contestants import Contestant, Point
 from benchmarks.measure import interleave
 from benchmarks.options import Options
 from benchmarks.rows import COLUMNS, Row, interquartile_range, ratio, summary
-from benchmarks.suites import SUITES, Case, Suite, controls, loss, memory, ops, optimiser, peers
+from benchmarks.suites import (
+    SUITES,
+    Case,
+    Suite,
+    controls,
+    convolutions,
+    evaluation,
+    loss,
+    memory,
+    ops,
+    optimiser,
+    peers,
+)
+
+from fastnst.engines.planned_engine import PlannedEngine
+from fastnst.network import VGG19
 
 SMALL = ("--quick", "--size", "32", "--threads", "1", "--rounds", "2", "--evaluations", "6")
 
@@ -552,6 +567,117 @@ def test_a_process_that_dies_is_an_error_and_no_hang(tmp_path: Path) -> None:
     assert runner.ended
     assert runner.error is not None
     runner.stop()
+
+
+# ------------------------------------------------------------------------------------- on a GPU --
+
+
+CEILINGS = {
+    "gemm_fp32_flops": 10.0**9,
+    "gemm_tf32_flops": 4 * 10.0**9,
+    "gemm_bf16_flops": 8 * 10.0**9,
+    "copy_bytes_per_second": 10.0**9,
+}
+
+
+def test_floors_are_those_of_the_tighter_ceiling() -> None:
+    flops = 2 * (2 * 361_152 + 17_408 // 2 + 17_408)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        assert floors.evaluation(100, "fp32", CEILINGS) == pytest.approx(100 * flops / 4e9)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        assert floors.evaluation(100, "fp32", CEILINGS) == pytest.approx(100 * flops / 1e9)
+    assert floors.evaluation(100, "bf16", CEILINGS) == pytest.approx(100 * flops / 8e9)
+    slow = {**CEILINGS, "copy_bytes_per_second": 1e6}
+    assert floors.evaluation(100, "bf16", slow) == pytest.approx(100 * 290 * 5 * 2 / 1e6)
+    # 7 pairs s, y of 3 float32 values a pixel, read twice
+    assert floors.step(100, 7, CEILINGS) == pytest.approx(2 * 7 * 2 * 100 * 3 * 4 / 1e9)
+
+
+def test_the_floors_count_what_the_network_has() -> None:
+    """The constants, again from the table of VGG-19's layers."""
+    convolutions = features = 0.0
+    for name, (channels_in, channels_out) in VGG19.convolutions().items():
+        positions = 1 / 4 ** (int(name[4]) - 1)
+        convolutions += 9 * channels_in * channels_out * positions
+        features += channels_out * positions
+        if name == "conv5_1":
+            break
+    assert convolutions == floors.CONVOLUTIONS
+    assert features == floors.FEATURES
+    assert sum(c * c / 4**k for k, (c, _) in enumerate(ops.LAYERS.values())) == floors.STYLE
+
+
+def test_a_run_has_an_evaluation_more_than_steps_and_its_history_grows() -> None:
+    one = floors.evaluation(64, "bf16", CEILINGS)
+    steps = [floors.step(64, pairs, CEILINGS) for pairs in (0, 1, 2, 2)]
+    assert floors.run(64, "bf16", 5, 2, CEILINGS) == pytest.approx(5 * one + sum(steps))
+
+
+def test_on_a_gpu_there_is_a_whole_run_and_fewer_processes() -> None:
+    on_gpu, on_cpu = Options(device="cuda"), Options()
+    assert [c.title for c in optimiser.cases(on_gpu) if c.details is None] == ["500 evaluations"]
+    assert all(c.details for c in optimiser.cases(on_cpu))
+    assert [c.size for c in memory.cases(on_gpu)] == [512, 1024]
+
+
+def test_whole_runs_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, where the same code runs."""
+    monkeypatch.setattr(environment, "ceilings", lambda device, quick: CEILINGS)
+    options = Options(quick=True, rounds=2, threads=1, skip=("bf16",))
+    rows = list(optimiser._runs(Case("4 evaluations", 32), options))
+    assert [row.implementation for row in rows] == ["reference", "fastnst fp32"]
+    for row in rows:
+        assert row.error is None
+        assert row.runs == 2
+        assert row.extra["evaluations"] == 4
+        assert row.extra["floor_seconds"] > 0
+    text = report.to_markdown(
+        {"environment": environment.describe(options), "rows": [row.to_dict() for row in rows]}
+    )
+    assert "| floor |" in text
+
+
+def test_the_arms_of_a_gpu_do_their_work(random_weights: Any) -> None:
+    steps = optimiser.DeviceSteps(optimiser.Quadratic((1, 3, 8, 8), "cpu"), 3)
+    losses = []
+    for _ in range(6):
+        steps()
+        losses.append(float(steps.solver.best_loss))
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0]
+
+    grey = torch.full((1, 3, 16, 16), 0.5)
+    settings = fastnst.Settings(content_layers=("relu1_1",), style_layers=("relu2_1",))
+    objective = fastnst.build_objective(random_weights, grey, grey.sqrt(), settings, "torch")
+    recorded = evaluation.Recorded(PlannedEngine(objective), grey + 0.1)
+    loss, gradient = recorded()
+    assert loss == pytest.approx(float(objective(grey + 0.1).total), rel=1e-5)  # float32
+    assert gradient.shape == grey.shape
+
+    x, weight, bias = torch.rand(1, 16, 9, 7), torch.rand(8, 16, 3, 3), torch.zeros(8)
+    run_once = convolutions._planned(x, weight, bias, torch.rand(1, 8, 9, 7), torch.float32, "cpu")
+    run_once()
+
+
+def test_results_of_a_gpu_are_kept_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(case: Case, options: Options) -> Iterator[Row]:
+        yield _row(case, options)
+
+    monkeypatch.setitem(run.SUITES, "evaluation", _suite("evaluation", measure))
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    here = environment.describe(Options())
+    gpu = {**here, "machine": "NVIDIA H100 80GB"}
+    monkeypatch.setattr(environment, "describe", lambda options: dict(gpu))
+    path = tmp_path / "nvidia-h100-80gb.json"
+    old = Row("ops", "a", "eager", "cuda", "fp32", 32, 1.0, 0.0, 1).to_dict()
+    run.write_json({"environment": {}, "rows": [old]}, path)
+    assert run.main(["evaluation", "--device", "cuda", "--quick"]) == 0
+    assert len(report.load(path)["rows"]) == 1
+    assert run.main(["evaluation", "--device", "cuda"]) == 0
+    assert [r["suite"] for r in report.load(path)["rows"]] == ["ops", *["evaluation"] * 2]
 
 
 # ---------------------------------------------------------------------------------- the report --

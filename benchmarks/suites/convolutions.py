@@ -1,6 +1,6 @@
 """The rows of ``ops`` on convolutions: conv + bias + ReLU and its input gradient, against oneDNN.
 
-At VGG-19's shapes for square pictures. ``eager`` is torch's convolution (oneDNN on a CPU) in NCHW, as
+At VGG-19's shapes for square pictures. On a GPU ``native`` is what its engine does with cuDNN. ``eager`` is torch's convolution (oneDNN on a CPU) in NCHW, as
 the textbook loop has it; ``eager channels_last`` the same in the layout that suits it best. Flops
 are counted as direct convolution needs them, 2 · 9 · Ci · Co · H · W each way, so that a rate above
 the machine's matrix product means that Winograd saved multiplications.
@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from benchmarks import environment
+from benchmarks import environment, floors
 from benchmarks.measure import Flusher, interleave
 from benchmarks.options import Options
 from benchmarks.rows import Row, summary
 from benchmarks.suites.base import Case
+from fastnst.engines.planned_engine import arrange_filters, convolve, convolve_relu
 from fastnst.ops import convolution, native
 
 LAYERS = {  # input and output channels, and by how much the picture's sides are divided
@@ -64,8 +65,11 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             x, weight, bias, gradient, dtype, device, torch.channels_last
         ),
     }
-    reason = native.unavailable_reason() if device == "cpu" else f"no kernel for {device}"
-    if reason is None:
+    reason = native.unavailable_reason() if device == "cpu" else None
+    if device == "cuda":
+        if options.wants("native"):
+            arms["native"] = _planned(x, weight, bias, gradient, dtype, device)
+    elif reason is None:
         for isa in native.available_isas():
             if not options.wants(f"native {isa}"):
                 continue
@@ -97,7 +101,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             reference_seconds=summary(samples["eager"].seconds)["seconds"],
             extra={
                 "gflops": rate / 1e9,
-                "ceiling_share": rate / ceilings[f"gemm_{case.dtype}_flops"],
+                "ceiling_share": rate / floors.convolution_rate(case.dtype, ceilings),
             },
         )
     if reason is not None and options.wants("native"):
@@ -119,6 +123,21 @@ def _eager(
     def run() -> None:
         image = x.detach().requires_grad_()
         torch.autograd.grad(conv2d(image, weight, bias, padding=1).relu(), image, gradient)
+
+    return run
+
+
+def _planned(
+    x: Tensor, weight: Tensor, bias: Tensor, gradient: Tensor, dtype: torch.dtype, device: str
+) -> Callable[[], object]:
+    """As engine ``native`` on a GPU has it: the ReLU's mask is a pass of its own."""
+    last = torch.channels_last
+    x, gradient = (t.to(device, dtype, memory_format=last) for t in (x, gradient))
+    filters = arrange_filters(weight.to(device), bias.to(device), dtype)
+
+    def run() -> None:
+        y = convolve_relu(x, filters)
+        convolve(torch.ops.aten.threshold_backward(gradient, y, 0), filters.backward)
 
     return run
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks import setups
+from benchmarks import environment, floors, setups
 from benchmarks.measure import interleave
 from benchmarks.options import PAIRS, Options
 from benchmarks.reference import Reference
@@ -22,6 +22,7 @@ from benchmarks.rows import Row, one_line, summary
 from benchmarks.suites.base import Case, Suite
 from fastnst import Settings
 from fastnst.engines import create_engine
+from fastnst.graph import WARM_UP, Replayed
 
 
 def cases(options: Options) -> list[Case]:
@@ -54,6 +55,9 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             continue
         arms[name] = partial(_evaluate, built, image)
         precisions[name] = precision
+        if options.device == "cuda" and getattr(built, "capturable", False):
+            arms[f"{name} graph"] = Recorded(built, image)
+            precisions[f"{name} graph"] = precision
 
     truth = evaluate_reference(objective, image)
     samples = interleave(
@@ -63,23 +67,47 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
         budget=3.0 if options.quick else 30.0,
     )
     reference_seconds = summary(samples["reference"].seconds)["seconds"]
+    pixels = image.shape[-1] * image.shape[-2]
     for name, sample in samples.items():
         if sample.error:
             yield row(name, dtype=precisions[name], error=sample.error)
             continue
         loss, gradient = arms[name]()
+        floor = {}
+        if options.device == "cuda":
+            ceilings = environment.ceilings(options.device, options.quick)
+            floor["floor_seconds"] = floors.evaluation(pixels, precisions[name], ceilings)
         yield row(
             name,
             dtype=precisions[name],
             **summary(sample.seconds),
             reference_seconds=reference_seconds,
             extra={
-                "pixels": image.shape[-1] * image.shape[-2],
+                "pixels": pixels,
                 "loss": loss,
                 "loss_error": abs(loss - truth[0]) / abs(truth[0]),
                 "gradient_error": distance(gradient, truth[1]),
+                **floor,
             },
         )
+
+
+class Recorded:
+    """An engine's evaluation as a CUDA graph, which is how a run on a GPU has it."""
+
+    def __init__(self, engine: Any, image: Tensor) -> None:
+        self.evaluation: Any = None
+
+        def work() -> None:
+            self.evaluation = engine.evaluate(image)
+
+        self.replayed = Replayed(work, image.device)
+        for _ in range(WARM_UP + 1):
+            self.replayed()
+
+    def __call__(self) -> tuple[float, Tensor]:
+        self.replayed()
+        return float(self.evaluation.terms.total), self.evaluation.gradient
 
 
 def evaluate_reference(objective: Reference, image: Tensor) -> tuple[float, Tensor]:

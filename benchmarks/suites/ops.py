@@ -94,10 +94,11 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
         return style_losses(x, targets, backend="native").sum()
 
     functions: dict[str, Callable[[], Tensor]] = {"eager": partial(textbook, features, own)}
-    if options.wants("compile") and (layer == ALL or not options.quick):
+    few = options.quick or options.device == "cuda"  # compiling for a GPU takes seconds a shape
+    if options.wants("compile") and (layer == ALL or not few):
         functions["compile"] = partial(_compiled(passes, case.dtype, layer == ALL), features, own)
     reason = native.cannot_run(features[0])
-    if reason is None and features[0].device.type == "cuda":
+    if reason is None and options.device == "cuda":
         if options.wants("native"):
             functions["native"] = partial(fused, features, grams)
     elif reason is None:

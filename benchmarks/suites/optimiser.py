@@ -2,6 +2,9 @@
 
 The objective is a quadratic whose gradient costs one multiplication; the time inside it is
 subtracted. The history is full before the first timing.
+
+On a GPU ``fastnst`` is the solver that stays there, an iteration recorded as a CUDA graph (the time inside
+the objective is not subtracted), and there is a case more: a run of 500 evaluations at 512 px.
 """
 
 from __future__ import annotations
@@ -12,22 +15,32 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from benchmarks import environment, floors, setups
 from benchmarks.measure import interleave, now
-from benchmarks.options import Options
+from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, summary
 from benchmarks.suites.base import Case, Suite
-from fastnst import Terms, minimise
+from fastnst import Settings, Terms, minimise, stylize
+from fastnst.device_lbfgs import DeviceLBFGS
 from fastnst.engines import Evaluation
+from fastnst.graph import Replayed
+
+RUN = 500  # evaluations
 
 
 def cases(options: Options) -> list[Case]:
     sizes = options.choose_sizes(full=(256, 512, 1024), quick=(256,))
     histories = (10, 100) if options.quick else (10, 20, 100)
-    return [
+    steps = [
         Case(f"history {history}", size, details={"history": history})
         for size in sizes
         for history in histories
     ]
+    if options.device != "cuda":
+        return steps
+    sizes = options.choose_sizes(full=(512,), quick=(256,))
+    evaluations = options.evaluations or RUN
+    return [*steps, *(Case(f"{evaluations} evaluations", size) for size in sizes)]
 
 
 class Quadratic:
@@ -54,6 +67,13 @@ class Quadratic:
             loss = 0.5 * (gradient * difference).sum()
         self.seconds += now(self.device) - began
         return loss, gradient
+
+    def evaluate(self, image: Tensor) -> Evaluation:
+        """The same with no look at the clock, for a CUDA graph."""
+        difference = image - self.target
+        gradient = self.curvature * difference
+        loss = 0.5 * (gradient * difference).sum()
+        return Evaluation(Terms(loss, {}, {}, loss), gradient)
 
 
 class TorchSteps:
@@ -94,6 +114,18 @@ class FastnstSteps:
         return _less_objective(self.objective, lambda: next(self.iterates))
 
 
+class DeviceSteps:
+    """``DeviceLBFGS`` as a run on a GPU has it; each call is one iteration, its evaluation included."""
+
+    def __init__(self, objective: Quadratic, history: int) -> None:
+        self.solver = DeviceLBFGS(objective.start, objective.evaluate, history)
+        self.solver.begin()
+        self.replayed = Replayed(self.solver.advance, objective.start.device)
+
+    def __call__(self) -> None:
+        self.replayed()
+
+
 def _less_objective(objective: Quadratic, step: Callable[[], object]) -> float:
     objective.seconds = 0.0
     began = now(objective.device)
@@ -102,12 +134,16 @@ def _less_objective(objective: Quadratic, step: Callable[[], object]) -> float:
 
 
 def measure(case: Case, options: Options) -> Iterator[Row]:
-    history = (case.details or {})["history"]
+    if case.details is None:
+        yield from _runs(case, options)
+        return
+    history = case.details["history"]
     shape = (1, 3, case.size, case.size)
     arms: dict[str, Callable[[], object]] = {
         "torch.optim.LBFGS": TorchSteps(Quadratic(shape, options.device), history),
-        "fastnst": FastnstSteps(Quadratic(shape, options.device), history),
     }
+    steps = DeviceSteps if options.device == "cuda" else FastnstSteps
+    arms["fastnst"] = steps(Quadratic(shape, options.device), history)
     samples = interleave(
         arms,
         device=options.device,
@@ -125,7 +161,59 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             name,
             **summary(sample.seconds),
             reference_seconds=None if reference.error else summary(reference.seconds)["seconds"],
-            extra={"history": history},
+            extra={"history": history, **_floor(case.size**2, history, options)},
+        )
+
+
+def _floor(pixels: int, history: int, options: Options) -> dict[str, float]:
+    if options.device != "cuda":
+        return {}
+    ceilings = environment.ceilings(options.device, options.quick)
+    return {"floor_seconds": floors.step(pixels, history, ceilings)}
+
+
+def _runs(case: Case, options: Options) -> Iterator[Row]:
+    """Whole runs from white noise, in turn; without loading and the targets, which all have."""
+    evaluations = int(case.title.split()[0])
+    loaded = setups.pictures(*PAIRS[0], case.size)
+    content, style = (x.to(options.device) for x in (loaded.content, loaded.style))
+    objective = setups.reference(content, style)
+    start = setups.white_noise(content, 0)
+
+    def textbook() -> None:
+        for _, _ in zip(range(evaluations), objective.optimise(start), strict=False):
+            pass
+
+    def fastnst_run(precision: str) -> float:
+        result = stylize(
+            *PAIRS[0],
+            size=case.size,
+            iterations=evaluations - 1,
+            precision=precision,
+            device=options.device,
+        )
+        return result.seconds
+
+    names = {"reference": "fp32", "fastnst fp32": "fp32", "fastnst bf16": "bf16"}
+    arms: dict[str, Callable[[], object]] = {"reference": textbook}
+    for name in ("fastnst fp32", "fastnst bf16"):
+        if options.wants(name):
+            arms[name] = partial(fastnst_run, names[name])
+    samples = interleave(arms, device=options.device, rounds=options.rounds or 3, warm_up=1)
+    reference = samples["reference"]
+    ceilings = environment.ceilings(options.device, options.quick)
+    pixels = content.shape[-1] * content.shape[-2]
+    for name, sample in samples.items():
+        row = partial(Row, "optimiser", case.title, name, options.device, names[name], case.size)
+        if sample.error:
+            yield row(error=sample.error)
+            continue
+        history = Settings().history_size
+        floor = floors.run(pixels, names[name], evaluations, history, ceilings)
+        yield row(
+            **summary(sample.seconds),
+            reference_seconds=None if reference.error else summary(reference.seconds)["seconds"],
+            extra={"history": history, "evaluations": evaluations, "floor_seconds": floor},
         )
 
 

@@ -102,7 +102,8 @@ class CurvaturePairs:
     """
 
     def __init__(self, history_size: int, like: Tensor) -> None:
-        compressed = native.cannot_run(like) is None and like.dtype == torch.float32
+        plain = like.device.type == "cpu" and like.dtype == torch.float32
+        compressed = plain and native.cannot_run(like) is None
         rows = 2 * history_size
         self.rows: Rows = (
             CompressedRows(rows, like.numel()) if compressed else DenseRows(rows, like)

@@ -73,18 +73,19 @@ def estimate(
     pictures = scale_pictures(sources, settings, schedule[-1].size, device)
     weights = load_weights(settings.weights, settings.preprocessing)
     regions = None if pictures.regions is None else [r.to(device) for r in pictures.regions]
-    engine = create_engine(
-        weights,
-        pictures.content.to(device),
-        [style.to(device) for style in pictures.styles],
-        settings,
-        regions,
-    )
-    image = pictures.start.to(device)
-    height, width = image.shape[-2:]
-    evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
-    history = torch.rand(ROWS, image.numel(), device=device)
-    row = _quickest(lambda: float(torch.mv(history, history[0])[0])) / ROWS
+    height, width = pictures.start.shape[-2:]
+    with memory.enough(width, height, settings, device):
+        engine = create_engine(
+            weights,
+            pictures.content.to(device),
+            [style.to(device) for style in pictures.styles],
+            settings,
+            regions,
+        )
+        image = pictures.start.to(device)
+        evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
+        history = torch.rand(ROWS, image.numel(), device=device)
+        row = _quickest(lambda: float(torch.mv(history, history[0])[0])) / ROWS
     seconds = 0.0
     for scale in schedule:
         area = (scale.size / schedule[-1].size) ** 2 if schedule[-1].size else 1.0

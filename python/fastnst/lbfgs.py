@@ -65,6 +65,16 @@ class Iterate:
     state: Callable[[], State]
     averaged: bool = False
 
+    @property
+    def terms(self) -> Terms:
+        """The loss and its parts at ``image``."""
+        return self.evaluation.terms
+
+    @property
+    def precision(self) -> str:
+        """Of the features that they were computed from."""
+        return self.evaluation.precision
+
 
 def minimise(
     evaluate: Callable[[Tensor], Evaluation],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -102,3 +104,44 @@ def check(
         f"a {width}×{height} picture needs about {needed / 2**30:.1f} GiB of memory and "
         f"{free / 2**30:.1f} GiB are free; use --size {fits} or less"
     )
+
+
+@contextlib.contextmanager
+def enough(width: int, height: int, settings: Settings, device: torch.device) -> Iterator[None]:
+    """Within, a GPU that runs out of memory is an error that names a size that fits.
+
+    Args:
+        width: Of the result (of its largest scale), in pixels.
+        height: Likewise.
+        settings: Of the run.
+        device: Where it runs.
+
+    Raises:
+        InvalidInput: in the place of ``torch.OutOfMemoryError``.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not _ran_out(error):
+            raise
+        needed = estimate(width, height, settings)
+        ours = torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
+        free = (available(device) or 0) + ours
+        # The estimate was too low, or somebody else took what was free: leave a fifth.
+        fits = int(max(width, height) * (0.8 * min(1.0, free / needed)) ** 0.5)
+        raise InvalidInput(
+            f"{device} ran out of memory with a {width}×{height} picture; "
+            f"use --size {fits} or less, or a smaller --history-size"
+        ) from None
+
+
+def _ran_out(error: BaseException | None) -> bool:
+    """Whether this is, or came of, memory that could not be had.
+
+    Where the memory runs out while a CUDA graph is recorded, the end of the recording fails too.
+    """
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

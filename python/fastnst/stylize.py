@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,14 @@ from fastnst.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from fastnst.device_loop import DeviceIterate, minimise_on_device, takes
 from fastnst.devices import DEFAULT_SIZE, choose_device
 from fastnst.engines import Engine, MixedEngine, choose_precision, create_engine
 from fastnst.errors import Interrupted, NonFiniteLoss
 from fastnst.images import Picture, resize, scaled_size, to_pil, to_pixels, to_tensor
 from fastnst.kept import Kept
 from fastnst.lbfgs import Iterate, minimise
+from fastnst.memory import enough
 from fastnst.pictures import Sources, Styles, check_memory, decode, scale_pictures
 from fastnst.presets import make_settings
 from fastnst.result import Losses, Result, ScaleRecord, Step, finished
@@ -130,25 +132,28 @@ def run(
     weights = kept.get("weights", source, lambda: load_weights(*source))
     resumed = None if resume is None else load_checkpoint(resume)
     course = _Course(settings, weights, schedule, callback, checkpoints)
-    for index, scale in enumerate(schedule):
-        if resumed is not None and index < len(resumed.scales):
-            continue
-        pictures = scale_pictures(sources, settings, scale.size, device)
-        engine = create_engine(
-            weights,
-            pictures.content.to(device),
-            [style.to(device) for style in pictures.styles],
-            replace(settings, precision=choose_precision(settings, device)),
-            None if pictures.regions is None else [r.to(device) for r in pictures.regions],
-            kept,
-        )
-        course.identity = _identity(sources, settings, weights, engine, device)
-        if resumed is not None and resume is not None and not course.history:
-            check_identity(resumed, resume, course.identity)
-        start = pictures.start if course.best is None else _enlarged(course.best, pictures.content)
-        colours = None if pictures.colours is None else pictures.colours.to(device)
-        course.follow(engine, start.to(device), colours, scale, resumed)
-        resumed = None
+    with enough(width, height, settings, device):
+        for index, scale in enumerate(schedule):
+            if resumed is not None and index < len(resumed.scales):
+                continue
+            pictures = scale_pictures(sources, settings, scale.size, device)
+            engine = create_engine(
+                weights,
+                pictures.content.to(device),
+                [style.to(device) for style in pictures.styles],
+                replace(settings, precision=choose_precision(settings, device)),
+                None if pictures.regions is None else [r.to(device) for r in pictures.regions],
+                kept,
+            )
+            course.identity = _identity(sources, settings, weights, engine, device)
+            if resumed is not None and resume is not None and not course.history:
+                check_identity(resumed, resume, course.identity)
+            start = (
+                pictures.start if course.best is None else _enlarged(course.best, pictures.content)
+            )
+            colours = None if pictures.colours is None else pictures.colours.to(device)
+            course.follow(engine, start.to(device), colours, scale, resumed)
+            resumed = None
     result = course.result()
     assert result is not None  # minimise yields the start at least
     return result
@@ -224,20 +229,11 @@ class _Course:
                 rows = self.history[-1 - resumed.solver.numbers["iteration"] :]
                 self.precision = engine.follow(losses.total for losses in rows)
         self.began = time.perf_counter()
-        last: Iterate | None = None
+        last: Iterate | DeviceIterate | None = None
         saved_at = 0 if resumed is None else resumed.solver.numbers["iteration"]
         at_rest = False  # the solver waits between two iterates, so its state can be saved
         try:
-            for iterate in minimise(
-                engine.evaluate,
-                start,
-                iterations=scale.iterations,
-                history_size=self.settings.history_size,
-                optimizer=self.settings.optimizer,
-                learning_rate=self.settings.learning_rate,
-                averaging=self.settings.averaging,
-                resume=None if resumed is None else resumed.solver,
-            ):
+            for iterate in self._iterates(engine, start, scale, resumed):
                 at_rest = True
                 if iterate.averaged and last is not None and saved_at != last.iteration:
                     self._keep_state(last)  # before the average, which is no part of the way
@@ -266,6 +262,34 @@ class _Course:
         self.seconds_before, self.began = self.seconds(), 0.0
         self.scales, self.here = (*self.scales, self.here), None
 
+    def _iterates(
+        self, engine: Engine, start: Tensor, scale: Scale, resumed: Checkpoint | None
+    ) -> Iterator[Iterate] | Iterator[DeviceIterate]:
+        """The solver at work, on the device alone where it can be."""
+        settings = self.settings
+        resume = None if resumed is None else resumed.solver
+        if takes(engine, settings):
+            return minimise_on_device(
+                engine.evaluate,
+                start,
+                iterations=scale.iterations,
+                history_size=settings.history_size,
+                optimizer=settings.optimizer,
+                stepwise=self.checkpoints is not None,
+                record=engine.capturable,
+                resume=resume,
+            )
+        return minimise(
+            engine.evaluate,
+            start,
+            iterations=scale.iterations,
+            history_size=settings.history_size,
+            optimizer=settings.optimizer,
+            learning_rate=settings.learning_rate,
+            averaging=settings.averaging,
+            resume=resume,
+        )
+
     def _begin(self, engine: Engine, start: Tensor, colours: Tensor | None, best: Tensor) -> None:
         self.engine, self.colours = engine, colours
         self.best = torch.empty_like(start).copy_(best)
@@ -274,17 +298,17 @@ class _Course:
             self.here = ScaleRecord(width, height, 0, 0)
             self.best_row = len(self.history)
 
-    def _note(self, iterate: Iterate) -> None:
+    def _note(self, iterate: Iterate | DeviceIterate) -> None:
         """Take in an iterate, and tell the callback."""
         assert self.here is not None
         assert self.best is not None
         self.here = replace(
             self.here, iterations=iterate.iteration, evaluations=iterate.evaluations
         )
-        losses = Losses.of(iterate.evaluation.terms)
+        losses = Losses.of(iterate.terms)
         self.history.append(losses)
         row = len(self.history) - 1
-        precision, self.precision = self.precision, iterate.evaluation.precision
+        precision, self.precision = self.precision, iterate.precision
         if (
             row == self.best_row
             or precision != self.precision  # losses in different ones are not compared
@@ -312,7 +336,7 @@ class _Course:
                 )
             )
 
-    def _keep_state(self, iterate: Iterate) -> None:
+    def _keep_state(self, iterate: Iterate | DeviceIterate) -> None:
         """Write a checkpoint, if there are to be any."""
         if self.checkpoints is None:
             return

@@ -1,7 +1,8 @@
 """Engines: the ways of computing the objective and its gradient.
 
 ``torch``   plain PyTorch and autograd, everywhere;
-``native``  a planned evaluation with compiled Winograd convolutions, Gram matrices and style losses;
+``native``  a planned evaluation: on a CPU with compiled Winograd convolutions, Gram matrices and style
+            losses, on a GPU with cuDNN's convolutions and, where they are built, the CUDA kernels;
 ``onnx``    one graph for the loss and its gradient, run by ONNX Runtime or OpenVINO.
 """
 
@@ -12,12 +13,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastnst.engines import providers
+from fastnst.engines import native_engine, planned_engine, providers
 from fastnst.engines.autograd import differentiable_loss
 from fastnst.engines.base import Engine, Evaluation
 from fastnst.engines.mixed_engine import MixedEngine
-from fastnst.engines.native_engine import NativeEngine, cannot_run
+from fastnst.engines.native_engine import NativeEngine
 from fastnst.engines.onnx_engine import OnnxEngine
+from fastnst.engines.planned_engine import PlannedEngine
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import BackendUnavailable
 from fastnst.kept import Kept
@@ -44,10 +46,8 @@ def unavailable_reason(engine: str, device: torch.device) -> str | None:
         return None
     if engine == "onnx":
         return providers.unavailable_reason("cuda" if device.type == "cuda" else "cpu", device)
-    if not native.is_available():
+    if device.type == "cpu" and not native.is_available():
         return native.unavailable_reason() or "the compiled extension is missing"
-    if device.type != "cpu":
-        return f"the compiled kernels run on the CPU only, not on {device}"
     return None
 
 
@@ -83,19 +83,23 @@ def create_engine(
         name = "torch" if reason else "native"
     elif name == "native" and reason:
         raise BackendUnavailable(f"engine native cannot run: {reason}")
-    backend = "native" if name == "native" else "torch"
+    on_cpu = content.device.type == "cpu"
+    backend = "native" if name == "native" and on_cpu else "torch"
     objective = build_objective(weights, content, style, settings, backend, regions, kept)
     precision = "fp32" if settings.precision == "auto" else settings.precision
     if not objective.layers:  # the total variation alone: no network, no plan
         return TorchEngine(objective, "fp32", name)
     if name == "native":
         lowest = "bf16" if precision == "mixed" else precision
-        if reason := cannot_run(objective, lowest):
+        plan = native_engine if on_cpu else planned_engine
+        if reason := plan.cannot_run(objective, lowest):
             raise BackendUnavailable(f"engine native cannot run: {reason}")
 
     def create(precision: str) -> Engine:
-        if name == "native":
+        if name == "native" and on_cpu:
             return NativeEngine(objective, precision, kept=kept)
+        if name == "native":
+            return PlannedEngine(objective, precision, kept=kept)
         return TorchEngine(objective, precision)
 
     return MixedEngine(create) if precision == "mixed" else create(precision)
@@ -108,7 +112,8 @@ def choose_precision(settings: Settings, device: torch.device) -> str:
     """
     if settings.precision != "auto":
         return settings.precision
-    compiled = settings.engine in ("auto", "native") and not unavailable_reason("native", device)
+    on_cpu = settings.engine in ("auto", "native") and device.type == "cpu"
+    compiled = on_cpu and not unavailable_reason("native", device)
     return "mixed" if compiled and native.convolves_bfloat16() else "fp32"
 
 
