@@ -1,18 +1,18 @@
-"""The inverse Hessian of L-BFGS in compact form (Byrd, Nocedal & Schnabel 1994, theorem 2.2).
+"""The inverse Hessian of L-BFGS, all pairs at once.
 
-With the pairs s_i = x_{i+1} − x_i and y_i = g_{i+1} − g_i, oldest first, as rows of S and Y,
+With the pairs s_i = x_{i+1} − x_i and y_i = g_{i+1} − g_i, oldest first, as rows of S and Y, R the upper
+triangle of S Yᵀ, D its diagonal and H₀ any initial inverse Hessian,
 
-    R = the upper triangle of S Yᵀ,    D = its diagonal,    γ = s·y / y·y of the newest pair,
-    u = R⁻¹ S g,    t = R⁻ᵀ ((D + γ Y Yᵀ) u − γ Y g),
-    H g = γ g + Sᵀ t − γ Yᵀ u.
+    u = R⁻¹ S g,    z = H₀ (g − Yᵀ u),    t = R⁻ᵀ (D u − Y z),    H g = z + Sᵀ t :
 
-This is the two-loop recursion in other words: two passes over the history (one for S g and Y g,
-one for Sᵀ t and Yᵀ u) and a small triangular system, in place of 4m vector operations with a
-number fetched between any two. The products of old pairs with the newest y need no pass of their
-own: s·y = s·g_{k+1} − s·g_k, and both are known.
+this is the two-loop recursion (Nocedal & Wright, Numerical Optimization, algorithm 7.4) in other words;
+u are the weights of its first loop, t what its second adds. S and Y are each read twice, and two small
+triangular systems take the place of 4m vector operations with a number fetched between any two. The
+products of old steps with the newest y need no pass of their own: s·y = s·g_{k+1} − s·g_k, and both
+are known.
 
-A step takes as long as the history is large: torch's recursion streams it twice as well, since its one
-vector stays in the cache, and with pairs in float32 it is the quicker of the two on a CPU. Since the
+A step takes as long as the history is large: the recursion in torch streams it twice as well, since its
+one vector stays in the cache, and with pairs in float32 it is the quicker of the two on a CPU. Since the
 vectors of the history only ever meet others in sums over all pixels, the compiled kernels keep them
 in eight bits (``ops/history.py``): a quarter of the memory, and of the time. What that does to the loss
 after 300 iterations is less than what another seed of the noise does (docs/performance.md).
@@ -20,6 +20,7 @@ after 300 iterations is less than what another seed of the noise does (docs/perf
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -92,100 +93,100 @@ class DenseRows:
 
 
 class CurvaturePairs:
-    """The last pairs (s, y), in a ring buffer: s of slot k is row 2k, y is row 2k + 1.
+    """The last pairs (s, y), in two ring buffers.
 
     Args:
         history_size: How many pairs to keep, m.
         like: A tensor of the picture's number of values, dtype and device.
 
-    Memory: 2 · m · n values, of eight bits in the compiled kernels; m × m matrices in float64.
+    Memory: 2 · m · n values, of eight bits in the compiled kernels; an m × m matrix in float64.
     """
 
     def __init__(self, history_size: int, like: Tensor) -> None:
         plain = like.device.type == "cpu" and like.dtype == torch.float32
         compressed = plain and native.cannot_run(like) is None
-        rows = 2 * history_size
-        self.rows: Rows = (
-            CompressedRows(rows, like.numel()) if compressed else DenseRows(rows, like)
-        )
-        products = like.new_zeros(history_size, history_size, dtype=torch.float64)
-        self.sy = products  # S Yᵀ, by slot; only s_i · y_j with i no younger than j is known
-        self.yy = products.clone()  # Y Yᵀ, by slot
-        self.gamma = 1.0
+
+        def rows() -> Rows:
+            if compressed:
+                return CompressedRows(history_size, like.numel())
+            return DenseRows(history_size, like)
+
+        self.s, self.y = rows(), rows()
+        # S Yᵀ, by slot; only s_i · y_j with i no younger than j is known
+        self.sy = like.new_zeros(history_size, history_size, dtype=torch.float64)
+        self.sg = self.sy[0].clone()  # S g at the gradient seen last, by slot
         self.order: list[int] = []  # slots in use, oldest first
-        self.sg = products[0].clone()  # S g and Y g at the gradient seen last, by slot
-        self.yg = products[0].clone()
+        self._newest: int | None = None  # whose column of S Yᵀ is still to be found
         self._direction = like.new_empty(like.numel())
 
-    def direction(self, gradient: Tensor, step: Tensor | None, change: Tensor | None) -> Tensor:
-        """−H g, after taking in the newest pair.
+    def take(self, step: Tensor, change: Tensor) -> float | None:
+        """Put a pair into the oldest slot, unless it has no positive curvature.
 
         Args:
-            gradient: g at the newest picture, ``(n,)``.
-            step: s, the displacement that led there, ``(n,)``; None if there was none.
+            step: s, the displacement that was made, ``(n,)``.
             change: y, how the gradient changed on the way, ``(n,)``.
 
         Returns:
-            ``(n,)``, in the dtype of the gradient; its memory is reused by the next.
+            s·y, or None: the pair was not taken.
         """
-        newest = self._store(step, change) if step is not None and change is not None else None
-        used = len(self.order)
-        if used == 0:
-            return torch.mul(gradient, -self.gamma, out=self._direction)
-        sg, yg = self.rows.products(2 * used, gradient).view(used, 2).unbind(1)
-        before_sg, before_yg = self.sg[:used].clone(), self.yg[:used].clone()
-        self.sg[:used], self.yg[:used] = sg, yg
-        if newest is not None:
-            self._multiply(newest, self.sg[:used] - before_sg, self.yg[:used] - before_yg)
-        return self._apply(gradient, used)
-
-    def _store(self, step: Tensor, change: Tensor) -> int | None:
-        """Put a pair into the oldest slot, unless it has no positive curvature."""
         curvature = curvature_along(step, change)
         if curvature is None:
             return None
         full = len(self.order) == len(self.sy)
         slot = self.order.pop(0) if full else len(self.order)
         self.order.append(slot)
-        self.rows.store(2 * slot, step)
-        self.rows.store(2 * slot + 1, change)
+        self.s.store(slot, step)
+        self.y.store(slot, change)
         self.sy[slot, slot] = curvature
-        self.yy[slot, slot] = torch.dot(change, change)
-        self.gamma = curvature / float(self.yy[slot, slot])
-        return slot
+        self._newest = slot
+        return curvature
 
-    def _multiply(self, newest: int, s_y: Tensor, y_y: Tensor) -> None:
-        """Fill in the newest column of S Yᵀ and the newest row and column of Y Yᵀ."""
-        others = torch.tensor([slot for slot in self.order if slot != newest], dtype=torch.long)
-        others = others.to(s_y.device)
-        self.sy[others, newest] = s_y[others]
-        self.yy[others, newest] = y_y[others]
-        self.yy[newest, others] = y_y[others]
+    def direction(self, gradient: Tensor, initial: Callable[[Tensor], Tensor]) -> Tensor:
+        """−H g.
 
-    def _apply(self, gradient: Tensor, used: int) -> Tensor:
+        Args:
+            gradient: g at the newest picture, ``(n,)``; the change to it is y of the newest pair.
+            initial: H₀, from q ``(n,)``, which it may overwrite, to H₀ q.
+
+        Returns:
+            ``(n,)``, in the dtype of the gradient; its memory is reused by the next.
+        """
+        used = len(self.order)
+        q = self._direction.copy_(gradient)
+        if used == 0:
+            return initial(q).neg_()
+        sg = self.s.products(used, gradient).double()
+        if self._newest is not None:
+            others = [slot for slot in self.order if slot != self._newest]
+            self.sy[others, self._newest] = (sg - self.sg[:used])[others]
+            self._newest = None
+        self.sg[:used] = sg
         order = torch.tensor(self.order, device=gradient.device)
-        sy = self.sy[order[:, None], order]
-        yy = self.yy[order[:, None], order]
-        r = sy.triu()
-        u = torch.linalg.solve_triangular(r, self.sg[order, None], upper=True)
-        middle = sy.diagonal()[:, None] * u + self.gamma * (yy @ u - self.yg[order, None])
-        t = torch.linalg.solve_triangular(r.T, middle, upper=False)
-        weights = torch.empty(used, 2, dtype=torch.float64, device=gradient.device)
-        weights[order, 0], weights[order, 1] = -t[:, 0], self.gamma * u[:, 0]
-        direction = torch.mul(gradient, -self.gamma, out=self._direction)
-        self.rows.add_combination(weights.flatten().to(gradient.dtype), direction)
-        return direction
+        r = self.sy[order[:, None], order].triu()
+        u = torch.linalg.solve_triangular(r, sg[order, None], upper=True)
+        self.y.add_combination(self._by_slot(-u, order, gradient), q)
+        z = initial(q)
+        yz = self.y.products(used, z).double()[order, None]
+        t = torch.linalg.solve_triangular(r.T, r.diagonal()[:, None] * u - yz, upper=False)
+        self.s.add_combination(self._by_slot(t, order, gradient), z)
+        return z.neg_()
+
+    def _by_slot(self, weights: Tensor, order: Tensor, like: Tensor) -> Tensor:
+        """Weights ``(m, 1)`` from the oldest pair to the newest, as the rows want them."""
+        by_slot = torch.empty_like(weights[:, 0])
+        by_slot[order] = weights[:, 0]
+        return by_slot.to(like.dtype)
 
     def state(self) -> State:
         """The pairs in use and their products; ``restore`` goes on from it bit for bit."""
-        products = {"sy": self.sy, "yy": self.yy, "sg": self.sg, "yg": self.yg}
-        own = State({"gamma": self.gamma, "order": list(self.order)}, products)
-        return own | self.rows.state(2 * len(self.order)).under("rows")
+        used = len(self.order)
+        own = State({"order": list(self.order)}, {"sy": self.sy, "sg": self.sg})
+        return own | self.s.state(used).under("s") | self.y.state(used).under("y")
 
     def restore(self, state: State) -> None:
         """Take the state of other pairs, of the same history size and picture size."""
-        self.gamma = state.numbers["gamma"]
         self.order = list(state.numbers["order"])
-        self.rows.restore(state.part("rows"))
-        for name in ("sy", "yy", "sg", "yg"):
-            getattr(self, name).copy_(state.tensors[name])
+        self.s.restore(state.part("s"))
+        self.y.restore(state.part("y"))
+        self.sy.copy_(state.tensors["sy"])
+        self.sg.copy_(state.tensors["sg"])

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -29,7 +28,7 @@ import torch
 from torch import Tensor
 
 from fastnst.adam import Adam, IterateAverage
-from fastnst.curvature import CurvaturePairs, curvature_along
+from fastnst.curvature import CurvaturePairs
 from fastnst.engines.base import Evaluation
 from fastnst.errors import InvalidInput, NonFiniteLoss
 from fastnst.objective import Terms
@@ -258,25 +257,34 @@ class _ProjectedSolver(ABC):
         self.remember(torch.sub(self.image, before, out=displacement).flatten())
 
 
-class _CompactLBFGS(_ProjectedSolver):
-    """L-BFGS with the compact form of its inverse Hessian."""
+class _LBFGS(_ProjectedSolver):
+    """L-BFGS whose initial inverse Hessian is γ times the identity."""
 
     def prepare(self, history_size: int, first: float, slope: float) -> None:
         self.pairs = CurvaturePairs(history_size, self.image)
-        self.pairs.gamma = first / slope if slope > 0 else 0.0
+        self.gamma = first / slope if slope > 0 else 0.0
         self.gradient: Tensor | None = None
         self.displacement: Tensor | None = None
 
+    def learn(self, step: Tensor, change: Tensor, curvature: float) -> None:  # noqa: ARG002
+        """Take note of a pair (s, y) with s·y > 0, for ``initial``."""
+        self.gamma = curvature / float(torch.dot(change, change))
+
+    def initial(self, q: Tensor) -> Tensor:
+        """H₀ q, in the place of q."""
+        return q.mul_(self.gamma)
+
     def move(self, evaluation: Evaluation) -> None:
         gradient = evaluation.gradient.flatten()
-        if self.gradient is None:
-            direction = self.pairs.direction(gradient, None, None)
+        if self.gradient is None or self.displacement is None:
             self.gradient = gradient.clone()  # an engine may reuse the memory of its gradient
         else:
             change = torch.sub(gradient, self.gradient, out=self.gradient)
-            direction = self.pairs.direction(gradient, self.displacement, change)
+            curvature = self.pairs.take(self.displacement, change)
+            if curvature is not None:
+                self.learn(self.displacement, change, curvature)
             self.gradient.copy_(gradient)
-        self.image += direction.view_as(self.image)
+        self.image += self.pairs.direction(gradient, self.initial).view_as(self.image)
 
     def remember(self, displacement: Tensor) -> None:
         self.displacement = displacement
@@ -284,9 +292,10 @@ class _CompactLBFGS(_ProjectedSolver):
     def state(self) -> State:
         last = {"last_gradient": self.gradient, "displacement": self.displacement}
         known = {name: tensor for name, tensor in last.items() if tensor is not None}
-        return State(tensors=known) | self.pairs.state().under("pairs")
+        return State({"gamma": self.gamma}, known) | self.pairs.state().under("pairs")
 
     def restore(self, state: State) -> None:
+        self.gamma = state.numbers["gamma"]
         self.pairs.restore(state.part("pairs"))
         like = self.image.flatten()
         if "displacement" in state.tensors:
@@ -294,64 +303,25 @@ class _CompactLBFGS(_ProjectedSolver):
             self.displacement = torch.empty_like(like).copy_(state.tensors["displacement"])
 
 
-class _SpectralLBFGS(_ProjectedSolver):
-    """The two-loop recursion with an initial inverse Hessian for each band of frequencies."""
+class _SpectralLBFGS(_LBFGS):
+    """L-BFGS with an initial inverse Hessian for each band of frequencies and colour."""
 
     def prepare(self, history_size: int, first: float, slope: float) -> None:
+        super().prepare(history_size, first, slope)
         self.scaling = SpectralScaling(self.image)
-        self.first = first / slope if slope > 0 else 0.0
-        self.pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=history_size)  # s, y, s·y
-        self.gradient: Tensor | None = None
-        self.displacement: Tensor | None = None
 
-    def move(self, evaluation: Evaluation) -> None:
-        gradient = evaluation.gradient.flatten().clone()  # an engine may reuse its memory
-        if self.gradient is not None and self.displacement is not None:
-            self._store(self.displacement, gradient - self.gradient)
-        self.gradient = gradient
-        self.image.sub_(self._newton_step(gradient).view_as(self.image))
+    def learn(self, step: Tensor, change: Tensor, curvature: float) -> None:
+        self.scaling.learn(step, change, curvature)
 
-    def remember(self, displacement: Tensor) -> None:
-        self.displacement = displacement.clone()
-
-    def _store(self, step: Tensor, change: Tensor) -> None:
-        curvature = curvature_along(step, change)
-        if curvature is not None:
-            self.pairs.append((step, change, curvature))
-            self.scaling.learn(step, change)
-
-    def _newton_step(self, gradient: Tensor) -> Tensor:
-        """H g."""
-        if not self.pairs:
-            return self.first * gradient
-        q = gradient.clone()
-        weights = []
-        for s, y, sy in reversed(self.pairs):
-            weights.append(float(torch.dot(s, q)) / sy)
-            q.add_(y, alpha=-weights[-1])
-        r = self.scaling.apply(q)
-        for (s, y, sy), weight in zip(self.pairs, reversed(weights), strict=True):
-            r.add_(s, alpha=weight - float(torch.dot(y, r)) / sy)
-        return r
+    def initial(self, q: Tensor) -> Tensor:
+        return super().initial(q) if self.scaling.scaling is None else self.scaling.apply(q)
 
     def state(self) -> State:
-        last = {"last_gradient": self.gradient, "displacement": self.displacement}
-        tensors = {name: tensor for name, tensor in last.items() if tensor is not None}
-        for i, (s, y, _) in enumerate(self.pairs):
-            tensors |= {f"s.{i}": s, f"y.{i}": y}
-        numbers = {"first": self.first, "curvatures": [sy for _, _, sy in self.pairs]}
-        return State(numbers, tensors) | self.scaling.state().under("scaling")
+        return super().state() | self.scaling.state().under("scaling")
 
     def restore(self, state: State) -> None:
-        def load(name: str) -> Tensor:
-            return torch.empty_like(self.image.flatten()).copy_(state.tensors[name])
-
-        self.first = state.numbers["first"]
+        super().restore(state)
         self.scaling.restore(state.part("scaling"))
-        for i, sy in enumerate(state.numbers["curvatures"]):
-            self.pairs.append((load(f"s.{i}"), load(f"y.{i}"), sy))
-        if "displacement" in state.tensors:
-            self.gradient, self.displacement = load("last_gradient"), load("displacement")
 
 
 class _TorchLBFGS(_ProjectedSolver):
@@ -417,7 +387,7 @@ class _TorchLBFGS(_ProjectedSolver):
 
 _PAIRS = {"y": "old_dirs", "s": "old_stps", "ro": "ro"}  # torch's names for y, s and 1 / yᵀs
 _SOLVERS: dict[str, type[_ProjectedSolver]] = {
-    "lbfgs": _CompactLBFGS,
+    "lbfgs": _LBFGS,
     "spectral": _SpectralLBFGS,
     "torch-lbfgs": _TorchLBFGS,
 }

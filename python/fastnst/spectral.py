@@ -70,14 +70,14 @@ class SpectralScaling:
         self.gamma = 0.0
         self.scaling: Tensor | None = None  # (3, H, W // 2 + 1)
 
-    def learn(self, step: Tensor, change: Tensor) -> None:
-        """Take in a pair (s, y), each ``(n,)``, with s·y > 0."""
+    def learn(self, step: Tensor, change: Tensor, curvature: float) -> None:
+        """Take in a pair (s, y), each ``(n,)``, with curvature s·y > 0."""
         s, y = self._spectrum(step), self._spectrum(change)
         self.ss.mul_(MEMORY).add_(self._by_band(s, s))
         self.sy.mul_(MEMORY).add_(self._by_band(s, y))
         self.scaling = self._scale()
         norm = float((self.scaling * self.weight * (y.real.square() + y.imag.square())).sum())
-        self.gamma = float(torch.dot(step, change)) / norm
+        self.gamma = curvature / norm
 
     def _scale(self) -> Tensor:
         curvature = self.sy / self.ss.clamp(min=torch.finfo(self.ss.dtype).tiny)
