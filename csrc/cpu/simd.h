@@ -9,6 +9,8 @@
 // lane
 //
 // zero_if_less(x, a, b) is 0 where a < b, else x. max(a, b) is b where either is NaN.
+// stream(p, x) stores past the caches, for p aligned to whole vectors; other threads see it after
+// finish_streams().
 // zero_unless_positive(x, f) is x where f > 0 or f is NaN, else 0: PyTorch's derivative of ReLU.
 #pragma once
 
@@ -24,6 +26,14 @@ namespace FASTNST_ISA {
 namespace {
 
 using bf16 = uint16_t;
+
+// The line at p will be read: bring it into the first or the second cache.
+inline void prefetch(const void* p) {
+    __builtin_prefetch(p, 0, 3);
+}
+inline void prefetch_to_second(const void* p) {
+    __builtin_prefetch(p, 0, 2);
+}
 
 inline float from_bf16(bf16 x) {
     const uint32_t bits = static_cast<uint32_t>(x) << 16;
@@ -41,6 +51,12 @@ inline bf16 to_bf16(float x) {
     return static_cast<bf16>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
 
+#if !defined(FASTNST_ISA_SCALAR)
+inline void finish_streams() {
+    _mm_sfence();
+}
+#endif
+
 #if defined(FASTNST_ISA_AVX512) || defined(FASTNST_ISA_AVX512BF16)
 
 constexpr int kWidth = 16, kRows = 8, kVectors = 3;
@@ -57,6 +73,9 @@ inline Vec load(const bf16* p) {
 }
 inline void store(float* p, Vec x) {
     _mm512_storeu_ps(p, x);
+}
+inline void stream(float* p, Vec x) {
+    _mm512_stream_ps(p, x);
 }
 inline Vec broadcast(const float* p) {
     return _mm512_set1_ps(*p);
@@ -163,6 +182,9 @@ inline Vec load(const bf16* p) {
 inline void store(float* p, Vec x) {
     _mm256_storeu_ps(p, x);
 }
+inline void stream(float* p, Vec x) {
+    _mm256_stream_ps(p, x);
+}
 inline Vec broadcast(const float* p) {
     return _mm256_broadcast_ss(p);
 }
@@ -236,6 +258,10 @@ inline Vec load(const bf16* p) {
 inline void store(float* p, Vec x) {
     memcpy(p, &x, sizeof(x));
 }
+inline void stream(float* p, Vec x) {
+    store(p, x);
+}
+inline void finish_streams() {}
 inline Vec broadcast(const float* p) {
     return Vec{*p, *p, *p, *p};
 }
@@ -278,6 +304,14 @@ inline void transpose(Vec (&r)[4]) {
 }
 
 #endif
+
+template <class T>
+inline void store_or_stream(bool streamed, T* p, Vec x) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+        if (streamed) return stream(p, x);
+    }
+    store(p, x);  // a vector of bfloat16 is half a line: not worth streaming
+}
 
 }  // namespace
 }  // namespace FASTNST_ISA
