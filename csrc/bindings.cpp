@@ -97,20 +97,22 @@ void cuda_gram_gradient(const std::vector<GradientTuple>& tuples, int precision,
 // (batch, height, width, channels_in, channels_out)
 using Shape = std::array<std::int64_t, 5>;
 
-void winograd_weights(Address filters, std::int64_t channels_out, std::int64_t channels_in,
-                      bool gradient, int dtype, Address out, int threads) {
+void winograd_weights(int tile, Address filters, std::int64_t channels_out,
+                      std::int64_t channels_in, bool gradient, int dtype, Address out,
+                      int threads) {
     const py::gil_scoped_release release;
-    fastnst::winograd_weights(pointer<const float>(filters), channels_out, channels_in, gradient,
-                              static_cast<fastnst::DType>(dtype), pointer<void>(out), threads);
+    fastnst::winograd_weights(tile, pointer<const float>(filters), channels_out, channels_in,
+                              gradient, static_cast<fastnst::DType>(dtype), pointer<void>(out),
+                              threads);
 }
 
-void winograd_convolution(int dtype, const Shape& shape, Address input, Address weights,
+void winograd_convolution(int dtype, int tile, const Shape& shape, Address input, Address weights,
                           Address bias, Address mask, bool relu, int pooling, Address preactivation,
                           Address out, Address pooled, int threads) {
     const auto [b, h, w, ci, co] = shape;
     const py::gil_scoped_release release;
     fastnst::winograd_convolution(
-        {static_cast<fastnst::DType>(dtype), b, h, w, ci, co, pointer<const void>(input),
+        {static_cast<fastnst::DType>(dtype), tile, b, h, w, ci, co, pointer<const void>(input),
          pointer<const void>(weights), pointer<const float>(bias), pointer<const void>(mask), relu,
          static_cast<fastnst::Pooling>(pooling), pointer<void>(preactivation), pointer<void>(out),
          pointer<void>(pooled)},
@@ -214,13 +216,19 @@ PYBIND11_MODULE(_C, m) {
     m.doc() = "Compiled kernels of fastnst; see csrc/fastnst.h. Use fastnst.ops instead.";
     m.def("gram", &gram, py::arg("layers"), py::arg("threads"));
     m.def("gram_gradient", &gram_gradient, py::arg("layers"), py::arg("threads"));
-    m.def("winograd_weights", &winograd_weights, py::arg("filters"), py::arg("channels_out"),
-          py::arg("channels_in"), py::arg("gradient"), py::arg("dtype"), py::arg("out"),
-          py::arg("threads"));
-    m.def("winograd_convolution", &winograd_convolution, py::arg("dtype"), py::arg("shape"),
-          py::arg("input"), py::arg("weights"), py::arg("bias"), py::arg("mask"), py::arg("relu"),
-          py::arg("pooling"), py::arg("preactivation"), py::arg("out"), py::arg("pooled"),
-          py::arg("threads"));
+    m.def(
+        "winograd_tile",
+        [](int dtype, std::int64_t batch, std::int64_t height, std::int64_t width) {
+            return fastnst::winograd_tile(static_cast<fastnst::DType>(dtype), batch, height, width);
+        },
+        py::arg("dtype"), py::arg("batch"), py::arg("height"), py::arg("width"));
+    m.def("winograd_weights", &winograd_weights, py::arg("tile"), py::arg("filters"),
+          py::arg("channels_out"), py::arg("channels_in"), py::arg("gradient"), py::arg("dtype"),
+          py::arg("out"), py::arg("threads"));
+    m.def("winograd_convolution", &winograd_convolution, py::arg("dtype"), py::arg("tile"),
+          py::arg("shape"), py::arg("input"), py::arg("weights"), py::arg("bias"), py::arg("mask"),
+          py::arg("relu"), py::arg("pooling"), py::arg("preactivation"), py::arg("out"),
+          py::arg("pooled"), py::arg("threads"));
     m.def("image_convolution", &image_convolution, py::arg("dtype"), py::arg("shape"),
           py::arg("image"), py::arg("weights"), py::arg("bias"), py::arg("preactivation"),
           py::arg("out"), py::arg("threads"));

@@ -54,7 +54,7 @@ void gram_gradient(const GradientLayer* layers, std::size_t count, int threads);
 enum class Pooling : int { none = 0, average = 1, max = 2 };  // 2x2, stride 2
 
 // A 3x3 convolution with stride 1 and padding 1 of channels_last pictures, by Winograd's
-// F(4x4, 3x3), and what follows it:
+// F(m x m, 3x3) with tiles of m = 4 or 6, and what follows it:
 //
 //     preactivation = W * input + bias
 //     out    = mask( relu ? max(0, preactivation) : preactivation ),   0 where mask <= 0
@@ -64,9 +64,10 @@ enum class Pooling : int { none = 0, average = 1, max = 2 };  // 2x2, stride 2
 // winograd_weights(gradient = true).
 struct Convolution {
     DType dtype;  // of everything but the bias; sums are always float
+    int tile;     // m, of the weights; 4 for bfloat16
     std::int64_t batch, height, width, channels_in, channels_out;
     const void* input;    // [B, H, W, Ci]
-    const void* weights;  // by winograd_weights, of the same dtype
+    const void* weights;  // by winograd_weights, of the same tile and dtype
     const float* bias;    // [Co], or null: zero
     const void* mask;     // [B, H, W, Co], or null
     bool relu;
@@ -76,10 +77,13 @@ struct Convolution {
     void* pooled;         // [B, H / 2, W / 2, Co], with a pooling only
 };
 
-// The transformed filters of [Co, Ci, 3, 3]: 36 * Co * Ci numbers of the given type, the same for
-// every instruction set. gradient: flipped and with the roles of Co and Ci exchanged.
-void winograd_weights(const float* filters, std::int64_t channels_out, std::int64_t channels_in,
-                      bool gradient, DType dtype, void* out, int threads);
+// The tile, 4 or 6, that takes less time for pictures of this size.
+int winograd_tile(DType dtype, std::int64_t batch, std::int64_t height, std::int64_t width);
+
+// The transformed filters of [Co, Ci, 3, 3]: (m + 2)^2 * Co * Ci numbers of the given type, the
+// same for every instruction set. gradient: flipped and with the roles of Co and Ci exchanged.
+void winograd_weights(int tile, const float* filters, std::int64_t channels_out,
+                      std::int64_t channels_in, bool gradient, DType dtype, void* out, int threads);
 // Throws std::runtime_error for bfloat16 where the instruction set cannot multiply it.
 void winograd_convolution(const Convolution& layer, int threads);
 

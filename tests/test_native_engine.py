@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -89,8 +90,12 @@ def test_equals_autograd(
 
 
 @pytest.mark.parametrize("isa", native.available_isas() if native.is_available() else [])
-def test_the_whole_network_equals_float64(isa: str) -> None:
-    """VGG-19 to pool5, where every kind of layer has a loss."""
+@pytest.mark.parametrize("tile", [4, 6])
+def test_the_whole_network_equals_float64(
+    tile: int, isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VGG-19 to pool5, where every kind of layer has a loss; every layer in tiles of one size."""
+    monkeypatch.setattr(import_module("fastnst._C"), "winograd_tile", lambda *_: tile)
     settings = Settings(
         content_layers=("relu4_2",),
         style_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "pool5"),

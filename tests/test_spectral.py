@@ -23,13 +23,17 @@ def band_limited(height: int, width: int, low: float, high: float, colour: int) 
     return (weights[:, None, None] * plane).reshape(-1)
 
 
+def learn(scaling: SpectralScaling, step: torch.Tensor, change: torch.Tensor) -> None:
+    scaling.learn(step, change, float(torch.dot(step, change)))
+
+
 def scaling_of(height: int, width: int, coarse: float, fine: float) -> SpectralScaling:
     """What is learnt from steps where grey has the curvatures ``coarse`` and ``fine``."""
     scaling = SpectralScaling(torch.zeros(1, 3, height, width, dtype=torch.float64))
     for _ in range(3):
         slow = band_limited(height, width, 0.0, 0.1, 0)
         quick = band_limited(height, width, 0.25, 0.8, 0)
-        scaling.learn(slow + quick, coarse * slow + fine * quick)
+        learn(scaling, slow + quick, coarse * slow + fine * quick)
     return scaling
 
 
@@ -50,7 +54,7 @@ def test_meets_the_secant_equation_of_the_newest_pair_along_y() -> None:
     scaling = scaling_of(20, 23, coarse=3.0, fine=1.0)
     step = torch.randn(3 * 20 * 23, dtype=torch.float64)
     change = step + 0.1 * torch.randn_like(step)
-    scaling.learn(step, change)
+    learn(scaling, step, change)
     torch.testing.assert_close(
         torch.dot(change, scaling.apply(change)), torch.dot(change, step), rtol=1e-10, atol=0
     )
@@ -61,7 +65,7 @@ def test_is_symmetric_and_positive(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     scaling = SpectralScaling(torch.zeros(1, 3, *size, dtype=torch.float64))
     a, b, c = torch.randn(3, 3 * size[0] * size[1], dtype=torch.float64)
-    scaling.learn(a, a + 0.3 * b)
+    learn(scaling, a, a + 0.3 * b)
     torch.testing.assert_close(torch.dot(b, scaling.apply(c)), torch.dot(scaling.apply(b), c))
     assert float(torch.dot(b, scaling.apply(b))) > 0
 

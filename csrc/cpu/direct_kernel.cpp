@@ -25,6 +25,7 @@ int64_t image_scratch(int64_t width) {
 template <class T>
 void image_row_as(const ImageRowTask& task) {
     const int64_t padded = task.width + 2, taps = kColours * kTaps;
+    const bool streamed = task.streamed;
     float* lines = task.scratch;  // [c][u][padded]: the three rows around, with zeros outside
     for (int64_t c = 0; c < kColours; ++c) {
         for (int64_t u = 0; u < 3; ++u) {
@@ -52,7 +53,7 @@ void image_row_as(const ImageRowTask& task) {
             const int64_t panels = min(kMostPanels, (task.channels_out - channel) / kPanel);
             const int64_t columns = panels * kPanel;
             product<float>(count, taps, panels, patches, taps, task.weights + channel * taps,
-                           taps * kPanel, sums, columns, false);
+                           taps * kPanel, sums, columns, false, nullptr);
             for (int64_t x = 0; x < count; ++x) {
                 const int64_t offset =
                     (task.row * task.width + first + x) * task.channels_out + channel;
@@ -60,12 +61,14 @@ void image_row_as(const ImageRowTask& task) {
                     const Vec y = add(load(sums + x * columns + j), load(task.bias + channel + j));
                     if (task.preactivation)
                         store(static_cast<T*>(task.preactivation) + offset + j, y);
-                    store(static_cast<T*>(task.out) + offset + j, zero_unless_positive(y, y));
+                    store_or_stream(streamed, static_cast<T*>(task.out) + offset + j,
+                                    zero_unless_positive(y, y));
                 }
             }
             channel += columns;
         }
     }
+    if (streamed) finish_streams();
 }
 
 void image_row(const ImageRowTask& task) {
@@ -102,7 +105,7 @@ void image_gradient(const ImageGradientTask& task) {
             line = copy;
         }
         product<float>(task.width, task.channels, 2, line, task.channels, task.weights,
-                       task.channels * kPanel, row + kTapColumns, kTapColumns, false);
+                       task.channels * kPanel, row + kTapColumns, kTapColumns, false, nullptr);
     };
     fill(task.first - 1);
     fill(task.first);
@@ -132,6 +135,7 @@ void unpool_as(const UnpoolTask& task) {
     const int64_t steps[4] = {0, channels, width * channels, (width + 1) * channels};
     const float quarter_value = 0.25f;
     const Vec quarter = broadcast(&quarter_value);
+    const bool streamed = task.streamed;
     for (int64_t y = task.first; y < task.last; ++y) {
         for (int64_t x = 0; x < across; ++x) {
             const T* pooled = static_cast<const T*>(task.pooled) + (y * across + x) * channels;
@@ -144,8 +148,9 @@ void unpool_as(const UnpoolTask& task) {
                 if (!task.max_pooling) {
                     gradient = multiply(gradient, quarter);
                     for (int i = 0; i < 4; ++i) {
-                        store(out + steps[i],
-                              task.relu_mask ? zero_unless_positive(gradient, value[i]) : gradient);
+                        store_or_stream(
+                            streamed, out + steps[i],
+                            task.relu_mask ? zero_unless_positive(gradient, value[i]) : gradient);
                     }
                     continue;
                 }
@@ -155,8 +160,8 @@ void unpool_as(const UnpoolTask& task) {
                 for (int i = 0; i < 4; ++i) {
                     const Vec taken = zero_if_less(left, value[i], largest);
                     left = subtract(left, taken);
-                    store(out + steps[i],
-                          task.relu_mask ? zero_unless_positive(taken, value[i]) : taken);
+                    store_or_stream(streamed, out + steps[i],
+                                    task.relu_mask ? zero_unless_positive(taken, value[i]) : taken);
                 }
             }
         }
@@ -167,6 +172,7 @@ void unpool_as(const UnpoolTask& task) {
                        static_cast<size_t>(channels) * sizeof(T));
         }
     }
+    if (streamed) finish_streams();
     // nor is an odd row at the bottom
     if (task.height % 2 && task.last == task.height / 2)
         memset(static_cast<T*>(task.out) + (task.height - 1) * width * channels, 0,

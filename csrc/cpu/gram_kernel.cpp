@@ -614,14 +614,14 @@ int64_t gradient_scratch(int64_t channels) {
 
 }  // namespace
 
-extern const WinogradTable winograd_table;  // winograd_kernel.cpp
-extern const DirectTable direct_table;      // direct_kernel.cpp
-extern const HistoryTable history_table;    // history_kernel.cpp
+extern const WinogradTable winograd_tables[2];  // winograd_kernel.cpp
+extern const DirectTable direct_table;          // direct_kernel.cpp
+extern const HistoryTable history_table;        // history_kernel.cpp
 extern const KernelTable table;
 const KernelTable table = {
     FASTNST_ISA_NAME, kWidth,         padded,         panel_count, panel_begin, gram_scratch,
     gradient_scratch, gradient_block, gram,           reduce,      pack,        gradient,
-    &winograd_table,  &direct_table,  &history_table,
+    winograd_tables,  &direct_table,  &history_table,
 };
 
 }  // namespace FASTNST_ISA

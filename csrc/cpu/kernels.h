@@ -55,13 +55,14 @@ struct GradientTask {
     float* scratch;  // gradient_scratch(C) floats, aligned to 64 bytes
 };
 
-// A 3x3 convolution over channels_last pictures, cut into tiles of 4x4 output positions, numbered
-// row by row, picture by picture. Channels are multiples of 16.
+// A 3x3 convolution over channels_last pictures, cut into tiles of m x m output positions, m = 4 or
+// 6, numbered row by row, picture by picture. It takes (m + 2)^2 products. Channels are multiples
+// of 16.
 struct TileGrid {
     int64_t height, width, down, across;  // of one picture, in positions and in tiles
 };
 
-// U[k, ci, co] = (G g G^T)[k] for the 36 products k, the panel of 16 output channels co at
+// U[k, ci, co] = (G g G^T)[k] for the (m + 2)^2 products k, the panel of 16 output channels co at
 // first_out and all ci. The filter g of (co, ci) starts at
 // filters[co * out_stride + ci * in_stride], its taps lie tap_step (1, or -1: flipped) apart.
 struct WinogradWeightsTask {
@@ -69,7 +70,7 @@ struct WinogradWeightsTask {
     const float* filters;
     int64_t out_stride, in_stride, tap_step;
     int64_t channels_in, first_out;
-    void* out;          // [36][channels_in][16], or bfloat16 [36][channels_in / 2][16][2]
+    void* out;  // [(m + 2)^2][channels_in][16], or bfloat16 [(m + 2)^2][channels_in / 2][16][2]
     int64_t out_plane;  // distance of products
 };
 
@@ -79,7 +80,7 @@ struct WinogradInputTask {
     TileGrid grid;
     const void* input;  // [B, H, W, C]
     int64_t channels, first, last;
-    void* out;          // [36][tiles][C], at tile `first`
+    void* out;          // [(m + 2)^2][tiles][C], at tile `first`
     int64_t out_plane;  // distance of products
 };
 
@@ -88,13 +89,14 @@ struct WinogradInputTask {
 struct WinogradOutputTask {
     int bfloat16;  // type of everything but `bias` and `scratch`; the sums are float
     TileGrid grid;
-    const void* input;    // V at tile `first`: [36][tiles][channels_in]
+    const void* input;    // V at tile `first`: [(m + 2)^2][tiles][channels_in]
     int64_t input_plane;  // distance of products
-    const void* weights;  // U of these panels: [36][panels][channels_in][16]
+    const void* weights;  // U of these panels: [(m + 2)^2][panels][channels_in][16]
     int64_t channels_in, channels_out, first_out, panels, first, last;
     const float* bias;    // [channels_out] or null
     const void* mask;     // [B, H, W, channels_out] or null: 0 where mask <= 0
     int relu, pooling;    // pooling: 0 none, 1 average, 2 max
+    int streamed;         // write `out`, aligned to 64 bytes, past the caches
     void* preactivation;  // [B, H, W, channels_out] or null
     void* out;            // [B, H, W, channels_out]
     void* pooled;         // [B, H / 2, W / 2, channels_out]
@@ -110,6 +112,7 @@ struct ImageRowTask {
     int bfloat16;          // type of `preactivation` and `out`
     void* preactivation;   // [H, W, channels_out] or null
     void* out;             // [H, W, channels_out] of one picture
+    int streamed;          // write `out`, aligned to 64 bytes, past the caches
     float* scratch;        // image_scratch(width) floats
 };
 
@@ -131,7 +134,8 @@ struct UnpoolTask {
     const void* features;  // F [H, W, C]
     int64_t height, width, channels, first, last;
     int max_pooling, relu_mask;
-    void* out;  // [H, W, C]
+    void* out;     // [H, W, C]
+    int streamed;  // write `out`, aligned to 64 bytes, past the caches
 };
 
 // A stretch of kHistoryChunk values of every row of a history; x and out have `count` of them.
@@ -154,6 +158,7 @@ struct HistoryTable {
 };
 
 struct WinogradTable {
+    int tile;      // m
     int bfloat16;  // whether tasks may be in bfloat16
     int64_t (*scratch)(int64_t tiles);
     void (*weights)(const WinogradWeightsTask& task);
@@ -182,7 +187,7 @@ struct KernelTable {
     void (*reduce)(const ReduceTask& task);
     void (*pack)(const PackTask& task);
     void (*gradient)(const GradientTask& task);
-    const WinogradTable* winograd;
+    const WinogradTable* winograd;  // [2]: for m = 4 and m = 6
     const DirectTable* direct;
     const HistoryTable* history;
 };

@@ -10,6 +10,8 @@
 //
 // load(const int8_t*) makes floats of kWidth small integers.
 // zero_if_less(x, a, b) is 0 where a < b, else x. max(a, b) is b where either is NaN.
+// stream(p, x) stores past the caches, for p aligned to whole vectors; other threads see it after
+// finish_streams().
 // zero_unless_positive(x, f) is x where f > 0 or f is NaN, else 0: PyTorch's derivative of ReLU.
 #pragma once
 
@@ -26,6 +28,14 @@ namespace {
 
 using bf16 = uint16_t;
 
+// The line at p will be read: bring it into the first or the second cache.
+inline void prefetch(const void* p) {
+    __builtin_prefetch(p, 0, 3);
+}
+inline void prefetch_to_second(const void* p) {
+    __builtin_prefetch(p, 0, 2);
+}
+
 inline float from_bf16(bf16 x) {
     const uint32_t bits = static_cast<uint32_t>(x) << 16;
     float value;
@@ -41,6 +51,12 @@ inline bf16 to_bf16(float x) {
     const uint32_t nan = (bits >> 16) | 0x40u;
     return static_cast<bf16>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
+
+#if !defined(FASTNST_ISA_SCALAR)
+inline void finish_streams() {
+    _mm_sfence();
+}
+#endif
 
 #if defined(FASTNST_ISA_AVX512) || defined(FASTNST_ISA_AVX512BF16)
 
@@ -62,6 +78,9 @@ inline Vec load(const int8_t* p) {
 }
 inline void store(float* p, Vec x) {
     _mm512_storeu_ps(p, x);
+}
+inline void stream(float* p, Vec x) {
+    _mm512_stream_ps(p, x);
 }
 inline Vec broadcast(const float* p) {
     return _mm512_set1_ps(*p);
@@ -172,6 +191,9 @@ inline Vec load(const int8_t* p) {
 inline void store(float* p, Vec x) {
     _mm256_storeu_ps(p, x);
 }
+inline void stream(float* p, Vec x) {
+    _mm256_stream_ps(p, x);
+}
 inline Vec broadcast(const float* p) {
     return _mm256_broadcast_ss(p);
 }
@@ -249,6 +271,10 @@ inline Vec load(const int8_t* p) {
 inline void store(float* p, Vec x) {
     memcpy(p, &x, sizeof(x));
 }
+inline void stream(float* p, Vec x) {
+    store(p, x);
+}
+inline void finish_streams() {}
 inline Vec broadcast(const float* p) {
     return Vec{*p, *p, *p, *p};
 }
@@ -291,6 +317,14 @@ inline void transpose(Vec (&r)[4]) {
 }
 
 #endif
+
+template <class T>
+inline void store_or_stream(bool streamed, T* p, Vec x) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+        if (streamed) return stream(p, x);
+    }
+    store(p, x);  // a vector of bfloat16 is half a line: not worth streaming
+}
 
 }  // namespace
 }  // namespace FASTNST_ISA

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,8 +16,9 @@ from .conftest import needs_native
 
 pytestmark = needs_native
 
-# Winograd adds and subtracts numbers up to 2.9 times as large as the result's parts, then sums up to
-# 512 products: errors of 20 roundings of 6e-8, in practice 2e-6 for the deepest layers.
+# Winograd adds and subtracts numbers larger than the result's parts, then sums up to 512 products. With
+# tiles of 4×4 its matrices have entries up to 2.9, with tiles of 6×6 up to 5.25 and, in the output,
+# 32: errors of about 20 and 80 roundings of 6e-8; in practice 1e-6 and 4e-6.
 LAYER = 1e-5
 
 SHAPES = [  # B, H, W, Ci, Co
@@ -31,6 +34,7 @@ SHAPES = [  # B, H, W, Ci, Co
     (1, 10, 10, 512, 512),  # blocks that all threads share
     (1, 50, 46, 512, 64),  # several of them
 ]
+TILES = [4, 6]
 
 
 def definition(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -70,25 +74,29 @@ def layer(shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
     return x, weight, torch.randn(channels_out) * 0.1
 
 
+@pytest.mark.parametrize("tile", TILES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_forward(shape: tuple[int, ...], isa: str) -> None:
+def test_forward(shape: tuple[int, ...], tile: int, isa: str) -> None:
     x, weight, bias = layer(shape)
     out, preactivation = unwritten(*x.shape[:3], shape[4]), unwritten(*x.shape[:3], shape[4])
     filters = convolution.transform_filters(weight)
-    convolution.convolve(x, filters, bias, relu=True, preactivation=preactivation, out=out)
+    convolution.convolve(
+        x, filters, bias, relu=True, preactivation=preactivation, out=out, tile=tile
+    )
     truth = definition(x, weight, bias)
     assert oracle.error(preactivation, truth) <= LAYER
     assert torch.equal(out, preactivation.relu())
     assert oracle.error(reference.convolve(x, weight, bias, relu=True), truth.relu()) <= LAYER
 
 
+@pytest.mark.parametrize("tile", TILES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_input_gradient(shape: tuple[int, ...], isa: str) -> None:
+def test_input_gradient(shape: tuple[int, ...], tile: int, isa: str) -> None:
     x, weight, _ = layer(shape)
     gradient = torch.randn(*x.shape[:3], shape[4])
     out = unwritten(*x.shape)
     filters = convolution.transform_filters(weight, gradient=True)
-    convolution.convolve(gradient, filters, mask=x, out=out)
+    convolution.convolve(gradient, filters, mask=x, out=out, tile=tile)
     truth = transposed(gradient, weight)
     assert oracle.error(out, truth * (x > 0)) <= LAYER
     assert oracle.error(reference.input_gradient(gradient, weight), truth) <= LAYER
@@ -150,20 +158,25 @@ def test_first_layer_and_unpooling_in_bfloat16(pooling: str, isa: str) -> None:
 
 
 def test_bfloat16_where_it_cannot_be_is_named() -> None:
+    filters = convolution.transform_filters(torch.zeros(16, 16, 3, 3), dtype=torch.bfloat16)
+    x, out = torch.zeros(2, 1, 4, 4, 16, dtype=torch.bfloat16)
     with native.use_isa("scalar"), pytest.raises(BackendUnavailable, match="avx512bf16, not scal"):
-        convolution.transform_filters(torch.zeros(16, 16, 3, 3), dtype=torch.bfloat16)
+        convolution.convolve(x, filters, out=out)
     with pytest.raises(InvalidInput, match="dtype: expected float32 or bfloat16"):
         convolution.transform_filters(torch.zeros(16, 16, 3, 3), dtype=torch.float16)
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
 @pytest.mark.parametrize("size", [(2, 2), (3, 5), (6, 9), (8, 8), (13, 30)])
-def test_pooling_and_its_gradient(size: tuple[int, int], pooling: str, isa: str) -> None:
+@pytest.mark.parametrize("tile", TILES)
+def test_pooling_and_its_gradient(size: tuple[int, int], tile: int, pooling: str, isa: str) -> None:
     x, weight, bias = layer((2, *size, 16, 32))
     height, width = size
     out, pooled = unwritten(2, *size, 32), unwritten(2, height // 2, width // 2, 32)
     filters = convolution.transform_filters(weight)
-    convolution.convolve(x, filters, bias, relu=True, pooling=pooling, out=out, pooled=pooled)
+    convolution.convolve(
+        x, filters, bias, relu=True, pooling=pooling, out=out, pooled=pooled, tile=tile
+    )
     torch.testing.assert_close(pooled, reference.pool(out, pooling), rtol=1e-6, atol=1e-6)
 
     gradient = torch.randn_like(pooled)
@@ -196,38 +209,86 @@ def test_first_layer(size: tuple[int, int], channels: int, isa: str) -> None:
 
 def test_the_same_bits_for_every_number_of_threads(threads: None, isa: str) -> None:
     results = []
+    shapes = ((1, 61, 75, 64, 64), (1, 18, 14, 512, 128), (1, 5, 5, 256, 16))
     for count in (1, 2, 3, 8):
         torch.set_num_threads(count)
         torch.manual_seed(0)
         found = []
-        for shape in ((1, 61, 75, 64, 64), (1, 18, 14, 512, 128), (1, 5, 5, 256, 16)):
+        for shape, tile in itertools.product(shapes, TILES):
             x, weight, bias = layer(shape)
             out = unwritten(*x.shape[:3], shape[4])
             pooled = unwritten(1, shape[1] // 2, shape[2] // 2, shape[4])
             filters = convolution.transform_filters(weight)
             convolution.convolve(
-                x, filters, bias, relu=True, pooling="average", out=out, pooled=pooled
+                x, filters, bias, relu=True, pooling="average", out=out, pooled=pooled, tile=tile
             )
-            found += [filters.transformed, out, pooled]
+            found += [filters.transformed(tile), out, pooled]
         results.append(found)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-def test_nothing_beyond_the_output_is_written(isa: str) -> None:
+@pytest.mark.parametrize("tile", TILES)
+def test_nothing_beyond_the_output_is_written(tile: int, isa: str) -> None:
     x, weight, bias = layer((1, 7, 9, 16, 16))
     memory = torch.full((2 + 7 * 9, 16), 5.0)
     out = memory[1:-1].view(1, 7, 9, 16)
-    convolution.convolve(x, convolution.transform_filters(weight), bias, out=out)
+    convolution.convolve(x, convolution.transform_filters(weight), bias, out=out, tile=tile)
     assert torch.equal(memory[[0, -1]], torch.full((2, 16), 5.0))
 
 
-def test_nan_stays_nan(isa: str) -> None:
+@pytest.mark.parametrize("tile", TILES)
+def test_nan_stays_nan(tile: int, isa: str) -> None:
     x, weight, bias = layer((1, 6, 6, 16, 16))
     x[0, 3, 3, 5] = float("nan")
     out = torch.zeros(1, 6, 6, 16)
-    convolution.convolve(x, convolution.transform_filters(weight), bias, relu=True, out=out)
+    convolution.convolve(
+        x, convolution.transform_filters(weight), bias, relu=True, out=out, tile=tile
+    )
     assert out[0, 3, 3].isnan().all()
+
+
+def test_the_tile_follows_the_size(isa: str) -> None:
+    """Small pictures would waste much of tiles of 6×6; in bfloat16 their error would show."""
+    x, weight, bias = layer((1, 100, 96, 16, 16))
+    filters = convolution.transform_filters(weight)
+    found, expected = unwritten(1, 100, 96, 16), unwritten(1, 100, 96, 16)
+    for size, tile in ((slice(0, 100), 6), (slice(0, 7), 4)):
+        part, out = x[:, size], found[:, size]
+        convolution.convolve(part, filters, bias, out=out)
+        convolution.convolve(part, filters, bias, out=expected[:, size], tile=tile)
+        assert torch.equal(out, expected[:, size])
+    x, out = torch.zeros(2, 1, 4, 4, 16, dtype=torch.bfloat16)
+    rounded = convolution.transform_filters(weight, dtype=torch.bfloat16)
+    if native.convolves_bfloat16():
+        with pytest.raises(InvalidInput, match="tile: expected 4 for bfloat16"):
+            convolution.convolve(x, rounded, out=out, tile=6)
+    with pytest.raises(InvalidInput, match="tile: expected 4 or 6"):
+        convolution.convolve(x.float(), filters, out=out.float(), tile=5)
+
+
+# A float32 tensor from 16 MiB on is written past the caches; 513×130×64 is one.
+def test_large_outputs(isa: str) -> None:
+    x, weight, bias = layer((1, 513, 130, 16, 64))
+    out, pooled = unwritten(1, 513, 130, 64), unwritten(1, 256, 65, 64)
+    filters = convolution.transform_filters(weight)
+    convolution.convolve(x, filters, bias, relu=True, pooling="max", out=out, pooled=pooled)
+    rows = slice(200, 220)  # with what is above and below
+    truth = definition(x[:, 199:221], weight, bias)[:, 1:-1].relu()
+    assert oracle.error(out[:, rows], truth) <= LAYER
+    assert torch.equal(pooled, reference.pool(out, "max"))
+    assert out.isfinite().all()
+    back = unwritten(*out.shape)
+    convolution.unpool(pooled, out, "max", relu_mask=True, out=back)
+    assert torch.equal(back, reference.unpool(pooled, out, "max", relu_mask=True))
+
+    image, weight, bias = torch.randn(1, 3, 513, 130), torch.randn(64, 3, 3, 3), torch.randn(64)
+    found, expected = unwritten(*out.shape), unwritten(1, 22, 130, 64)
+    first = convolution.arrange_image_filters(weight)
+    convolution.convolve_image(image, first, bias, out=found)
+    convolution.convolve_image(image[:, :, 199:221].contiguous(), first, bias, out=expected)
+    assert torch.equal(found[:, rows], expected[:, 1:-1])
+    assert found.isfinite().all()
 
 
 def test_wrong_input() -> None:

@@ -4,13 +4,13 @@ Features are channels_last, held as contiguous ``(B, H, W, C)`` tensors; C is a 
 are float32 or, on processors with bfloat16 products (avx512bf16), all bfloat16 with sums in float32.
 Every function writes into given tensors, has a plain-PyTorch twin in ``reference`` that takes the
 filters as they are and returns its result, and stays outside autograd. Inner layers are computed by
-Winograd's F(4×4, 3×3) (Lavin & Gray, arXiv:1509.09308), whose filters are transformed once, the first
-layer directly.
+Winograd's F(4×4, 3×3) or, where there are positions enough, F(6×6, 3×3) (Lavin & Gray,
+arXiv:1509.09308), whose filters are transformed once, the first layer directly.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -24,33 +24,62 @@ PANEL = 16  # channels that the kernels keep together
 
 @dataclass(frozen=True)
 class Filters:
-    """Winograd-transformed filters.
+    """The filters of a layer, transformed for each size of tiles when it is first wanted.
 
     Attributes:
-        channels_in: Ci.
-        channels_out: Co.
-        transformed: 36 · Co · Ci numbers in the kernels' order; features have their dtype.
+        weight: ``(Co, Ci, 3, 3)`` float32, contiguous.
+        gradient: Whether they are those of the input gradient: flipped, from Co channels to Ci.
+        dtype: Of the features to be convolved.
     """
 
-    channels_in: int
-    channels_out: int
-    transformed: Tensor
+    weight: Tensor
+    gradient: bool
+    dtype: torch.dtype
+    _transformed: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def channels_in(self) -> int:
+        """Of the features to be convolved."""
+        return self.weight.shape[0 if self.gradient else 1]
+
+    @property
+    def channels_out(self) -> int:
+        """Of the result."""
+        return self.weight.shape[1 if self.gradient else 0]
+
+    def transformed(self, tile: int) -> Tensor:
+        """(tile + 2)² · Co · Ci numbers in the kernels' order, for tiles of that side."""
+        if tile not in self._transformed:
+            channels_out, channels_in = self.weight.shape[:2]
+            out = torch.empty((tile + 2) ** 2 * self.weight[:, :, 0, 0].numel(), dtype=self.dtype)
+            _call(
+                _extension().winograd_weights,
+                tile,
+                self.weight.data_ptr(),
+                channels_out,
+                channels_in,
+                self.gradient,
+                _DTYPES[self.dtype],
+                out.data_ptr(),
+                torch.get_num_threads(),
+            )
+            self._transformed[tile] = out
+        return self._transformed[tile]
 
 
 def transform_filters(
     weight: Tensor, *, gradient: bool = False, dtype: torch.dtype = torch.float32
 ) -> Filters:
-    """Transform the filters of a layer, for any number of ``convolve`` calls.
+    """The filters of a layer, for any number of ``convolve`` calls.
 
     Args:
-        weight: ``(Co, Ci, 3, 3)`` float32; Co and Ci multiples of 16.
+        weight: ``(Co, Ci, 3, 3)`` float32; Co and Ci multiples of 16. It must not change.
         gradient: Transform for the input gradient, which is a convolution with flipped filters from
             Co channels to Ci.
         dtype: Of the features to be convolved: float32 or bfloat16.
 
     Raises:
         InvalidInput: a shape, type or layout is not as described.
-        BackendUnavailable: without the extension, or bfloat16 without avx512bf16.
     """
     if dtype not in _DTYPES:
         raise InvalidInput(f"dtype: expected float32 or bfloat16, got {dtype}")
@@ -58,20 +87,11 @@ def transform_filters(
         raise InvalidInput(f"weight: expected shape (Co, Ci, 3, 3), got {tuple(weight.shape)}")
     channels_out, channels_in = weight.shape[:2]
     _check_buffer("weight", weight, (channels_out, channels_in, 3, 3))
-    transformed = torch.empty(36 * channels_out * channels_in, dtype=dtype)
-    _call(
-        _extension().winograd_weights,
-        weight.data_ptr(),
-        channels_out,
-        channels_in,
-        gradient,
-        _DTYPES[dtype],
-        transformed.data_ptr(),
-        torch.get_num_threads(),
-    )
-    if gradient:
-        channels_in, channels_out = channels_out, channels_in
-    return Filters(channels_in, channels_out, transformed)
+    if channels_out % PANEL or channels_in % PANEL:
+        raise InvalidInput(
+            f"weight: channels must be a multiple of {PANEL}, got {channels_out} and {channels_in}"
+        )
+    return Filters(weight, gradient, dtype)
 
 
 def convolve(
@@ -85,6 +105,7 @@ def convolve(
     preactivation: Tensor | None = None,
     out: Tensor,
     pooled: Tensor | None = None,
+    tile: int | None = None,
 ) -> None:
     """out = mask(relu(W ∗ x + b)), where asked for, and its pooling.
 
@@ -98,12 +119,14 @@ def convolve(
         preactivation: ``(B, H, W, Co)``, written: W ∗ x + b.
         out: ``(B, H, W, Co)``, written.
         pooled: ``(B, H // 2, W // 2, Co)``, written.
+        tile: The side of Winograd's tiles, 4 or, in float32, 6; None: the faster one.
 
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
-        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
+        BackendUnavailable: without the extension, ``FASTNST_CPU_ISA`` cannot run here, or bfloat16
+            without avx512bf16.
     """
-    dtype = filters.transformed.dtype
+    dtype = filters.dtype
     batch, height, width = _features("x", x, filters.channels_in, dtype)
     channels = filters.channels_out
     shape = (batch, height, width, channels)
@@ -117,12 +140,15 @@ def convolve(
         raise InvalidInput(f"pooling: expected average or max with pooled, got {pooling!r}")
     if pooled is not None:
         _check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels), dtype)
+    if tile is None:
+        tile = _call(_extension().winograd_tile, _DTYPES[dtype], batch, height, width)
     _call(
         _extension().winograd_convolution,
         _DTYPES[dtype],
+        tile,
         (batch, height, width, filters.channels_in, channels),
         x.data_ptr(),
-        filters.transformed.data_ptr(),
+        filters.transformed(tile).data_ptr(),
         _address(bias),
         _address(mask),
         relu,
