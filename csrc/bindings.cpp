@@ -218,10 +218,11 @@ PYBIND11_MODULE(_C, m) {
     m.def("gram_gradient", &gram_gradient, py::arg("layers"), py::arg("threads"));
     m.def(
         "winograd_tile",
-        [](int dtype, std::int64_t batch, std::int64_t height, std::int64_t width) {
-            return fastnst::winograd_tile(static_cast<fastnst::DType>(dtype), batch, height, width);
+        [](int dtype, const Shape& shape) {
+            const auto [b, h, w, ci, co] = shape;
+            return fastnst::winograd_tile(static_cast<fastnst::DType>(dtype), b, h, w, ci, co);
         },
-        py::arg("dtype"), py::arg("batch"), py::arg("height"), py::arg("width"));
+        py::arg("dtype"), py::arg("shape"));
     m.def("winograd_weights", &winograd_weights, py::arg("tile"), py::arg("filters"),
           py::arg("channels_out"), py::arg("channels_in"), py::arg("gradient"), py::arg("dtype"),
           py::arg("out"), py::arg("threads"));

@@ -77,8 +77,9 @@ struct Convolution {
     void* pooled;         // [B, H / 2, W / 2, Co], with a pooling only
 };
 
-// The tile, 4 or 6, that takes less time for pictures of this size.
-int winograd_tile(DType dtype, std::int64_t batch, std::int64_t height, std::int64_t width);
+// The tile, 4 or 6, that takes less time for pictures of this size, if its filters are no burden.
+int winograd_tile(DType dtype, std::int64_t batch, std::int64_t height, std::int64_t width,
+                  std::int64_t channels_in, std::int64_t channels_out);
 
 // The transformed filters of [Co, Ci, 3, 3]: (m + 2)^2 * Co * Ci numbers of the given type, the
 // same for every instruction set. gradient: flipped and with the roles of Co and Ci exchanged.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fastnst.lbfgs import minimise
-from fastnst.spectral import FLOOR, OPPONENT_COLOURS, POWER, SpectralScaling
+from fastnst.spectral import FLOOR, OPPONENT_COLOURS, POWER, STRETCH, SpectralScaling
 from test_lbfgs import evaluator
 
 
@@ -48,15 +48,18 @@ def test_scales_each_band_by_a_power_of_its_curvature(size: tuple[int, int]) -> 
     assert ratio == pytest.approx(100.0**POWER, rel=1e-6)
 
 
-def test_meets_the_secant_equation_of_the_newest_pair_along_y() -> None:
-    # γ = s·y / y·P y, so that y·(γ P y) = y·s
+def test_meets_the_stretched_secant_equation_of_the_newest_pair_along_y() -> None:
+    # γ = STRETCH · s·y / y·P y, so that y·(γ P y) = STRETCH · y·s
     torch.manual_seed(0)
     scaling = scaling_of(20, 23, coarse=3.0, fine=1.0)
     step = torch.randn(3 * 20 * 23, dtype=torch.float64)
     change = step + 0.1 * torch.randn_like(step)
     learn(scaling, step, change)
     torch.testing.assert_close(
-        torch.dot(change, scaling.apply(change)), torch.dot(change, step), rtol=1e-10, atol=0
+        torch.dot(change, scaling.apply(change)),
+        STRETCH * torch.dot(change, step),
+        rtol=1e-10,
+        atol=0,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fastnst.spectral import BANDS, MEMORY, SpectralScaling
+from fastnst.spectral import BANDS, MEMORY, STRETCH, SpectralScaling
 from fastnst.state import State
 
 
@@ -41,7 +41,7 @@ class DeviceScaling:
             sums.copy_(torch.where(accept, learnt, sums))
         scaling = self.bands._scale()
         power = y.real.square() + y.imag.square()
-        gamma = curvature / (scaling * self.bands.weight * power).sum()
+        gamma = STRETCH * curvature / (scaling * self.bands.weight * power).sum()
         self.scaling.copy_(torch.where(accept, scaling, self.scaling))
         self.gamma.copy_(torch.where(accept, gamma.to(self.gamma.dtype), self.gamma))
 

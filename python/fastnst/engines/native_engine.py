@@ -369,10 +369,10 @@ class NativeEngine:
         slot: Tensor,
         relu_mask: bool,
     ) -> Tensor:
-        """Add scale · found, where features > 0 with ``relu_mask``; both ``(1, H, W, C)``."""
+        """Add scale · found, where features > 0 with ``relu_mask``; ``found`` is overwritten."""
         features = self._features[key]
         if relu_mask:
-            found = found * (features > 0)
+            torch.ops.aten.threshold_backward.grad_input(found, features, 0, grad_input=found)
         if gradient is None:
             out = self._workspace.behind(slot, features.shape)
             return torch.mul(found, scale, out=out)

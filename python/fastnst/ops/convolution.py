@@ -140,13 +140,14 @@ def convolve(
         raise InvalidInput(f"pooling: expected average or max with pooled, got {pooling!r}")
     if pooled is not None:
         _check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels), dtype)
+    sizes = (batch, height, width, filters.channels_in, channels)
     if tile is None:
-        tile = _call(_extension().winograd_tile, _DTYPES[dtype], batch, height, width)
+        tile = _call(_extension().winograd_tile, _DTYPES[dtype], sizes)
     _call(
         _extension().winograd_convolution,
         _DTYPES[dtype],
         tile,
-        (batch, height, width, filters.channels_in, channels),
+        sizes,
         x.data_ptr(),
         filters.transformed(tile).data_ptr(),
         _address(bias),
