@@ -322,7 +322,8 @@ def test_precision(tmp_path: Path) -> None:
     for name in ("torch fp32", "torch mixed"):
         single, summed = _good(rows, name)
         assert summed["case"] == "median of 1"
-        assert single["loss_ratio"] == summed["loss_ratio"] == pytest.approx(1, abs=0.2)
+        assert single["loss_ratio"] == summed["loss_ratio"]
+        assert 0.5 < single["loss_ratio"] < 2  # in the steepest part of the way
     assert single["loss_ratio"] != 1
 
 

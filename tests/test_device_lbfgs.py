@@ -36,7 +36,7 @@ def same(ours: list, theirs: list, tolerance: float) -> None:
 def rugged(x: Tensor) -> Tensor:
     """Curved up and down, so that some pairs have no positive curvature, and no bound is reached."""
     weights = torch.logspace(0, 1.3, x.numel(), dtype=x.dtype).view_as(x)
-    return (0.03 * torch.sin(50 * x) + weights * (x - 0.5) ** 2).sum()
+    return (0.01 * torch.sin(40 * x) + weights * (x - 0.5) ** 2).sum()
 
 
 @pytest.mark.parametrize("stepwise", [True, False])
