@@ -95,7 +95,7 @@ def estimate(
     return Estimate(
         width,
         height,
-        memory.estimate(width, height, settings, style_pixels),
+        memory.estimate(width, height, settings, style_pixels, device),
         memory.available(device),
         seconds,
         engine.name,

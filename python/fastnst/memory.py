@@ -10,20 +10,29 @@ from pathlib import Path
 import torch
 
 from fastnst.errors import InvalidInput
+from fastnst.ops import native
 from fastnst.settings import Settings
 
 # Bytes per pixel of the result, float32, VGG-19 to relu5_1: features and their gradients. The peak
-# of whole runs at 1024 px is 2700, with either engine (benchmarks, suite memory); a third is added
-# for what is fixed (weights, transformed filters) and for other settings.
+# of whole runs at 1024 px is 2700 with engine torch and 2300 with native (benchmarks, suite memory,
+# less the pairs); a third is added for what is fixed (weights, transformed filters) and for other
+# settings.
 FEATURE_BYTES = 3600
 ONNX_FEATURE_BYTES = 5600  # likewise for engine onnx: 4400 a pixel more from 512 to 1024 px
 PAIR_BYTES = 2 * 3 * 4  # s and y of one curvature pair, float32; or both moments of Adam
+COMPRESSED_PAIR_BYTES = 6.5  # in eight bits, a scale for every 64 values
 # Bytes per pixel of a style picture while its statistics are computed: the features of the style
 # layers, and those of conv1_1 and conv1_2 on the way.
 STYLE_BYTES = 1400
 
 
-def estimate(width: int, height: int, settings: Settings, style_pixels: int = 0) -> int:
+def estimate(
+    width: int,
+    height: int,
+    settings: Settings,
+    style_pixels: int = 0,
+    device: torch.device | None = None,
+) -> int:
     """Bytes that a run at this size takes at its peak, on top of what the process has already.
 
     Args:
@@ -31,13 +40,21 @@ def estimate(width: int, height: int, settings: Settings, style_pixels: int = 0)
         height: Likewise.
         settings: Of the run.
         style_pixels: Of the largest style picture; they are done with before the run begins.
+        device: Where it runs; None: the CPU.
     """
     last = (settings.scale_iterations or (settings.iterations,))[-1]
     iterations = settings.iterations if settings.min_size is None else last
     pairs = 1 if settings.optimizer == "adam" else min(settings.history_size, iterations)
     features = ONNX_FEATURE_BYTES if settings.engine == "onnx" else FEATURE_BYTES
-    run = width * height * (features + pairs * PAIR_BYTES)
-    return max(run, style_pixels * STYLE_BYTES)
+    run = width * height * (features + pairs * _pair_bytes(settings, device))
+    return max(round(run), style_pixels * STYLE_BYTES)
+
+
+def _pair_bytes(settings: Settings, device: torch.device | None) -> float:
+    on_cpu = device is None or device.type == "cpu"
+    if on_cpu and native.is_available() and settings.optimizer in ("lbfgs", "spectral"):
+        return COMPRESSED_PAIR_BYTES
+    return PAIR_BYTES
 
 
 def available(device: torch.device) -> int | None:
@@ -90,10 +107,10 @@ def check(
         InvalidInput: with the need, what is free, and a size that fits.
     """
     free = available(device)
-    needed = estimate(width, height, settings, style_pixels)
+    needed = estimate(width, height, settings, style_pixels, device)
     if free is None or needed <= free:
         return
-    if estimate(width, height, settings) <= free:
+    if estimate(width, height, settings, device=device) <= free:
         raise InvalidInput(
             f"a style picture of {style_pixels / 1e6:.1f} megapixels when scaled needs about "
             f"{needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; "
@@ -124,7 +141,7 @@ def enough(width: int, height: int, settings: Settings, device: torch.device) ->
     except RuntimeError as error:
         if not _ran_out(error):
             raise
-        needed = estimate(width, height, settings)
+        needed = estimate(width, height, settings, device=device)
         ours = torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
         free = (available(device) or 0) + ours
         # The estimate was too low, or somebody else took what was free: leave a fifth.
