@@ -61,13 +61,15 @@ enum class Pooling : int { none = 0, average = 1, max = 2 };  // 2x2, stride 2
 //     pooled = pool(out)
 //
 // Channels are multiples of 16. The input gradient is the same convolution with the weights of
-// winograd_weights(gradient = true).
+// winograd_weights(gradient = true), or `transposed` with those of the way forward: flipped and
+// with the roles of Ci and Co exchanged.
 struct Convolution {
     DType dtype;  // of everything but the bias; sums are always float
     int tile;     // m, of the weights; 4 for bfloat16
     std::int64_t batch, height, width, channels_in, channels_out;
     const void* input;    // [B, H, W, Ci]
     const void* weights;  // by winograd_weights, of the same tile and dtype
+    bool transposed;      // the weights are those from Co to Ci; float32 only, without pooling
     const float* bias;    // [Co], or null: zero
     const void* mask;     // [B, H, W, Co], or null
     bool relu;

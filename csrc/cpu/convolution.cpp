@@ -163,6 +163,8 @@ void winograd_convolution(const Convolution& layer, int threads) {
     check_channels(layer.channels_in);
     check_channels(layer.channels_out);
     check((layer.pooling == Pooling::none) == !layer.pooled, "convolution: pooling without pooled");
+    check(!layer.transposed || (layer.dtype == DType::float32 && !layer.pooled),
+          "convolution: transposed is for float32 without pooling");
     const WinogradTable& table = winograd(layer.tile, layer.dtype);
     const std::int64_t products = products_of(layer.tile);
     const DType dtype = layer.dtype;
@@ -178,31 +180,34 @@ void winograd_convolution(const Convolution& layer, int threads) {
     const auto plane = [&](std::int64_t t) { return t * ci + kPanel * per_float; };
     const auto input_task = [&](std::int64_t first, std::int64_t last, void* out,
                                 std::int64_t out_plane) {
-        return WinogradInputTask{is_bfloat16, grid, layer.input, ci, first, last, out, out_plane};
+        return WinogradInputTask{is_bfloat16,      grid, layer.input, ci, first, last,
+                                 layer.transposed, out,  out_plane};
     };
     const auto output_task = [&](std::int64_t first, std::int64_t last, std::int64_t channel,
                                  const void* v, std::int64_t v_plane, float* scratch) {
         const std::int64_t panels = std::min(kMostPanels, (co - channel) / kPanel);
-        return WinogradOutputTask{is_bfloat16,
-                                  grid,
-                                  v,
-                                  v_plane,
-                                  at(layer.weights, dtype, products * channel * ci),
-                                  ci,
-                                  co,
-                                  channel,
-                                  panels,
-                                  first,
-                                  last,
-                                  layer.bias,
-                                  layer.mask,
-                                  layer.relu,
-                                  static_cast<int>(layer.pooling),
-                                  streamed(layer.out, positions * co * size_of(dtype)),
-                                  layer.preactivation,
-                                  layer.out,
-                                  layer.pooled,
-                                  scratch};
+        return WinogradOutputTask{
+            is_bfloat16,
+            grid,
+            v,
+            v_plane,
+            layer.transposed ? layer.weights : at(layer.weights, dtype, products * channel * ci),
+            layer.transposed,
+            ci,
+            co,
+            channel,
+            panels,
+            first,
+            last,
+            layer.bias,
+            layer.mask,
+            layer.relu,
+            static_cast<int>(layer.pooling),
+            streamed(layer.out, positions * co * size_of(dtype)),
+            layer.preactivation,
+            layer.out,
+            layer.pooled,
+            scratch};
     };
     const Cut cut(layer.tile, tiles, ci, co, threads);
     const std::int64_t block = cut.block;

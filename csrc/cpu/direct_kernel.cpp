@@ -53,7 +53,7 @@ void image_row_as(const ImageRowTask& task) {
             const int64_t panels = min(kMostPanels, (task.channels_out - channel) / kPanel);
             const int64_t columns = panels * kPanel;
             product<float>(count, taps, panels, patches, taps, task.weights + channel * taps,
-                           taps * kPanel, sums, columns, false, nullptr);
+                           taps * kPanel, sums, columns, false, nullptr, 0);
             for (int64_t x = 0; x < count; ++x) {
                 const int64_t offset =
                     (task.row * task.width + first + x) * task.channels_out + channel;
@@ -105,7 +105,7 @@ void image_gradient(const ImageGradientTask& task) {
             line = copy;
         }
         product<float>(task.width, task.channels, 2, line, task.channels, task.weights,
-                       task.channels * kPanel, row + kTapColumns, kTapColumns, false, nullptr);
+                       task.channels * kPanel, row + kTapColumns, kTapColumns, false, nullptr, 0);
     };
     fill(task.first - 1);
     fill(task.first);

@@ -80,18 +80,27 @@ struct WinogradInputTask {
     TileGrid grid;
     const void* input;  // [B, H, W, C]
     int64_t channels, first, last;
+    int flipped;        // d upside down and left to right
     void* out;          // [(m + 2)^2][tiles][C], at tile `first`
     int64_t out_plane;  // distance of products
 };
 
 // out = A^T (sum over ci of V U) A + bias, for the tiles first <= t < last and the `panels` panels
 // of 16 output channels from first_out on; then, where asked for, ReLU, mask and pooling.
+//
+// transposed: the way back through a layer, with the weights of the way forward:
+//
+//     x * flipped, transposed w = flipped (flipped x * transposed w),
+//
+// so V is of flipped patches, U[k] is read transposed, and what A^T .. A gives is written flipped.
 struct WinogradOutputTask {
     int bfloat16;  // type of everything but `bias` and `scratch`; the sums are float
     TileGrid grid;
     const void* input;    // V at tile `first`: [(m + 2)^2][tiles][channels_in]
     int64_t input_plane;  // distance of products
-    const void* weights;  // U of these panels: [(m + 2)^2][panels][channels_in][16]
+    const void* weights;  // U of these panels: [(m + 2)^2][panels][channels_in][16];
+                          // transposed: all of U, from channels_out to channels_in
+    int transposed;       // float only, without pooling
     int64_t channels_in, channels_out, first_out, panels, first, last;
     const float* bias;    // [channels_out] or null
     const void* mask;     // [B, H, W, channels_out] or null: 0 where mask <= 0

@@ -46,15 +46,15 @@ inline int64_t min(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-// The rows of a that come next are fetched on the way, and `next_rows` rows of the next b, which
-// lies in panels like this one, or is null: 5 to 25 % for the layers whose filters exceed the
+// The rows of a that come next are fetched on the way, and `next_rows` rows of what the next b is
+// read from, in panels next_panel apart, or null: 5 to 25 % for the layers whose filters exceed the
 // second cache.
 //
 // R rows and P panels; a[r, k] = a[r * a_row + k], b[k, j] = b[j / 16 * b_panel + k * 16 + j % 16].
 template <class T, int R, int P>
 inline void product_tile(int64_t depth, const float* a, int64_t a_row, const float* b,
                          int64_t b_panel, float* out, int64_t out_row, bool add_to_out,
-                         const float* next, int64_t next_rows) {
+                         const float* next, int64_t next_panel, int64_t next_rows) {
     constexpr int kVecs = P * kPanelVectors;
     Vec sum[R][kVecs];
     for (int r = 0; r < R; ++r) {
@@ -63,7 +63,7 @@ inline void product_tile(int64_t depth, const float* a, int64_t a_row, const flo
     for (int64_t begin = 0; begin < depth; begin += kAhead) {
         for (int r = 0; r < R; ++r) prefetch(a + (R + r) * a_row + begin);
         for (int64_t k = begin; k < min(begin + kAhead, next_rows); ++k) {
-            for (int p = 0; p < P; ++p) prefetch_to_second(next + p * b_panel + k * kPanel);
+            for (int p = 0; p < P; ++p) prefetch_to_second(next + p * next_panel + k * kPanel);
         }
         for (int64_t k = begin; k < min(begin + kAhead, depth); ++k) {
             Vec column[kVecs];
@@ -93,7 +93,7 @@ inline void product_rows(int64_t rows, int64_t depth, const float* a, int64_t a_
                          int64_t b_panel, float* out, int64_t out_row, bool add_to_out) {
     if constexpr (R > 0) {
         if (rows == R)
-            product_tile<T, R, P>(depth, a, a_row, b, b_panel, out, out_row, add_to_out, nullptr,
+            product_tile<T, R, P>(depth, a, a_row, b, b_panel, out, out_row, add_to_out, nullptr, 0,
                                   0);
         else
             product_rows<T, R - 1, P>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
@@ -103,39 +103,43 @@ inline void product_rows(int64_t rows, int64_t depth, const float* a, int64_t a_
 template <class T, int P>
 inline void product_panels(int64_t rows, int64_t depth, const float* a, int64_t a_row,
                            const float* b, int64_t b_panel, float* out, int64_t out_row,
-                           bool add_to_out, const float* next) {
+                           bool add_to_out, const float* next, int64_t next_panel) {
     int64_t r = 0;
     const int64_t step = next ? (depth * kTileRows + rows - 1) / rows : 0;
     int64_t at = 0;
     for (; r + kTileRows <= rows; r += kTileRows, at += step) {
         product_tile<T, kTileRows, P>(depth, a + r * a_row, a_row, b, b_panel, out + r * out_row,
-                                      out_row, add_to_out, next + at * kPanel,
+                                      out_row, add_to_out, next + at * kPanel, next_panel,
                                       min(step, depth - at));
     }
     product_rows<T, kTileRows - 1, P>(rows - r, depth, a + r * a_row, a_row, b, b_panel,
                                       out + r * out_row, out_row, add_to_out);
 }
 
-// Any number of rows, at most kMostPanels panels. next: the b of the product to come, or null.
+// Any number of rows, at most kMostPanels panels. next: the b of the product to come, or what it
+// will be made of, or null.
 template <class T>
 inline void product(int64_t rows, int64_t depth, int64_t panels, const float* a, int64_t a_row,
                     const float* b, int64_t b_panel, float* out, int64_t out_row, bool add_to_out,
-                    const float* next) {
+                    const float* next, int64_t next_panel) {
     while (panels >= kTilePanels) {
         product_panels<T, kTilePanels>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out,
-                                       next);
-        if (next) next += kTilePanels * b_panel;
+                                       next, next_panel);
+        if (next) next += kTilePanels * next_panel;
         panels -= kTilePanels;
         b += kTilePanels * b_panel;
         out += kTilePanels * kPanel;
     }
     if constexpr (kTilePanels > 1) {
         if (panels == 3)
-            product_panels<T, 3>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out, next);
+            product_panels<T, 3>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out, next,
+                                 next_panel);
         if (panels == 2)
-            product_panels<T, 2>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out, next);
+            product_panels<T, 2>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out, next,
+                                 next_panel);
         if (panels == 1)
-            product_panels<T, 1>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out, next);
+            product_panels<T, 1>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out, next,
+                                 next_panel);
     }
 }
 

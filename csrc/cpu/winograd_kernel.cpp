@@ -86,16 +86,18 @@ inline void input_patch(const WinogradInputTask& task, const Position& at, T* ou
     constexpr int kPatch = kPatchOf<kTile>;
     const int64_t height = task.grid.height, width = task.grid.width, channels = task.channels,
                   plane = task.out_plane;
-    const T* origin = static_cast<const T*>(task.input) +
-                      ((at.picture * height + at.y - 1) * width + at.x - 1) * channels;
+    const int64_t step = task.flipped ? -1 : 1, corner = task.flipped ? kTile : -1;
+    const int64_t top = at.y + corner, left = at.x + corner;
+    const T* origin =
+        static_cast<const T*>(task.input) + ((at.picture * height + top) * width + left) * channels;
     for (int64_t c = 0; c < channels; c += kWidth) {
         Vec columns[kPatch][kPatch];  // [j][i]
         for (int j = 0; j < kPatch; ++j) {
             Vec d[kPatch];
             for (int i = 0; i < kPatch; ++i) {
-                const int64_t y = at.y - 1 + i, x = at.x - 1 + j;
+                const int64_t y = top + step * i, x = left + step * j;
                 const bool valid = kInside || (y >= 0 && y < height && x >= 0 && x < width);
-                d[i] = valid ? load(origin + (i * width + j) * channels + c) : zero();
+                d[i] = valid ? load(origin + step * (i * width + j) * channels + c) : zero();
             }
             Transform<kTile>::input(d, columns[j]);
         }
@@ -142,9 +144,12 @@ inline int64_t product_plane(int64_t tiles, int64_t panels) {
     return tiles * panels * kPanel + 16;
 }
 
+// Transposed weights: as many input channels as output channels at a time.
+constexpr int64_t kGroup = kMostPanels * kPanel;
+
 template <int kTile>
 int64_t winograd_scratch(int64_t tiles) {
-    return kProductsOf<kTile> * product_plane(tiles, kMostPanels);
+    return kProductsOf<kTile> * product_plane(tiles, kMostPanels) + kGroup * kGroup;
 }
 
 // One tile, all channels of the task. Whole: no part of it lies beyond the picture.
@@ -154,8 +159,9 @@ inline void output_tile(const WinogradOutputTask& task, const Position& at, cons
     constexpr int kPatch = kPatchOf<kTile>;
     const int64_t height = task.grid.height, width = task.grid.width, channels = task.channels_out;
     const int64_t down = min(kTile, height - at.y), across = min(kTile, width - at.x);
-    const int64_t origin =
-        ((at.picture * height + at.y) * width + at.x) * channels + task.first_out;
+    const int64_t step = task.transposed ? -1 : 1, corner = task.transposed ? kTile - 1 : 0;
+    const int64_t top = at.y + corner, left = at.x + corner;
+    const int64_t origin = ((at.picture * height + top) * width + left) * channels + task.first_out;
     const float* bias = task.bias ? task.bias + task.first_out : nullptr;
     const T* mask = static_cast<const T*>(task.mask);
     T *preactivation = static_cast<T*>(task.preactivation), *out = static_cast<T*>(task.out),
@@ -181,11 +187,13 @@ inline void output_tile(const WinogradOutputTask& task, const Position& at, cons
                 for (int j = 0; j < kTile; ++j) y[i][j][v] = add(row[j], b);
             }
         }
-        for (int i = 0; i < (kWhole ? kTile : down); ++i) {
-            for (int j = 0; j < (kWhole ? kTile : across); ++j) {
+        for (int i = 0; i < kTile; ++i) {
+            for (int j = 0; j < kTile; ++j) {
+                if (!kWhole && (corner + step * i >= down || corner + step * j >= across)) continue;
                 for (int v = 0; v < kPanelVectors; ++v) {
                     Vec& value = y[i][j][v];
-                    const int64_t offset = origin + (i * width + j) * channels + panel + v * kWidth;
+                    const int64_t offset =
+                        origin + step * (i * width + j) * channels + panel + v * kWidth;
                     if (preactivation) store(preactivation + offset, value);
                     if (relu) value = zero_unless_positive(value, value);
                     if (mask) value = zero_unless_positive(value, load(mask + offset));
@@ -211,13 +219,13 @@ inline void output_tile(const WinogradOutputTask& task, const Position& at, cons
     }
 }
 
+// M[k] = V[k] U[k]
 template <class T, int kTile>
-void multiply_and_transform(const WinogradOutputTask& task) {
+void multiply(const WinogradOutputTask& task) {
     constexpr int64_t kEach = kPerUnit<T>;
     const int64_t tiles = task.last - task.first, units = task.channels_in / kEach;
     const int64_t plane = product_plane(tiles, task.panels), columns = task.panels * kPanel;
     const float* input = static_cast<const float*>(task.input);  // or pairs of bfloat16
-    // M[k] = V[k] U[k]
     for (int64_t k = 0; k < kProductsOf<kTile>; ++k) {
         const float* weights = static_cast<const float*>(task.weights) + k * columns * units;
         for (int64_t depth = 0; depth < units; depth += kDepth) {
@@ -227,9 +235,63 @@ void multiply_and_transform(const WinogradOutputTask& task) {
                                                              : nullptr;
             product<T>(tiles, min(kDepth, units - depth), task.panels,
                        input + k * task.input_plane / kEach + depth, units, here, units * kPanel,
-                       task.scratch + k * plane, columns, depth > 0, next);
+                       task.scratch + k * plane, columns, depth > 0, next, units * kPanel);
         }
     }
+}
+
+// to[j][i] = from[i][j]
+inline void transpose_panel(const float* from, float* to) {
+    for (int i = 0; i < kPanel; i += kWidth) {
+        for (int j = 0; j < kPanel; j += kWidth) {
+            Vec rows[kWidth];
+            for (int t = 0; t < kWidth; ++t) rows[t] = load(from + (i + t) * kPanel + j);
+            transpose(rows);
+            for (int t = 0; t < kWidth; ++t) store(to + (j + t) * kPanel + i, rows[t]);
+        }
+    }
+}
+
+// M[k] = V[k] U[k]^T, U from channels_out to channels_in. A part of U is transposed once a block of
+// tiles, next to its use: 2 to 6 % of the layer's time, and no second U.
+template <int kTile>
+void multiply_transposed(const WinogradOutputTask& task) {
+    constexpr int64_t kProducts = kProductsOf<kTile>;
+    const int64_t tiles = task.last - task.first, units = task.channels_in;
+    const int64_t plane = product_plane(tiles, task.panels), columns = task.panels * kPanel;
+    const int64_t size = task.channels_out * kPanel;  // of a panel of U[k]
+    const float* input = static_cast<const float*>(task.input);
+    const float* weights = static_cast<const float*>(task.weights) + task.first_out * kPanel;
+    float* transposed = task.scratch + kProducts * plane;
+    const auto panels_at = [&](int64_t depth) {
+        return min(kMostPanels, (units - depth) / kPanel);
+    };
+    const auto part = [&](int64_t k, int64_t depth) {
+        return weights + (kProducts * depth / kPanel + k * panels_at(depth)) * size;
+    };
+    for (int64_t k = 0; k < kProducts; ++k) {
+        for (int64_t depth = 0; depth < units; depth += kGroup) {
+            const int64_t panels = panels_at(depth);
+            for (int64_t in = 0; in < panels; ++in) {
+                for (int64_t out = 0; out < task.panels; ++out) {
+                    transpose_panel(part(k, depth) + in * size + out * kPanel * kPanel,
+                                    transposed + (out * kGroup + in * kPanel) * kPanel);
+                }
+            }
+            const float* next = depth + kGroup < units ? part(k, depth + kGroup)
+                                : k + 1 < kProducts    ? part(k + 1, 0)
+                                                       : nullptr;
+            product<float>(tiles, panels * kPanel, task.panels,
+                           input + k * task.input_plane + depth, units, transposed, kGroup * kPanel,
+                           task.scratch + k * plane, columns, depth > 0, next, size);
+        }
+    }
+}
+
+template <class T, int kTile>
+void transform_products(const WinogradOutputTask& task) {
+    const int64_t tiles = task.last - task.first;
+    const int64_t plane = product_plane(tiles, task.panels), columns = task.panels * kPanel;
     for (int64_t tile = task.first; tile < task.last; ++tile) {
         const Position at = position<kTile>(task.grid, tile);
         const float* products = task.scratch + (tile - task.first) * columns;
@@ -244,9 +306,17 @@ void multiply_and_transform(const WinogradOutputTask& task) {
 template <int kTile>
 void winograd_output(const WinogradOutputTask& task) {
     if constexpr (kConvolvesBfloat16<kTile>) {
-        if (task.bfloat16) return multiply_and_transform<bf16, kTile>(task);
+        if (task.bfloat16) {
+            multiply<bf16, kTile>(task);
+            transform_products<bf16, kTile>(task);
+            return;
+        }
     }
-    multiply_and_transform<float, kTile>(task);
+    if (task.transposed)
+        multiply_transposed<kTile>(task);
+    else
+        multiply<float, kTile>(task);
+    transform_products<float, kTile>(task);
 }
 
 }  // namespace

@@ -30,6 +30,7 @@ def winograd_convolution(
     shape: _Shape,
     input: int,
     weights: int,
+    transposed: bool,
     bias: int,
     mask: int,
     relu: bool,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -91,14 +92,23 @@ def test_forward(shape: tuple[int, ...], tile: int, isa: str) -> None:
 
 @pytest.mark.parametrize("tile", TILES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_input_gradient(shape: tuple[int, ...], tile: int, isa: str) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_input_gradient(
+    shape: tuple[int, ...], tile: int, shared: bool, isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x, weight, _ = layer(shape)
     gradient = torch.randn(*x.shape[:3], shape[4])
-    out = unwritten(*x.shape)
-    filters = convolution.transform_filters(weight, gradient=True)
-    convolution.convolve(gradient, filters, mask=x, out=out, tile=tile)
+    out, preactivation = unwritten(*x.shape), unwritten(*x.shape)
+    monkeypatch.setattr(convolution, "SHARED", 0 if shared else math.inf)
+    forward = convolution.transform_filters(weight)
+    filters = forward.way_back()
+    assert (filters.transformed(tile) is forward.transformed(tile)) == shared
+    convolution.convolve(
+        gradient, filters, mask=x, preactivation=preactivation, out=out, tile=tile
+    )
     truth = transposed(gradient, weight)
     assert oracle.error(out, truth * (x > 0)) <= LAYER
+    assert oracle.error(preactivation, truth) <= LAYER
     assert oracle.error(reference.input_gradient(gradient, weight), truth) <= LAYER
 
 

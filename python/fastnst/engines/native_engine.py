@@ -86,14 +86,9 @@ def _arrange_filters(network: VGG, dtype: torch.dtype) -> _Filters:
     }
     first = next(iter(weights))
     image = convolution.arrange_image_filters(weights.pop(first))
-    transformed = {
-        key: (
-            convolution.transform_filters(weight, dtype=dtype),
-            convolution.transform_filters(weight, gradient=True, dtype=dtype),
-        )
-        for key, weight in weights.items()
-    }
-    return _Filters(image, transformed)
+    forward = {key: convolution.transform_filters(w, dtype=dtype) for key, w in weights.items()}
+    both = {key: (filters, filters.way_back()) for key, filters in forward.items()}
+    return _Filters(image, both)
 
 
 class NativeEngine:

@@ -20,6 +20,7 @@ from fastnst.ops.native import _DTYPES, _call, _check_buffer, _extension
 
 POOLINGS = {None: 0, "average": 1, "max": 2}
 PANEL = 16  # channels that the kernels keep together
+SHARED = 256 * 256  # from so many pairs of channels on, both ways share their filters
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Filters:
         weight: ``(Co, Ci, 3, 3)`` float32, contiguous.
         gradient: Whether they are those of the input gradient: flipped, from Co channels to Ci.
         dtype: Of the features to be convolved.
+        transposed: Whether the numbers are those of the way forward, to be read transposed.
     """
 
     weight: Tensor
     gradient: bool
     dtype: torch.dtype
+    transposed: bool = False
     _transformed: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -58,13 +61,20 @@ class Filters:
                 self.weight.data_ptr(),
                 channels_out,
                 channels_in,
-                self.gradient,
+                self.gradient and not self.transposed,
                 _DTYPES[self.dtype],
                 out.data_ptr(),
                 torch.get_num_threads(),
             )
             self._transformed[tile] = out
         return self._transformed[tile]
+
+    def way_back(self) -> Filters:
+        """Those of the input gradient: large ones are the same numbers in the same memory."""
+        channels_out, channels_in = self.weight.shape[:2]
+        if self.dtype == torch.float32 and channels_out * channels_in >= SHARED:
+            return Filters(self.weight, True, self.dtype, True, self._transformed)
+        return Filters(self.weight, True, self.dtype)
 
 
 def transform_filters(
@@ -150,6 +160,7 @@ def convolve(
         sizes,
         x.data_ptr(),
         filters.transformed(tile).data_ptr(),
+        filters.transposed,
         _address(bias),
         _address(mask),
         relu,
