@@ -67,16 +67,19 @@ struct Convolution {
     DType dtype;  // of everything but the bias; sums are always float
     int tile;     // m, of the weights; 4 for bfloat16
     std::int64_t batch, height, width, channels_in, channels_out;
-    const void* input;    // [B, H, W, Ci]
-    const void* weights;  // by winograd_weights, of the same tile and dtype
-    bool transposed;      // the weights are those from Co to Ci; float32 only, without pooling
-    const float* bias;    // [Co], or null: zero
-    const void* mask;     // [B, H, W, Co], or null
+    const void* input;                    // [B, H, W, Ci]
+    const std::uint16_t* input_positive;  // [B, H, W, Ci / 16], or null. With it the input is
+                                          // [B, H / 2, W / 2, Ci] and means its unpooling, as below
+    const void* weights;                  // by winograd_weights, of the same tile and dtype
+    bool transposed;    // the weights are those from Co to Ci; float32 only, without pooling
+    const float* bias;  // [Co], or null: zero
+    const void* mask;   // [B, H, W, Co], or null
     bool relu;
     Pooling pooling;
-    void* preactivation;  // [B, H, W, Co], or null: not wanted
-    void* out;            // [B, H, W, Co]
-    void* pooled;         // [B, H / 2, W / 2, Co], with a pooling only
+    void* preactivation;      // [B, H, W, Co], or null: not wanted
+    void* out;                // [B, H, W, Co], or null with a pooling: not wanted
+    void* pooled;             // [B, H / 2, W / 2, Co], with a pooling only
+    std::uint16_t* positive;  // [B, H, W, Co / 16] or null: bits set where out > 0
 };
 
 // The tile, 4 or 6, that takes less time for pictures of this size, if its filters are no burden.

@@ -158,7 +158,7 @@ void winograd_weights(int tile, const float* filters, std::int64_t channels_out,
 }
 
 void winograd_convolution(const Convolution& layer, int threads) {
-    check(layer.input && layer.weights && layer.out, "convolution: null pointer");
+    check(layer.input && layer.weights && (layer.out || layer.pooled), "convolution: null pointer");
     check_sides(layer.batch, layer.height, layer.width);
     check_channels(layer.channels_in);
     check_channels(layer.channels_out);
@@ -180,8 +180,9 @@ void winograd_convolution(const Convolution& layer, int threads) {
     const auto plane = [&](std::int64_t t) { return t * ci + kPanel * per_float; };
     const auto input_task = [&](std::int64_t first, std::int64_t last, void* out,
                                 std::int64_t out_plane) {
-        return WinogradInputTask{is_bfloat16,      grid, layer.input, ci, first, last,
-                                 layer.transposed, out,  out_plane};
+        return WinogradInputTask{is_bfloat16, grid,     layer.input, layer.input_positive,
+                                 ci,          first,    last,        layer.transposed,
+                                 out,         out_plane};
     };
     const auto output_task = [&](std::int64_t first, std::int64_t last, std::int64_t channel,
                                  const void* v, std::int64_t v_plane, float* scratch) {
@@ -207,6 +208,7 @@ void winograd_convolution(const Convolution& layer, int threads) {
             layer.preactivation,
             layer.out,
             layer.pooled,
+            layer.positive,
             scratch};
     };
     const Cut cut(layer.tile, tiles, ci, co, threads);

@@ -74,11 +74,14 @@ struct WinogradWeightsTask {
     int64_t out_plane;  // distance of products
 };
 
-// V[k, t, c] = (B^T d B)[k] for the tiles first <= t < last and all channels c.
+// V[k, t, c] = (B^T d B)[k] for the tiles first <= t < last and all channels c. positive: the input
+// is the gradient of 2x2 average pooling, [B, H / 2, W / 2, C], and d[y, x] a quarter of its [y /
+// 2, x / 2] where the bit of [y, x] is set, else zero.
 struct WinogradInputTask {
     int bfloat16;  // type of `input` and `out`
     TileGrid grid;
-    const void* input;  // [B, H, W, C]
+    const void* input;         // [B, H, W, C]
+    const uint16_t* positive;  // [B, H, W, C / 16], a bit for each channel; or null
     int64_t channels, first, last;
     int flipped;        // d upside down and left to right
     void* out;          // [(m + 2)^2][tiles][C], at tile `first`
@@ -107,8 +110,9 @@ struct WinogradOutputTask {
     int relu, pooling;    // pooling: 0 none, 1 average, 2 max
     int streamed;         // write `out`, aligned to 64 bytes, past the caches
     void* preactivation;  // [B, H, W, channels_out] or null
-    void* out;            // [B, H, W, channels_out]
+    void* out;            // [B, H, W, channels_out], or null
     void* pooled;         // [B, H / 2, W / 2, channels_out]
+    uint16_t* positive;   // [B, H, W, channels_out / 16] or null: a bit set where out > 0
     float* scratch;       // scratch(tiles) floats
 };
 

@@ -13,6 +13,8 @@
 // stream(p, x) stores past the caches, for p aligned to whole vectors; other threads see it after
 // finish_streams().
 // zero_unless_positive(x, f) is x where f > 0 or f is NaN, else 0: PyTorch's derivative of ReLU.
+// positive(f) has bit i set where lane i is such; select_scaled(bits, x, s) is s x where its bit is
+// set, else 0.
 #pragma once
 
 #include <stdint.h>
@@ -105,6 +107,12 @@ inline Vec zero_unless_positive(Vec x, Vec f) {
 }
 inline Vec zero_if_less(Vec x, Vec a, Vec b) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), x);
+}
+inline uint32_t positive(Vec f) {
+    return _mm512_cmp_ps_mask(f, zero(), _CMP_NLE_UQ);
+}
+inline Vec select_scaled(uint32_t bits, Vec x, Vec s) {
+    return _mm512_maskz_mul_ps(static_cast<__mmask16>(bits), x, s);
 }
 #if defined(FASTNST_ISA_AVX512BF16)
 inline void store(bf16* p, Vec x) {
@@ -218,6 +226,14 @@ inline Vec zero_unless_positive(Vec x, Vec f) {
 inline Vec zero_if_less(Vec x, Vec a, Vec b) {
     return _mm256_and_ps(x, _mm256_cmp_ps(a, b, _CMP_NLT_UQ));
 }
+inline uint32_t positive(Vec f) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(f, zero(), _CMP_NLE_UQ)));
+}
+inline Vec select_scaled(uint32_t bits, Vec x, Vec s) {
+    const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i set = _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lane);
+    return _mm256_and_ps(_mm256_mul_ps(x, s), _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, lane)));
+}
 inline void store(bf16* p, Vec x) {
     const __m256i bits = _mm256_castps_si256(x);
     const __m256i high = _mm256_srli_epi32(bits, 16);
@@ -300,6 +316,15 @@ inline Vec zero_unless_positive(Vec x, Vec f) {
 }
 inline Vec zero_if_less(Vec x, Vec a, Vec b) {
     for (int i = 0; i < kWidth; ++i) x[i] = a[i] < b[i] ? 0.0f : x[i];
+    return x;
+}
+inline uint32_t positive(Vec f) {
+    uint32_t bits = 0;
+    for (int i = 0; i < kWidth; ++i) bits |= (f[i] <= 0 ? 0u : 1u) << i;
+    return bits;
+}
+inline Vec select_scaled(uint32_t bits, Vec x, Vec s) {
+    for (int i = 0; i < kWidth; ++i) x[i] = bits >> i & 1 ? x[i] * s[i] : 0.0f;
     return x;
 }
 inline void store(bf16* p, Vec x) {

@@ -78,26 +78,48 @@ void winograd_weights(const WinogradWeightsTask& task) {
 
 // ---------------------------------------------------------------------------------------- input --
 
-// One patch, all channels. Inside: no test for the border, where the input is zero.
+// One patch, all channels. Inside: no test for the border, where the input is zero. Pooled: the
+// gradient of average pooling and of the ReLU before it.
 // (Fields of a task are copied to local variables: a store could change them for all the compiler
 // knows.)
-template <class T, int kTile, bool kInside>
+template <class T, int kTile, bool kInside, bool kPooled>
 inline void input_patch(const WinogradInputTask& task, const Position& at, T* out) {
     constexpr int kPatch = kPatchOf<kTile>;
     const int64_t height = task.grid.height, width = task.grid.width, channels = task.channels,
                   plane = task.out_plane;
     const int64_t step = task.flipped ? -1 : 1, corner = task.flipped ? kTile : -1;
     const int64_t top = at.y + corner, left = at.x + corner;
-    const T* origin =
-        static_cast<const T*>(task.input) + ((at.picture * height + top) * width + left) * channels;
+    const T* origin = static_cast<const T*>(task.input);
+    const uint16_t* bits = nullptr;
+    const int64_t down = height / 2, across = width / 2;  // windows
+    if constexpr (kPooled) {
+        origin += at.picture * down * across * channels;
+        bits = task.positive + at.picture * height * width * (channels / kPanel);
+    } else {
+        origin += ((at.picture * height + top) * width + left) * channels;
+    }
+    const float quarter_value = 0.25f;
+    const Vec quarter = broadcast(&quarter_value);
     for (int64_t c = 0; c < channels; c += kWidth) {
         Vec columns[kPatch][kPatch];  // [j][i]
         for (int j = 0; j < kPatch; ++j) {
             Vec d[kPatch];
             for (int i = 0; i < kPatch; ++i) {
                 const int64_t y = top + step * i, x = left + step * j;
-                const bool valid = kInside || (y >= 0 && y < height && x >= 0 && x < width);
-                d[i] = valid ? load(origin + step * (i * width + j) * channels + c) : zero();
+                if constexpr (kPooled) {
+                    // an odd last row or column is in no window
+                    const bool valid =
+                        kInside || (y >= 0 && y < 2 * down && x >= 0 && x < 2 * across);
+                    d[i] = zero();
+                    if (!valid) continue;
+                    const uint32_t set =
+                        bits[(y * width + x) * (channels / kPanel) + c / kPanel] >> c % kPanel;
+                    d[i] = select_scaled(
+                        set, load(origin + (y / 2 * across + x / 2) * channels + c), quarter);
+                } else {
+                    const bool valid = kInside || (y >= 0 && y < height && x >= 0 && x < width);
+                    d[i] = valid ? load(origin + step * (i * width + j) * channels + c) : zero();
+                }
             }
             Transform<kTile>::input(d, columns[j]);
         }
@@ -114,26 +136,35 @@ inline void input_patch(const WinogradInputTask& task, const Position& at, T* ou
     }
 }
 
-template <class T, int kTile>
+template <class T, int kTile, bool kPooled>
 void transform_patches(const WinogradInputTask& task) {
     for (int64_t tile = task.first; tile < task.last; ++tile) {
         const Position at = position<kTile>(task.grid, tile);
         T* out = static_cast<T*>(task.out) + (tile - task.first) * task.channels;
-        const bool inside = at.y > 0 && at.x > 0 && at.y + kTile < task.grid.height &&
-                            at.x + kTile < task.grid.width;
+        const int64_t height = kPooled ? task.grid.height / 2 * 2 : task.grid.height;
+        const int64_t width = kPooled ? task.grid.width / 2 * 2 : task.grid.width;
+        const bool inside = at.y > 0 && at.x > 0 && at.y + kTile < height && at.x + kTile < width;
         if (inside)
-            input_patch<T, kTile, true>(task, at, out);
+            input_patch<T, kTile, true, kPooled>(task, at, out);
         else
-            input_patch<T, kTile, false>(task, at, out);
+            input_patch<T, kTile, false, kPooled>(task, at, out);
     }
+}
+
+template <class T, int kTile>
+void transform_input(const WinogradInputTask& task) {
+    if (task.positive)
+        transform_patches<T, kTile, true>(task);
+    else
+        transform_patches<T, kTile, false>(task);
 }
 
 template <int kTile>
 void winograd_input(const WinogradInputTask& task) {
     if constexpr (kConvolvesBfloat16<kTile>) {
-        if (task.bfloat16) return transform_patches<bf16, kTile>(task);
+        if (task.bfloat16) return transform_input<bf16, kTile>(task);
     }
-    transform_patches<float, kTile>(task);
+    transform_input<float, kTile>(task);
 }
 
 // --------------------------------------------------------------------------------------- output --
@@ -166,6 +197,7 @@ inline void output_tile(const WinogradOutputTask& task, const Position& at, cons
     const T* mask = static_cast<const T*>(task.mask);
     T *preactivation = static_cast<T*>(task.preactivation), *out = static_cast<T*>(task.out),
       *pooled = static_cast<T*>(task.pooled);
+    uint16_t* signs = task.positive;
     const bool relu = task.relu, max_pooling = task.pooling == 2, streamed = task.streamed;
     const float quarter = 0.25f;
     for (int64_t panel = 0; panel < task.panels * kPanel; panel += kPanel) {
@@ -190,6 +222,7 @@ inline void output_tile(const WinogradOutputTask& task, const Position& at, cons
         for (int i = 0; i < kTile; ++i) {
             for (int j = 0; j < kTile; ++j) {
                 if (!kWhole && (corner + step * i >= down || corner + step * j >= across)) continue;
+                uint32_t bits = 0;
                 for (int v = 0; v < kPanelVectors; ++v) {
                     Vec& value = y[i][j][v];
                     const int64_t offset =
@@ -197,7 +230,12 @@ inline void output_tile(const WinogradOutputTask& task, const Position& at, cons
                     if (preactivation) store(preactivation + offset, value);
                     if (relu) value = zero_unless_positive(value, value);
                     if (mask) value = zero_unless_positive(value, load(mask + offset));
-                    store_or_stream(streamed, out + offset, value);
+                    bits |= positive(value) << v * kWidth;
+                    if (out) store_or_stream(streamed, out + offset, value);
+                }
+                if (signs) {
+                    const int64_t offset = origin + step * (i * width + j) * channels + panel;
+                    signs[offset / kPanel] = static_cast<uint16_t>(bits);
                 }
             }
         }

@@ -29,6 +29,7 @@ def winograd_convolution(
     tile: int,
     shape: _Shape,
     input: int,
+    input_positive: int,
     weights: int,
     transposed: bool,
     bias: int,
@@ -38,6 +39,7 @@ def winograd_convolution(
     preactivation: int,
     out: int,
     pooled: int,
+    positive: int,
     threads: int,
 ) -> None: ...
 def image_convolution(

@@ -103,13 +103,61 @@ def test_input_gradient(
     forward = convolution.transform_filters(weight)
     filters = forward.way_back()
     assert (filters.transformed(tile) is forward.transformed(tile)) == shared
-    convolution.convolve(
-        gradient, filters, mask=x, preactivation=preactivation, out=out, tile=tile
-    )
+    convolution.convolve(gradient, filters, mask=x, preactivation=preactivation, out=out, tile=tile)
     truth = transposed(gradient, weight)
     assert oracle.error(out, truth * (x > 0)) <= LAYER
     assert oracle.error(preactivation, truth) <= LAYER
     assert oracle.error(reference.input_gradient(gradient, weight), truth) <= LAYER
+
+
+def unpack(positive: Tensor) -> Tensor:
+    """Bits ``(B, H, W, C // 8)`` as booleans ``(B, H, W, C)``."""
+    bits = positive[..., None] >> torch.arange(8, dtype=torch.uint8) & 1
+    return bits.bool().flatten(-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if min(shape[1:3]) > 1])
+def test_average_pooling_by_bits(
+    shape: tuple[int, ...],
+    tile: int,
+    dtype: torch.dtype,
+    isa: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same as with the features themselves, bit for bit, both ways."""
+    if dtype == torch.bfloat16 and (tile != 4 or not native.convolves_bfloat16()):
+        pytest.skip("no such kernel")
+    batch, height, width, _, channels_out = shape
+    x, weight, bias = layer(shape)
+    x = x.to(dtype)
+    filters = convolution.transform_filters(weight, dtype=dtype)
+    out = unwritten(batch, height, width, channels_out).to(dtype)
+    pooled, alone = (
+        unwritten(batch, height // 2, width // 2, channels_out).to(dtype) for _ in range(2)
+    )
+    signs = [
+        torch.full((batch, height, width, channels_out // 8), fill, dtype=torch.uint8)
+        for fill in (0, 255)
+    ]
+    forward = {"relu": True, "pooling": "average", "tile": tile}
+    convolution.convolve(x, filters, bias, out=out, pooled=pooled, positive=signs[0], **forward)
+    convolution.convolve(x, filters, bias, pooled=alone, positive=signs[1], **forward)
+    assert torch.equal(alone, pooled)
+    for positive in signs:
+        assert torch.equal(unpack(positive), out > 0)
+
+    gradient = torch.randn(pooled.shape).to(dtype)
+    unpooled = unwritten(*out.shape).to(dtype)
+    convolution.unpool(gradient, out, "average", relu_mask=True, out=unpooled)
+    for shared in (0, math.inf):
+        monkeypatch.setattr(convolution, "SHARED", shared)
+        back = filters.way_back()
+        expected, found = (unwritten(*x.shape).to(dtype) for _ in range(2))
+        convolution.convolve(unpooled, back, mask=x, out=expected, tile=tile)
+        convolution.convolve(gradient, back, x_positive=signs[0], mask=x, out=found, tile=tile)
+        assert torch.equal(found, expected)
 
 
 # In bfloat16 both transformed patches and filters are rounded to 8 bits (a relative error of 2⁻⁹ at
@@ -319,6 +367,17 @@ def test_wrong_input() -> None:
         convolution.convolve(x, filters, torch.zeros(17), out=out)
     with pytest.raises(InvalidInput, match="pooling: expected average or max with pooled"):
         convolution.convolve(x, filters, pooling="average", out=out)
+    with pytest.raises(InvalidInput, match="out: only with pooled it may be None"):
+        convolution.convolve(x, filters)
+    signs = torch.zeros(1, 9, 8, 2, dtype=torch.uint8)
+    with pytest.raises(InvalidInput, match=r"positive: expected shape \(1, 4, 4, 2\)"):
+        convolution.convolve(x, filters, positive=signs, out=out)
+    with pytest.raises(InvalidInput, match="positive: expected uint8"):
+        convolution.convolve(x, filters, positive=x, out=out)
+    with pytest.raises(InvalidInput, match=r"x_positive: expected shape \(B, H, W, C // 8\)"):
+        convolution.convolve(x, filters, x_positive=signs[0], out=out)
+    with pytest.raises(InvalidInput, match=r"x: expected shape \(1, 3, 4, 16\)"):
+        convolution.convolve(x, filters, x_positive=signs[:, :7].contiguous(), out=out)
     with pytest.raises(InvalidInput, match="multiple of 16"):
         convolution.transform_filters(torch.zeros(16, 3, 3, 3))
     with pytest.raises(InvalidInput, match=r"weight: expected shape \(16, 16, 3, 3\)"):

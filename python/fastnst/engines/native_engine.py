@@ -46,6 +46,8 @@ class _Layer:
         features: ``(1, H, W, C)``, after ReLU.
         preactivation: Before ReLU, where a loss asks for it.
         pooled: ``(1, H // 2, W // 2, C)``, at the end of a block.
+        positive: ``(1, H, W, C // 8)``, which features are > 0, a bit each: all that average
+            pooling needs of them on the way back, so there are no ``features`` then.
     """
 
     name: str
@@ -55,6 +57,7 @@ class _Layer:
     features: Tensor = field(default_factory=lambda: torch.empty(0))
     preactivation: Tensor | None = None
     pooled: Tensor | None = None
+    positive: Tensor | None = None
 
     @property
     def output(self) -> Tensor:
@@ -159,7 +162,11 @@ class NativeEngine:
         shapes = {}
         for layer in self._layers:
             channels = len(layer.bias)
-            shapes[f"relu{layer.name}"] = (1, height, width, channels)
+            layer.positive = None
+            if self._needs_signs_only(layer):
+                layer.positive = torch.empty(1, height, width, channels // 8, dtype=torch.uint8)
+            else:
+                shapes[f"relu{layer.name}"] = (1, height, width, channels)
             if f"conv{layer.name}" in objective.layers:
                 layer.preactivation = self._new(1, height, width, channels)
                 self._features[f"conv{layer.name}"] = layer.preactivation
@@ -169,7 +176,8 @@ class NativeEngine:
         self._workspace = Workspace(list(shapes.values()), self._dtype)
         self._features |= zip(shapes, self._workspace.slots, strict=True)
         for layer in self._layers:
-            layer.features = self._features[f"relu{layer.name}"]
+            if layer.positive is None:
+                layer.features = self._features[f"relu{layer.name}"]
             layer.pooled = self._features.get(layer.pool_name) if self._ends_block(layer) else None
         self._content_differences = {
             key: torch.empty_like(target) for key, target in self._content_targets.items()
@@ -182,6 +190,11 @@ class NativeEngine:
         names = list(self.objective.network.layers)
         after = names.index(f"conv{layer.name}") + 2
         return after < len(names) and names[after].startswith("pool")
+
+    def _needs_signs_only(self, layer: _Layer) -> bool:
+        averaged = self._ends_block(layer) and self._pooling == "average"
+        asked_for = {f"conv{layer.name}", f"relu{layer.name}"} & set(self.objective.layers)
+        return averaged and layer.filters is not None and not asked_for
 
     # --------------------------------------------------------------------------------- evaluate --
 
@@ -218,8 +231,9 @@ class NativeEngine:
                     relu=True,
                     pooling=None if fused is None else self._pooling,
                     preactivation=layer.preactivation,
-                    out=layer.features,
+                    out=None if layer.positive is not None else layer.features,
                     pooled=fused,
+                    positive=layer.positive,
                 )
                 if layer.pooled is not None and fused is None:
                     _pool_l2(layer.features, out=layer.pooled)
@@ -278,9 +292,10 @@ class NativeEngine:
             layer = self._layers[index]
             if layer.pooled is not None:
                 gradient = self._add_losses(layer.pool_name, gradient, layer.pooled)
-                if gradient is not None:
+                if gradient is not None and layer.positive is None:
                     gradient = self._unpool(gradient, layer)
-            # gradient is masked by the ReLU here, so it is also that at the preactivation
+            # gradient is masked by the ReLU here, so it is also that at the preactivation; or, with
+            # ``positive``, it is still that at the pooling, and there are no losses in between
             gradient = self._add_losses(
                 f"relu{layer.name}", gradient, layer.features, relu_mask=True
             )
@@ -297,6 +312,7 @@ class NativeEngine:
             convolution.convolve(
                 gradient,
                 layer.gradient_filters,
+                x_positive=layer.positive,
                 mask=previous.features if previous.pooled is None else None,
                 out=out,
             )
