@@ -136,6 +136,7 @@ void winograd_weights(int tile, const float* filters, std::int64_t channels_out,
     check_channels(channels_in);
     check_channels(channels_out);
     const WinogradTable& table = winograd(tile, dtype);
+    expect_writes(out, products_of(tile) * channels_out * channels_in * size_of(dtype));
     std::int64_t out_stride = channels_in * 9, in_stride = 9, tap_step = 1;
     if (gradient) {
         std::swap(channels_out, channels_in);

@@ -32,6 +32,21 @@ inline std::int64_t round_up(std::int64_t value, std::int64_t step) {
     return (value + step - 1) / step * step;
 }
 
+// Asks for huge pages where much memory is about to be touched for the first time: 64 x 512 x 512
+// floats in pages of 4 KiB cost as much time as the arithmetic.
+inline void expect_writes(void* data, std::int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    constexpr std::int64_t huge = std::int64_t{1} << 21;
+    const std::int64_t begin = round_up(reinterpret_cast<std::intptr_t>(data), 4096);
+    const std::int64_t size = (reinterpret_cast<std::intptr_t>(data) + bytes - begin) / 4096 * 4096;
+    if (size >= 2 * huge)
+        madvise(reinterpret_cast<void*>(begin), static_cast<std::size_t>(size), MADV_HUGEPAGE);
+#else
+    (void)data;
+    (void)bytes;
+#endif
+}
+
 // 64-byte aligned, uninitialised floats. One buffer of at most 32 MiB outlives its use and serves
 // the next call: fresh pages cost a quarter of the time of a small layer.
 class Buffer {
@@ -48,6 +63,7 @@ class Buffer {
         if (!data_) {
             const std::size_t bytes = static_cast<std::size_t>(size_) * sizeof(float);
             data_.reset(static_cast<float*>(::operator new(bytes, std::align_val_t{64})));
+            expect_writes(data_.get(), static_cast<std::int64_t>(bytes));
         }
     }
     ~Buffer() {
@@ -91,21 +107,6 @@ void for_each(std::vector<Task>& tasks, int threads, const Run& run) {
     }
 #endif
     for (std::int64_t i = 0; i < count; ++i) run(tasks[static_cast<std::size_t>(i)], 0);
-}
-
-// Asks for huge pages where a large output is about to be touched for the first time: 64 x 512 x
-// 512 floats in pages of 4 KiB cost as much time as the arithmetic.
-inline void expect_writes(void* data, std::int64_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    constexpr std::int64_t huge = std::int64_t{1} << 21;
-    const std::int64_t begin = round_up(reinterpret_cast<std::intptr_t>(data), 4096);
-    const std::int64_t size = (reinterpret_cast<std::intptr_t>(data) + bytes - begin) / 4096 * 4096;
-    if (size >= 2 * huge)
-        madvise(reinterpret_cast<void*>(begin), static_cast<std::size_t>(size), MADV_HUGEPAGE);
-#else
-    (void)data;
-    (void)bytes;
-#endif
 }
 
 }  // namespace fastnst

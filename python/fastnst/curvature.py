@@ -20,8 +20,9 @@ after 300 iterations is less than what another seed of the noise does (docs/perf
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -33,11 +34,23 @@ from fastnst.state import State
 CURVATURE = 1e-8  # a pair with s·y ≤ CURVATURE · |s| |y| has no curvature above rounding
 
 
-def curvature_along(step: Tensor, change: Tensor) -> float | None:
-    """s·y of a pair, each ``(n,)``; None if it is not positive beyond rounding: no such pair is kept."""
-    curvature = float(torch.dot(step, change))
-    lengths = float(torch.linalg.vector_norm(step)) * float(torch.linalg.vector_norm(change))
-    return curvature if curvature > CURVATURE * lengths else None
+class Curvature(NamedTuple):
+    """Of a pair (s, y).
+
+    Attributes:
+        along: s·y.
+        change: y·y.
+    """
+
+    along: float
+    change: float
+
+
+def curvature_along(step: Tensor, change: Tensor) -> Curvature | None:
+    """Of a pair, each ``(n,)``; None if s·y is not positive beyond rounding: no such pair is kept."""
+    curvature = Curvature(float(torch.dot(step, change)), float(torch.dot(change, change)))
+    lengths = float(torch.linalg.vector_norm(step)) * math.sqrt(curvature.change)
+    return curvature if curvature.along > CURVATURE * lengths else None
 
 
 class Rows(Protocol):
@@ -119,7 +132,7 @@ class CurvaturePairs:
         self._newest: int | None = None  # whose column of S Yᵀ is still to be found
         self._direction = like.new_empty(like.numel())
 
-    def take(self, step: Tensor, change: Tensor) -> float | None:
+    def take(self, step: Tensor, change: Tensor) -> Curvature | None:
         """Put a pair into the oldest slot, unless it has no positive curvature.
 
         Args:
@@ -127,7 +140,7 @@ class CurvaturePairs:
             change: y, how the gradient changed on the way, ``(n,)``.
 
         Returns:
-            s·y, or None: the pair was not taken.
+            Its curvature, or None: the pair was not taken.
         """
         curvature = curvature_along(step, change)
         if curvature is None:
@@ -137,7 +150,7 @@ class CurvaturePairs:
         self.order.append(slot)
         self.s.store(slot, step)
         self.y.store(slot, change)
-        self.sy[slot, slot] = curvature
+        self.sy[slot, slot] = curvature.along
         self._newest = slot
         return curvature
 
@@ -152,9 +165,11 @@ class CurvaturePairs:
             ``(n,)``, in the dtype of the gradient; its memory is reused by the next.
         """
         used = len(self.order)
-        q = self._direction.copy_(gradient)
+        q = torch.neg(
+            gradient, out=self._direction
+        )  # all that follows is of −g, which saves a pass
         if used == 0:
-            return initial(q).neg_()
+            return initial(q)
         sg = self.s.products(used, gradient).double()
         if self._newest is not None:
             others = [slot for slot in self.order if slot != self._newest]
@@ -164,12 +179,12 @@ class CurvaturePairs:
         order = torch.tensor(self.order, device=gradient.device)
         r = self.sy[order[:, None], order].triu()
         u = torch.linalg.solve_triangular(r, sg[order, None], upper=True)
-        self.y.add_combination(self._by_slot(-u, order, gradient), q)
+        self.y.add_combination(self._by_slot(u, order, gradient), q)
         z = initial(q)
         yz = self.y.products(used, z).double()[order, None]
-        t = torch.linalg.solve_triangular(r.T, r.diagonal()[:, None] * u - yz, upper=False)
-        self.s.add_combination(self._by_slot(t, order, gradient), z)
-        return z.neg_()
+        t = torch.linalg.solve_triangular(r.T, r.diagonal()[:, None] * u + yz, upper=False)
+        self.s.add_combination(self._by_slot(-t, order, gradient), z)
+        return z
 
     def _by_slot(self, weights: Tensor, order: Tensor, like: Tensor) -> Tensor:
         """Weights ``(m, 1)`` from the oldest pair to the newest, as the rows want them."""

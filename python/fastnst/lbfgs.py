@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from fastnst.adam import Adam, IterateAverage
-from fastnst.curvature import CurvaturePairs
+from fastnst.curvature import Curvature, CurvaturePairs
 from fastnst.engines.base import Evaluation
 from fastnst.errors import InvalidInput, NonFiniteLoss
 from fastnst.objective import Terms
@@ -230,8 +230,11 @@ class _ProjectedSolver(ABC):
         """Set up; the first step is to have length ``first`` (sum over the pixels)."""
 
     @abstractmethod
-    def move(self, evaluation: Evaluation) -> None:
-        """Change ``image`` by a quasi-Newton step from where ``evaluation`` was made."""
+    def propose(self, evaluation: Evaluation) -> Tensor:
+        """A quasi-Newton step from ``image``, where ``evaluation`` was made, in the image's shape.
+
+        Its memory is reused by the next, and may be that of the last displacement.
+        """
 
     @abstractmethod
     def remember(self, displacement: Tensor) -> None:
@@ -247,14 +250,12 @@ class _ProjectedSolver(ABC):
 
     def step(self, evaluation: Evaluation) -> None:
         """One iteration from the picture, where ``evaluation`` was made."""
-        before, displacement = self._before.copy_(self.image), self._displacement
-        self.move(evaluation)
-        torch.sub(self.image, before, out=displacement)
-        length = float(torch.linalg.vector_norm(displacement)) / self.image.numel() ** 0.5
-        if length > self.longest:
-            torch.add(before, displacement, alpha=self.longest / length, out=self.image)
-        self.image.clamp_(*self.bounds)
-        self.remember(torch.sub(self.image, before, out=displacement).flatten())
+        before = self._before.copy_(self.image)
+        step = self.propose(evaluation)
+        length = float(torch.linalg.vector_norm(step)) / self.image.numel() ** 0.5
+        cut = self.longest / length if length > self.longest else 1.0
+        self.image.add_(step, alpha=cut).clamp_(*self.bounds)
+        self.remember(torch.sub(self.image, before, out=self._displacement).flatten())
 
 
 class _LBFGS(_ProjectedSolver):
@@ -266,15 +267,15 @@ class _LBFGS(_ProjectedSolver):
         self.gradient: Tensor | None = None
         self.displacement: Tensor | None = None
 
-    def learn(self, step: Tensor, change: Tensor, curvature: float) -> None:  # noqa: ARG002
+    def learn(self, step: Tensor, change: Tensor, curvature: Curvature) -> None:  # noqa: ARG002
         """Take note of a pair (s, y) with s·y > 0, for ``initial``."""
-        self.gamma = curvature / float(torch.dot(change, change))
+        self.gamma = curvature.along / curvature.change
 
     def initial(self, q: Tensor) -> Tensor:
         """H₀ q, in the place of q."""
         return q.mul_(self.gamma)
 
-    def move(self, evaluation: Evaluation) -> None:
+    def propose(self, evaluation: Evaluation) -> Tensor:
         gradient = evaluation.gradient.flatten()
         if self.gradient is None or self.displacement is None:
             self.gradient = gradient.clone()  # an engine may reuse the memory of its gradient
@@ -284,7 +285,7 @@ class _LBFGS(_ProjectedSolver):
             if curvature is not None:
                 self.learn(self.displacement, change, curvature)
             self.gradient.copy_(gradient)
-        self.image += self.pairs.direction(gradient, self.initial).view_as(self.image)
+        return self.pairs.direction(gradient, self.initial).view_as(self.image)
 
     def remember(self, displacement: Tensor) -> None:
         self.displacement = displacement
@@ -310,8 +311,8 @@ class _SpectralLBFGS(_LBFGS):
         super().prepare(history_size, first, slope)
         self.scaling = SpectralScaling(self.image)
 
-    def learn(self, step: Tensor, change: Tensor, curvature: float) -> None:
-        self.scaling.learn(step, change, curvature)
+    def learn(self, step: Tensor, change: Tensor, curvature: Curvature) -> None:
+        self.scaling.learn(step, change, curvature.along)
 
     def initial(self, q: Tensor) -> Tensor:
         return super().initial(q) if self.scaling.scaling is None else self.scaling.apply(q)
@@ -340,13 +341,16 @@ class _TorchLBFGS(_ProjectedSolver):
             tolerance_change=-1,
         )
 
-    def move(self, evaluation: Evaluation) -> None:
+    def propose(self, evaluation: Evaluation) -> Tensor:
         def closure() -> Tensor:
             self.image.grad = evaluation.gradient * self.scale
             return evaluation.terms.total * self.scale
 
         self.optimizer.step(closure)  # type: ignore[no-untyped-call]
         self.optimizer.param_groups[0]["lr"] = 1.0
+        step = torch.sub(self.image, self._before, out=self._displacement)
+        self.image.copy_(self._before)
+        return step
 
     def remember(self, displacement: Tensor) -> None:
         state = self.optimizer.state[self.image]  # its next pair has s = d · t
