@@ -14,9 +14,9 @@ from fastnst.ops import native
 from fastnst.settings import Settings
 
 # Bytes per pixel of the result, float32, VGG-19 to relu5_1: features and their gradients. The peak
-# of whole runs at 1024 px is 2700 with engine torch and 2300 with native (benchmarks, suite memory,
-# less the pairs); a third is added for what is fixed (weights, transformed filters) and for other
-# settings.
+# of whole runs at 1024 px is 2700 with engine torch and 1500 with native (benchmarks, suite memory,
+# less the pairs), which falls back to torch for objectives that it cannot evaluate; a third is added
+# for what is fixed (weights, transformed filters) and for other settings.
 FEATURE_BYTES = 3600
 ONNX_FEATURE_BYTES = 5600  # likewise for engine onnx: 4400 a pixel more from 512 to 1024 px
 PAIR_BYTES = 2 * 3 * 4  # s and y of one curvature pair, float32; or both moments of Adam

@@ -2,7 +2,7 @@
 
 On the way back the features of a layer are not needed any more once the gradient has passed it, and
 those that lie behind are larger together than the gradients of any two neighbouring layers, but for
-the last few. So the gradients need next to no memory of their own: at 512² 0.13 GB less of 0.44.
+the last few. So the gradients need next to no memory of their own: at 512² 0.13 GB less of 0.35.
 """
 
 from __future__ import annotations
