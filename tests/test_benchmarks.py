@@ -319,10 +319,12 @@ def test_controls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_precision(tmp_path: Path) -> None:
     rows = _run(tmp_path, "precision", "--skip", "onnx")
     assert "over plain PyTorch's" in report.to_markdown(_checked(tmp_path / "results.json"))
+    baseline = _good(rows, "torch fp32")[0]
     for name in ("torch fp32", "torch mixed"):
         single, summed = _good(rows, name)
         assert summed["case"] == "median of 1"
         assert single["loss_ratio"] == summed["loss_ratio"]
+        assert single["loss_ratio"] == pytest.approx(single["loss"] / baseline["loss"])
         assert 0.5 < single["loss_ratio"] < 2  # in the steepest part of the way
     assert single["loss_ratio"] != 1
 

@@ -61,6 +61,8 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             )
         except Exception as error:  # noqa: BLE001 - becomes the error of a row
             yield row(way.name, dtype=way.precision, error=one_line(error))
+            if truth is None:  # nothing to compare the others with
+                return
             continue
         image = torch.from_numpy(result.pixels).permute(2, 0, 1)[None].contiguous()
         loss = setups.score(objective, image.to(options.device))

@@ -33,7 +33,8 @@ inline std::int64_t round_up(std::int64_t value, std::int64_t step) {
 }
 
 // Asks for huge pages where much memory is about to be touched for the first time: 64 x 512 x 512
-// floats in pages of 4 KiB cost as much time as the arithmetic.
+// floats in pages of 4 KiB cost as much time as the arithmetic. For filters and scratch memory it
+// is 2 to 5 % of an evaluation in float32 at 512 x 384, nothing that shows in bfloat16.
 inline void expect_writes(void* data, std::int64_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     constexpr std::int64_t huge = std::int64_t{1} << 21;

@@ -165,9 +165,8 @@ class CurvaturePairs:
             ``(n,)``, in the dtype of the gradient; its memory is reused by the next.
         """
         used = len(self.order)
-        q = torch.neg(
-            gradient, out=self._direction
-        )  # all that follows is of −g, which saves a pass
+        # All that follows is of −g, so that no pass is needed to turn the result.
+        q = torch.neg(gradient, out=self._direction)
         if used == 0:
             return initial(q)
         sg = self.s.products(used, gradient).double()

@@ -4,15 +4,8 @@ The method is that of ``lbfgs.py``, written with fixed shapes and without a bran
 can be captured as a CUDA graph and replayed. What the host decides there is decided here by
 ``torch.where`` on 0-dimensional tensors.
 
-The two-loop recursion (Nocedal & Wright, Numerical Optimization, algorithm 7.4) is two triangular
-systems in other words. With the pairs s_i, y_i, oldest first, as rows of S and Y, R the upper triangle
-of S Yᵀ, D its diagonal and H₀ any initial inverse Hessian,
-
-    u = R⁻¹ S g,    r = H₀ (g − Yᵀ u),    t = R⁻ᵀ (D u − Y r),    H g = r + Sᵀ t :
-
-u are the weights of its first loop, t what its second adds. The history is read twice, as by the form in
-``curvature.py``, but H₀ is free, and no products of Y with itself are needed. R⁻¹ is kept in the place
-of R:
+The inverse Hessian has the form of ``curvature.py``, u = R⁻¹ S g and so on, but R⁻¹ is kept in the
+place of R, so that its slots may lie in any order and no system is to be solved:
 
 * a new pair adds a last column:  R' = [[R, r], [0, d]]   ⇒   R'⁻¹ = [[R⁻¹, −R⁻¹ r / d], [0, 1 / d]];
 * the oldest pair takes the first row and column with it, and those of R⁻¹ go alike, since R is

@@ -34,12 +34,12 @@ class DeviceScaling:
             curvature: s·y.
             accept: Whether the pair counts; if not all stays as it is.
         """
-        s, y = self.bands._spectrum(step), self.bands._spectrum(change)
+        s, y = self.bands.spectrum(step), self.bands.spectrum(change)
         for sums, other in ((self.ss, s), (self.sy, y)):
             products = s.real * other.real + s.imag * other.imag
             learnt = MEMORY * sums + products.flatten(1) @ self.members
             sums.copy_(torch.where(accept, learnt, sums))
-        scaling = self.bands._scale()
+        scaling = self.bands.compute()
         power = y.real.square() + y.imag.square()
         gamma = STRETCH * curvature / (scaling * self.bands.weight * power).sum()
         self.scaling.copy_(torch.where(accept, scaling, self.scaling))
@@ -47,11 +47,7 @@ class DeviceScaling:
 
     def apply(self, x: Tensor) -> Tensor:
         """γ P x for x ``(n,)``."""
-        spectrum = self.bands._spectrum(x).mul_(self.scaling).mul_(self.gamma)
-        size = self.bands.shape[-2:]
-        opponent = torch.fft.irfft2(spectrum, s=size, norm="ortho")
-        scaled: Tensor = self.bands.colours.T @ opponent.flatten(1)
-        return scaled.flatten()
+        return self.bands.scale(x, self.scaling, self.gamma)
 
     def forget(self, all_of_it: Tensor) -> None:
         """Drop what was learnt, where ``all_of_it`` (0-dimensional) is true."""

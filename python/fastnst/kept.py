@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 # How many of a kind are kept at most; one of the others. A network with its transformed filters takes
-# 0.5 to 0.8 GB, the Gram matrices of a style 2.4 MB (the paper's layers), a style as it was decoded 12 bytes a
+# 0.3 to 0.6 GB, the Gram matrices of a style 2.4 MB (the paper's layers), a style as it was decoded 12 bytes a
 # pixel.
 LIMITS = {"style targets": 32, "styles": 8}
 

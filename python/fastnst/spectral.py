@@ -78,14 +78,15 @@ class SpectralScaling:
 
     def learn(self, step: Tensor, change: Tensor, curvature: float) -> None:
         """Take in a pair (s, y), each ``(n,)``, with curvature s·y > 0."""
-        s, y = self._spectrum(step), self._spectrum(change)
+        s, y = self.spectrum(step), self.spectrum(change)
         self.ss.mul_(MEMORY).add_(self._by_band(s, s))
         self.sy.mul_(MEMORY).add_(self._by_band(s, y))
-        self.scaling = self._scale()
+        self.scaling = self.compute()
         norm = float((self.scaling * self.weight * (y.real.square() + y.imag.square())).sum())
         self.gamma = STRETCH * curvature / norm
 
-    def _scale(self) -> Tensor:
+    def compute(self) -> Tensor:
+        """P of what was learnt, ``(3, H, W // 2 + 1)``."""
         curvature = self.sy / self.ss.clamp(min=torch.finfo(self.ss.dtype).tiny)
         curvature = curvature / curvature.max()
         return curvature.clamp(min=FLOOR).pow(-POWER)[:, self.band]
@@ -102,18 +103,22 @@ class SpectralScaling:
         self.gamma = state.numbers["gamma"]
         self.ss.copy_(state.tensors["ss"])
         self.sy.copy_(state.tensors["sy"])
-        self.scaling = self._scale() if state.numbers["learnt"] else None
+        self.scaling = self.compute() if state.numbers["learnt"] else None
 
     def apply(self, x: Tensor) -> Tensor:
         """γ P x for x ``(n,)``."""
         assert self.scaling is not None
-        spectrum = self._spectrum(x).mul_(self.scaling).mul_(self.gamma)
-        size = self.shape[-2:]
-        opponent = torch.fft.irfft2(spectrum, s=size, norm="ortho")
+        return self.scale(x, self.scaling, self.gamma)
+
+    def scale(self, x: Tensor, scaling: Tensor, gamma: Tensor | float) -> Tensor:
+        """γ P x for x ``(n,)``, with P ``(3, H, W // 2 + 1)`` and γ as they are given."""
+        spectrum = self.spectrum(x).mul_(scaling).mul_(gamma)
+        opponent = torch.fft.irfft2(spectrum, s=self.shape[-2:], norm="ortho")
         x_scaled: Tensor = self.colours.T @ opponent.flatten(1)
         return x_scaled.flatten()
 
-    def _spectrum(self, x: Tensor) -> Tensor:
+    def spectrum(self, x: Tensor) -> Tensor:
+        """Of x ``(n,)``, in opponent colours: complex ``(3, H, W // 2 + 1)``, orthonormal."""
         opponent = self.colours @ x.view(3, -1)
         spectrum: Tensor = torch.fft.rfft2(opponent.view(self.shape[1:]), norm="ortho")
         return spectrum

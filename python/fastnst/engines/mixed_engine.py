@@ -10,6 +10,7 @@ docs/performance.md has the numbers.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from torch import Tensor
@@ -32,7 +33,8 @@ class MixedEngine:
     def __init__(self, create: Callable[[str], Engine]) -> None:
         self._create = create
         self._engine: Engine | None = create("bf16")
-        self._losses: list[float] = []  # in bf16; the best so far after each evaluation
+        # in bf16; the best so far after each of the last evaluations
+        self._losses: deque[float] = deque(maxlen=WINDOW + 1)
         self._stalled = False
         self.name = self._engine.name
         self.provider = self._engine.provider
@@ -64,4 +66,4 @@ class MixedEngine:
             return
         best = self._losses
         best.append(min(loss, best[-1]) if best else loss)
-        self._stalled = len(best) > WINDOW and best[-1] > (1 - PROGRESS) * best[-1 - WINDOW]
+        self._stalled = len(best) > WINDOW and best[-1] > (1 - PROGRESS) * best[0]

@@ -21,12 +21,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from fastnst.blending import is_plain
 from fastnst.engines.base import Evaluation
+from fastnst.engines.plan import (
+    add_total_variation,
+    differentiate,
+    plain_content,
+    plain_style,
+    unpool_l2,
+)
 from fastnst.engines.workspace import Workspace
 from fastnst.kept import Kept
-from fastnst.losses import ContentLoss, StyleLoss
-from fastnst.losses.gradients import normalise_gradient
 from fastnst.network import VGG, L2Pool
 from fastnst.objective import Objective
 from fastnst.ops import convolution, native
@@ -142,13 +146,13 @@ class NativeEngine:
         self._content: dict[str, Tensor] = {}
         self._style_values: dict[str, Tensor] = {}
         self._features: dict[str, Tensor] = {}
-        self._style = _fused_style(objective)
+        self._style = plain_style(objective)
         self._style_losses = torch.empty(len(self._style))
         self._differences = {
             key: torch.empty(1, *loss.target_gram.shape[-2:]) for key, loss in self._style.items()
         }
         self._content_targets = {
-            key: _channels_last(loss.target) for key, loss in _fused_content(objective).items()
+            key: _channels_last(loss.target) for key, loss in plain_content(objective).items()
         }
 
     # ------------------------------------------------------------------------------------- plan --
@@ -325,7 +329,8 @@ class NativeEngine:
         features, behind = layer.features, self._workspace.behind
         if self._pooling == "l2":
             out = behind(layer.pooled, features.shape, gradient)
-            _unpool_l2(gradient, features, layer.pooled, out=out)
+            seen = (_channels_first(x) for x in (gradient, features, layer.pooled))
+            unpool_l2(*seen, out=_channels_first(out))
             return out
         if f"relu{layer.name}" in self.objective.layers:
             out = behind(features, features.shape, gradient)
@@ -391,24 +396,13 @@ class NativeEngine:
 
     def _differentiate(self, loss: nn.Module, key: str) -> tuple[Tensor, Tensor]:
         """A loss on one layer's features and its gradient there, ``(1, H, W, C)``, by autograd."""
-        with torch.enable_grad():
-            features = _channels_first(self._features[key].float()).detach().requires_grad_()
-            value = loss(features)
-            (gradient,) = torch.autograd.grad(value, features)
-        if self.objective.gradient_norm != "none":
-            gradient = normalise_gradient(gradient, self.objective.gradient_norm)
-        return value.detach(), _channels_last(gradient)
+        features = _channels_first(self._features[key].float())
+        value, gradient = differentiate(loss, features, self.objective.gradient_norm)
+        return value, _channels_last(gradient)
 
     def _evaluation(self, image: Tensor) -> Evaluation:
         objective = self.objective
-        tv = image.new_zeros(())
-        if objective.tv_weight:
-            with torch.enable_grad():
-                x = image.detach().requires_grad_()
-                tv = objective.tv(x)
-                (gradient,) = torch.autograd.grad(tv, x)
-            self._gradient.add_(gradient, alpha=objective.tv_weight)
-            tv = tv.detach()
+        tv = add_total_variation(objective, image, self._gradient)
         content = {key: self._content[key] for key in objective.content}
         style = {key: self._style_values[key] for key in objective.style}
         return Evaluation(objective.terms(content, style, tv), self._gradient, self.precision)
@@ -428,36 +422,10 @@ def cannot_run(objective: Objective, precision: str = "fp32") -> str | None:
     return None
 
 
-def _fused_style(objective: Objective) -> dict[str, StyleLoss]:
-    """The style losses that the kernels evaluate all at once."""
-    if objective.gradient_norm != "none":
-        return {}
-    style = objective.style.items()
-    return {key: loss for key, loss in style if isinstance(loss, StyleLoss) and is_plain(loss)}
-
-
-def _fused_content(objective: Objective) -> dict[str, ContentLoss]:
-    if objective.gradient_norm != "none":
-        return {}
-    return {key: loss for key, loss in objective.content.items() if isinstance(loss, ContentLoss)}
-
-
 def _pool_l2(features: Tensor, *, out: Tensor) -> None:
     """The root mean square over 2×2 windows of ``(1, H, W, C)``, in plain PyTorch."""
     squares = nn.functional.avg_pool2d(_channels_first(features).square(), 2)
     torch.sqrt(squares.clamp_min_(L2Pool.SMALLEST).permute(0, 2, 3, 1), out=out)
-
-
-def _unpool_l2(gradient: Tensor, features: Tensor, pooled: Tensor, *, out: Tensor) -> None:
-    """∂y/∂x = x / (4 y); zero where the window is, so ReLU's mask is in it."""
-    factor = gradient / (4 * pooled)
-    factor.masked_fill_(pooled <= L2Pool.SMALLEST**0.5, 0)
-    height, width = pooled.shape[1:3]
-    out.zero_()  # an odd last row or column has no window
-    for i in (0, 1):
-        for j in (0, 1):
-            window = (slice(None), slice(i, 2 * height, 2), slice(j, 2 * width, 2))
-            torch.mul(features[window], factor, out=out[window])
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -16,18 +16,22 @@ it can be recorded as a CUDA graph (``capturable``).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastnst.blending import is_plain
 from fastnst.engines.base import Evaluation
+from fastnst.engines.plan import (
+    add_total_variation,
+    differentiate,
+    plain_content,
+    plain_style,
+    unpool_l2,
+)
 from fastnst.graph import guard
 from fastnst.kept import Kept
-from fastnst.losses import ContentLoss, StyleLoss, WassersteinLoss
-from fastnst.losses.gradients import normalise_gradient
+from fastnst.losses import WassersteinLoss
 from fastnst.network import VGG, L2Pool
 from fastnst.objective import Objective
 from fastnst.ops import native
@@ -108,14 +112,10 @@ class PlannedEngine:
         self._layers = (kept or Kept()).get(
             "planned filters", (network, precision), lambda: _arrange(network, self._dtype)
         )
-        fused = objective.gradient_norm == "none"
-        style = objective.style.items() if fused else ()
-        content = objective.content.items() if fused else ()
-        self._style = {k: v for k, v in style if isinstance(v, StyleLoss) and is_plain(v)}
+        self._style = plain_style(objective)
         self._targets = {
             key: loss.target.contiguous(memory_format=torch.channels_last)
-            for key, loss in content
-            if isinstance(loss, ContentLoss)
+            for key, loss in plain_content(objective).items()
         }
         # its eigenvalues are found with the host's help
         self.capturable = not any(isinstance(m, WassersteinLoss) for m in objective.modules())
@@ -130,22 +130,11 @@ class PlannedEngine:
             walk.forward(image.detach())
             walk.compare()
             walk.backward(out=self._gradient)
-            tv = self._total_variation(image)
+            tv = add_total_variation(self.objective, image, self._gradient)
         content = {key: walk.content[key] for key in self.objective.content}
         style = {key: walk.style[key] for key in self.objective.style}
         terms = self.objective.terms(content, style, tv)
         return Evaluation(terms, self._gradient, self.precision)
-
-    def _total_variation(self, image: Tensor) -> Tensor:
-        objective = self.objective
-        if not objective.tv_weight:
-            return image.new_zeros(())
-        with torch.enable_grad():
-            x = image.detach().requires_grad_()
-            tv: Tensor = objective.tv(x)
-            (gradient,) = torch.autograd.grad(tv, x)
-        self._gradient.add_(gradient, alpha=objective.tv_weight)
-        return tv.detach()
 
 
 class _Walk:
@@ -260,7 +249,8 @@ class _Walk:
                 gradient, features, [2, 2], [2, 2], [0, 0], False, True, None
             )
         else:
-            before = _unpool_l2(gradient, features, self.features[layer.pool])
+            before = torch.empty_like(features)
+            unpool_l2(gradient, features, self.features[layer.pool], out=before)
         return before
 
     def _add_losses(self, key: str, gradient: Tensor | None) -> Tensor | None:
@@ -292,14 +282,8 @@ class _Walk:
 
     def _differentiate(self, loss: nn.Module, key: str) -> tuple[Tensor, Tensor]:
         """A loss on one layer's features and its gradient there, by autograd."""
-        norm = self.objective.gradient_norm
-        with torch.enable_grad():
-            features = self.features[key].to(self.engine._wide).detach().requires_grad_()
-            value = loss(features)
-            (gradient,) = torch.autograd.grad(value, features)
-        if norm != "none":
-            gradient = normalise_gradient(gradient, norm)
-        return value.detach(), gradient
+        features = self.features[key].to(self.engine._wide)
+        return differentiate(loss, features, self.objective.gradient_norm)
 
 
 def cannot_run(objective: Objective, precision: str = "fp32") -> str | None:
@@ -441,19 +425,6 @@ def _rounding(*features: Tensor) -> str | None:
 def _by_position(x: Tensor) -> Tensor:
     """``(1, C, H, W)`` channels_last seen as ``(H · W, C)``."""
     return x.permute(0, 2, 3, 1).view(-1, x.shape[1])
-
-
-def _unpool_l2(gradient: Tensor, features: Tensor, pooled: Tensor) -> Tensor:
-    """∂y/∂x = x / (4 y); zero where the window is."""
-    factor = gradient / (4 * pooled)
-    factor.masked_fill_(pooled <= L2Pool.SMALLEST**0.5, 0)
-    height, width = pooled.shape[-2:]
-    out = torch.zeros_like(features)  # an odd last row or column has no window
-    for i in (0, 1):
-        for j in (0, 1):
-            window: Any = (..., slice(i, 2 * height, 2), slice(j, 2 * width, 2))
-            torch.mul(features[window], factor, out=out[window])
-    return out
 
 
 def _fold_edges(outer: Tensor) -> Tensor:

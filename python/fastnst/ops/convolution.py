@@ -130,11 +130,11 @@ def convolve(
 
     Args:
         x: ``(B, H, W, Ci)``, in the dtype of the filters like all that follows but the bias.
+        filters: From ``transform_filters``.
+        bias: ``(Co,)`` float32, or None: zero.
         x_positive: ``(B, H, W, Ci // 8)`` uint8, as ``positive`` was written. x is then
             ``(B, H // 2, W // 2, Ci)``, and stands for a quarter of it at each position of its
             window where the bit is set, else zero: the gradient of average pooling and ReLU.
-        filters: From ``transform_filters``.
-        bias: ``(Co,)`` float32, or None: zero.
         mask: ``(B, H, W, Co)``: the result is zero where it is ≤ 0 (the derivative of ReLU).
         relu: Whether negative values become zero.
         pooling: ``average`` or ``max``, 2×2 with stride 2, into ``pooled``.
