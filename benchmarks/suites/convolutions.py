@@ -159,7 +159,7 @@ def _native(
         return run_first
     features = x.permute(0, 2, 3, 1).to(dtype).contiguous()
     forward = convolution.transform_filters(weight, dtype=dtype)
-    backward = convolution.transform_filters(weight, gradient=True, dtype=dtype)
+    backward = forward.way_back()
     back = torch.empty_like(features)
 
     def run() -> None:

@@ -188,7 +188,7 @@ def test_bfloat16(shape: tuple[int, ...], isa: str, bfloat16: None) -> None:
 
     gradient = torch.randn(out.shape).bfloat16()
     back = unwritten(*x.shape).bfloat16()
-    filters = convolution.transform_filters(weight, gradient=True, dtype=torch.bfloat16)
+    filters = filters.way_back()
     convolution.convolve(gradient, filters, mask=x, out=back)
     assert oracle.error(back, transposed(gradient, weight) * (x > 0)) <= LAYER_BF16
 

@@ -80,16 +80,16 @@ class Filters:
         return Filters(self.weight, True, self.dtype)
 
 
-def transform_filters(
-    weight: Tensor, *, gradient: bool = False, dtype: torch.dtype = torch.float32
-) -> Filters:
+def transform_filters(weight: Tensor, *, dtype: torch.dtype = torch.float32) -> Filters:
     """The filters of a layer, for any number of ``convolve`` calls.
 
     Args:
         weight: ``(Co, Ci, 3, 3)`` float32; Co and Ci multiples of 16. It must not change.
-        gradient: Transform for the input gradient, which is a convolution with flipped filters from
-            Co channels to Ci.
         dtype: Of the features to be convolved: float32 or bfloat16.
+
+    Returns:
+        Those of the way forward; ``way_back`` of it, those of the input gradient, which is a
+        convolution with flipped filters from Co channels to Ci.
 
     Raises:
         InvalidInput: a shape, type or layout is not as described.
@@ -104,7 +104,7 @@ def transform_filters(
         raise InvalidInput(
             f"weight: channels must be a multiple of {PANEL}, got {channels_out} and {channels_in}"
         )
-    return Filters(weight, gradient, dtype)
+    return Filters(weight, False, dtype)
 
 
 def convolve(
@@ -130,7 +130,7 @@ def convolve(
 
     Args:
         x: ``(B, H, W, Ci)``, in the dtype of the filters like all that follows but the bias.
-        filters: From ``transform_filters``.
+        filters: From ``transform_filters``, or their ``way_back``.
         bias: ``(Co,)`` float32, or None: zero.
         x_positive: ``(B, H, W, Ci // 8)`` uint8, as ``positive`` was written. x is then
             ``(B, H // 2, W // 2, Ci)``, and stands for a quarter of it at each position of its
