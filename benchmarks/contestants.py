@@ -26,7 +26,7 @@ from benchmarks import setups
 from benchmarks.measure import now
 from benchmarks.rows import one_line
 from fastnst import Step, make_settings
-from fastnst.stylize import run as stylize
+from fastnst.run.run import run as stylize
 
 KEPT_BYTES = 2**30  # of pictures on disk, for one contestant
 

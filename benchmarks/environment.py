@@ -18,7 +18,7 @@ import fastnst
 from benchmarks.measure import interleave
 from benchmarks.options import Options
 from fastnst.info import info
-from fastnst.ops import native
+from fastnst.ops import extension
 
 
 def describe(options: Options) -> dict[str, Any]:
@@ -42,10 +42,10 @@ def describe(options: Options) -> dict[str, Any]:
         },
         "fastnst": fastnst.__version__,
         "onnx": info()["onnx"]["packages"],
-        "native": native.build_info() if native.is_available() else None,
-        "native_reason": native.unavailable_reason(),
-        "instruction_sets": native.available_isas() if native.is_available() else [],
-        "instruction_set": native.selected_isa() if native.is_available() else None,
+        "native": extension.build_info() if extension.is_available() else None,
+        "native_reason": extension.unavailable_reason(),
+        "instruction_sets": extension.available_isas() if extension.is_available() else [],
+        "instruction_set": extension.selected_isa() if extension.is_available() else None,
         "quick": options.quick,
         "date": time.strftime("%Y-%m-%d"),
     }

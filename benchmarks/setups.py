@@ -13,8 +13,8 @@ from torch import Tensor
 
 from benchmarks.reference import VGG19, Reference, white_noise
 from fastnst import Pictures, Settings, load_pictures, load_weights, samples, stylize
-from fastnst.engines import providers
-from fastnst.settings import CHOICES
+from fastnst.engines.onnx import providers
+from fastnst.settings.settings import CHOICES
 
 __all__ = [
     "Way",

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from fastnst.network import VGG19
-from fastnst.weights import CAFFE, Weights
-
-REPOSITORY = Path(__file__).parent.parent
+from fastnst.network.vgg import VGG19
+from fastnst.network.weights import CAFFE, Weights
+from helpers import REPOSITORY
+from helpers.pictures import smooth
 
 
 @pytest.fixture
@@ -45,9 +44,3 @@ def photo(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-def smooth(width: int, height: int, seed: int = 0) -> np.ndarray:
-    """``(height, width, 3)`` uint8: coarse random colours, scaled up smoothly."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))

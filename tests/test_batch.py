@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,16 @@ import pytest
 from PIL import Image
 
 import fastnst
-from conftest import smooth
-from fastnst import batch, weights
+from fastnst import batch
 from fastnst.batch import Job, expand, fingerprint, is_done, pair, read_journal, read_table
-from fastnst.engines import native_engine
+from fastnst.cache import LIMITS, Cache
+from fastnst.engines.planned import cpu
 from fastnst.errors import InvalidInput
-from fastnst.kept import LIMITS, Kept
-from fastnst.settings import Settings
+from fastnst.network import weights
+from fastnst.objective import build
+from fastnst.run import run as run_module
+from fastnst.settings.settings import Settings
+from helpers.pictures import smooth
 
 SMALL = Settings(
     size=32, iterations=3, style_layers=("relu1_1", "relu2_1"), content_layers=("relu2_1",)
@@ -107,18 +109,18 @@ def test_network_filters_and_styles_are_kept(pictures: Path, monkeypatch) -> Non
 
         monkeypatch.setattr(module, name, call)
 
-    counting(sys.modules["fastnst.stylize"], "load_weights", "load")
-    counting(native_engine, "_arrange_filters", "arrange")
-    counting(sys.modules["fastnst.objective"], "describe", "styles")
+    counting(run_module, "load_weights", "load")
+    counting(cpu, "_arrange_filters", "arrange")
+    counting(build, "describe", "styles")
     list(batch.run_batch(jobs_of(pictures), pictures / "out"))
     assert calls["load"] == 1
-    if native_engine.native.is_available():
+    if cpu.extension.is_available():
         assert calls["arrange"] == 1
     assert calls["styles"] == 4  # two layers each of a and b, once
 
 
 def test_only_the_last_few_are_kept() -> None:
-    kept = Kept()
+    kept = Cache()
     made = []
 
     def make(key: int):
@@ -131,7 +133,7 @@ def test_only_the_last_few_are_kept() -> None:
 
 
 def test_a_style_that_changes_is_read_again(pictures: Path) -> None:
-    kept = Kept()
+    kept = Cache()
     style = pictures / "s" / "a.png"
     run = batch.run
     first = run(smooth(40, 36), str(style), SMALL, kept=kept).losses.total
@@ -147,7 +149,7 @@ def test_a_style_that_changes_is_read_again(pictures: Path) -> None:
 
 
 def test_other_settings_do_not_get_what_was_kept_for_these(pictures: Path) -> None:
-    kept = Kept()
+    kept = Cache()
     content, style = smooth(40, 36), str(pictures / "s" / "a.png")
     base = SMALL.to_dict()
     for change in (

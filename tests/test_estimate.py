@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import smooth
-from fastnst import memory
 from fastnst.cli.console import duration
 from fastnst.errors import InvalidInput
 from fastnst.estimate import estimate
-from fastnst.settings import Settings
+from fastnst.run import memory
+from fastnst.settings.settings import Settings
+from helpers.pictures import smooth
 
 SMALL = {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)}
 PICTURES = smooth(96, 72), smooth(40, 44, seed=1)

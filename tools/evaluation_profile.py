@@ -21,15 +21,15 @@ from rich.console import Console
 from rich.table import Table
 
 from fastnst import Settings, load_pictures, load_weights
-from fastnst.engines import create_engine
-from fastnst.engines.native_engine import DTYPES
-from fastnst.ops import convolution, native
+from fastnst.engines.create import create_engine
+from fastnst.engines.planned.cpu import DTYPES
+from fastnst.ops import convolution, extension, gram
 
 ROUNDS, WARM_UP = 30, 3
 PRODUCTS = {4: 36 / 16, 6: 64 / 36}  # of a tile, for each position, instead of 9
 KERNELS = {
     convolution: ("convolve", "convolve_image", "image_gradient", "unpool"),
-    native: ("style_losses_into", "accumulate_style_gradient"),
+    gram: ("style_losses_into", "accumulate_style_gradient"),
 }
 NAMES = {
     "convolve_image": "conv1_1",
@@ -59,7 +59,7 @@ def ceiling(dtype: torch.dtype) -> float:
 def winograd_tile(x: torch.Tensor, positions: torch.Tensor, channels_out: int) -> int:
     batch, height, width = positions.shape[:3]
     sizes = (batch, height, width, x.shape[-1], channels_out)
-    tile: int = native._extension().winograd_tile(native._DTYPES[x.dtype], sizes)
+    tile: int = extension.extension().winograd_tile(extension.DTYPES[x.dtype], sizes)
     return tile
 
 
@@ -146,7 +146,7 @@ def report(profile: Profile, total: float, rate: float, arguments: argparse.Name
     )
     console = Console()
     console.print(
-        f"{arguments.size} px, {arguments.precision}, {native.selected_isa()}, "
+        f"{arguments.size} px, {arguments.precision}, {extension.selected_isa()}, "
         f"{torch.get_num_threads()} threads; a matrix product: {rate / 1e9:.0f} GFLOP/s"
     )
     console.print(table)

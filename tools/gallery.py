@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from fastnst import make_settings
-from fastnst.images import load_image, resize, save_image, scaled_size
-from fastnst.kept import Kept
+from fastnst.api import run_texture
+from fastnst.cache import Cache
+from fastnst.images.decode import load_image
+from fastnst.images.encode import save_image
+from fastnst.images.pixels import resize, scaled_size
+from fastnst.run.run import run
 from fastnst.samples import SAMPLES
-from fastnst.stylize import run
-from fastnst.synthesis import run_texture
 
 FOLDER = Path(__file__).parent.parent / "docs" / "images" / "gallery"
 STYLES = [name for name, sample in SAMPLES.items() if sample.kind == "style"]
@@ -64,7 +66,7 @@ def main() -> None:
         height, width, _ = pixels.shape
         small = resize(pixels, *scaled_size(width, height, options.size))
         save_image(small, FOLDER / f"sample-{name}.jpg")
-    kept = Kept()
+    kept = Cache()
     for name, (content, style, changes) in PICTURES.items():
         if options.only and options.only not in name:
             continue

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-KERNELS = "tests/test_cuda_ops.py"
+KERNELS = "tests/ops/test_cuda_ops.py"
 NARROW = ("relu1_1", "relu2_1", "relu3_1")  # layers of at most 256 channels
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider")
 SANITIZERS = ("memcheck", "racecheck", "synccheck")

@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from fastnst.losses import Normalization
-from fastnst.network import VGG
-from fastnst.weights import load_weights
+from fastnst.network.normalization import Normalization
+from fastnst.network.vgg import VGG
+from fastnst.network.weights import load_weights
 
 PHOTOGRAPHS = {
     "skimage": [

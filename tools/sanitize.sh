@@ -22,7 +22,7 @@ rm -f $build/site/fastnst/_C.*.so
 cp $build/_C.*.so $build/site/fastnst/
 
 if [ $# -eq 0 ]; then
-  set -- -m "not slow" tests/ops tests/test_native_engine.py
+  set -- -m "not slow" tests/ops tests/engines/planned/test_cpu.py
 fi
 # Python ends with the first finding: nothing recovers from one.
 PYTHONPATH=$build/site \

@@ -22,8 +22,8 @@ from benchmarks.rows import Row, one_line, summary
 from benchmarks.suites.base import Case, Suite
 from benchmarks.suites.evaluation import distance
 from fastnst import Settings
-from fastnst.engines import create_engine
-from fastnst.regions import Region
+from fastnst.engines.create import create_engine
+from fastnst.objective.regions import Region
 
 BASELINE = "torch fp32"
 CONTROLS = MappingProxyType(

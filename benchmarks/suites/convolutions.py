@@ -20,8 +20,8 @@ from benchmarks.measure import Flusher, interleave
 from benchmarks.options import Options
 from benchmarks.rows import Row, summary
 from benchmarks.suites.base import Case
-from fastnst.engines.planned_engine import arrange_filters, convolve, convolve_relu
-from fastnst.ops import convolution, native
+from fastnst.engines.planned.cuda import arrange_filters, convolve, convolve_relu
+from fastnst.ops import convolution, extension
 
 LAYERS = {  # input and output channels, and by how much the picture's sides are divided
     "conv1_1": (3, 64, 1),
@@ -65,16 +65,16 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             x, weight, bias, gradient, dtype, device, torch.channels_last
         ),
     }
-    reason = native.unavailable_reason() if device == "cpu" else None
+    reason = extension.unavailable_reason() if device == "cpu" else None
     if device == "cuda":
         if options.wants("native"):
             arms["native"] = _planned(x, weight, bias, gradient, dtype, device)
     elif reason is None:
-        for isa in native.available_isas():
+        for isa in extension.available_isas():
             if not options.wants(f"native {isa}"):
                 continue
-            with native.use_isa(isa):
-                if dtype is torch.bfloat16 and not native.convolves_bfloat16():
+            with extension.use_isa(isa):
+                if dtype is torch.bfloat16 and not extension.convolves_bfloat16():
                     continue
                 run = _native(x, weight, bias, gradient, dtype)
             arms[f"native {isa}"] = partial(_with_isa, isa, run)
@@ -170,5 +170,5 @@ def _native(
 
 
 def _with_isa(isa: str, run: Callable[[], object]) -> None:
-    with native.use_isa(isa):
+    with extension.use_isa(isa):
         run()

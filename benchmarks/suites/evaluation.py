@@ -21,8 +21,8 @@ from benchmarks.reference import Reference
 from benchmarks.rows import Row, one_line, summary
 from benchmarks.suites.base import Case, Suite
 from fastnst import Settings
-from fastnst.engines import create_engine
-from fastnst.graph import WARM_UP, Replayed
+from fastnst.engines.create import create_engine
+from fastnst.solvers.device.cuda_graph import WARM_UP, Replayed
 
 
 def cases(options: Options) -> list[Case]:

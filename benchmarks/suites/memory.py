@@ -28,8 +28,10 @@ from benchmarks.rows import Row, one_line, ratio
 from benchmarks.suites.base import Case, Suite
 from benchmarks.suites.optimiser import Quadratic
 from fastnst import Settings, Terms, Weights, minimise
-from fastnst.device_loop import minimise_on_device, takes
-from fastnst.engines import Evaluation, create_engine, providers, unavailable_reason
+from fastnst.engines.create import create_engine, unavailable_reason
+from fastnst.engines.onnx import providers
+from fastnst.evaluation import Evaluation
+from fastnst.solvers.device.loop import minimise_on_device, takes
 
 REAL = 2  # evaluations at either end
 

@@ -25,7 +25,7 @@ from benchmarks.options import Options
 from benchmarks.rows import Row, summary
 from benchmarks.suites import convolutions
 from benchmarks.suites.base import Case, Suite
-from fastnst.ops import native, style_losses
+from fastnst.ops import buffers, extension, gram, style_losses
 
 LAYERS = {  # channels, and by how much the picture's sides are divided
     "relu1_1": (64, 1),
@@ -97,12 +97,12 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
     few = options.quick or options.device == "cuda"  # compiling for a GPU takes seconds a shape
     if options.wants("compile") and (layer == ALL or not few):
         functions["compile"] = partial(_compiled(passes, case.dtype, layer == ALL), features, own)
-    reason = native.cannot_run(features[0])
+    reason = buffers.cannot_run(features[0])
     if reason is None and options.device == "cuda":
         if options.wants("native"):
             functions["native"] = partial(fused, features, grams)
     elif reason is None:
-        for isa in native.available_isas():
+        for isa in extension.available_isas():
             if options.wants(f"native {isa}"):
                 functions[f"native {isa}"] = partial(_with_isa, isa, fused, features, grams)
     arms = {
@@ -186,19 +186,17 @@ class _Replayed:
 
     def _launch(self) -> None:
         features = [x.detach() for x in self.features]
-        native.style_losses_into(
+        gram.style_losses_into(
             features, self.grams, losses=self.losses, differences=self.differences
         )
         layers = zip(features, self.differences, self.gradients, strict=True)
         for x, difference, gradient in layers if self.backward else ():
             scale = 4 / (x.shape[1] ** 2 * x[0, 0].numel())
-            native.accumulate_style_gradient(
-                x, difference, scale, False, gradient, accumulate=False
-            )
+            gram.accumulate_style_gradient(x, difference, scale, False, gradient, accumulate=False)
 
 
 def _with_isa(isa: str, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
-    with native.use_isa(isa):
+    with extension.use_isa(isa):
         return function(*arguments)
 
 

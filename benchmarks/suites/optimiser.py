@@ -21,9 +21,9 @@ from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, summary
 from benchmarks.suites.base import Case, Suite
 from fastnst import Settings, Terms, minimise, stylize
-from fastnst.device_lbfgs import DeviceLBFGS
-from fastnst.engines import Evaluation
-from fastnst.graph import Replayed
+from fastnst.evaluation import Evaluation
+from fastnst.solvers.device.cuda_graph import Replayed
+from fastnst.solvers.device.lbfgs import DeviceLBFGS
 
 RUN = 500  # evaluations
 

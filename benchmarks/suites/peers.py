@@ -34,9 +34,9 @@ from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, one_line, summary
 from benchmarks.suites.base import Case, Suite
 from fastnst import load_image, load_weights
-from fastnst.images import resize, to_tensor
+from fastnst.images.pixels import resize, to_tensor
 
-LAUNCHER = Path(__file__).with_name("peer_launcher.py")
+LAUNCHER = Path(__file__).parent.with_name("peer_launcher.py")
 TIME_LIMIT = 3600.0  # seconds for one run of a peer
 
 

@@ -18,7 +18,7 @@
 #include <sys/mman.h>
 #endif
 
-#include "kernels.h"
+#include "kernels/table.h"
 
 namespace fastnst {
 

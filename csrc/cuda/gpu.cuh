@@ -1,5 +1,5 @@
 // What the kernels need of the CUDA runtime: static shared memory, checked launches, the caller's
-// device. tests/cuda_emulator replaces this file's and mma.cuh's contents to run the kernels on a
+// device. tests/helpers/cuda_emulator replaces this file's and mma.cuh's contents to run the kernels on a
 // CPU.
 #pragma once
 

@@ -12,35 +12,36 @@ and ``Objective``, ``minimise`` (L-BFGS), and the operators ``gram_matrix`` and 
 """
 
 from fastnst._version import __version__
+from fastnst.api import reconstruct, stylize, texture
 from fastnst.errors import (
     BackendUnavailable,
     FastNSTError,
-    Interrupted,
     InvalidInput,
     NonFiniteLoss,
     OutputFailed,
 )
-from fastnst.images import load_image, save_image
-from fastnst.lbfgs import Iterate, minimise
+from fastnst.evaluation import Terms
+from fastnst.images.decode import load_image
+from fastnst.images.encode import save_image
+from fastnst.inputs.pictures import Pictures, load_pictures
 from fastnst.losses import (
     ContentLoss,
     CovarianceLoss,
     MeanStdLoss,
-    Normalization,
     StyleLoss,
     TotalVariationLoss,
     WassersteinLoss,
 )
-from fastnst.network import VGG, VGG16, VGG19
-from fastnst.objective import Objective, Terms, build_objective
+from fastnst.network.normalization import Normalization
+from fastnst.network.vgg import VGG, VGG16, VGG19
+from fastnst.network.weights import Weights, load_weights
+from fastnst.objective.build import build_objective
+from fastnst.objective.objective import Objective
 from fastnst.ops import gram_matrix, style_loss, style_losses
-from fastnst.pictures import Pictures, load_pictures
-from fastnst.presets import PRESETS, make_settings
-from fastnst.result import Losses, Result, Step
-from fastnst.settings import Settings
-from fastnst.stylize import stylize
-from fastnst.synthesis import reconstruct, texture
-from fastnst.weights import Weights, load_weights
+from fastnst.run.result import Interrupted, Losses, Result, Step
+from fastnst.settings.presets import PRESETS, make_settings
+from fastnst.settings.settings import Settings
+from fastnst.solvers.minimise import Iterate, minimise
 
 __all__ = [
     "PRESETS",

@@ -20,15 +20,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fastnst.checkpoint import Checkpoints
-from fastnst.config import parse_setting
+from fastnst.cache import Cache
 from fastnst.errors import FastNSTError, InvalidInput, OutputFailed
-from fastnst.images import FORMATS, SAMPLE_PREFIX, check_format, check_output
-from fastnst.kept import Kept
-from fastnst.result import Result, Step
-from fastnst.settings import INITS, Settings
-from fastnst.stylize import run
-from fastnst.weights import BUILT_IN
+from fastnst.images.decode import SAMPLE_PREFIX
+from fastnst.images.encode import FORMATS, check_format, check_output
+from fastnst.network.weights import BUILT_IN
+from fastnst.run.checkpoint import Checkpoints
+from fastnst.run.result import Result, Step
+from fastnst.run.run import run
+from fastnst.settings.config import parse_setting
+from fastnst.settings.settings import INITS, Settings
 
 JOURNAL = "fastnst-batch.jsonl"
 NAME = "{content}-{style}.png"
@@ -330,7 +331,7 @@ def run_batch(
         Interrupted: on Ctrl-C; the pictures done until then are done.
     """
     check_jobs(jobs, bits)
-    kept = Kept()
+    kept = Cache()
     for index, job in enumerate(jobs):
         began = time.perf_counter()
 
@@ -356,7 +357,7 @@ def run_batch(
             )
 
 
-def _run(job: Job, checkpoint_every: int, listen: Callable[[Step], None], kept: Kept) -> Result:
+def _run(job: Job, checkpoint_every: int, listen: Callable[[Step], None], kept: Cache) -> Result:
     if not checkpoint_every:
         return run(job.content, job.style, job.settings, listen, kept=kept)
     path = job.output.with_name(f".{job.output.name}.checkpoint")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 
 from fastnst.errors import BackendUnavailable, InvalidInput
@@ -41,3 +43,8 @@ def cuda_reason() -> str | None:
     if not torch.cuda.is_available():
         return "no GPU with a working driver was found"
     return None
+
+
+def guard(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Makes a GPU the current one while the context lasts; on a CPU there is nothing to do."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()

@@ -6,10 +6,7 @@ command line prints the message alone and turns the class into an exit code.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from fastnst.result import Result
+from typing import Any
 
 
 class FastNSTError(Exception):
@@ -35,21 +32,7 @@ class NonFiniteLoss(FastNSTError, ArithmeticError):
         result: The ``Result`` with the best picture before that, or None if there is none.
     """
 
-    result: Result | None = None
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during the optimisation. Exit code 130.
-
-    Attributes:
-        result: The ``Result`` with the best picture so far.
-    """
-
-    exit_code = 130
-
-    def __init__(self, result: Result) -> None:
-        super().__init__("interrupted")
-        self.result = result
+    result: Any = None
 
 
 class OutputFailed(FastNSTError, OSError):

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import torch
 
-from fastnst import memory
 from fastnst.devices import DEFAULT_SIZE, choose_device
-from fastnst.engines import create_engine
-from fastnst.images import Picture
-from fastnst.pictures import Styles, decode, scale_pictures
-from fastnst.schedule import make_schedule
-from fastnst.settings import Settings
-from fastnst.weights import load_weights
+from fastnst.engines.create import create_engine
+from fastnst.images.decode import Picture
+from fastnst.inputs.pictures import Styles, decode, scale_pictures
+from fastnst.network.weights import load_weights
+from fastnst.run import memory
+from fastnst.run.schedule import make_schedule
+from fastnst.settings.settings import Settings
 
 EVALUATIONS = 3  # in the trial, after one that warms up; the quickest counts
 ROWS = 4  # of the trial's history of L-BFGS

@@ -12,10 +12,11 @@ import torch
 
 from fastnst._version import __version__
 from fastnst.devices import DEFAULT_SIZE, choose_device, cuda_reason
-from fastnst.engines import providers, unavailable_reason
+from fastnst.engines.create import unavailable_reason
+from fastnst.engines.onnx import providers
 from fastnst.errors import FastNSTError
-from fastnst.ops import native
-from fastnst.weights import load_weights
+from fastnst.network.weights import load_weights
+from fastnst.ops import extension
 
 
 def info() -> dict[str, Any]:
@@ -37,16 +38,18 @@ def info() -> dict[str, Any]:
             "torch": torch.__version__,
         },
         "native": {
-            "available": native.is_available(),
-            "reason": native.unavailable_reason(),
-            "build": native.build_info() if native.is_available() else None,
-            "instruction_sets": native.available_isas() if native.is_available() else [],
-            "instruction_set": _or_error(native.selected_isa) if native.is_available() else None,
+            "available": extension.is_available(),
+            "reason": extension.unavailable_reason(),
+            "build": extension.build_info() if extension.is_available() else None,
+            "instruction_sets": extension.available_isas() if extension.is_available() else [],
+            "instruction_set": _or_error(extension.selected_isa)
+            if extension.is_available()
+            else None,
         },
         "cuda": {
             "torch": cuda_reason()
             or [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-            "extension": native.cuda_devices() if native.is_available() else None,
+            "extension": extension.cuda_devices() if extension.is_available() else None,
         },
         "threads": torch.get_num_threads(),
         "engines": engines,

@@ -3,11 +3,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from fastnst.ops import native
-
-ISAS = native.available_isas() if native.is_available() else []
-
-needs_native = pytest.mark.skipif(not ISAS, reason=f"no extension: {native.unavailable_reason()}")
+from fastnst.ops import extension
+from helpers.kernels import ISAS, needs_native
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +15,7 @@ def _seed() -> None:
 @pytest.fixture(params=ISAS or [pytest.param("none", marks=needs_native)])
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each instruction set that this machine runs, forced while the test lasts."""
-    with native.use_isa(request.param):
+    with extension.use_isa(request.param):
         yield request.param
 
 

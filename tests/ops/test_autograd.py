@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from fastnst.ops import functional, native, reference
-
-from . import oracle
-from .conftest import needs_native
+from fastnst.ops import functional, gram, reference
+from helpers import kernel_oracle as oracle
+from helpers.kernels import needs_native
 
 pytestmark = needs_native
 
@@ -163,7 +162,7 @@ def test_accumulate(
         difference = torch.randn(shape[0], shape[1], shape[1])
         out = torch.randn(shape).to(out_dtype).contiguous(memory_format=layout)
         before = out.double()
-        native.accumulate_style_gradient(x, difference, 0.25, mask, out, accumulate=accumulate)
+        gram.accumulate_style_gradient(x, difference, 0.25, mask, out, accumulate=accumulate)
         finite = x.nan_to_num()
         truth = 0.25 * oracle.weighted(finite, difference)
         if mask:
@@ -189,8 +188,8 @@ def test_into_given_buffers() -> None:
     losses = torch.empty(3)
     squares = [(x.shape[0], x.shape[1], x.shape[1]) for x in features]
     grams, differences = [torch.empty(s) for s in squares], [torch.empty(s) for s in squares]
-    native.style_losses_into(features, targets, losses=losses, differences=differences, grams=grams)
+    gram.style_losses_into(features, targets, losses=losses, differences=differences, grams=grams)
     assert torch.allclose(losses, reference.style_losses(features, targets))
-    for x, target, gram, difference in zip(features, targets, grams, differences, strict=True):
-        assert torch.equal(gram, functional.gram_matrix(x, backend="native"))
-        assert torch.equal(difference, gram - target)
+    for x, target, computed, difference in zip(features, targets, grams, differences, strict=True):
+        assert torch.equal(computed, functional.gram_matrix(x, backend="native"))
+        assert torch.equal(difference, computed - target)

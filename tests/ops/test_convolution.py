@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.ops import convolution, native, reference
-
-from . import oracle
-from .conftest import needs_native
+from fastnst.ops import convolution, extension, reference
+from helpers import kernel_oracle as oracle
+from helpers.kernels import needs_native
 
 pytestmark = needs_native
 
@@ -127,7 +126,7 @@ def test_average_pooling_by_bits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same as with the features themselves, bit for bit, both ways."""
-    if dtype == torch.bfloat16 and (tile != 4 or not native.convolves_bfloat16()):
+    if dtype == torch.bfloat16 and (tile != 4 or not extension.convolves_bfloat16()):
         pytest.skip("no such kernel")
     batch, height, width, _, channels_out = shape
     x, weight, bias = layer(shape)
@@ -168,7 +167,7 @@ LAYER_BF16 = 2e-2
 
 @pytest.fixture
 def bfloat16(isa: str) -> None:
-    if not native.convolves_bfloat16():
+    if not extension.convolves_bfloat16():
         pytest.skip(f"{isa} has no bfloat16 products")
 
 
@@ -218,7 +217,10 @@ def test_first_layer_and_unpooling_in_bfloat16(pooling: str, isa: str) -> None:
 def test_bfloat16_where_it_cannot_be_is_named() -> None:
     filters = convolution.transform_filters(torch.zeros(16, 16, 3, 3), dtype=torch.bfloat16)
     x, out = torch.zeros(2, 1, 4, 4, 16, dtype=torch.bfloat16)
-    with native.use_isa("scalar"), pytest.raises(BackendUnavailable, match="avx512bf16, not scal"):
+    with (
+        extension.use_isa("scalar"),
+        pytest.raises(BackendUnavailable, match="avx512bf16, not scal"),
+    ):
         convolution.convolve(x, filters, out=out)
     with pytest.raises(InvalidInput, match="dtype: expected float32 or bfloat16"):
         convolution.transform_filters(torch.zeros(16, 16, 3, 3), dtype=torch.float16)
@@ -318,7 +320,7 @@ def test_the_tile_follows_the_size(isa: str) -> None:
         assert torch.equal(out, expected[:, size])
     x, out = torch.zeros(2, 1, 4, 4, 16, dtype=torch.bfloat16)
     rounded = convolution.transform_filters(weight, dtype=torch.bfloat16)
-    if native.convolves_bfloat16():
+    if extension.convolves_bfloat16():
         with pytest.raises(InvalidInput, match="tile: expected 4 for bfloat16"):
             convolution.convolve(x, rounded, out=out, tile=6)
     with pytest.raises(InvalidInput, match="tile: expected 4 or 6"):

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.ops import functional, native
-
-from .conftest import ISAS, needs_native
+from fastnst.ops import buffers, extension, functional, gram
+from helpers.kernels import ISAS, needs_native
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -82,7 +81,7 @@ def test_types_without_a_kernel(dtype: torch.dtype) -> None:
 @needs_native
 def test_auto_takes_the_kernels_unless_the_work_is_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
-    monkeypatch.setattr(native, "_call", lambda *_: taken.append("native"))
+    monkeypatch.setattr(gram, "call", lambda *_: taken.append("native"))
     functional.gram_matrix(torch.ones(8, 4, 4))
     assert not taken
     functional.gram_matrix(torch.ones(8, 4, 4), backend="native")
@@ -94,7 +93,7 @@ def test_auto_takes_the_kernels_unless_the_work_is_tiny(monkeypatch: pytest.Monk
 @needs_native
 def test_buffers_are_checked() -> None:
     x, d = torch.ones(1, 3, 4, 4), torch.ones(1, 3, 3)
-    gradient = native.accumulate_style_gradient
+    gradient = gram.accumulate_style_gradient
     for out in (torch.ones(1, 3, 4, 5), torch.ones(1, 3, 4, 4).double(), torch.ones(3, 4, 4)):
         with pytest.raises(InvalidInput, match="out_grad"):
             gradient(x, d, 1.0, False, out)
@@ -104,9 +103,9 @@ def test_buffers_are_checked() -> None:
         with pytest.raises(InvalidInput, match="difference"):
             gradient(x, difference, 1.0, False, torch.ones_like(x))
     with pytest.raises(InvalidInput, match="losses"):
-        native.style_losses_into([x], [d[0]], losses=torch.ones(2))
+        gram.style_losses_into([x], [d[0]], losses=torch.ones(2))
     with pytest.raises(InvalidInput, match="grams: expected 1 tensors"):
-        native.style_losses_into([x], [d[0]], losses=torch.ones(1), grams=[])
+        gram.style_losses_into([x], [d[0]], losses=torch.ones(1), grams=[])
 
 
 @needs_native
@@ -114,21 +113,21 @@ def test_buffers_are_of_one_device() -> None:
     x, d = torch.ones(1, 3, 4, 4), torch.ones(1, 3, 3)
     elsewhere = torch.empty(1, 3, 4, 4, device="meta")
     with pytest.raises(InvalidInput, match="features: expected .* on the CPU or a GPU"):
-        native.accumulate_style_gradient(elsewhere, d, 1.0, False, elsewhere)
+        gram.accumulate_style_gradient(elsewhere, d, 1.0, False, elsewhere)
     with pytest.raises(InvalidInput, match="out_grad: expected .* on the CPU, got .* on meta"):
-        native.accumulate_style_gradient(x, d, 1.0, False, elsewhere)
+        gram.accumulate_style_gradient(x, d, 1.0, False, elsewhere)
     with pytest.raises(InvalidInput, match="features: expected .* on the CPU, got .* on meta"):
-        native.style_losses_into([elsewhere], [d[0]], losses=torch.ones(1))
-    assert native.cannot_run(elsewhere) == "no native kernel for device 'meta'"
+        gram.style_losses_into([elsewhere], [d[0]], losses=torch.ones(1))
+    assert buffers.cannot_run(elsewhere) == "no native kernel for device 'meta'"
 
 
 @needs_native
 def test_an_unknown_precision() -> None:
     x, d = torch.ones(1, 3, 4, 4), torch.ones(1, 3, 3)
     with pytest.raises(InvalidInput, match="expected one of fp32, tf32, bf16, got 'fp16'"):
-        native.accumulate_style_gradient(x, d, 1.0, False, x.clone(), precision="fp16")
+        gram.accumulate_style_gradient(x, d, 1.0, False, x.clone(), precision="fp16")
     with pytest.raises(InvalidInput, match="precision"):
-        native.style_losses_into([x], [d[0]], losses=torch.ones(1), precision="half")
+        gram.style_losses_into([x], [d[0]], losses=torch.ones(1), precision="half")
 
 
 @pytest.mark.parametrize(
@@ -153,10 +152,10 @@ def test_gpus_that_the_build_covers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     info = {"cuda": "13.0", "cuda_architectures": architectures}
-    monkeypatch.setattr(native, "build_info", lambda: info)
-    native._cannot_run_on.cache_clear()
-    reason = native._cannot_run_on(capability)
-    native._cannot_run_on.cache_clear()
+    monkeypatch.setattr(buffers, "build_info", lambda: info)
+    buffers._cannot_run_on.cache_clear()
+    reason = buffers._cannot_run_on(capability)
+    buffers._cannot_run_on.cache_clear()
     assert (reason is None) == runs
     if reason:
         number = ".".join(map(str, capability))
@@ -164,27 +163,27 @@ def test_gpus_that_the_build_covers(
 
 
 def test_a_build_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "build_info", lambda: {"cuda": "", "cuda_architectures": ""})
-    native._cannot_run_on.cache_clear()
-    assert native._cannot_run_on((9, 0)) == "fastnst was built without CUDA"
-    native._cannot_run_on.cache_clear()
+    monkeypatch.setattr(buffers, "build_info", lambda: {"cuda": "", "cuda_architectures": ""})
+    buffers._cannot_run_on.cache_clear()
+    assert buffers._cannot_run_on((9, 0)) == "fastnst was built without CUDA"
+    buffers._cannot_run_on.cache_clear()
 
 
 @needs_native
 def test_the_gpu_calls_without_a_gpu() -> None:
-    extension = native._extension()
+    loaded = extension.loaded()
     x, gram = torch.ones(1, 3, 4, 4), torch.ones(1, 3, 3)
-    layers = [(native._describe(x), gram.data_ptr(), 0, 0, 0, 0)]
-    if not extension.build_info()["cuda"]:
+    layers = [(buffers.describe_tensor(x), gram.data_ptr(), 0, 0, 0, 0)]
+    if not loaded.build_info()["cuda"]:
         with pytest.raises(RuntimeError, match="fastnst was built without CUDA"):
-            extension.cuda_gram_workspace(layers)
+            loaded.cuda_gram_workspace(layers)
         return
-    size = extension.cuda_gram_workspace(layers)
+    size = loaded.cuda_gram_workspace(layers)
     assert size >= 64 * 64 * 4  # one tile at least
-    if not native.cuda_devices()["devices"]:
+    if not loaded.cuda_devices()["devices"]:
         workspace = torch.empty(size, dtype=torch.uint8)
         with pytest.raises(RuntimeError, match="cudaGetDevice"):
-            extension.cuda_gram(layers, 0, workspace.data_ptr(), size, 0, 0)
+            loaded.cuda_gram(layers, 0, workspace.data_ptr(), size, 0, 0)
 
 
 def test_without_the_extension() -> None:
@@ -192,14 +191,14 @@ def test_without_the_extension() -> None:
         """
 import torch
 from fastnst.errors import BackendUnavailable
-from fastnst.ops import functional, native
-assert not native.is_available()
-assert "FASTNST_NO_NATIVE" in native.unavailable_reason()
+from fastnst.ops import extension, functional
+assert not extension.is_available()
+assert "FASTNST_NO_NATIVE" in extension.unavailable_reason()
 x = torch.ones(2, 3, 3, requires_grad=True)
 functional.style_loss(x, torch.zeros(2, 2)).backward()
 assert x.grad is not None and functional.gram_matrix(x).eq(1).all()
-for call in (lambda: functional.gram_matrix(x, backend="native"), native.build_info,
-             native.selected_isa, native.available_isas, native.cuda_devices):
+for call in (lambda: functional.gram_matrix(x, backend="native"), extension.build_info,
+             extension.selected_isa, extension.available_isas, extension.cuda_devices):
     try:
         call()
     except BackendUnavailable as error:
@@ -215,7 +214,7 @@ for call in (lambda: functional.gram_matrix(x, backend="native"), native.build_i
 @needs_native
 @pytest.mark.parametrize("name", ISAS)
 def test_the_isa_is_capped_by_the_environment(name: str) -> None:
-    code = "from fastnst.ops import native; print(native.selected_isa())"
+    code = "from fastnst.ops import extension; print(extension.selected_isa())"
     result = python(code, FASTNST_CPU_ISA=name)
     assert result.stdout.strip() == name, result.stderr
     assert python(code, FASTNST_CPU_ISA="").stdout.strip() == ISAS[-1]
@@ -226,8 +225,8 @@ def test_an_unknown_isa_is_an_error() -> None:
     code = """
 import torch
 from fastnst.errors import InvalidInput
-from fastnst.ops import functional, native
-for call in native.selected_isa, lambda: functional.gram_matrix(torch.ones(64, 64, 64)):
+from fastnst.ops import extension, functional
+for call in extension.selected_isa, lambda: functional.gram_matrix(torch.ones(64, 64, 64)):
     try:
         call()
     except InvalidInput as error:
@@ -244,7 +243,7 @@ def test_an_isa_that_cannot_run_is_an_error() -> None:
     missing = [n for n in ("scalar", "avx2", "avx512", "avx512bf16") if n not in ISAS]
     if not missing:
         pytest.skip("this machine runs all instruction sets")
-    with pytest.raises(BackendUnavailable, match=missing[0]), native.use_isa(missing[0]):
+    with pytest.raises(BackendUnavailable, match=missing[0]), extension.use_isa(missing[0]):
         pass
 
 
@@ -268,11 +267,11 @@ print(*sorted(p for p in paths if "/" in p and ".so" in p), sep="\\n")
 
 @needs_native
 def test_build_info() -> None:
-    info = native.build_info()
+    info = extension.build_info()
     assert set(info["cpu_isas"]) >= set(ISAS) >= {"scalar"}
     assert info["compiler"]
     assert info["threads"]
-    devices = native.cuda_devices()
+    devices = extension.cuda_devices()
     assert devices["devices"] or devices["reason"]
 
 

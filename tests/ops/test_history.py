@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.lbfgs import minimise
-from fastnst.ops import history, native
+from fastnst.ops import extension, history
 from fastnst.ops.history import BLOCK, CompressedRows
-from test_lbfgs import curved
-
-from .conftest import needs_native
+from fastnst.solvers.minimise import minimise
+from helpers.functions import curved
+from helpers.kernels import needs_native
 
 pytestmark = needs_native
 
@@ -20,9 +19,9 @@ LENGTHS = [1, 2, 63, 64, 65, 4095, 4096, 4097, 10_001]
 FLOAT32 = 2.0**-24
 
 
-@pytest.fixture(params=native.available_isas() if native.is_available() else [], autouse=True)
+@pytest.fixture(params=extension.available_isas() if extension.is_available() else [], autouse=True)
 def isa(request: pytest.FixtureRequest):
-    with native.use_isa(request.param):
+    with extension.use_isa(request.param):
         yield
 
 
@@ -143,6 +142,6 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_without_the_extension(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_C", None)
+    monkeypatch.setattr(extension, "_C", None)
     with pytest.raises(BackendUnavailable):
         CompressedRows(3, 100)

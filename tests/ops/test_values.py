@@ -7,10 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastnst.ops import functional, native, reference
-
-from . import oracle
-from .conftest import ISAS, needs_native
+from fastnst.ops import extension, functional, reference
+from helpers import kernel_oracle as oracle
+from helpers.kernels import ISAS, needs_native
 
 DTYPES = [torch.float32, torch.bfloat16]
 SHAPES = [
@@ -120,7 +119,7 @@ def test_any_shape_stride_and_type(data: st.DataObject) -> None:
     x = stored.permute([order.index(d) for d in range(4)])
     x = x[:: steps[0], :: steps[1], :: steps[2], :: steps[3]]
     assert x.shape == tuple(shape)
-    with native.use_isa(isa):
+    with extension.use_isa(isa):
         check(x, torch.randn(channels, channels))
 
 
@@ -208,8 +207,8 @@ def test_the_instruction_sets_agree() -> None:
     x = torch.randn(1, 70, 50, 50)
     grams = []
     for isa in ISAS:
-        with native.use_isa(isa):
-            assert native.selected_isa() == isa
+        with extension.use_isa(isa):
+            assert extension.selected_isa() == isa
             grams.append(functional.gram_matrix(x, backend="native"))
     for gram in grams[1:]:
         assert torch.allclose(gram, grams[0], rtol=1e-5, atol=1e-6)

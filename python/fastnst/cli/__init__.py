@@ -15,8 +15,9 @@ from fastnst._version import __version__
 from fastnst.cli.batch import batch
 from fastnst.cli.console import complain
 from fastnst.cli.export import export
-from fastnst.cli.installation import info
-from fastnst.cli.listings import list_presets, list_samples
+from fastnst.cli.info import info
+from fastnst.cli.presets import list_presets
+from fastnst.cli.samples import list_samples
 from fastnst.cli.stylize import stylize
 from fastnst.cli.synthesis import reconstruct, texture
 from fastnst.cli.ui import ui

@@ -27,7 +27,7 @@ from fastnst.cli.interrupts import interrupted_between_steps
 from fastnst.cli.options import settings_options
 from fastnst.cli.progress import BatchBar
 from fastnst.errors import InvalidInput
-from fastnst.settings import Settings
+from fastnst.settings.settings import Settings
 
 
 @settings_options

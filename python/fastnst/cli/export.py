@@ -14,7 +14,7 @@ from fastnst import files
 from fastnst.cli.console import err
 from fastnst.cli.options import settings_options, split
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.settings import Settings
+from fastnst.settings.settings import Settings
 
 LARGEST = 300 * 2**20  # bytes; VGG-19 is 80 MB, the rest is targets
 

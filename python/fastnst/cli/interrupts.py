@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from fastnst.result import Step
+from fastnst.run.result import Step
 
 
 @contextlib.contextmanager

@@ -10,11 +10,11 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from fastnst.config import combine, read_config, write_config
 from fastnst.errors import InvalidInput
-from fastnst.presets import PRESETS
-from fastnst.settings import CHOICES, STATISTICS
-from fastnst.weights import BUILT_IN
+from fastnst.network.weights import BUILT_IN
+from fastnst.settings.config import combine, read_config, write_config
+from fastnst.settings.presets import PRESETS
+from fastnst.settings.settings import CHOICES, STATISTICS
 
 Command = Callable[..., None]
 

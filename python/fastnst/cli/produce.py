@@ -13,10 +13,10 @@ from rich.markup import escape
 from fastnst.cli.console import complain, err
 from fastnst.cli.interrupts import interrupted_between_steps
 from fastnst.cli.progress import ProgressBar
-from fastnst.errors import Interrupted, NonFiniteLoss
-from fastnst.images import check_output
-from fastnst.result import Result, Step
-from fastnst.settings import Settings
+from fastnst.errors import NonFiniteLoss
+from fastnst.images.encode import check_output
+from fastnst.run.result import Interrupted, Result, Step
+from fastnst.settings.settings import Settings
 
 Listener = Callable[[Step], None]
 

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from fastnst import batch
 from fastnst.cli import console
-from fastnst.result import Step
-from fastnst.settings import Settings
+from fastnst.run.result import Step
+from fastnst.settings.settings import Settings
 
 
 def _bar(show: bool) -> Progress:

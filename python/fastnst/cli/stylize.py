@@ -12,18 +12,19 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from fastnst import plots, video
-from fastnst.checkpoint import Checkpoints
 from fastnst.cli.console import duration, err
 from fastnst.cli.options import settings_options
 from fastnst.cli.produce import Listener, produce
 from fastnst.cli.ui import load_pages
 from fastnst.errors import InvalidInput
 from fastnst.estimate import Estimate, estimate
-from fastnst.images import FORMATS, Pixels, check_output, save_image
-from fastnst.result import Step
-from fastnst.settings import Settings
-from fastnst.stylize import run
+from fastnst.images.encode import FORMATS, check_output, save_image
+from fastnst.images.pixels import Pixels
+from fastnst.output import plots, video
+from fastnst.run.checkpoint import Checkpoints
+from fastnst.run.result import Step
+from fastnst.run.run import run
+from fastnst.settings.settings import Settings
 from fastnst.ui.jobs import Watch
 
 

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
+from fastnst.api import run_reconstruction, run_texture
 from fastnst.cli.options import settings_options
 from fastnst.cli.produce import produce
 from fastnst.errors import InvalidInput
-from fastnst.images import FORMATS
-from fastnst.settings import Settings
-from fastnst.synthesis import run_reconstruction, run_texture
+from fastnst.images.encode import FORMATS
+from fastnst.settings.settings import Settings
 
 Output = Annotated[
     Path, typer.Option("--output", "-o", help=f"Where to save ({', '.join(FORMATS)}).")

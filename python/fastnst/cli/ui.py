@@ -9,7 +9,7 @@ import typer
 
 from fastnst.cli.options import settings_options
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.settings import Settings
+from fastnst.settings.settings import Settings
 
 
 @settings_options

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
-from fastnst.engines.base import Engine, Evaluation
+from fastnst.evaluation import Engine, Evaluation
 
 WINDOW = 10  # evaluations
 PROGRESS = 0.01  # share of the loss

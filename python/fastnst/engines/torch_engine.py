@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor
 
-from fastnst.engines.base import Evaluation
-from fastnst.objective import Objective, Terms
+from fastnst.evaluation import Evaluation, Terms
+from fastnst.objective.objective import Objective
 
 
 class TorchEngine:

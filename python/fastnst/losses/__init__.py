@@ -20,9 +20,9 @@ from fastnst.losses.content import ContentLoss
 from fastnst.losses.gradients import scale_gradient
 from fastnst.losses.gram import StyleLoss
 from fastnst.losses.moments import CovarianceLoss, MeanStdLoss, WassersteinLoss
-from fastnst.losses.normalization import Normalization
 from fastnst.losses.total_variation import TotalVariationLoss
 from fastnst.losses.weighted import WeightedLoss
+from fastnst.network.normalization import Normalization
 from fastnst.ops import gram_matrix
 
 __all__ = [

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
-from fastnst.ops.native import _DTYPES, _call, _check_buffer, _extension
+from fastnst.ops.buffers import check_buffer
+from fastnst.ops.extension import DTYPES, call, loaded
 
 POOLINGS = {None: 0, "average": 1, "max": 2}
 PANEL = 16  # channels that the kernels keep together
@@ -58,14 +59,14 @@ class Filters:
         if tile not in self._transformed:
             channels_out, channels_in = self.weight.shape[:2]
             out = torch.empty((tile + 2) ** 2 * self.weight[:, :, 0, 0].numel(), dtype=self.dtype)
-            _call(
-                _extension().winograd_weights,
+            call(
+                loaded().winograd_weights,
                 tile,
                 self.weight.data_ptr(),
                 channels_out,
                 channels_in,
                 self.gradient and not self.transposed,
-                _DTYPES[self.dtype],
+                DTYPES[self.dtype],
                 out.data_ptr(),
                 torch.get_num_threads(),
             )
@@ -94,12 +95,12 @@ def transform_filters(weight: Tensor, *, dtype: torch.dtype = torch.float32) -> 
     Raises:
         InvalidInput: a shape, type or layout is not as described.
     """
-    if dtype not in _DTYPES:
+    if dtype not in DTYPES:
         raise InvalidInput(f"dtype: expected float32 or bfloat16, got {dtype}")
     if weight.ndim != 4:
         raise InvalidInput(f"weight: expected shape (Co, Ci, 3, 3), got {tuple(weight.shape)}")
     channels_out, channels_in = weight.shape[:2]
-    _check_buffer("weight", weight, (channels_out, channels_in, 3, 3))
+    check_buffer("weight", weight, (channels_out, channels_in, 3, 3))
     if channels_out % PANEL or channels_in % PANEL:
         raise InvalidInput(
             f"weight: channels must be a multiple of {PANEL}, got {channels_out} and {channels_in}"
@@ -155,28 +156,28 @@ def convolve(
         batch, height, width = _features("x", x, filters.channels_in, dtype)
     else:
         batch, height, width = _bits("x_positive", x_positive, filters.channels_in)
-        _check_buffer("x", x, (batch, height // 2, width // 2, filters.channels_in), dtype)
+        check_buffer("x", x, (batch, height // 2, width // 2, filters.channels_in), dtype)
     channels = filters.channels_out
     shape = (batch, height, width, channels)
     for name, tensor in (("out", out), ("mask", mask), ("preactivation", preactivation)):
         if tensor is not None:
-            _check_buffer(name, tensor, shape, dtype)
+            check_buffer(name, tensor, shape, dtype)
     if positive is not None:
-        _check_buffer("positive", positive, (*shape[:3], channels // 8), torch.uint8)
+        check_buffer("positive", positive, (*shape[:3], channels // 8), torch.uint8)
     if out is None and pooled is None:
         raise InvalidInput("out: only with pooled it may be None")
     if bias is not None:
-        _check_buffer("bias", bias, (channels,))
+        check_buffer("bias", bias, (channels,))
     if pooling not in POOLINGS or (pooling is None) != (pooled is None):
         raise InvalidInput(f"pooling: expected average or max with pooled, got {pooling!r}")
     if pooled is not None:
-        _check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels), dtype)
+        check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels), dtype)
     sizes = (batch, height, width, filters.channels_in, channels)
     if tile is None:
-        tile = _call(_extension().winograd_tile, _DTYPES[dtype], sizes)
-    _call(
-        _extension().winograd_convolution,
-        _DTYPES[dtype],
+        tile = call(loaded().winograd_tile, DTYPES[dtype], sizes)
+    call(
+        loaded().winograd_convolution,
+        DTYPES[dtype],
         tile,
         sizes,
         x.data_ptr(),
@@ -220,7 +221,7 @@ def arrange_image_filters(weight: Tensor) -> ImageFilters:
         InvalidInput: a shape, type or layout is not as described.
     """
     channels = weight.shape[0]
-    _check_buffer("weight", weight, (channels, 3, 3, 3))
+    check_buffer("weight", weight, (channels, 3, 3, 3))
     if channels % PANEL:
         raise InvalidInput(f"weight: expected a multiple of {PANEL} filters, got {channels}")
     forward = weight.view(-1, PANEL, 27).transpose(1, 2).contiguous()
@@ -254,13 +255,13 @@ def convolve_image(
     batch, _, height, width = _image("image", image)
     dtype = _dtype("out", out)
     shape = (batch, height, width, filters.channels)
-    _check_buffer("bias", bias, (filters.channels,))
-    _check_buffer("out", out, shape, dtype)
+    check_buffer("bias", bias, (filters.channels,))
+    check_buffer("out", out, shape, dtype)
     if preactivation is not None:
-        _check_buffer("preactivation", preactivation, shape, dtype)
-    _call(
-        _extension().image_convolution,
-        _DTYPES[dtype],
+        check_buffer("preactivation", preactivation, shape, dtype)
+    call(
+        loaded().image_convolution,
+        DTYPES[dtype],
         (batch, height, width, 3, filters.channels),
         image.data_ptr(),
         filters.forward.data_ptr(),
@@ -285,10 +286,10 @@ def image_gradient(gradient: Tensor, filters: ImageFilters, *, out: Tensor) -> N
     """
     dtype = _dtype("gradient", gradient)
     batch, height, width = _features("gradient", gradient, filters.channels, dtype)
-    _check_buffer("out", out, (batch, 3, height, width))
-    _call(
-        _extension().image_gradient,
-        _DTYPES[dtype],
+    check_buffer("out", out, (batch, 3, height, width))
+    call(
+        loaded().image_gradient,
+        DTYPES[dtype],
         (batch, height, width, filters.channels, 3),
         gradient.data_ptr(),
         filters.gradient.data_ptr(),
@@ -321,11 +322,11 @@ def unpool(
     channels = features.shape[-1]
     if pooling not in ("average", "max"):
         raise InvalidInput(f"pooling: expected average or max, got {pooling!r}")
-    _check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels), dtype)
-    _check_buffer("out", out, (batch, height, width, channels), dtype)
-    _call(
-        _extension().unpool,
-        _DTYPES[dtype],
+    check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels), dtype)
+    check_buffer("out", out, (batch, height, width, channels), dtype)
+    call(
+        loaded().unpool,
+        DTYPES[dtype],
         (batch, height, width, channels, channels),
         pooled.data_ptr(),
         features.data_ptr(),
@@ -341,7 +342,7 @@ def _address(x: Tensor | None) -> int:
 
 
 def _dtype(name: str, x: Tensor) -> torch.dtype:
-    if x.dtype not in _DTYPES:
+    if x.dtype not in DTYPES:
         raise InvalidInput(f"{name}: expected float32 or bfloat16, got {x.dtype}")
     return x.dtype
 
@@ -349,19 +350,19 @@ def _dtype(name: str, x: Tensor) -> torch.dtype:
 def _features(name: str, x: Tensor, channels: int, dtype: torch.dtype) -> tuple[int, int, int]:
     if x.ndim != 4:
         raise InvalidInput(f"{name}: expected shape (B, H, W, C), got {tuple(x.shape)}")
-    _check_buffer(name, x, (*x.shape[:3], channels), dtype)
+    check_buffer(name, x, (*x.shape[:3], channels), dtype)
     return x.shape[0], x.shape[1], x.shape[2]
 
 
 def _bits(name: str, x: Tensor, channels: int) -> tuple[int, int, int]:
     if x.ndim != 4:
         raise InvalidInput(f"{name}: expected shape (B, H, W, C // 8), got {tuple(x.shape)}")
-    _check_buffer(name, x, (*x.shape[:3], channels // 8), torch.uint8)
+    check_buffer(name, x, (*x.shape[:3], channels // 8), torch.uint8)
     return x.shape[0], x.shape[1], x.shape[2]
 
 
 def _image(name: str, x: Tensor) -> tuple[int, int, int, int]:
     if x.ndim != 4:
         raise InvalidInput(f"{name}: expected shape (B, 3, H, W), got {tuple(x.shape)}")
-    _check_buffer(name, x, (x.shape[0], 3, *x.shape[2:]))
+    check_buffer(name, x, (x.shape[0], 3, *x.shape[2:]))
     return x.shape[0], 3, x.shape[2], x.shape[3]

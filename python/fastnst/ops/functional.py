@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.ops import native, reference
+from fastnst.ops import buffers, reference
 
 # "auto" leaves less work than this, C²·N multiply-adds over all layers, to PyTorch: a call of the
 # kernels costs some 50 µs more. One thread, Zen 5, forward and backward, native against PyTorch:
@@ -148,7 +148,7 @@ def _choose(backend: str, features: Sequence[Tensor]) -> Literal["torch", "nativ
     if backend not in ("auto", "native"):
         raise InvalidInput(f"backend: expected 'auto', 'torch' or 'native', got {backend!r}")
     for x in features:
-        reason = native.cannot_run(x)
+        reason = buffers.cannot_run(x)
         if reason is not None:
             if backend == "native":
                 raise BackendUnavailable(f"backend='native': {reason}")

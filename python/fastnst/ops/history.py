@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
-from fastnst.ops.native import _call, _check_buffer, _extension
-from fastnst.state import State
+from fastnst.ops.buffers import check_buffer
+from fastnst.ops.extension import call, loaded
+from fastnst.solvers.state import State
 
 CHUNK = 4096  # values of a row that lie together
 BLOCK = 64  # values that share a scale
@@ -38,24 +39,22 @@ class CompressedRows:
         self.length = length
         self.values = torch.empty(chunks, rows, CHUNK, dtype=torch.int8)
         self.scales = torch.empty(chunks, rows, CHUNK // BLOCK)
-        _extension()
+        loaded()
 
     def store(self, row: int, x: Tensor) -> None:
         """Row ← x ``(n,)`` float32, finite, each value rounded by at most 1/254 of its block's largest."""
         if not 0 <= row < self.rows:
             raise InvalidInput(f"row: expected 0 to {self.rows - 1}, got {row}")
-        _check_buffer("x", x, (self.length,))
-        _call(
-            _extension().history_store, self._address(), row, x.data_ptr(), torch.get_num_threads()
-        )
+        check_buffer("x", x, (self.length,))
+        call(loaded().history_store, self._address(), row, x.data_ptr(), torch.get_num_threads())
 
     def products(self, used: int, x: Tensor) -> Tensor:
         """The inner products of the first ``used`` rows with x ``(n,)``: ``(used,)`` float64."""
         self._check_used(used)
-        _check_buffer("x", x, (self.length,))
+        check_buffer("x", x, (self.length,))
         products = torch.empty(used, dtype=torch.float64)
-        _call(
-            _extension().history_products,
+        call(
+            loaded().history_products,
             self._address(),
             used,
             x.data_ptr(),
@@ -68,10 +67,10 @@ class CompressedRows:
         """out ``(n,)`` += Σ weights[r] · row r over as many rows as there are weights, float32."""
         used = weights.numel()
         self._check_used(used)
-        _check_buffer("weights", weights, (used,))
-        _check_buffer("out", out, (self.length,))
-        _call(
-            _extension().history_combination,
+        check_buffer("weights", weights, (used,))
+        check_buffer("out", out, (self.length,))
+        call(
+            loaded().history_combination,
             self._address(),
             used,
             weights.data_ptr(),

@@ -7,13 +7,14 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastnst.checkpoint import Checkpoints
-from fastnst.errors import FastNSTError, Interrupted, InvalidInput
-from fastnst.images import SAMPLE_PREFIX, Pixels, open_image
-from fastnst.kept import Kept
-from fastnst.result import Losses, Result, Step
-from fastnst.settings import Settings
-from fastnst.stylize import run
+from fastnst.cache import Cache
+from fastnst.errors import FastNSTError, InvalidInput
+from fastnst.images.decode import SAMPLE_PREFIX, open_image
+from fastnst.images.pixels import Pixels
+from fastnst.run.checkpoint import Checkpoints
+from fastnst.run.result import Interrupted, Losses, Result, Step
+from fastnst.run.run import run
+from fastnst.settings.settings import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class Job(Watch):
         content: str,
         style: str,
         settings: Settings,
-        kept: Kept,
+        kept: Cache,
         checkpoint: Path,
         resume: Path | None = None,
     ) -> None:

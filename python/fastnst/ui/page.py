@@ -13,11 +13,11 @@ from typing import Any
 import gradio as gr
 
 from fastnst import samples
+from fastnst.cache import Cache
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.images import SAMPLE_PREFIX
-from fastnst.kept import Kept
-from fastnst.presets import make_settings
-from fastnst.settings import INITS, Settings
+from fastnst.images.decode import SAMPLE_PREFIX
+from fastnst.settings.presets import make_settings
+from fastnst.settings.settings import INITS, Settings
 from fastnst.ui import view
 from fastnst.ui.jobs import Frame, Job, Watch, check_upload, explain
 
@@ -55,7 +55,7 @@ class Studio:
     def __init__(self, limits: Limits, settings: Settings) -> None:
         self.limits = limits
         self.settings = settings
-        self.kept = Kept()
+        self.kept = Cache()
         self.jobs: dict[str, Job] = {}  # by session: the run at hand
         self.states: OrderedDict[str, Path] = OrderedDict()  # by session: of a stopped run
         self._folder = tempfile.TemporaryDirectory(prefix="fastnst-")

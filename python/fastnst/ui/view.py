@@ -9,8 +9,9 @@ import itertools
 import json
 import math
 
-from fastnst.images import Pixels, encode, to_pil
-from fastnst.result import Losses, Result
+from fastnst.images.encode import encode
+from fastnst.images.pixels import Pixels, to_pil
+from fastnst.run.result import Losses, Result
 from fastnst.ui.jobs import Frame
 
 POINTS = 150  # of a curve, at most

@@ -1,0 +1,173 @@
+"""The public verbs: a picture in another's style; and the two halves of the method on their own, a texture
+without a content, a content without a style.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastnst.errors import InvalidInput
+from fastnst.images.decode import Picture
+from fastnst.inputs.pictures import Styles, decode
+from fastnst.run.checkpoint import Checkpoints
+from fastnst.run.result import Result, Step
+from fastnst.run.run import run
+from fastnst.settings.presets import make_settings
+from fastnst.settings.settings import INITS, Settings
+
+PROPORTIONS = (0.05, 20.0)  # width : height of a texture
+
+
+def stylize(
+    content: Picture,
+    style: Styles,
+    *,
+    preset: str = "gatys",
+    callback: Callable[[Step], None] | None = None,
+    content_mask: Picture | None = None,
+    style_masks: Styles | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 50,
+    resume: str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> Result:
+    """Give ``content`` the style of ``style`` (Gatys, Ecker and Bethge, arXiv:1508.06576).
+
+    Args:
+        content: A path, ``sample:NAME``, a PIL image, an array ``(H, W, 3)`` or a tensor
+            ``(3, H, W)``; see ``fastnst.load_image``.
+        style: Likewise; or a list of such, blended as ``style_blend`` and ``blending`` say.
+        preset: A key of ``fastnst.PRESETS``.
+        callback: Called with a ``Step`` after each evaluation; an exception ends the run.
+        content_mask: A picture, grey or in plain colours, that says which part of the content
+            gets which style; see ``masks.py``.
+        style_masks: One for the style picture, or a list with one for each: which part of it counts.
+        checkpoint: A file to keep the state of the run in.
+        checkpoint_every: Iterations between two checkpoints.
+        resume: A checkpoint to go on from, of a run of the same pictures, weights and settings
+            (``iterations`` may differ). The result is that of a run that was never interrupted,
+            bit for bit on the same machine.
+        **settings: Attributes of ``fastnst.Settings`` that replace the preset's.
+
+    Returns:
+        The result. Nothing is written or printed.
+
+    Raises:
+        InvalidInput: for a picture or setting that cannot be used.
+        BackendUnavailable: if an engine or device asked for by name cannot run.
+        NonFiniteLoss: if the loss is not finite; ``error.result`` has the best picture.
+        Interrupted: on Ctrl-C during the optimisation; ``error.result`` has the best picture.
+        OutputFailed: if a checkpoint cannot be written.
+    """
+    return run(
+        content,
+        style,
+        make_settings(preset, settings),
+        callback,
+        content_mask=content_mask,
+        style_masks=style_masks,
+        checkpoints=None if checkpoint is None else Checkpoints(Path(checkpoint), checkpoint_every),
+        resume=None if resume is None else Path(resume),
+    )
+
+
+def texture(
+    style: Styles,
+    *,
+    aspect: float | None = None,
+    preset: str = "gatys",
+    callback: Callable[[Step], None] | None = None,
+    style_masks: Styles | None = None,
+    **settings: Any,
+) -> Result:
+    """Paint a texture: the style alone (Gatys, Ecker and Bethge, arXiv:1505.07376).
+
+    Args:
+        style: The picture of a texture, or several to be blended; anything that ``load_image`` takes.
+        aspect: Width : height of the result; None: that of the (first) style picture.
+        preset: A key of ``fastnst.PRESETS``.
+        callback: As for ``fastnst.stylize``.
+        style_masks: Which part of each style counts; see ``masks.py``.
+        **settings: Attributes of ``fastnst.Settings`` that replace the preset's. ``content_weight``
+            is 0; ``init`` is noise, or the path of a picture.
+
+    Returns:
+        The result.
+
+    Raises:
+        InvalidInput: for what ``stylize`` refuses, and settings that need a content picture.
+    """
+    chosen = make_settings(preset, {"init": "noise", "content_weight": 0.0, **settings})
+    return run_texture(style, chosen, callback, aspect=aspect, style_masks=style_masks)
+
+
+def run_texture(
+    style: Styles,
+    settings: Settings,
+    callback: Callable[[Step], None] | None = None,
+    *,
+    aspect: float | None = None,
+    style_masks: Styles | None = None,
+) -> Result:
+    """``texture`` with a ready ``Settings`` object, whose ``content_weight`` is 0."""
+    if settings.content_weight:
+        raise InvalidInput(
+            f"content_weight is {settings.content_weight!r}: a texture has no content"
+        )
+    if settings.init in INITS and settings.init != "noise":
+        raise InvalidInput(
+            f"init is {settings.init!r}: a texture has no content; use noise or a picture"
+        )
+    if settings.color != "style":
+        raise InvalidInput(f"color is {settings.color!r}: a texture has the colours of its style")
+    low, high = PROPORTIONS
+    if aspect is not None and not low <= aspect <= high:
+        raise InvalidInput(f"aspect is {aspect!r}: expected width : height from {low} to {high}")
+    grey = np.full((1, 1, 3), 0.5, np.float32)
+    height, width, _ = decode(grey, style).styles[0].shape
+    if aspect is not None:
+        width, height = (width, width / aspect) if aspect > 1 else (height * aspect, height)
+    blank = np.broadcast_to(grey, (max(1, round(height)), max(1, round(width)), 3))
+    return run(np.array(blank), style, settings, callback, style_masks=style_masks)
+
+
+def reconstruct(
+    content: Picture,
+    *,
+    preset: str = "gatys",
+    callback: Callable[[Step], None] | None = None,
+    **settings: Any,
+) -> Result:
+    """Show what a layer knows of a picture: the content alone (Gatys et al. 2015, figure 1).
+
+    Args:
+        content: Anything that ``load_image`` takes.
+        preset: A key of ``fastnst.PRESETS``.
+        callback: As for ``fastnst.stylize``.
+        **settings: Attributes of ``fastnst.Settings`` that replace the preset's, ``content_layers``
+            above all. ``style_weight`` is 0; ``init`` is noise unless it is given.
+
+    Returns:
+        The result.
+
+    Raises:
+        InvalidInput: for what ``stylize`` refuses.
+    """
+    chosen = make_settings(preset, {"init": "noise", "style_weight": 0.0, **settings})
+    return run_reconstruction(content, chosen, callback)
+
+
+def run_reconstruction(
+    content: Picture, settings: Settings, callback: Callable[[Step], None] | None = None
+) -> Result:
+    """``reconstruct`` with a ready ``Settings`` object, whose ``style_weight`` is 0."""
+    if settings.style_weight:
+        raise InvalidInput(
+            f"style_weight is {settings.style_weight!r}: a reconstruction has no style"
+        )
+    return run(content, content, settings, callback)

@@ -1,0 +1,1 @@
+"""The objective as one ONNX graph, run by ONNX Runtime or OpenVINO."""

@@ -1,0 +1,91 @@
+"""The loss and its gradient as one ONNX graph, run by ONNX Runtime or OpenVINO.
+
+The graph is that of ``fastnst export``; PyTorch holds the pictures and runs the solver, and its
+autograd is not used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from fastnst.engines.onnx import providers
+from fastnst.evaluation import Evaluation, Terms
+from fastnst.objective.objective import Objective
+
+if TYPE_CHECKING:
+    from fastnst.onnx_graph import Plan
+
+
+class OnnxEngine:
+    """Evaluates an objective by a graph for pictures of one size.
+
+    The memory of ``Evaluation.gradient`` is reused by the next evaluation. Pictures of another size
+    make a new graph.
+
+    Args:
+        objective: Float32, on the device of the pictures to come.
+        size: ``(H, W)`` of the pictures.
+        provider: A key of ``providers.PROVIDERS``, or ``auto``.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+
+    Attributes:
+        provider: What runs the graph.
+        precision: Of the features.
+
+    Raises:
+        InvalidInput: if a graph does not hold the objective.
+        BackendUnavailable: if the provider cannot run here, or does not take the graph.
+    """
+
+    name = "onnx"
+
+    def __init__(
+        self,
+        objective: Objective,
+        size: tuple[int, int],
+        provider: str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        device = objective.normalize.mean.device
+        self.provider, self.precision = providers.choose(provider, device, precision)
+
+        from fastnst.onnx_graph import read  # needs the package onnx
+
+        self._plan: Plan = read(objective)
+        self._device = device
+        self._load(size)
+
+    def _load(self, size: tuple[int, int]) -> None:
+        """The graph for pictures of a size, and the memory of its outputs."""
+        from fastnst.onnx_graph import loss_model
+
+        model = loss_model(self._plan, size)
+        shapes = {"gradient": (1, 3, *size)}
+        self._outputs = {
+            output.name: torch.empty(shapes.get(output.name, ()), device=self._device)
+            for output in model.graph.output
+        }
+        self._size = size
+        self._runtime = providers.load(
+            model.SerializeToString(), self.provider, self.precision, self._outputs, self._device
+        )
+
+    def evaluate(self, image: Tensor) -> Evaluation:
+        """The objective and its gradient at ``image`` ``(1, 3, H, W)`` float32."""
+        height, width = image.shape[-2:]
+        if self._size != (height, width):
+            self._load((height, width))
+        image = image.detach().contiguous()
+        self._runtime.run(image)
+        found = self._outputs
+        plan = self._plan
+        terms = Terms(
+            found["loss"].clone(),
+            {term.layer: found[f"content.{term.layer}"].clone() for term in plan.content},
+            {term.layer: found[f"style.{term.layer}"].clone() for term in plan.style},
+            found["tv"].clone() if plan.tv_weight else image.new_zeros(()),
+        )
+        return Evaluation(terms, found["gradient"], self.precision)

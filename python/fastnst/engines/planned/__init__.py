@@ -1,0 +1,1 @@
+"""Planned evaluations: one forward and one backward walk over a frozen VGG, without a tape."""

@@ -1,0 +1,58 @@
+"""The contract between engines and solvers: image → (loss and its parts, gradient)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The value of the objective at a picture, whole and in parts (all 0-dimensional).
+
+    Attributes:
+        total: L, the weighted sum.
+        content: c_l by layer, unweighted.
+        style: g_l by layer, unweighted.
+        tv: tv(x), unweighted; zero where its weight is zero (it is not computed then).
+    """
+
+    total: Tensor
+    content: Mapping[str, Tensor]
+    style: Mapping[str, Tensor]
+    tv: Tensor
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of the objective.
+
+    Attributes:
+        terms: The loss and its parts, detached, on the engine's device.
+        gradient: dL/dx, ``(1, 3, H, W)`` float32; the engine may reuse its memory at the next
+            evaluation.
+        precision: Of the features that both were computed from: ``fp32`` or ``bf16``.
+    """
+
+    terms: Terms
+    gradient: Tensor
+    precision: str = "fp32"
+
+
+class Engine(Protocol):
+    """A way of computing the objective and its gradient."""
+
+    name: str
+    precision: str  # of the features: fp32, bf16 or mixed
+
+    @property
+    def provider(self) -> str | None:
+        """What runs the graph of engine ``onnx``; None for the others."""
+        ...
+
+    def evaluate(self, image: Tensor) -> Evaluation:
+        """The objective and its gradient at ``image`` ``(1, 3, H, W)``, which is left as it is."""
+        ...

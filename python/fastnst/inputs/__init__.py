@@ -1,0 +1,1 @@
+"""The pictures and masks of a run as tensors."""

@@ -1,0 +1,1 @@
+"""VGG: its layers, its weights, what its input is normalised to."""

@@ -1,0 +1,1 @@
+"""The objective L(x), and how it is built from pictures and settings."""

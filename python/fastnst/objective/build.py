@@ -1,0 +1,128 @@
+"""From pictures and settings to an objective: the targets are computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fastnst.cache import Cache
+from fastnst.errors import InvalidInput
+from fastnst.fingerprint import digest
+from fastnst.losses import ContentLoss, TotalVariationLoss
+from fastnst.network.normalization import Normalization
+from fastnst.network.vgg import VGG
+from fastnst.network.weights import Weights
+from fastnst.objective.blending import Statistics, describe, style_loss_of
+from fastnst.objective.objective import Objective
+from fastnst.objective.regions import Region, everywhere
+from fastnst.settings.settings import Settings
+
+
+def build_objective(
+    weights: Weights,
+    content: Tensor,
+    style: Tensor | Sequence[Tensor],
+    settings: Settings,
+    backend: str = "auto",
+    regions: Sequence[Region] | None = None,
+    kept: Cache | None = None,
+) -> Objective:
+    """Compute the targets of one content and the style pictures and set up the objective.
+
+    Args:
+        weights: What ``load_weights`` returns.
+        content: ``(1, 3, H, W)``, RGB in [0, 1]; the result has its size.
+        style: ``(1, 3, h, w)``, RGB in [0, 1], of any size; or several, blended as the settings say.
+        settings: Layers, weights of the terms, statistics, pooling and padding are read from here.
+            A term with weight 0 is left out and its layers are not computed.
+        backend: For the style losses.
+        regions: Which style goes where; None: all of them everywhere.
+        kept: The networks and style targets of earlier objectives, to be used again.
+
+    Returns:
+        The objective, on the device and in the dtype of ``content``.
+
+    Raises:
+        InvalidInput: for an unknown layer, a picture too small for the deepest layer, or settings
+            for another number of style pictures.
+    """
+    styles = [style] if isinstance(style, Tensor) else list(style)
+    content_layers = settings.content_weights() if settings.content_weight else {}
+    layer_weights = settings.layer_weights() if settings.style_weight else {}
+    names = (*content_layers, *layer_weights)
+    architecture = weights.architecture
+    settings.blend(len(styles))
+    smallest = architecture.smallest_side(names)
+    check_size("content", content, smallest)
+    for index, picture in enumerate(styles if layer_weights else (), start=1):
+        check_size("style" if len(styles) == 1 else f"style {index}", picture, smallest)
+    kept = kept or Cache()
+    source = (weights.name, weights.sha256, weights.preprocessing)
+    key = (source, names, settings.pooling, settings.padding, content.device, content.dtype)
+    network = kept.get(
+        "network",
+        key,
+        lambda: VGG(architecture, weights.tensors, names, settings.pooling, settings.padding).to(
+            content
+        ),
+    )
+    normalize = Normalization(weights.preprocessing.mean, weights.preprocessing.std).to(content)
+    masked = regions is not None
+    regions = everywhere(len(styles)) if regions is None else regions
+    with torch.no_grad():
+        targets = network(normalize(content), content_layers) if content_layers else {}
+
+    def description(index: int, picture: Tensor) -> dict[str, Statistics]:
+        """Of one style picture, by layer."""
+
+        def describe_layers() -> dict[str, Statistics]:
+            with torch.no_grad():
+                features = network(normalize(picture), layer_weights)
+                return {
+                    name: describe(features[name], index, settings, regions, backend)
+                    for name in layer_weights
+                }
+
+        if masked:  # its statistics are of the region that it is for
+            return describe_layers()
+        made_from = (*key, backend, index, len(styles), settings.statistics, digest(picture))
+        return kept.get("style targets", made_from, describe_layers)
+
+    descriptions = [
+        description(index, picture) for index, picture in enumerate(styles if layer_weights else ())
+    ]
+    style_losses = {
+        name: style_loss_of(
+            [described[name] for described in descriptions],
+            architecture.size_at(name, (content.shape[-2], content.shape[-1])),
+            settings,
+            regions,
+            backend,
+        )
+        for name in layer_weights
+    }
+    return Objective(
+        network,
+        normalize,
+        content={name: ContentLoss(targets[name]) for name in content_layers},
+        style=style_losses,
+        content_weight=settings.content_weight,
+        style_weight=settings.style_weight,
+        content_layer_weights=content_layers,
+        layer_weights=layer_weights,
+        tv_weight=settings.tv_weight,
+        tv=TotalVariationLoss(settings.tv_form),
+        gradient_norm=settings.gradient_norm,
+    ).to(content)
+
+
+def check_size(label: str, picture: Tensor, smallest: int) -> None:
+    """Raise InvalidInput if a side of ``picture`` ``(1, 3, H, W)`` is below ``smallest`` pixels."""
+    height, width = picture.shape[-2:]
+    if min(height, width) < smallest:
+        raise InvalidInput(
+            f"the {label} picture is {width}×{height} pixels when scaled; the deepest layer in use "
+            f"needs at least {smallest} on each side: use a larger picture or size, or fewer layers"
+        )

@@ -1,0 +1,104 @@
+"""The objective in normal form (Gatys et al. 2015, equation 7):
+
+    L(x) = α · Σ_l v_l · c_l + β · Σ_l w_l · g_l + τ · tv(x)
+
+with the content losses c_l, style losses g_l and total variation of ``losses/``. Every term is a mean,
+so the weights α, β, v_l, w_l, τ keep their meaning when the size of the picture changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from fastnst.evaluation import Terms
+from fastnst.losses import TotalVariationLoss, scale_gradient
+from fastnst.network.normalization import Normalization
+from fastnst.network.vgg import VGG
+
+
+class Objective(nn.Module):
+    """L(x) as a module: everything fixed before the optimisation, waiting for a picture.
+
+    Args:
+        network: VGG, deep enough for every layer below.
+        normalize: From the picture to the network's input.
+        content: ``{layer: loss}``, modules from features to a 0-dimensional loss.
+        style: Likewise.
+        content_weight: α.
+        style_weight: β.
+        content_layer_weights: ``{layer: v_l}``, one for each layer of ``content``.
+        layer_weights: ``{layer: w_l}``, one for each layer of ``style``.
+        tv_weight: τ.
+        tv: The total variation, from a picture to a 0-dimensional loss.
+        gradient_norm: ``"none"``, or ``"l1"`` or ``"l2"``: see ``losses/gradients.py``.
+    """
+
+    def __init__(
+        self,
+        network: VGG,
+        normalize: Normalization,
+        content: Mapping[str, nn.Module],
+        style: Mapping[str, nn.Module],
+        *,
+        content_weight: float,
+        style_weight: float,
+        content_layer_weights: Mapping[str, float],
+        layer_weights: Mapping[str, float],
+        tv_weight: float = 0.0,
+        tv: nn.Module | None = None,
+        gradient_norm: str = "none",
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.normalize = normalize
+        self.content = nn.ModuleDict(content)
+        self.style = nn.ModuleDict(style)
+        self.tv = tv or TotalVariationLoss()
+        self.content_weight = content_weight
+        self.style_weight = style_weight
+        self.content_layer_weights = dict(content_layer_weights)
+        self.layer_weights = dict(layer_weights)
+        self.tv_weight = tv_weight
+        self.gradient_norm = gradient_norm
+        self.layers = tuple({*content, *style})
+
+    def content_factor(self, layer: str) -> float:
+        """α v_l, the weight of a content loss in the total."""
+        return self.content_weight * self.content_layer_weights[layer]
+
+    def style_factor(self, layer: str) -> float:
+        """β w_l, the weight of a style loss in the total."""
+        return self.style_weight * self.layer_weights[layer]
+
+    def forward(self, image: Tensor) -> Terms:
+        """The terms at ``image`` ``(1, 3, H, W)``, RGB in [0, 1] and a little beyond."""
+        features = self.network(self.normalize(image), self.layers) if self.layers else {}
+        content = {
+            name: self._term(loss, features[name], self.content_factor(name))
+            for name, loss in self.content.items()
+        }
+        style = {
+            name: self._term(loss, features[name], self.style_factor(name))
+            for name, loss in self.style.items()
+        }
+        return self.terms(content, style, self.tv(image) if self.tv_weight else image.new_zeros(()))
+
+    def terms(
+        self, content: Mapping[str, Tensor], style: Mapping[str, Tensor], tv: Tensor
+    ) -> Terms:
+        """The losses (0-dimensional) with their weighted sum."""
+        total = self.tv_weight * tv
+        for name, loss in content.items():
+            total = total + self.content_factor(name) * loss
+        for name, loss in style.items():
+            total = total + self.style_factor(name) * loss
+        return Terms(total, content, style, tv)
+
+    def _term(self, loss: nn.Module, features: Tensor, weight: float) -> Tensor:
+        """One loss; its gradient is normalised where that is asked for."""
+        if self.gradient_norm != "none" and features.requires_grad:
+            features = scale_gradient(features, weight, self.gradient_norm)
+        value: Tensor = loss(features)
+        return value

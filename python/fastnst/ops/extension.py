@@ -1,0 +1,116 @@
+"""Loads the compiled extension ``fastnst._C``.
+
+The only module that touches the extension. Without it (not built, or ``FASTNST_NO_NATIVE=1``)
+everything here still imports: ``is_available()`` is False and ``unavailable_reason()`` says why.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Before the extension: it then shares torch's OpenMP runtime (same name, libgomp.so.1) instead of
+# loading a second one.
+import torch
+
+from fastnst.errors import BackendUnavailable, InvalidInput
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+_C: ModuleType | None = None
+_reason: str | None = None
+if os.environ.get("FASTNST_NO_NATIVE", "0") not in ("", "0"):
+    _reason = "FASTNST_NO_NATIVE is set"
+else:
+    try:
+        _C = import_module("fastnst._C")
+    except ModuleNotFoundError:
+        _reason = "this installation of fastnst has no compiled extension"
+    except ImportError as error:
+        _reason = f"the compiled extension cannot be loaded: {error}"
+DTYPES = {torch.float32: 0, torch.bfloat16: 1}
+
+
+def is_available() -> bool:
+    """Whether the compiled extension is loaded."""
+    return _C is not None
+
+
+def unavailable_reason() -> str | None:
+    """Why the extension is not loaded, or None when it is."""
+    return _reason
+
+
+def loaded() -> Any:
+    if _C is None:
+        raise BackendUnavailable(f"native backend: {_reason}")
+    return _C
+
+
+def call(function: Any, *arguments: Any) -> Any:
+    """Calls into the extension; its errors become fastnst's."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
+    except RuntimeError as error:
+        raise BackendUnavailable(str(error)) from None
+
+
+def build_info() -> dict[str, Any]:
+    """How the extension was built: compiler, instruction sets, threads, CUDA toolkit.
+
+    Raises:
+        BackendUnavailable: without the extension.
+    """
+    info: dict[str, Any] = loaded().build_info()
+    return info
+
+
+def available_isas() -> list[str]:
+    """Instruction sets that this build holds and this machine runs, worst first."""
+    isas: list[str] = loaded().available_isas()
+    return isas
+
+
+def selected_isa() -> str:
+    """The instruction set in use: the best available, capped by ``FASTNST_CPU_ISA``.
+
+    Raises:
+        InvalidInput: ``FASTNST_CPU_ISA`` is no instruction set.
+        BackendUnavailable: it cannot run here, or there is no extension.
+    """
+    isa: str = call(loaded().selected_isa)
+    return isa
+
+
+def convolves_bfloat16() -> bool:
+    """Whether the instruction set in use can convolve features in bfloat16.
+
+    Raises:
+        InvalidInput: ``FASTNST_CPU_ISA`` is no instruction set.
+        BackendUnavailable: it cannot run here, or there is no extension.
+    """
+    answer: bool = call(loaded().convolves_bfloat16)
+    return answer
+
+
+@contextmanager
+def use_isa(name: str) -> Iterator[None]:
+    """Forces one instruction set for the whole process while the context lasts; for tests."""
+    call(loaded().force_isa, name)
+    try:
+        yield
+    finally:
+        loaded().force_isa("")
+
+
+def cuda_devices() -> dict[str, Any]:
+    """``{"devices": [{"name", "capability", "memory"}], "reason": why none, or ""}``."""
+    devices: dict[str, Any] = loaded().cuda_devices()
+    return devices

@@ -1,0 +1,205 @@
+"""Checkpoints: the whole state of a run in one file, from which it goes on bit for bit.
+
+A checkpoint is a safetensors file with JSON in its metadata. It holds the picture, the best picture
+so far, the curvature pairs in use, the last gradient, the losses of every evaluation, and what the
+run was made from: its settings and the SHA-256 of its pictures and weights. It is written beside the
+last one and renamed into its place, so that a kill at any moment leaves one that can be resumed.
+
+Size: 24 bytes per pixel and curvature pair, 157 MB at 256×256 after 100 iterations. The pairs are
+differences of neighbouring float32 pictures and gradients; their low bits are rounding noise, which
+does not compress, and which decides where the run ends. So they are kept as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fastnst import files
+from fastnst.errors import InvalidInput, OutputFailed
+from fastnst.run.memory import PAIR_BYTES
+from fastnst.settings.settings import Settings
+from fastnst.solvers.state import State
+
+FORMAT = "fastnst checkpoint 1"
+# May differ from the run that wrote the checkpoint: how far to go; what was asked for where what ran
+# is compared instead.
+FREE_SETTINGS = ("iterations", "engine", "provider", "device", "precision")
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a run keeps its state, and how often.
+
+    Attributes:
+        path: One file, replaced each time.
+        every: Iterations between two checkpoints. There is also one at the end, and one when a
+            callback interrupts the run.
+    """
+
+    path: Path
+    every: int = 50
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
+            raise InvalidInput(f"checkpoint_every is {self.every!r}: expected 1 or more")
+
+    def check(self, pixels: int, settings: Settings) -> None:
+        """Make sure, before the work starts, that the largest checkpoint can be written.
+
+        Raises:
+            InvalidInput: for a folder that is missing or not writable, or too little space.
+        """
+        most = max(settings.iterations, *(settings.scale_iterations or (0,)))
+        pairs = min(settings.history_size, most)
+        files.check_writable(self.path, "checkpoint", pixels * (pairs * PAIR_BYTES + 100))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run is made from and by. A run with another identity takes another path.
+
+    Attributes:
+        settings: All but ``FREE_SETTINGS``.
+        made_from: What else it depends on, by a name for messages: SHA-256 of the scaled pictures
+            and of the weights, the engine and device that run.
+    """
+
+    settings: Mapping[str, Any]
+    made_from: Mapping[str, str]
+
+    @classmethod
+    def of(cls, settings: Settings, made_from: Mapping[str, str]) -> Identity:
+        """Of a run with these settings."""
+        free = set(FREE_SETTINGS)
+        if settings.min_size is not None:  # a scale that is done keeps its number
+            free.remove("iterations")
+        kept = {k: v for k, v in settings.to_dict().items() if k not in free}
+        return cls(json.loads(json.dumps(kept)), dict(made_from))
+
+    def differences(self, now: Identity) -> list[str]:
+        """What is no longer as it was, in words."""
+        changed = [
+            f"{name} was {self.settings.get(name)!r} and is {now.settings.get(name)!r}"
+            for name in sorted({*self.settings, *now.settings})
+            if self.settings.get(name) != now.settings.get(name)
+        ]
+        for name in sorted({*self.made_from, *now.made_from}):
+            before, after = self.made_from.get(name), now.made_from.get(name)
+            if before != after:
+                short = before is not None and after is not None and len(before) < 32
+                changed.append(
+                    f"{name} was {before} and is {after}" if short else f"another {name}"
+                )
+        return changed
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run after an evaluation.
+
+    Attributes:
+        identity: What the run is made from.
+        solver: The solver's state.
+        history: ``(evaluations, terms)`` float64, one row for each evaluation so far.
+        terms: The name of each column of ``history``.
+        best: Row of the picture with the lowest loss.
+        seconds: How long the optimisation has run.
+        snapshots: ``{iteration: (H, W, 3) uint8}``, pictures kept on the way.
+        scales: What was done at the scales before: (width, height, iterations, evaluations) each.
+    """
+
+    identity: Identity
+    solver: State
+    history: Tensor
+    terms: tuple[str, ...]
+    best: int
+    seconds: float
+    snapshots: Mapping[int, Tensor]
+    scales: tuple[tuple[int, int, int, int], ...] = ()
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint; the one that was there before stays whole until this one is.
+
+    Raises:
+        OutputFailed: if it cannot be written.
+    """
+    tensors = {f"solver.{name}": tensor for name, tensor in checkpoint.solver.tensors.items()}
+    tensors["history"] = checkpoint.history
+    tensors |= {f"snapshot.{k}": picture for k, picture in checkpoint.snapshots.items()}
+    about = {
+        "settings": dict(checkpoint.identity.settings),
+        "made_from": dict(checkpoint.identity.made_from),
+        "solver": dict(checkpoint.solver.numbers),
+        "terms": list(checkpoint.terms),
+        "best": checkpoint.best,
+        "seconds": checkpoint.seconds,
+        "scales": [list(scale) for scale in checkpoint.scales],
+    }
+    metadata = {"format": FORMAT, "fastnst": json.dumps(about, allow_nan=False)}
+    try:
+        with files.folder_beside(path) as draft:
+            save_file({k: _packed(v) for k, v in tensors.items()}, draft, metadata)
+            draft.chmod(draft.parent.stat().st_mode & 0o666)  # as any file made here
+            files.put_in_place(draft, path)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputFailed(f"checkpoint {path} could not be written: {reason}") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        InvalidInput: if it is missing, damaged, or no checkpoint of this version.
+    """
+    if not path.is_file():
+        raise InvalidInput(f"checkpoint {path} does not exist or is not a file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise InvalidInput(f"{path} is not a checkpoint of this version of fastnst")
+            # the file is mapped: copy, so that it may be replaced while the run goes on
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        about = json.loads(metadata["fastnst"])
+        solver = {k.removeprefix("solver."): v for k, v in tensors.items() if k[:7] == "solver."}
+        snapshots = {int(k[9:]): v for k, v in tensors.items() if k.startswith("snapshot.")}
+        return Checkpoint(
+            Identity(about["settings"], about["made_from"]),
+            State(about["solver"], solver),
+            tensors["history"],
+            tuple(about["terms"]),
+            about["best"],
+            about["seconds"],
+            snapshots,
+            tuple((w, h, i, e) for w, h, i, e in about["scales"]),
+        )
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"checkpoint {path} cannot be read: {error}") from error
+
+
+def check_identity(checkpoint: Checkpoint, path: Path, now: Identity) -> None:
+    """Refuse to go on with another run than the one that wrote the checkpoint.
+
+    Raises:
+        InvalidInput: naming everything that differs.
+    """
+    changed = checkpoint.identity.differences(now)
+    if changed:
+        raise InvalidInput(f"checkpoint {path} is of another run: {'; '.join(changed)}")
+
+
+def _packed(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous()

@@ -1,0 +1,1 @@
+"""What shapes a run: its settings, presets and files of them."""

@@ -1,0 +1,1 @@
+"""Numerical optimisation over bounded tensors; knows no objective of its own."""

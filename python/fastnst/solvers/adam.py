@@ -1,0 +1,83 @@
+"""Adam on the pixels, with every iterate inside the range of a picture, and averages of iterates.
+
+The steps of Adam keep a length of about the learning rate, so its iterates go on jittering around a
+minimum; an exponential moving average of them lies lower and shows no grain (Polyak & Juditsky 1992;
+for style transfer: K. Crowson's style-transfer-pytorch).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fastnst.evaluation import Evaluation
+from fastnst.solvers.state import State
+
+BETAS = (0.9, 0.99)  # 0.999, Adam's default, remembers too long for the few steps of a picture
+
+
+class Adam:
+    """Takes Adam's steps from a picture, clamped to its range.
+
+    Args:
+        image: What is optimised, in place.
+        learning_rate: About the change of a pixel in a step.
+        bounds: Smallest and largest value of a pixel.
+    """
+
+    def __init__(self, image: Tensor, learning_rate: float, bounds: tuple[float, float]) -> None:
+        self.image = image
+        self.bounds = bounds
+        self.optimizer = torch.optim.Adam([image], lr=learning_rate, betas=BETAS)
+
+    def step(self, evaluation: Evaluation) -> None:
+        """One iteration from the picture, where ``evaluation`` was made."""
+        self.image.grad = evaluation.gradient
+        self.optimizer.step()
+        self.image.grad = None
+        self.image.clamp_(*self.bounds)
+
+    def state(self) -> State:
+        """Both moments and the number of steps; ``restore`` goes on from it bit for bit."""
+        return State(tensors=dict(self.optimizer.state[self.image]))
+
+    def restore(self, state: State) -> None:
+        """Take the state of another Adam for a picture of this size."""
+        self.optimizer.state[self.image] = {
+            name: tensor.clone() if name == "step" else torch.empty_like(self.image).copy_(tensor)
+            for name, tensor in state.tensors.items()
+        }
+
+
+class IterateAverage:
+    """The exponential moving average of pictures, without a bias to the first.
+
+    Args:
+        decay: In [0, 1): how much of the average each new picture leaves; about the last
+            1 / (1 − decay) pictures count.
+        like: A tensor of the pictures' shape, dtype and device.
+    """
+
+    def __init__(self, decay: float, like: Tensor) -> None:
+        self.decay = decay
+        self.sum = torch.zeros_like(like)
+        self.weight = 0.0
+
+    def add(self, image: Tensor) -> None:
+        """Take in a picture."""
+        self.sum.lerp_(image, 1 - self.decay)
+        self.weight = self.decay * self.weight + (1 - self.decay)
+
+    @property
+    def value(self) -> Tensor:
+        """The average of the pictures so far."""
+        return self.sum / self.weight
+
+    def state(self) -> State:
+        """What ``restore`` needs to go on bit for bit."""
+        return State({"weight": self.weight}, {"sum": self.sum})
+
+    def restore(self, state: State) -> None:
+        """Take the state of another average."""
+        self.weight = state.numbers["weight"]
+        self.sum.copy_(state.tensors["sum"])

@@ -1,0 +1,70 @@
+"""Work on a GPU that is recorded once, as a CUDA graph, and then replayed without its launches.
+
+What is recorded must be the same each time: it reads and writes tensors that stay where they are,
+allocates nothing but temporaries, fetches no number and takes no branch on one. On a CPU, and where
+recording is not wanted, it is simply run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from fastnst.devices import guard
+
+WARM_UP = 2  # runs before recording: libraries load their kernels and choose among them
+
+
+class Replayed:
+    """A function without arguments, to be called again and again.
+
+    The first ``WARM_UP`` calls run it, the next one records it too, and all others replay. So each
+    call does its work, whichever it is.
+
+    Args:
+        work: What to do; on a GPU it launches kernels on the current stream of ``device``.
+        device: Where.
+        record: False: run it each time.
+    """
+
+    def __init__(
+        self, work: Callable[[], object], device: torch.device, record: bool = True
+    ) -> None:
+        self.work = work
+        self.device = device
+        self.record = record and device.type == "cuda"
+        self.calls = 0
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.stream: torch.cuda.Stream | None = None
+
+    def __call__(self) -> None:
+        """Do it once; on a GPU it is done when the current stream gets there."""
+        if not self.record:
+            self.work()
+            return
+        with guard(self.device):
+            if self.graph is not None:
+                self.graph.replay()
+            elif self.calls < WARM_UP:
+                self._warm_up()
+            else:
+                self.graph = self._record()
+                self.graph.replay()
+            self.calls += 1
+
+    def _warm_up(self) -> None:
+        """On the stream on which it will be recorded, so that what is made for a stream is there."""
+        current = torch.cuda.current_stream()
+        self.stream = self.stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            self.work()
+        current.wait_stream(self.stream)
+
+    def _record(self) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        # other threads may go on using their devices meanwhile
+        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+            self.work()
+        return graph

@@ -1,0 +1,96 @@
+"""L-BFGS on the pixels, with every iterate inside the range of a picture.
+
+One evaluation an iteration and no line search, as ``torch.optim.LBFGS`` with lr 1 does it. What is
+added:
+
+* The step is projected: after each iteration the picture is clamped to its range, and the next
+  curvature pair (s, y) has the displacement that really took place, so that it is a true secant of
+  the objective. Clamping inside the closure, as many scripts do, evaluates y at another point than
+  s and makes L-BFGS explode.
+* The first step moves. L-BFGS knows no curvature yet and torch takes a step of length 1 in all
+  (sum over pixels), which no one would see; here the pixels move by ``FIRST_STEP`` on average.
+* A step that no picture needs is cut: its root mean square is at most ``LONGEST_STEP``. A
+  non-finite loss or gradient restarts L-BFGS from the best picture with steps a quarter as long.
+
+Measured at 160 px, 300 iterations from white noise, loss of the picture with its pixels in range:
+projected 1.276; unconstrained and clamped at the end 1.705; a quadratic penalty of weight 100
+outside the range 1.255, but that has one more weight to choose.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fastnst.evaluation import Evaluation
+from fastnst.solvers.curvature import Curvature, CurvaturePairs
+from fastnst.solvers.projected import ProjectedSolver
+from fastnst.solvers.spectral import SpectralScaling
+from fastnst.solvers.state import State
+
+
+class LBFGS(ProjectedSolver):
+    """L-BFGS whose initial inverse Hessian is γ times the identity."""
+
+    def prepare(self, history_size: int, first: float, slope: float) -> None:
+        self.pairs = CurvaturePairs(history_size, self.image)
+        self.gamma = first / slope if slope > 0 else 0.0
+        self.gradient: Tensor | None = None
+        self.displacement: Tensor | None = None
+
+    def learn(self, step: Tensor, change: Tensor, curvature: Curvature) -> None:  # noqa: ARG002
+        """Take note of a pair (s, y) with s·y > 0, for ``initial``."""
+        self.gamma = curvature.along / curvature.change
+
+    def initial(self, q: Tensor) -> Tensor:
+        """H₀ q, in the place of q."""
+        return q.mul_(self.gamma)
+
+    def propose(self, evaluation: Evaluation) -> Tensor:
+        gradient = evaluation.gradient.flatten()
+        if self.gradient is None or self.displacement is None:
+            self.gradient = gradient.clone()  # an engine may reuse the memory of its gradient
+        else:
+            change = torch.sub(gradient, self.gradient, out=self.gradient)
+            curvature = self.pairs.take(self.displacement, change)
+            if curvature is not None:
+                self.learn(self.displacement, change, curvature)
+            self.gradient.copy_(gradient)
+        return self.pairs.direction(gradient, self.initial).view_as(self.image)
+
+    def remember(self, displacement: Tensor) -> None:
+        self.displacement = displacement
+
+    def state(self) -> State:
+        last = {"last_gradient": self.gradient, "displacement": self.displacement}
+        known = {name: tensor for name, tensor in last.items() if tensor is not None}
+        return State({"gamma": self.gamma}, known) | self.pairs.state().under("pairs")
+
+    def restore(self, state: State) -> None:
+        self.gamma = state.numbers["gamma"]
+        self.pairs.restore(state.part("pairs"))
+        like = self.image.flatten()
+        if "displacement" in state.tensors:
+            self.gradient = torch.empty_like(like).copy_(state.tensors["last_gradient"])
+            self.displacement = torch.empty_like(like).copy_(state.tensors["displacement"])
+
+
+class SpectralLBFGS(LBFGS):
+    """L-BFGS with an initial inverse Hessian for each band of frequencies and colour."""
+
+    def prepare(self, history_size: int, first: float, slope: float) -> None:
+        super().prepare(history_size, first, slope)
+        self.scaling = SpectralScaling(self.image)
+
+    def learn(self, step: Tensor, change: Tensor, curvature: Curvature) -> None:
+        self.scaling.learn(step, change, curvature.along)
+
+    def initial(self, q: Tensor) -> Tensor:
+        return super().initial(q) if self.scaling.scaling is None else self.scaling.apply(q)
+
+    def state(self) -> State:
+        return super().state() | self.scaling.state().under("scaling")
+
+    def restore(self, state: State) -> None:
+        super().restore(state)
+        self.scaling.restore(state.part("scaling"))

@@ -1,0 +1,77 @@
+"""``torch.optim.LBFGS`` with the steps of ``projected``: the reference."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fastnst.evaluation import Evaluation
+from fastnst.solvers.projected import ProjectedSolver
+from fastnst.solvers.state import State
+
+
+class TorchLBFGS(ProjectedSolver):
+    """``torch.optim.LBFGS`` with the same steps: the reference."""
+
+    def prepare(self, history_size: int, first: float, slope: float) -> None:
+        # The objective is scaled so that |gradient|₁ becomes the number of values: torch ignores
+        # curvature pairs with yᵀs ≤ 1e-10, which small losses have.
+        self.scale = self.image.numel() / slope if slope > 0 else 1.0
+        self.optimizer = torch.optim.LBFGS(
+            [self.image],
+            lr=first,  # for the step of length 1; then lr is 1
+            max_iter=1,
+            history_size=history_size,
+            tolerance_grad=-1,  # no early stopping
+            tolerance_change=-1,
+        )
+
+    def propose(self, evaluation: Evaluation) -> Tensor:
+        def closure() -> Tensor:
+            self.image.grad = evaluation.gradient * self.scale
+            return evaluation.terms.total * self.scale
+
+        self.optimizer.step(closure)  # type: ignore[no-untyped-call]
+        self.optimizer.param_groups[0]["lr"] = 1.0
+        step = torch.sub(self.image, self._before, out=self._displacement)
+        self.image.copy_(self._before)
+        return step
+
+    def remember(self, displacement: Tensor) -> None:
+        state = self.optimizer.state[self.image]  # its next pair has s = d · t
+        state["d"] = displacement / state["t"]
+
+    def state(self) -> State:
+        own = {"scale": self.scale, "lr": self.optimizer.param_groups[0]["lr"]}
+        state = self.optimizer.state[self.image]
+        if not state:
+            return State(own)
+        counts = {name: state[name] for name in ("func_evals", "n_iter")}
+        values = {name: float(state[name]) for name in ("t", "H_diag", "prev_loss")}
+        tensors = {"d": state["d"], "prev_flat_grad": state["prev_flat_grad"]}
+        for key, name in _PAIRS.items():
+            tensors |= {f"{key}.{i}": tensor for i, tensor in enumerate(state[name])}
+        return State({**own, **counts, **values, "pairs": len(state["ro"])}, tensors)
+
+    def restore(self, state: State) -> None:
+        self.scale = state.numbers["scale"]
+        self.optimizer.param_groups[0]["lr"] = state.numbers["lr"]
+        if "n_iter" not in state.numbers:
+            return
+        own = self.optimizer.state[self.image]
+        for name in ("func_evals", "n_iter", "t", "H_diag", "prev_loss"):
+            own[name] = state.numbers[name]
+
+        def load(name: str) -> Tensor:
+            saved = state.tensors[name]
+            return torch.empty(saved.shape, dtype=saved.dtype, device=self.image.device).copy_(
+                saved
+            )
+
+        own["d"], own["prev_flat_grad"] = load("d"), load("prev_flat_grad")
+        pairs = range(state.numbers["pairs"])
+        for key, name in _PAIRS.items():
+            own[name] = [load(f"{key}.{i}") for i in pairs]
+
+
+_PAIRS = {"y": "old_dirs", "s": "old_stps", "ro": "ro"}  # torch's names for y, s and 1 / yᵀs

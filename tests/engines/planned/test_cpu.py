@@ -1,0 +1,200 @@
+"""The planned evaluation: against autograd, on every layer set, and its reuse of buffers.
+
+tests/test_objective.py holds every engine to the float64 oracle; here are the cases of this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
+
+import pytest
+import torch
+
+from fastnst.engines.create import create_engine
+from fastnst.engines.differentiable import differentiable_loss
+from fastnst.engines.planned.cpu import NativeEngine
+from fastnst.engines.torch_engine import TorchEngine
+from fastnst.errors import BackendUnavailable
+from fastnst.evaluation import Evaluation
+from fastnst.network.weights import Weights, load_weights
+from fastnst.objective.build import build_objective
+from fastnst.ops import extension
+from fastnst.settings.settings import Settings
+from helpers.engines import SETTINGS, compare, pictures
+from helpers.oracle import objective
+
+pytestmark = pytest.mark.skipif(not extension.is_available(), reason="no compiled extension")
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def engines(
+    weights: Weights, settings: Settings, width: int, height: int
+) -> tuple[NativeEngine, TorchEngine, torch.Tensor]:
+    content, style, image = pictures(width, height)
+    planned = create_engine(weights, content, style, settings)
+    assert isinstance(planned, NativeEngine)
+    return planned, TorchEngine(build_objective(weights, content, style, settings, "torch")), image
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize(("width", "height"), [(48, 32), (37, 51)])
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_equals_autograd(
+    random_weights: Weights, settings: Settings, width: int, height: int, pooling: str
+) -> None:
+    settings = Settings(**{**settings.to_dict(), "pooling": pooling})
+    planned, autograd, image = engines(random_weights, settings, width, height)
+    compare(planned.evaluate(image), autograd.evaluate(image))
+
+
+@pytest.mark.parametrize("isa", extension.available_isas() if extension.is_available() else [])
+@pytest.mark.parametrize("tile", [4, 6])
+def test_the_whole_network_equals_float64(
+    tile: int, isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VGG-19 to pool5, where every kind of layer has a loss; every layer in tiles of one size."""
+    monkeypatch.setattr(import_module("fastnst._C"), "winograd_tile", lambda *_: tile)
+    settings = Settings(
+        content_layers=("relu4_2",),
+        style_layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1", "pool5"),
+        pooling="max",
+    )
+    weights = load_weights()
+    content, style, image = pictures(43, 38)
+    with extension.use_isa(isa):
+        got = create_engine(weights, content, style, settings).evaluate(image)
+    x = image[0].double().requires_grad_()
+    loss = objective(
+        x,
+        content[0].double(),
+        style[0].double(),
+        weights.tensors,
+        content_layers=settings.content_layers,
+        layer_weights=settings.layer_weights(),
+        alpha=settings.content_weight,
+        beta=settings.style_weight,
+        kind="max",
+    )
+    (gradient,) = torch.autograd.grad(loss, x)
+    assert float(got.terms.total) == pytest.approx(float(loss.detach()), rel=1e-5)
+    mine = got.gradient.double().flatten()
+    cosine = torch.nn.functional.cosine_similarity(mine, gradient.flatten(), dim=0)
+    assert float(cosine) >= 0.99999
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_bfloat16_is_near_float32(
+    random_weights: Weights, settings: Settings, pooling: str
+) -> None:
+    if not extension.convolves_bfloat16():
+        pytest.skip("no bfloat16 products here")
+    fp32 = Settings(**{**settings.to_dict(), "pooling": pooling, "precision": "fp32"})
+    exact, _, image = engines(random_weights, fp32, 37, 50)
+    rounded, _, _ = engines(random_weights, replace(fp32, precision="bf16"), 37, 50)
+    assert rounded.precision == "bf16"
+    got, expected = rounded.evaluate(image), exact.evaluate(image)
+    # up to five layers of 1 % error each; sums of many features average it out
+    assert float(got.terms.total) == pytest.approx(float(expected.terms.total), rel=2e-2)
+    x, y = got.gradient.flatten(), expected.gradient.flatten()
+    # in max pooling rounding also changes who is the largest of four nearly equal values
+    cosine = float(torch.nn.functional.cosine_similarity(x, y, dim=0))
+    assert cosine >= (0.99 if pooling == "average" else 0.98)
+
+
+def test_bfloat16_by_autograd_is_near_float32(random_weights: Weights) -> None:
+    content, style, image = pictures(40, 33)
+    settings = replace(SETTINGS[0], engine="torch")
+    exact = create_engine(random_weights, content, style, settings).evaluate(image)
+    engine = create_engine(random_weights, content, style, replace(settings, precision="bf16"))
+    assert (engine.name, engine.precision) == ("torch", "bf16")
+    got = engine.evaluate(image)
+    assert got.gradient.dtype == torch.float32
+    assert float(got.terms.total) == pytest.approx(float(exact.terms.total), rel=2e-2)
+    cosine = torch.nn.functional.cosine_similarity(
+        got.gradient.flatten(), exact.gradient.flatten(), dim=0
+    )
+    assert float(cosine) >= 0.99
+
+
+def test_bfloat16_that_cannot_run_is_an_error_with_the_reason(random_weights: Weights) -> None:
+    content, style, _ = pictures(20, 20)
+    settings = replace(SETTINGS[0], engine="native", precision="bf16")
+    with (
+        extension.use_isa("scalar"),
+        pytest.raises(BackendUnavailable, match="needs a processor with avx512bf16"),
+    ):
+        create_engine(random_weights, content, style, settings)
+
+
+@pytest.mark.parametrize("engine", ["torch", "native"])
+def test_is_part_of_autograd(random_weights: Weights, engine: str) -> None:
+    content, style, image = pictures(24, 31)
+    made = create_engine(random_weights, content, style, replace(SETTINGS[0], engine=engine))
+    expected = made.evaluate(image.sigmoid())
+    total, gradient = expected.terms.total.clone(), expected.gradient.clone()
+    z = image.clone().requires_grad_()
+    loss = differentiable_loss(made, z.sigmoid())
+    made.evaluate(image)  # may reuse the memory of the gradient
+    (3 * loss).backward()
+    assert torch.equal(loss.detach(), total)
+    x = image.sigmoid()
+    torch.testing.assert_close(z.grad, 3 * gradient * x * (1 - x))
+    (first,) = torch.autograd.grad(differentiable_loss(made, z), z, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable|does not require grad"):
+        first.sum().backward()
+
+
+def test_buffers_are_reused_and_nothing_is_left_in_them(random_weights: Weights) -> None:
+    settings = SETTINGS[5]
+    planned, _, first = engines(random_weights, settings, 41, 30)
+    second = pictures(41, 30, 4)[3]
+    a = planned.evaluate(first)
+    memory, kept = a.gradient.data_ptr(), a.gradient.clone()
+    assert planned.evaluate(second).gradient.data_ptr() == memory
+    again = planned.evaluate(first)
+    assert torch.equal(again.gradient, kept)
+    assert torch.equal(again.terms.total, a.terms.total)
+    assert all(torch.equal(again.terms.style[key], a.terms.style[key]) for key in a.terms.style)
+    fresh, _, _ = engines(random_weights, settings, 41, 30)
+    compare_exactly(fresh.evaluate(second), planned.evaluate(second))
+
+
+def compare_exactly(a: Evaluation, b: Evaluation) -> None:
+    assert torch.equal(a.gradient, b.gradient)
+    assert torch.equal(a.terms.total, b.terms.total)
+
+
+def test_the_same_bits_for_every_number_of_threads(random_weights: Weights, threads: None) -> None:
+    results = []
+    for count in (1, 2, 5):
+        torch.set_num_threads(count)
+        planned, _, image = engines(random_weights, SETTINGS[0], 45, 33)
+        evaluation = planned.evaluate(image)
+        results.append(evaluation.gradient.clone())
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_pictures_of_another_size_make_a_new_plan(random_weights: Weights) -> None:
+    settings = Settings(content_weight=0.0, style_layers=("relu1_1", "relu2_1"))
+    planned, autograd, image = engines(random_weights, settings, 24, 32)
+    for x in (image, image[..., :17, :21], image):
+        compare(planned.evaluate(x), autograd.evaluate(x))
+
+
+def test_the_total_variation_alone_needs_no_plan(random_weights: Weights) -> None:
+    settings = Settings(content_weight=0.0, style_weight=0.0, tv_weight=1.0)
+    content, style, image = pictures(20, 20)
+    engine = create_engine(random_weights, content, style, settings)
+    assert isinstance(engine, TorchEngine)
+    assert engine.name == "native"
+    assert float(engine.evaluate(image).terms.total) > 0

@@ -1,0 +1,170 @@
+"""bf16 while it makes progress, then fp32."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import fastnst
+from fastnst import BackendUnavailable, Settings
+from fastnst.engines import mixed_engine
+from fastnst.engines.create import choose_precision, create_engine
+from fastnst.engines.mixed_engine import MixedEngine
+from fastnst.evaluation import Evaluation, Terms
+from fastnst.network.weights import Weights
+from fastnst.ops import extension
+from fastnst.run.checkpoint import load_checkpoint
+from helpers.pictures import smooth
+
+IMAGE = torch.zeros(1, 3, 2, 2)
+CONTENT, STYLE = smooth(48, 36), smooth(40, 44, seed=1)
+SMALL = {
+    "size": 48, "iterations": 24, "style_layers": ("relu1_1", "relu2_1"),
+    "content_layers": ("relu2_1",), "engine": "torch", "precision": "mixed",
+}  # fmt: skip
+
+
+class Told:
+    """An engine that finds the losses it was told."""
+
+    name, provider = "told", None
+
+    def __init__(self, precision: str, losses: list[float]) -> None:
+        self.precision = precision
+        self.losses = losses
+
+    def evaluate(self, image: torch.Tensor) -> Evaluation:
+        total = torch.tensor(self.losses.pop(0), dtype=torch.float64)
+        return Evaluation(Terms(total, {}, {}, total), image, self.precision)
+
+
+def precisions(losses: list[float]) -> list[str]:
+    """In which each of some losses is found."""
+    left = list(losses)
+    engine = MixedEngine(lambda precision: Told(precision, left))
+    return [engine.evaluate(IMAGE).precision for _ in losses]
+
+
+def test_it_changes_once_the_loss_stalls_and_never_back() -> None:
+    window, progress = mixed_engine.WINDOW, mixed_engine.PROGRESS
+    slow = [(1 - 0.9 * progress) ** (n / window) for n in range(3 * window)]
+    assert precisions(slow) == ["bf16"] * (window + 1) + ["fp32"] * (2 * window - 1)
+    quick = [(1 - 1.1 * progress) ** (n / window) for n in range(3 * window)]
+    assert set(precisions(quick)) == {"bf16"}
+    again = slow[: window + 1] + [0.5**n for n in range(20)]
+    assert precisions(again) == ["bf16"] * (window + 1) + ["fp32"] * 20
+
+
+def test_one_bad_evaluation_is_no_stall() -> None:
+    losses = [0.9**n for n in range(40)]
+    losses[12], losses[25] = 5.0, math.nan
+    assert set(precisions(losses)) == {"bf16"}
+
+
+def test_it_can_be_told_what_was_found_before() -> None:
+    losses = [0.98**n for n in range(12)] + [0.7] * 30
+    found = precisions(losses)
+    change = found.index("fp32")
+    for known in range(1, len(losses)):
+        left = losses[known:]
+        engine = MixedEngine(lambda precision, left=left: Told(precision, left))
+        assert engine.follow(losses[:known]) == found[known - 1]
+        assert [engine.evaluate(IMAGE).precision for _ in list(left)] == found[known:]
+    assert 12 < change < 40
+
+
+def test_each_precision_is_that_engine(random_weights: Weights) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, content, style = torch.rand(3, 1, 3, 37, 50, generator=generator)[:, 0].split(1)
+    settings = Settings(**{**SMALL, "precision": "auto"})
+
+    def engine(precision: str) -> fastnst.Engine:
+        changed = Settings(**{**settings.to_dict(), "precision": precision})
+        return create_engine(random_weights, content, style, changed)
+
+    mixed = engine("mixed")
+    assert isinstance(mixed, MixedEngine)
+    for precision in ("bf16", "fp32"):
+        expected, got = engine(precision).evaluate(image), mixed.evaluate(image)
+        assert got.precision == expected.precision == precision
+        assert torch.equal(got.gradient, expected.gradient)
+        assert got.terms.total == expected.terms.total
+        for _ in range(mixed_engine.WINDOW):  # the same loss again and again
+            mixed.evaluate(image)
+    assert engine("auto").precision == "fp32"  # a function of the picture
+
+
+@pytest.mark.parametrize("iteration", [4, 8, 12, 16])
+def test_a_resumed_run_is_bit_identical(
+    tmp_path: Path, iteration: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bf16, and after the change to fp32."""
+    monkeypatch.setattr(mixed_engine, "PROGRESS", 0.6)
+    seen: dict[int, float] = {}
+
+    def stop(step: fastnst.Step) -> None:
+        if step.iteration == iteration:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "run.checkpoint"
+    whole = fastnst.stylize(
+        CONTENT,
+        STYLE,
+        **SMALL,
+        callback=lambda step: seen.update({step.iteration: step.losses.total}),
+    )
+    assert whole.precision == "mixed"
+    with pytest.raises(fastnst.Interrupted):
+        fastnst.stylize(CONTENT, STYLE, **SMALL, callback=stop, checkpoint=path)
+    assert load_checkpoint(path).solver.numbers["iteration"] == iteration
+    second = fastnst.stylize(CONTENT, STYLE, **SMALL, resume=path)
+    assert second.history == whole.history
+    assert second.losses == whole.losses
+    assert np.array_equal(second.pixels, whole.pixels)
+
+
+def test_the_best_picture_is_one_of_the_last_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss in bf16 may be lower than any in fp32 and say nothing."""
+    monkeypatch.setattr(mixed_engine, "PROGRESS", 1.0)  # it changes after WINDOW evaluations
+    flattering = torch.tensor(1e-6)
+
+    class Flattering(fastnst.engines.TorchEngine):
+        def evaluate(self, image: torch.Tensor) -> Evaluation:
+            found = super().evaluate(image)
+            if self.precision == "fp32":
+                return found
+            terms = Terms(found.terms.total * flattering, *list(vars(found.terms).values())[1:])
+            return Evaluation(terms, found.gradient, "bf16")
+
+    monkeypatch.setattr(fastnst.engines, "TorchEngine", Flattering)
+    result = fastnst.stylize(CONTENT, STYLE, **SMALL)
+    totals = [losses.total for losses in result.history]
+    assert max(totals[: mixed_engine.WINDOW + 1]) < min(totals[mixed_engine.WINDOW + 1 :])
+    assert result.losses.total == min(totals[mixed_engine.WINDOW + 1 :])
+
+
+def test_auto_is_mixed_where_bf16_is_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    quick = extension.is_available() and extension.convolves_bfloat16()
+    assert choose_precision(Settings(), cpu) == ("mixed" if quick else "fp32")
+    assert choose_precision(Settings(engine="torch"), cpu) == "fp32"
+    assert choose_precision(Settings(precision="bf16"), cpu) == "bf16"
+    with monkeypatch.context() as patched:
+        patched.setattr(extension, "_C", SimpleNamespace(convolves_bfloat16=lambda: True))
+        assert choose_precision(Settings(), cpu) == "mixed"
+        assert choose_precision(Settings(), torch.device("cuda")) == "fp32"
+        patched.setattr(extension, "_C", SimpleNamespace(convolves_bfloat16=lambda: False))
+        assert choose_precision(Settings(), cpu) == "fp32"
+
+
+def test_a_graph_keeps_its_precision(random_weights: Weights) -> None:
+    with pytest.raises(BackendUnavailable, match="engine onnx does not change its precision"):
+        create_engine(
+            random_weights, torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32),
+            Settings(**{**SMALL, "engine": "onnx"}),
+        )  # fmt: skip

@@ -1,0 +1,163 @@
+"""The objective and its gradient against an independent float64 implementation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fastnst import samples
+from fastnst.engines.create import create_engine, unavailable_reason
+from fastnst.errors import InvalidInput
+from fastnst.images.decode import load_image
+from fastnst.images.pixels import resize, to_tensor
+from fastnst.network.vgg import VGG, VGG16, VGG19
+from fastnst.network.weights import load_weights
+from fastnst.objective.build import build_objective
+from fastnst.ops import extension
+from fastnst.settings.settings import Settings
+from helpers.oracle import features, objective
+
+ENGINES = [
+    "torch",
+    pytest.param(
+        "native",
+        marks=pytest.mark.skipif(not extension.is_available(), reason="no compiled extension"),
+    ),
+    pytest.param(
+        "onnx",
+        marks=pytest.mark.skipif(
+            unavailable_reason("onnx", torch.device("cpu")) is not None, reason="no onnxruntime"
+        ),
+    ),
+]
+
+
+def picture(name: str, width: int, height: int) -> torch.Tensor:
+    return to_tensor(resize(load_image(f"sample:{name}"), width, height))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("settings", "width", "height"),
+    [
+        (Settings(), 48, 32),
+        (Settings(), 61, 37),  # odd at every pooling
+        (Settings(pooling="max", tv_weight=3.0), 45, 34),
+        (
+            Settings(
+                content_layers=("conv2_2", "relu3_1"),
+                style_layers=("conv1_1", "pool1", "relu3_2"),
+                style_layer_weights=(0.5, 2.0, 1.0),
+                content_weight=0.3,
+                style_weight=2.0,
+            ),
+            33,
+            29,
+        ),
+        (Settings(content_weight=0.0), 32, 32),
+        (Settings(style_weight=0.0), 40, 24),
+    ],
+)
+def test_loss_and_gradient_equal_float64(
+    settings: Settings, width: int, height: int, engine: str
+) -> None:
+    weights = load_weights()
+    content = picture("harbour", width, height)
+    style = picture("swirl", width + 5, height + 3)
+    image = content + 0.1 * torch.randn(content.shape, generator=torch.Generator().manual_seed(3))
+    settings = Settings(**{**settings.to_dict(), "engine": engine})
+    evaluation = create_engine(weights, content, style, settings).evaluate(image)
+
+    x = image[0].double().requires_grad_()
+    expected = objective(
+        x,
+        content[0].double(),
+        style[0].double(),
+        weights.tensors,
+        content_layers=settings.content_layers if settings.content_weight else (),
+        layer_weights=settings.layer_weights() if settings.style_weight else {},
+        alpha=settings.content_weight,
+        beta=settings.style_weight,
+        tau=settings.tv_weight,
+        kind=settings.pooling,
+    )
+    (gradient,) = torch.autograd.grad(expected, x)
+    loss = float(evaluation.terms.total)
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
+    got = evaluation.gradient[0].double()
+    cosine = torch.nn.functional.cosine_similarity(got.flatten(), gradient.flatten(), dim=0)
+    assert float(cosine) >= 0.99999
+    assert float(got.norm() / gradient.norm()) == pytest.approx(1, rel=1e-4)
+
+
+def test_terms_add_up_to_the_total(random_weights) -> None:
+    settings = Settings(
+        content_layers=("relu2_2",), style_layers=("relu1_1", "relu3_1"), tv_weight=0.5
+    )
+    content, style = torch.rand(1, 3, 20, 24), torch.rand(1, 3, 30, 17)
+    terms = build_objective(random_weights, content, style, settings)(torch.rand(1, 3, 20, 24))
+    total = settings.content_weight * sum(terms.content.values())
+    total = total + settings.style_weight * sum(0.5 * g for g in terms.style.values())
+    total = total + 0.5 * terms.tv
+    torch.testing.assert_close(terms.total, total)
+
+
+def test_evaluate_leaves_the_picture_alone(random_weights) -> None:
+    settings = Settings(content_layers=("relu2_2",), style_layers=("relu1_1",))
+    content = torch.rand(1, 3, 20, 24)
+    engine = create_engine(random_weights, content, content, settings)
+    image = torch.rand(1, 3, 20, 24)
+    before = image.clone()
+    engine.evaluate(image)
+    assert torch.equal(image, before)
+    assert image.grad is None
+    assert not image.requires_grad
+
+
+def test_nothing_is_built_beyond_the_deepest_layer(random_weights) -> None:
+    settings = Settings(content_layers=("conv2_1",), style_layers=("relu1_1",))
+    content = torch.rand(1, 3, 8, 8)
+    objective = build_objective(random_weights, content, content, settings)
+    assert list(objective.network.layers) == [
+        "conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1", "conv2_1"
+    ]  # fmt: skip
+
+
+def test_a_picture_too_small_for_the_deepest_layer() -> None:
+    small, large = torch.rand(1, 3, 15, 64), torch.rand(1, 3, 64, 64)
+    weights = load_weights()
+    with pytest.raises(InvalidInput, match=r"content picture is 64×15 .* at least 16"):
+        build_objective(weights, small, large, Settings())
+    with pytest.raises(InvalidInput, match="style picture is 64×15"):
+        build_objective(weights, large, small, Settings())
+    build_objective(weights, large, torch.rand(1, 3, 16, 16), Settings())
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+def test_network_features_equal_the_definition(pooling: str) -> None:
+    weights = load_weights("vgg19")
+    names = ["conv1_1", "relu2_2", "pool2", "conv4_2", "relu5_1", "conv5_4", "pool5"]
+    image = picture("mosaic", 37, 43)
+    network = VGG(VGG19, weights.tensors, names, pooling)
+    mean = torch.tensor(weights.preprocessing.mean).view(3, 1, 1)
+    got = network((image - mean) * 255, names)
+    expected = features(image[0].double(), weights.tensors, names, pooling)
+    assert list(got) == sorted(names, key=VGG19.layers().index)
+    for name in names:
+        error = (got[name][0].double() - expected[name]).norm() / expected[name].norm()
+        assert float(error) < 1e-5, name  # 16 layers of fp32 rounding
+
+
+def test_architectures() -> None:
+    assert len(VGG19.convolutions()) == 16
+    assert len(VGG16.convolutions()) == 13
+    assert VGG19.layers()[-1] == "pool5"
+    assert VGG19.smallest_side(["relu5_1"]) == 16
+    assert VGG19.smallest_side(["relu1_1"]) == 1
+    with pytest.raises(InvalidInput, match="unknown layer 'relu4_5'.*did you mean relu4_"):
+        VGG19.check_layer("relu4_5")
+
+
+def test_samples_are_ordered_content_first() -> None:
+    assert samples.names("content")
+    assert samples.names("style")

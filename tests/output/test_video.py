@@ -1,0 +1,78 @@
+"""Videos: every frame that was given, in order; whole however the run ends."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastnst.errors import BackendUnavailable, InvalidInput
+from fastnst.output import video
+
+
+def frames(path: Path) -> list[np.ndarray]:
+    import av
+
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def grey(level: float, height: int = 36, width: int = 48) -> np.ndarray:
+    return np.full((height, width, 3), level, np.float32)
+
+
+def test_the_frames_come_out_as_they_went_in(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    levels = np.linspace(0.1, 0.9, 12)
+    with video.film(tmp_path / "a.mp4") as add:
+        for level in levels:
+            add(grey(level))
+    seen = frames(tmp_path / "a.mp4")
+    assert len(seen) == 12 + video.LAST * video.FRAMES_PER_SECOND
+    for frame, level in zip(seen, levels, strict=False):
+        assert frame.shape == (36, 48, 3)
+        # H.264 at crf 18, and 8-bit limited range: a few levels of 255
+        assert np.abs(frame.astype(float) - 255 * level).max() < 6
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_odd_sides_lose_a_pixel(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    with video.film(tmp_path / "a.mp4") as add:
+        add(grey(0.5, 37, 49))
+    assert frames(tmp_path / "a.mp4")[0].shape == (36, 48, 3)
+
+
+def test_an_interrupted_film_is_whole(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+
+    def interrupted() -> None:
+        with video.film(tmp_path / "a.mp4") as add:
+            add(grey(0.2))
+            add(grey(0.8))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert len(frames(tmp_path / "a.mp4")) == 2 + video.LAST * video.FRAMES_PER_SECOND
+
+
+def test_a_film_without_frames_is_none(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    with pytest.raises(ValueError, match="before the first"), video.film(tmp_path / "a.mp4"):
+        raise ValueError("before the first")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_about_three_hundred_frames() -> None:
+    assert [video.every(n) for n in (0, 1, 300, 600, 1000)] == [1, 1, 1, 2, 3]
+
+
+def test_what_cannot_be_filmed_is_said_first(tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(InvalidInput, match=r"video .*a\.gif: expected a name ending in \.mp4"):
+        video.check(tmp_path / "a.gif")
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(BackendUnavailable, match="pip install av"):
+        video.check(tmp_path / "a.mp4")

@@ -1,0 +1,292 @@
+"""A run that is resumed is the run that was never interrupted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import fastnst
+from fastnst.errors import InvalidInput
+from fastnst.ops import extension
+from fastnst.run.checkpoint import Checkpoints, load_checkpoint
+from fastnst.run.result import Step
+from fastnst.settings.settings import Settings
+from fastnst.solvers.minimise import minimise
+from helpers.functions import curved, uniform
+from helpers.pictures import smooth
+
+CONTENT, STYLE = smooth(48, 36), smooth(40, 44, seed=1)
+SMALL = {"size": 48, "iterations": 14, "style_layers": ("relu1_1", "relu2_1"),
+         "content_layers": ("relu2_1",)}  # fmt: skip
+
+
+class Stop:
+    """A callback that presses Ctrl-C after some iterations."""
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def __call__(self, step: Step) -> None:
+        if step.iteration == self.iteration:
+            raise KeyboardInterrupt
+
+
+def interrupted(path: Path, iteration: int, **settings: object) -> fastnst.Result:
+    with pytest.raises(fastnst.Interrupted) as caught:
+        fastnst.stylize(
+            CONTENT, STYLE, checkpoint=path, callback=Stop(iteration), **{**SMALL, **settings}
+        )
+    return caught.value.result
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral", "torch-lbfgs"])
+@pytest.mark.parametrize(
+    ("history_size", "iteration"), [(4, 9), (100, 9), (4, 0), (4, 1), (4, 4), (1, 3)]
+)
+def test_a_resumed_run_is_bit_identical(
+    tmp_path: Path, optimizer: str, history_size: int, iteration: int
+) -> None:
+    """After no step, one, as many as there is room for, and once old pairs were overwritten."""
+    settings = {**SMALL, "optimizer": optimizer, "history_size": history_size}
+    whole = fastnst.stylize(CONTENT, STYLE, **settings)
+    first = interrupted(tmp_path / "run.checkpoint", iteration, **settings)
+    if (optimizer, history_size, iteration) == ("lbfgs", 4, 9):
+        order = load_checkpoint(tmp_path / "run.checkpoint").solver.numbers["lbfgs.pairs.order"]
+        assert len(order) == 4
+        assert order != sorted(order)  # the ring buffer has wrapped around
+    second = fastnst.stylize(CONTENT, STYLE, resume=tmp_path / "run.checkpoint", **settings)
+    assert first.history == whole.history[: iteration + 1]
+    assert second.history == whole.history
+    assert np.array_equal(second.pixels, whole.pixels)
+    assert second.losses == whole.losses
+    assert (second.iterations, second.evaluations) == (whole.iterations, whole.evaluations)
+    assert second.seconds > load_checkpoint(tmp_path / "run.checkpoint").seconds  # it counts on
+    assert second.snapshots.keys() == whole.snapshots.keys() == {0, 7}
+    for at, picture in whole.snapshots.items():
+        assert picture.tobytes() == second.snapshots[at].tobytes()
+
+
+def test_it_can_be_interrupted_and_resumed_again_and_again(tmp_path: Path) -> None:
+    path = tmp_path / "run.checkpoint"
+    whole = fastnst.stylize(CONTENT, STYLE, **SMALL, history_size=3)
+    for iteration in (2, 5, 6, 11):
+        with pytest.raises(fastnst.Interrupted):
+            fastnst.stylize(
+                CONTENT, STYLE, **SMALL, history_size=3, callback=Stop(iteration),
+                checkpoint=path, resume=path if path.exists() else None,
+            )  # fmt: skip
+    last = fastnst.stylize(CONTENT, STYLE, **SMALL, history_size=3, resume=path)
+    assert np.array_equal(last.pixels, whole.pixels)
+    assert last.history == whole.history
+
+
+def test_checkpoints_come_every_so_often_and_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "run.checkpoint"
+    seen = []
+
+    def callback(step: Step) -> None:
+        if path.exists():
+            seen.append(load_checkpoint(path).solver.numbers["iteration"])
+
+    done = fastnst.stylize(
+        CONTENT, STYLE, **SMALL, checkpoint=path, checkpoint_every=4, callback=callback
+    )
+    assert sorted(set(seen)) == [4, 8, 12]
+    assert load_checkpoint(path).solver.numbers["iteration"] == done.iterations == 14
+    assert [p.name for p in tmp_path.iterdir()] == ["run.checkpoint"]
+
+
+def test_a_finished_run_can_be_prolonged(tmp_path: Path) -> None:
+    path = tmp_path / "run.checkpoint"
+    fastnst.stylize(CONTENT, STYLE, **{**SMALL, "iterations": 6}, checkpoint=path)
+    same = fastnst.stylize(CONTENT, STYLE, **{**SMALL, "iterations": 6}, resume=path)
+    assert same.iterations == 6
+    longer = fastnst.stylize(CONTENT, STYLE, **SMALL, resume=path)
+    whole = fastnst.stylize(CONTENT, STYLE, **SMALL)
+    assert np.array_equal(longer.pixels, whole.pixels)
+
+
+@pytest.mark.parametrize("iteration", [3, 5, 6, 8])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"min_size": 24, "scale_iterations": (4,), "iterations": 5},
+        {"optimizer": "adam", "averaging": 0.8, "iterations": 9},
+        {"min_size": 24, "averaging": 0.7, "iterations": 5, "color": "luminance"},
+    ],
+)
+def test_scales_and_averages_are_resumed_too(tmp_path: Path, extra: dict, iteration: int) -> None:
+    """In the first scale, at its end, at the beginning and at the end of the second."""
+    whole = fastnst.stylize(CONTENT, STYLE, **{**SMALL, **extra})
+    interrupted(tmp_path / "run.checkpoint", iteration, **extra)
+    second = fastnst.stylize(
+        CONTENT, STYLE, resume=tmp_path / "run.checkpoint", **{**SMALL, **extra}
+    )
+    assert second.history == whole.history
+    assert np.array_equal(second.pixels, whole.pixels)
+    assert second.scales == whole.scales
+    assert second.losses == whole.losses
+    assert second.snapshots.keys() == whole.snapshots.keys()
+
+
+def test_a_finished_scale_keeps_its_iterations(tmp_path: Path) -> None:
+    coarse = {"min_size": 24, "iterations": 3}
+    interrupted(tmp_path / "run.checkpoint", 5, **coarse)
+    with pytest.raises(InvalidInput, match="iterations was 3 and is 4"):
+        fastnst.stylize(
+            CONTENT,
+            STYLE,
+            **{**SMALL, **coarse, "iterations": 4},
+            resume=tmp_path / "run.checkpoint",
+        )
+
+
+def test_only_the_pairs_in_use_are_stored(tmp_path: Path) -> None:
+    path = tmp_path / "run.checkpoint"
+    sizes, used = [], []
+    for iteration in (6, 12):
+        interrupted(path, iteration)
+        sizes.append(path.stat().st_size)
+        used.append(len(load_checkpoint(path).solver.numbers["lbfgs.pairs.order"]))
+    assert 0 < used[0] < used[1] <= 11, used
+    # beside the pairs: nine rows of history, a picture from the middle, a longer header
+    pair, picture = 2 * 3 * 48 * 36 * 4, 3 * 48 * 36
+    if extension.is_available():  # in eight bits and scales of four bytes, in two chunks
+        pair = 2 * 2 * (4096 + 64 * 4)
+    assert sizes[1] - sizes[0] - picture == pytest.approx((used[1] - used[0]) * pair, abs=2000)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"style_weight": 5.0}, "style_weight was 10.0 and is 5.0"),
+        ({"history_size": 7}, "history_size was 100 and is 7"),
+        ({"size": 40}, "size was 48 and is 40"),
+        ({"style": smooth(40, 44, seed=2)}, "of another run: another style picture$"),
+        ({"content": smooth(48, 36, seed=2)}, "another content picture$"),
+        ({"seed": 3, "style_weight": 1.0}, "seed was 0 and is 3; style_weight was 10.0"),
+        ({"weights": "vgg19"}, "weights was 'vgg19-normalised' and is 'vgg19'"),
+    ],
+)
+def test_another_run_is_refused_and_named(tmp_path: Path, change: dict, message: str) -> None:
+    path = tmp_path / "run.checkpoint"
+    interrupted(path, 2)
+    call = {"content": CONTENT, "style": STYLE, **SMALL, **change}
+    with pytest.raises(InvalidInput, match=message) as caught:
+        fastnst.stylize(call.pop("content"), call.pop("style"), **call, resume=path)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_engine_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.checkpoint"
+    interrupted(path, 2, engine="torch")
+    again = fastnst.stylize(CONTENT, STYLE, **SMALL, engine="torch", device="cpu", resume=path)
+    assert again.engine == "torch"
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.identity.made_from["engine"] == "torch"
+    native = {**checkpoint.identity.made_from, "engine": "native"}
+    now = type(checkpoint.identity)(checkpoint.identity.settings, native)
+    assert checkpoint.identity.differences(now) == ["engine was torch and is native"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "weights", "version"])
+def test_what_is_no_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "run.checkpoint"
+    if damage not in ("missing", "empty"):
+        interrupted(path, 2)
+    if damage == "empty":
+        path.touch()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "weights":
+        from safetensors.torch import save_file
+
+        save_file({"a": torch.zeros(3)}, path)
+    elif damage == "version":
+        path.write_bytes(path.read_bytes().replace(b"checkpoint 1", b"checkpoint 9"))
+    with pytest.raises(InvalidInput, match=r"run\.checkpoint") as caught:
+        fastnst.stylize(CONTENT, STYLE, **SMALL, resume=path)
+    assert "\n" not in str(caught.value)
+
+
+def test_where_a_checkpoint_cannot_go_is_said_before_the_run(tmp_path: Path, monkeypatch) -> None:
+    called = []
+    with pytest.raises(InvalidInput, match="checkpoint .*missing.* does not exist"):
+        fastnst.stylize(
+            CONTENT, STYLE, **SMALL, checkpoint=tmp_path / "missing" / "a", callback=called.append
+        )
+    with pytest.raises(InvalidInput, match="checkpoint_every is 0"):
+        fastnst.stylize(CONTENT, STYLE, **SMALL, checkpoint=tmp_path / "a", checkpoint_every=0)
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(InvalidInput, match="0.0 MB are free .* may need 4.3 MB"):
+        Checkpoints(tmp_path / "a").check(48 * 36, Settings(history_size=100))
+    assert not called
+
+
+def test_a_checkpoint_is_plain_data(tmp_path: Path) -> None:
+    """Nothing in it is code: JSON and tensors, readable without fastnst."""
+    from safetensors import safe_open
+
+    interrupted(tmp_path / "a", 2)
+    with safe_open(tmp_path / "a", "pt") as file:
+        about = json.loads(file.metadata()["fastnst"])
+        assert file.get_tensor("history").shape == (3, len(about["terms"]))
+    assert about["settings"]["style_weight"] == 10
+    assert set(about["made_from"]) == {
+        "content picture", "style picture", "file of weights", "engine", "device", "precision"
+    }  # fmt: skip
+    (tmp_path / "b").touch()
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral", "torch-lbfgs", "adam"])
+def test_the_solver_goes_on_from_any_iterate(optimizer: str) -> None:
+    target, start = uniform(-0.5, 1.5), uniform(0, 1, seed=1)
+    settings = {"iterations": 12, "optimizer": optimizer, "history_size": 3}
+    path: list[Tensor] = []
+    states = []
+    for iterate in minimise(curved(target), start, **settings):
+        path.append(iterate.image.clone())
+        state = iterate.state()
+        copies = {name: tensor.clone() for name, tensor in state.tensors.items()}
+        states.append(type(state)(json.loads(json.dumps(state.numbers)), copies))
+    for k, state in enumerate(states):
+        rest = minimise(curved(target), torch.zeros_like(start), **settings, resume=state)
+        images = [iterate.image.clone() for iterate in rest]
+        assert len(images) == 12 - k
+        for ours, whole in zip(images, path[k + 1 :], strict=True):
+            assert torch.equal(ours, whole)
+
+
+def test_a_restart_after_a_bad_value_is_part_of_the_state() -> None:
+    target = uniform(0.2, 0.8)
+    good = curved(target)
+    start = torch.full_like(target, 0.5)
+
+    def failing(after: int):
+        calls = 0
+
+        def evaluate(image: Tensor):
+            nonlocal calls
+            calls += 1
+            evaluation = good(image)
+            return good(image * float("nan")) if calls == after else evaluation
+
+        return evaluate
+
+    states, images = [], []
+    for iterate in minimise(failing(5), start, iterations=10):
+        state = iterate.state()
+        states.append(type(state)(dict(state.numbers),
+                                  {k: v.clone() for k, v in state.tensors.items()}))  # fmt: skip
+        images.append(iterate.image.clone())
+    after = next(k for k, state in enumerate(states) if state.numbers["restarts"] == 1)
+    assert states[after].numbers["caution"] == 0.25
+    *_, last = minimise(good, start, iterations=10, resume=states[after])
+    assert torch.equal(last.image, images[-1])

@@ -1,0 +1,246 @@
+"""L-BFGS without a number fetched: the same path as the solver that the host leads."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastnst.errors import NonFiniteLoss
+from fastnst.evaluation import Evaluation, Terms
+from fastnst.solvers.device.loop import BATCH, DeviceIterate, minimise_on_device
+from fastnst.solvers.minimise import RESTARTS, minimise
+from fastnst.solvers.projected import FIRST_STEP, LONGEST_STEP
+from fastnst.solvers.state import State
+from helpers.functions import curved, evaluator, uniform
+
+Evaluate = Callable[[Tensor], Evaluation]
+
+
+def path(iterates) -> list[tuple[int, int, float, Tensor]]:
+    return [(i.iteration, i.evaluations, i.loss, i.image.clone()) for i in iterates]
+
+
+def same(ours: list, theirs: list, tolerance: float) -> None:
+    assert [(i, e) for i, e, _, _ in ours] == [(i, e) for i, e, _, _ in theirs]
+    for (_, _, loss, image), (_, _, other, picture) in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(image, picture, rtol=0, atol=tolerance)
+        assert loss == pytest.approx(other, rel=1e3 * tolerance, abs=tolerance)
+
+
+def rugged(x: Tensor) -> Tensor:
+    """Curved up and down, so that some pairs have no positive curvature, and no bound is reached."""
+    weights = torch.logspace(0, 1.3, x.numel(), dtype=x.dtype).view_as(x)
+    return (0.01 * torch.sin(40 * x) + weights * (x - 0.5) ** 2).sum()
+
+
+@pytest.mark.parametrize("stepwise", [True, False])
+@pytest.mark.parametrize("history_size", [1, 4, 10, 100])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
+def test_the_path_is_that_of_the_host(optimizer: str, history_size: int, stepwise: bool) -> None:
+    """For so long that short histories go round; inside, and along the bounds.
+
+    Rounding grows on the way: along the bounds by three digits in ten iterations.
+    """
+    for target, iterations in ((uniform(0.4, 0.6), 70), (uniform(-0.5, 1.5), 35)):
+        weights = torch.logspace(0, 1, target.numel(), dtype=target.dtype).view_as(target)
+        evaluate = evaluator(lambda x, w=weights, t=target: (w * (x - t) ** 2).sum())
+        start = uniform(0, 1, seed=1)
+        common = {"iterations": iterations, "history_size": history_size, "optimizer": optimizer}
+        theirs = path(minimise(evaluate, start, **common))
+        ours = path(minimise_on_device(evaluate, start, **common, stepwise=stepwise))
+        same(ours, theirs, 1e-6)
+
+
+def pairs_stored(evaluate: Evaluate, start: Tensor, iterations: int, optimizer: str) -> list[int]:
+    iterates = minimise_on_device(
+        evaluate, start, iterations=iterations, optimizer=optimizer, stepwise=True
+    )
+    return [iterate.state().numbers["used"] for iterate in iterates]
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
+def test_pairs_without_positive_curvature_are_left_out(optimizer: str) -> None:
+    evaluate, start = evaluator(rugged), uniform(0.1, 0.9, seed=3)
+    used = pairs_stored(evaluate, start, 30, optimizer)
+    left_out = sum(b == a for a, b in itertools.pairwise(used[2:]))
+    assert 0 < left_out < 27  # some were, some were not
+    common = {"iterations": 30, "optimizer": optimizer}
+    theirs = path(minimise(evaluate, start, **common))
+    same(path(minimise_on_device(evaluate, start, **common)), theirs, 1e-9)
+
+
+def failing(good: Evaluate, calls_that_fail: dict[int, float]) -> tuple[Evaluate, list[Tensor]]:
+    calls: list[Tensor] = []
+
+    def evaluate(image: Tensor) -> Evaluation:
+        calls.append(image.clone())
+        evaluation = good(image)
+        if len(calls) in calls_that_fail:
+            bad = torch.tensor(calls_that_fail[len(calls)], dtype=image.dtype)
+            return Evaluation(Terms(bad, {}, {}, torch.zeros(())), evaluation.gradient * bad)
+        return evaluation
+
+    return evaluate, calls
+
+
+@pytest.mark.parametrize("stepwise", [True, False])
+@pytest.mark.parametrize(
+    "bad", [{5: math.nan, 9: math.inf}, {2: math.nan}, {4: math.nan, 5: math.nan}, {24: math.nan}]
+)
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
+def test_a_value_that_is_not_finite_starts_afresh_from_the_best(
+    optimizer: str, bad: dict, stepwise: bool
+) -> None:
+    """Also twice in a row, and at the last iteration of all."""
+    target = uniform(0.3, 0.7)
+    start = uniform(0, 1, seed=1)
+    evaluate, calls = failing(curved(target), bad)
+    common = {"iterations": 23, "history_size": 4, "optimizer": optimizer}
+    theirs = path(minimise(evaluate, start, **common))
+    replayed, ours_calls = failing(curved(target), bad)
+    ours = path(minimise_on_device(replayed, start, **common, stepwise=stepwise))
+    same(ours, theirs, 1e-9)
+    assert len(ours_calls) == len(calls)
+    assert ours[-1][0] == 23
+
+
+def test_a_gradient_that_is_not_finite_counts_too() -> None:
+    good = curved(uniform(0.3, 0.7))
+    calls = 0
+
+    def evaluate(image: Tensor) -> Evaluation:
+        nonlocal calls
+        calls += 1
+        found = good(image)
+        return Evaluation(found.terms, found.gradient * (math.nan if calls == 6 else 1))
+
+    iterates = path(minimise_on_device(evaluate, uniform(0, 1), iterations=12))
+    assert [e - i for i, e, _, _ in iterates] == [1] * 5 + [2] * 8
+    assert all(bool(image.isfinite().all()) for _, _, _, image in iterates)
+
+
+def test_gives_up_when_every_restart_fails() -> None:
+    start = uniform(0, 1)
+
+    def evaluate(image: Tensor) -> Evaluation:
+        total = torch.tensor(1.0 if torch.equal(image, start) else math.nan)
+        return Evaluation(Terms(total, {}, {}, torch.zeros(())), torch.ones_like(image))
+
+    for solve in (minimise, minimise_on_device):
+        with pytest.raises(NonFiniteLoss, match=r"after 6 iterations.*5 restarts"):
+            list(solve(evaluate, start, iterations=30))
+    assert RESTARTS == 5
+
+
+def test_a_start_that_is_not_finite_is_an_error() -> None:
+    def evaluate(image: Tensor) -> Evaluation:
+        return Evaluation(
+            Terms(torch.tensor(1.0), {}, {}, torch.zeros(())), torch.full_like(image, math.nan)
+        )
+
+    with pytest.raises(NonFiniteLoss, match="starting picture"):
+        list(minimise_on_device(evaluate, uniform(0, 1), iterations=3))
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_the_first_step_moves_whatever_the_scale_of_the_loss(scale: float) -> None:
+    target = uniform(0.2, 0.8, dtype=torch.float32)
+    evaluate = evaluator(lambda x: scale * ((x - target) ** 2).sum())
+    images = [p[3] for p in path(minimise_on_device(evaluate, torch.full_like(target, 0.5),
+                                                    iterations=12))]  # fmt: skip
+    assert float((images[1] - images[0]).abs().mean()) == pytest.approx(FIRST_STEP, rel=1e-3)
+    assert float((images[-1] - target).abs().max()) < 1e-3
+
+
+def test_no_step_is_longer_than_the_longest_and_none_leaves_the_range() -> None:
+    evaluate = evaluator(lambda x: (1e-3 * x + torch.relu(x - 0.5) ** 2).sum() * 10)
+    iterates = path(minimise_on_device(evaluate, uniform(-0.4, 1.3), iterations=20))
+    images = [image for _, _, _, image in iterates]
+    lengths = [float((b - a).square().mean().sqrt()) for a, b in itertools.pairwise(images)]
+    assert max(lengths) == pytest.approx(LONGEST_STEP, rel=1e-6)  # it was cut
+    assert max(lengths) <= LONGEST_STEP * (1 + 1e-9)
+    assert min(float(image.min()) for image in images) >= 0
+    assert max(float(image.max()) for image in images) <= 1
+
+
+def test_a_start_that_is_the_minimum_stays() -> None:
+    target = uniform(0.2, 0.8)
+    *_, last = minimise_on_device(curved(target), target, iterations=5)
+    assert torch.equal(last.image, target)
+    assert last.loss == 0
+
+
+@pytest.mark.parametrize("iterations", [0, 1, BATCH, BATCH + 1, 3 * BATCH + 2])
+def test_every_iterate_comes_once_with_its_picture_and_terms(iterations: int) -> None:
+    def evaluate(image: Tensor) -> Evaluation:
+        x = image.detach()
+        content, style = {"relu1_1": x.mean()}, {"conv2_2": x.std(), "pool1": x.amax()}
+        terms = Terms((x - 0.3).square().sum(), content, style, x.amin())
+        return Evaluation(terms, 2 * (x - 0.3))
+
+    start = uniform(0, 1)
+    before = start.clone()
+    seen = 0
+    for iterate in minimise_on_device(evaluate, start, iterations=iterations):
+        assert (iterate.iteration, iterate.evaluations) == (seen, seen + 1)
+        expected = evaluate(iterate.image).terms
+        got = iterate.terms
+        assert iterate.loss == float(got.total) == float(expected.total)
+        assert (dict(got.content), dict(got.style)) == (expected.content, expected.style)
+        assert (list(got.content), list(got.style)) == (["relu1_1"], ["conv2_2", "pool1"])
+        assert got.tv == expected.tv
+        seen += 1
+    assert seen == iterations + 1
+    assert torch.equal(start, before)
+
+
+def saved(iterate: DeviceIterate) -> State:
+    state = iterate.state()
+    copies = {name: tensor.clone() for name, tensor in state.tensors.items()}
+    return State(json.loads(json.dumps(dict(state.numbers))), copies)
+
+
+@pytest.mark.parametrize("fails_at", [0, 6])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
+def test_it_goes_on_from_any_iterate_bit_for_bit(optimizer: str, fails_at: int) -> None:
+    target, start = uniform(-0.5, 1.5), uniform(0, 1, seed=1)
+    settings = {"iterations": 12, "history_size": 3, "optimizer": optimizer, "stepwise": True}
+    evaluate, _ = failing(curved(target), {fails_at: math.nan})
+    whole, states = [], []
+    for iterate in minimise_on_device(evaluate, start, **settings):
+        whole.append((iterate.iteration, iterate.evaluations, iterate.image.clone()))
+        states.append(saved(iterate))
+    assert all("image" in s.tensors and "best" in s.tensors for s in states)
+    # going on after the failure
+    for k, state in enumerate(states):
+        if k < fails_at - 1:
+            continue
+        rest = minimise_on_device(curved(target), torch.zeros_like(start), **settings, resume=state)
+        rest = [(i.iteration, i.evaluations, i.image.clone()) for i in rest]
+        assert len(rest) == 12 - k
+        for ours, theirs in zip(rest, whole[k + 1 :], strict=True):
+            assert ours[:2] == theirs[:2]
+            assert torch.equal(ours[2], theirs[2])
+
+
+def test_it_goes_on_further_than_was_asked_for_at_first() -> None:
+    target, start = uniform(-0.5, 1.5), uniform(0, 1, seed=1)
+    *_, last = minimise_on_device(curved(target), start, iterations=4, stepwise=True)
+    rest = path(minimise_on_device(curved(target), start, iterations=15, resume=saved(last)))
+    whole = path(minimise_on_device(curved(target), start, iterations=15))
+    same(rest, whole[5:], 1e-12)  # fewer rows of zeros in the sums
+    assert not path(minimise_on_device(curved(target), start, iterations=2, resume=saved(last)))
+
+
+def test_a_state_of_an_iterate_that_was_left_behind_is_refused() -> None:
+    iterates = minimise_on_device(curved(uniform(0, 1)), uniform(0, 1, seed=1), iterations=20)
+    next(iterates)
+    second = next(iterates)
+    with pytest.raises(RuntimeError, match="stepwise"):
+        second.state()

@@ -1,0 +1,96 @@
+"""Adam and averages of iterates: closed forms, bounds, and a run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+import fastnst
+from fastnst import minimise
+from fastnst.evaluation import Evaluation, Terms
+from fastnst.solvers.adam import BETAS, IterateAverage
+from helpers.pictures import smooth
+
+SHAPE = (1, 3, 5, 4)
+
+
+def quadratic(target: Tensor, scales: Tensor):
+    def evaluate(image: Tensor) -> Evaluation:
+        difference = image - target
+        total = (scales * difference.square()).sum()
+        return Evaluation(Terms(total, {}, {}, total.new_zeros(())), 2 * scales * difference)
+
+    return evaluate
+
+
+def problem(seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.rand(SHAPE, generator=generator)
+    return target, 10 ** torch.empty(SHAPE).uniform_(-2, 2, generator=generator)
+
+
+def test_steps_are_those_of_the_paper() -> None:
+    """Kingma & Ba 2015, algorithm 1, with the clamp."""
+    target, scales = problem()
+    target = 3 * target - 1  # some of it out of range
+    evaluate = quadratic(target, scales)
+    x = torch.full(SHAPE, 0.5, dtype=torch.float64)
+    m, v = torch.zeros_like(x), torch.zeros_like(x)
+    runs = minimise(evaluate, x.float(), iterations=12, optimizer="adam", learning_rate=0.1)
+    for k, iterate in enumerate(runs):
+        # float32 against float64
+        torch.testing.assert_close(iterate.image.double(), x, atol=1e-5, rtol=0)
+        gradient = evaluate(x).gradient
+        m = BETAS[0] * m + (1 - BETAS[0]) * gradient
+        v = BETAS[1] * v + (1 - BETAS[1]) * gradient**2
+        step = m / (1 - BETAS[0] ** (k + 1)) / ((v / (1 - BETAS[1] ** (k + 1))).sqrt() + 1e-8)
+        x = (x - 0.1 * step).clamp(0, 1)
+
+
+def test_it_converges() -> None:
+    target, scales = problem()
+    *_, last = minimise(
+        quadratic(target, scales), torch.zeros(SHAPE), iterations=300, optimizer="adam"
+    )
+    assert float((last.image - target).abs().max()) < 0.05
+
+
+def test_the_average_is_exponential_and_without_bias() -> None:
+    pictures = [torch.full((2, 2), float(k)) for k in (1, 5, 2)]
+    average = IterateAverage(0.5, pictures[0])
+    for picture in pictures:
+        average.add(picture)
+    expected = (0.25 * 1 + 0.5 * 5 + 1 * 2) / 1.75
+    torch.testing.assert_close(average.value, torch.full((2, 2), expected))
+
+
+def test_the_average_comes_last_and_is_better() -> None:
+    """A rate so high that the iterates jitter around the minimum."""
+    target, scales = problem(1)
+    target = 0.3 + 0.4 * target
+    runs = list(
+        minimise(
+            quadratic(target, scales), torch.rand(SHAPE), iterations=200, optimizer="adam",
+            learning_rate=0.3, averaging=0.95,
+        )
+    )  # fmt: skip
+    assert len(runs) == 202
+    average, last = runs[-1], runs[-2]
+    assert (average.iteration, last.iteration) == (200, 200)
+    assert average.evaluations == 202
+    assert average.loss == pytest.approx(
+        float(quadratic(target, scales)(average.image).terms.total), rel=1e-6
+    )
+    worst = max(iterate.loss for iterate in runs[-20:-1])
+    assert average.loss < worst
+
+
+def test_a_run_with_adam() -> None:
+    content, style = smooth(48, 36), smooth(40, 44, seed=1)
+    settings = {"size": 48, "iterations": 40, "init": "content", "optimizer": "adam"}
+    result = fastnst.stylize(content, style, **settings, averaging=0.9)
+    assert result.losses.total < result.history[0].total / 2
+    assert result.evaluations == 42
+    assert result.iterations == 40
+    assert 0 <= result.pixels.min() <= result.pixels.max() <= 1
