@@ -1,4 +1,4 @@
-"""What runs share: made for the first of them, kept for the next."""
+"""What runs in one process share: it is made for the first of them and used again by the next."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# How many of a kind are kept at most; one of the others. A network with its transformed filters takes
-# 0.3 to 0.6 GB, the Gram matrices of a style 2.4 MB (the paper's layers), a style as it was decoded 12 bytes a
-# pixel.
+# How many entries a group holds at most; a group that is not named here holds one. A network with its
+# transformed filters takes 0.3 to 0.6 GB, the Gram matrices of a style 2.4 MB (the paper's layers),
+# a decoded style picture 12 bytes a pixel.
 LIMITS = {"style targets": 32, "styles": 8}
 
 
 class Cache:
-    """The last few things of each kind, by what they were made from."""
+    """The values last used in each of several groups, by the key that they were made from."""
 
     def __init__(self) -> None:
-        self._kinds: dict[str, OrderedDict[Hashable, Any]] = {}
+        self._groups: dict[str, OrderedDict[Hashable, Any]] = {}
 
-    def get(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
-        """What was made from ``key`` before, or else what ``make`` makes now."""
-        things = self._kinds.setdefault(kind, OrderedDict())
-        if key in things:
-            things.move_to_end(key)
+    def get(self, group: str, key: Hashable, make: Callable[[], T]) -> T:
+        """The value that was made from ``key`` before, or else the one that ``make`` makes now.
+
+        A full group loses the value that was not used for the longest time, before the new one is
+        made: two of them never take up memory together.
+        """
+        values = self._groups.setdefault(group, OrderedDict())
+        if key in values:
+            values.move_to_end(key)
         else:
-            while len(things) >= LIMITS.get(kind, 1):  # first, so that two never share the memory
-                things.popitem(last=False)
-            things[key] = make()
-        kept: T = things[key]
-        return kept
+            while len(values) >= LIMITS.get(group, 1):
+                values.popitem(last=False)
+            values[key] = make()
+        value: T = values[key]
+        return value

@@ -1,10 +1,12 @@
-"""Which device a run uses."""
+"""Which device a run uses, and the modes of PyTorch that a caller may have set around it."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from fastnst.errors import BackendUnavailable, InvalidInput
 
@@ -26,25 +28,47 @@ def choose_device(name: str) -> torch.device:
         raise InvalidInput(f"device is {name!r}: choose auto, cpu, cuda or cuda:N") from error
     if device.type not in ("cpu", "cuda"):
         raise InvalidInput(f"device is {name!r}: choose auto, cpu, cuda or cuda:N")
-    if device.type == "cuda":
-        reason = cuda_reason()
-        if reason:
-            raise BackendUnavailable(f"device {name} cannot be used: {reason}")
-        count = torch.cuda.device_count()
-        if device.index is not None and device.index >= count:
-            raise BackendUnavailable(f"device {name} is not there: {count} GPU(s) were found")
+    if reason := unavailable_reason(device):
+        raise BackendUnavailable(f"device {name} cannot be used: {reason}")
     return device
 
 
-def cuda_reason() -> str | None:
-    """Why torch cannot use a GPU, or None if it can."""
+def unavailable_reason(device: torch.device) -> str | None:
+    """Why torch cannot use a CPU or GPU, or None if it can."""
+    if device.type == "cpu":
+        return None
     if torch.version.cuda is None:
         return "this torch was built without CUDA"
     if not torch.cuda.is_available():
         return "no GPU with a working driver was found"
+    count = torch.cuda.device_count()
+    if device.index is not None and device.index >= count:
+        return f"{count} GPU(s) were found, counted from 0"
     return None
 
 
 def guard(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Makes a GPU the current one while the context lasts; on a CPU there is nothing to do."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Without the caller's autocast and inference mode while the context lasts.
+
+    Autocast would compute products in another dtype, and tensors made in inference mode cannot take
+    part in autograd afterwards. The default dtype and device are not changed, since the first
+    belongs to all threads: what allocates names both.
+    """
+    with contextlib.ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        for kind in DEFAULT_SIZE:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+def ordinary(x: Tensor) -> Tensor:
+    """The tensor itself, or a copy of one that was made in inference mode, for use in autograd."""
+    return x.clone() if x.is_inference() else x

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class Evaluation:
         terms: The loss and its parts, detached, on the engine's device.
         gradient: dL/dx, ``(1, 3, H, W)`` float32; the engine may reuse its memory at the next
             evaluation.
-        precision: Of the features that both were computed from: ``fp32`` or ``bf16``.
+        precision: That of the features that both were computed from: ``fp32`` or ``bf16``.
     """
 
     terms: Terms
@@ -43,10 +43,20 @@ class Evaluation:
 
 
 class Engine(Protocol):
-    """A way of computing the objective and its gradient."""
+    """A way of computing the objective and its gradient.
+
+    Attributes:
+        name: ``torch``, ``native`` or ``onnx``.
+        precision: That of the features: ``fp32``, ``bf16`` or ``mixed``.
+        capturable: Whether an evaluation can be recorded as a CUDA graph.
+        device_only: Whether ``evaluate`` fetches nothing to the host, so that the solver may run on
+            the device alone.
+    """
 
     name: str
-    precision: str  # of the features: fp32, bf16 or mixed
+    precision: str
+    capturable: bool
+    device_only: bool
 
     @property
     def provider(self) -> str | None:
@@ -55,4 +65,15 @@ class Engine(Protocol):
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)``, which is left as it is."""
+        ...
+
+    def resume(self, losses: Sequence[float]) -> str:
+        """Come to the state of an engine that has found ``losses``, for a run that goes on.
+
+        Args:
+            losses: The totals of the evaluations before, in their order; at least one.
+
+        Returns:
+            The precision of the last of them.
+        """
         ...

@@ -9,16 +9,14 @@ import torch
 from torch import Tensor
 
 
-def digest(image: Tensor) -> str:
-    """SHA-256 of a tensor's shape, dtype and values."""
-    about = f"{tuple(image.shape)} {image.dtype} ".encode()
-    values = image.detach().cpu().contiguous().view(torch.uint8).numpy()
+def digest(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's shape, dtype and values, hexadecimal."""
+    about = f"{tuple(tensor.shape)} {tensor.dtype} ".encode()
+    values = tensor.detach().cpu().contiguous().view(torch.uint8).numpy()
     return hashlib.sha256(about + values.tobytes()).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
+    """SHA-256 of a file's bytes, hexadecimal. Raises OSError if it cannot be read."""
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from fastnst import devices
 from fastnst._version import __version__
-from fastnst.devices import DEFAULT_SIZE, choose_device, cuda_reason
+from fastnst.devices import DEFAULT_SIZE, choose_device
 from fastnst.engines.create import unavailable_reason
 from fastnst.engines.onnx import providers
 from fastnst.errors import FastNSTError
@@ -47,7 +48,7 @@ def info() -> dict[str, Any]:
             else None,
         },
         "cuda": {
-            "torch": cuda_reason()
+            "torch": devices.unavailable_reason(torch.device("cuda"))
             or [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
             "extension": extension.cuda_devices() if extension.is_available() else None,
         },

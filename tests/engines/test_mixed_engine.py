@@ -12,9 +12,10 @@ import torch
 
 import fastnst
 from fastnst import BackendUnavailable, Settings
-from fastnst.engines import mixed_engine
+from fastnst.engines import create, mixed_engine
 from fastnst.engines.create import choose_precision, create_engine
 from fastnst.engines.mixed_engine import MixedEngine
+from fastnst.engines.torch_engine import TorchEngine
 from fastnst.evaluation import Evaluation, Terms
 from fastnst.network.weights import Weights
 from fastnst.ops import extension
@@ -73,7 +74,7 @@ def test_it_can_be_told_what_was_found_before() -> None:
     for known in range(1, len(losses)):
         left = losses[known:]
         engine = MixedEngine(lambda precision, left=left: Told(precision, left))
-        assert engine.follow(losses[:known]) == found[known - 1]
+        assert engine.resume(losses[:known]) == found[known - 1]
         assert [engine.evaluate(IMAGE).precision for _ in list(left)] == found[known:]
     assert 12 < change < 40
 
@@ -133,7 +134,7 @@ def test_the_best_picture_is_one_of_the_last_precision(monkeypatch: pytest.Monke
     monkeypatch.setattr(mixed_engine, "PROGRESS", 1.0)  # it changes after WINDOW evaluations
     flattering = torch.tensor(1e-6)
 
-    class Flattering(fastnst.engines.TorchEngine):
+    class Flattering(TorchEngine):
         def evaluate(self, image: torch.Tensor) -> Evaluation:
             found = super().evaluate(image)
             if self.precision == "fp32":
@@ -141,7 +142,7 @@ def test_the_best_picture_is_one_of_the_last_precision(monkeypatch: pytest.Monke
             terms = Terms(found.terms.total * flattering, *list(vars(found.terms).values())[1:])
             return Evaluation(terms, found.gradient, "bf16")
 
-    monkeypatch.setattr(fastnst.engines, "TorchEngine", Flattering)
+    monkeypatch.setattr(create, "TorchEngine", Flattering)
     result = fastnst.stylize(CONTENT, STYLE, **SMALL)
     totals = [losses.total for losses in result.history]
     assert max(totals[: mixed_engine.WINDOW + 1]) < min(totals[mixed_engine.WINDOW + 1 :])

@@ -131,8 +131,7 @@ def test_one_evaluation_gives_the_same_bits_each_time(precision: str) -> None:
 def test_bias_and_relu_in_the_convolution_change_nothing(precision: str) -> None:
     engine, _ = built(load_weights(), Settings(precision=precision), 64, 64)
     tried = 0
-    for layer in engine._layers:
-        filters = layer.filters
+    for filters in engine.filters.values():
         x = torch.rand(1, filters.forward.shape[1], 33, 21, device=DEVICE)
         x = x.to(filters.forward.dtype).contiguous(memory_format=torch.channels_last)
         if not _fuses(filters):

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.network.vgg import VGG, VGG16, VGG19
-from fastnst.network.weights import CAFFE, TORCHVISION, load_weights, mean_activations, normalise
+from fastnst.network.weights import CAFFE, TORCHVISION, load_weights, mean_activations, normalise_activations
 
 
 def state_dict(architecture, torchvision_names: bool, convolutions: int = 9) -> dict:
@@ -70,7 +70,7 @@ def test_normalise_with_known_means() -> None:
     weights = load_weights("vgg19")
     means = {name: torch.full((c,), 2.0 + i) for i, (name, (_, c)) in
              enumerate(VGG19.convolutions().items())}  # fmt: skip
-    scaled = normalise(weights, means)
+    scaled = normalise_activations(weights, means)
     torch.testing.assert_close(
         scaled.tensors["conv1_1.weight"], weights.tensors["conv1_1.weight"] / 2
     )

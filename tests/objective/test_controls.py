@@ -260,5 +260,5 @@ def test_onnx_says_what_it_does_not_run(random_weights: Weights, control: dict) 
         build_objective(random_weights, CONTENT, STYLES, replace(SHALLOW, **c), "torch")
         for c in ({}, control)
     )
-    assert plan.why_not(plain) is None
-    assert plan.why_not(other)
+    assert plan.unavailable_reason(plain) is None
+    assert plan.unavailable_reason(other)

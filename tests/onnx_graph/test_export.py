@@ -28,7 +28,7 @@ from fastnst.network.vgg import VGG19
 from fastnst.network.weights import Weights, load_weights
 from fastnst.objective.build import build_objective
 from fastnst.objective.objective import Objective
-from fastnst.onnx_graph import Plan, features_model, loss_model, read, targets_model, why_not
+from fastnst.onnx_graph import Plan, features_model, loss_model, read, targets_model, unavailable_reason
 from fastnst.settings.settings import Settings
 from helpers.oracle import features as oracle_features
 from helpers.oracle import objective as oracle
@@ -301,9 +301,9 @@ def _module(objective: Objective) -> None:
 )
 def test_what_is_not_known_is_refused(random_weights: Weights, change: Any, message: str) -> None:
     objective = small(random_weights)
-    assert why_not(objective) is None
+    assert unavailable_reason(objective) is None
     change(objective)
-    assert message in str(why_not(objective))
+    assert message in str(unavailable_reason(objective))
     with pytest.raises(InvalidInput, match="an ONNX graph does not hold this"):
         read(objective)
 

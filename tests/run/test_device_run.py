@@ -44,9 +44,9 @@ SMALL = {"size": 48, "iterations": 14, "style_layers": ("relu1_1", "relu2_1"),
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engine ``native`` is the one of a GPU, on the CPU."""
 
-    def create(weights, content, style, settings, regions=None, kept=None):
-        objective = build_objective(weights, content, style, settings, "torch", regions, kept)
-        return PlannedEngine(objective, "fp32", kept=kept)
+    def create(weights, content, style, settings, regions=None, cache=None):
+        objective = build_objective(weights, content, style, settings, "torch", regions, cache)
+        return PlannedEngine(objective, "fp32", cache=cache)
 
     monkeypatch.setattr(run_module, "create_engine", create)
 
@@ -354,14 +354,14 @@ def test_a_gpu_gets_the_plan_whatever_is_compiled(random_weights: Weights, monke
 
     engines = create
     monkeypatch.setattr(engines, "build_objective", built)
-    monkeypatch.setattr(engines, "PlannedEngine", lambda objective, precision, kept: precision)
-    monkeypatch.setattr(cuda, "cannot_run", lambda objective, precision: None)
+    monkeypatch.setattr(engines, "PlannedEngine", lambda objective, precision, cache: precision)
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda objective, precision: None)
     picture = torch.empty(1, 3, 8, 8, device="meta")
     for engine, precision in itertools.product(("auto", "native"), ("auto", "bf16")):
         settings = Settings(engine=engine, precision=precision)
         made = create_engine(random_weights, picture, picture, settings)
         assert made == ("bf16" if precision == "bf16" else "fp32")
     assert chosen == ["torch"] * 4  # nothing compiled is asked for beforehand
-    monkeypatch.setattr(cuda, "cannot_run", lambda objective, precision: "it is too old")
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda objective, precision: "it is too old")
     with pytest.raises(fastnst.BackendUnavailable, match="engine native cannot run: it is too old"):
         create_engine(random_weights, picture, picture, Settings(engine="native"))

@@ -1,4 +1,4 @@
-"""Engines: the ways of computing the objective and its gradient.
+"""Which engine runs, and how it is made.
 
 ``torch``   plain PyTorch and autograd, everywhere;
 ``native``  a planned evaluation: on a CPU with compiled Winograd convolutions, Gram matrices and style
@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fastnst.cache import Cache
+from fastnst.devices import choose_device, undisturbed
 from fastnst.engines.mixed_engine import MixedEngine
 from fastnst.engines.onnx import providers
 from fastnst.engines.onnx.engine import OnnxEngine
@@ -25,9 +27,44 @@ from fastnst.errors import BackendUnavailable
 from fastnst.evaluation import Engine
 from fastnst.network.weights import Weights
 from fastnst.objective.build import build_objective
+from fastnst.objective.objective import Objective
 from fastnst.objective.regions import Region
 from fastnst.ops import extension
 from fastnst.settings.settings import Settings
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What will run.
+
+    Attributes:
+        device: Where.
+        engine: ``torch``, ``native`` or ``onnx``.
+        precision: ``fp32``, ``bf16`` or ``mixed``.
+        provider: What runs the graph of engine ``onnx``; None for the others.
+    """
+
+    device: torch.device
+    engine: str
+    precision: str
+    provider: str | None = None
+
+
+def choose(settings: Settings) -> Choice:
+    """What a run with these settings will use here: device, engine, precision, provider.
+
+    Raises:
+        InvalidInput: for a device that is none.
+        BackendUnavailable: if what was asked for by name cannot run here.
+    """
+    device = choose_device(settings.device)
+    engine = _choose_engine(settings.engine, device)
+    if engine == "onnx":
+        provider, precision = _choose_provider(settings, device)
+        return Choice(device, engine, precision, provider)
+    if not (settings.content_weight or settings.style_weight):
+        return Choice(device, engine, "fp32")  # no network, nothing to be rounded
+    return Choice(device, engine, choose_precision(settings, device))
 
 
 def unavailable_reason(engine: str, device: torch.device) -> str | None:
@@ -39,60 +76,6 @@ def unavailable_reason(engine: str, device: torch.device) -> str | None:
     if device.type == "cpu" and not extension.is_available():
         return extension.unavailable_reason() or "the compiled extension is missing"
     return None
-
-
-def create_engine(
-    weights: Weights,
-    content: Tensor,
-    style: Tensor | Sequence[Tensor],
-    settings: Settings,
-    regions: Sequence[Region] | None = None,
-    kept: Cache | None = None,
-) -> Engine:
-    """Set up the engine that the settings ask for.
-
-    Args:
-        weights: What ``load_weights`` returns.
-        content: ``(1, 3, H, W)``, RGB in [0, 1], on the device where the engine is to run.
-        style: ``(1, 3, h, w)``, likewise; or several.
-        settings: ``engine`` is ``torch``, ``native`` or ``auto``: native where it runs.
-            ``precision`` ``auto`` is fp32 here: an engine with one precision is a function of the
-            picture. ``mixed`` is not: what it computes with depends on the evaluations before.
-        regions: Which style goes where; None: all of them everywhere.
-        kept: The networks and targets of earlier engines, to be used again where they fit.
-
-    Raises:
-        BackendUnavailable: if the engine that was asked for by name cannot run here.
-        InvalidInput: for settings or pictures that do not fit together.
-    """
-    name = settings.engine
-    if name == "onnx":
-        return _onnx_engine(weights, content, style, settings, regions, kept)
-    reason = unavailable_reason("native", content.device)
-    if name == "auto":
-        name = "torch" if reason else "native"
-    elif name == "native" and reason:
-        raise BackendUnavailable(f"engine native cannot run: {reason}")
-    on_cpu = content.device.type == "cpu"
-    backend = "native" if name == "native" and on_cpu else "torch"
-    objective = build_objective(weights, content, style, settings, backend, regions, kept)
-    precision = "fp32" if settings.precision == "auto" else settings.precision
-    if not objective.layers:  # the total variation alone: no network, no plan
-        return TorchEngine(objective, "fp32", name)
-    if name == "native":
-        lowest = "bf16" if precision == "mixed" else precision
-        plan = cpu if on_cpu else cuda
-        if reason := plan.cannot_run(objective, lowest):
-            raise BackendUnavailable(f"engine native cannot run: {reason}")
-
-    def create(precision: str) -> Engine:
-        if name == "native" and on_cpu:
-            return NativeEngine(objective, precision, kept=kept)
-        if name == "native":
-            return PlannedEngine(objective, precision, kept=kept)
-        return TorchEngine(objective, precision)
-
-    return MixedEngine(create) if precision == "mixed" else create(precision)
 
 
 def choose_precision(settings: Settings, device: torch.device) -> str:
@@ -107,23 +90,143 @@ def choose_precision(settings: Settings, device: torch.device) -> str:
     return "mixed" if compiled and extension.convolves_bfloat16() else "fp32"
 
 
-def _onnx_engine(
+@undisturbed()
+def create_engine(
     weights: Weights,
     content: Tensor,
     style: Tensor | Sequence[Tensor],
     settings: Settings,
-    regions: Sequence[Region] | None,
-    kept: Cache | None,
+    regions: Sequence[Region] | None = None,
+    cache: Cache | None = None,
 ) -> Engine:
+    """Set up the engine that the settings ask for.
+
+    Args:
+        weights: What ``load_weights`` returns.
+        content: ``(1, 3, H, W)``, RGB in [0, 1], on the device where the engine is to run.
+        style: ``(1, 3, h, w)``, RGB in [0, 1], on the same device; or several.
+        settings: ``engine`` is ``torch``, ``native``, ``onnx`` or ``auto``: native where it runs.
+            ``precision`` ``auto`` is fp32 here: an engine with one precision is a function of the
+            picture. ``mixed`` is not: what it computes with depends on the evaluations before.
+        regions: Which style goes where; None: all of them everywhere.
+        cache: The networks and targets of earlier engines, to be used again where they fit.
+
+    Raises:
+        BackendUnavailable: if the engine that was asked for by name cannot run here.
+        InvalidInput: for settings or pictures that do not fit together.
+    """
+    name = _choose_engine(settings.engine, content.device)
+    if name == "onnx":  # asked before the targets are computed: a missing package is said at once
+        _choose_provider(settings, content.device)
+    way = _WAYS[name, "CPU" if content.device.type == "cpu" else "GPU"]
+    objective = build_objective(weights, content, style, settings, way.backend, regions, cache)
+    precision = "fp32" if settings.precision == "auto" else settings.precision
+    if not objective.layers and name != "onnx":  # the total variation alone: nothing to plan
+        return TorchEngine(objective, "fp32", name)
+    if reason := way.unavailable_reason(objective, "bf16" if precision == "mixed" else precision):
+        raise BackendUnavailable(f"engine {name} cannot run: {reason}")
+
+    height, width = content.shape[-2:]
+    request = _Request((height, width), settings.provider, cache)
+
+    def create(precision: str) -> Engine:
+        return way.create(objective, precision, request)
+
+    return MixedEngine(create) if precision == "mixed" else create(precision)
+
+
+def _choose_engine(name: str, device: torch.device) -> str:
+    """``auto`` resolved; raises BackendUnavailable if engine native is asked for and cannot run."""
+    reason = unavailable_reason("native", device)
+    if name == "native" and reason:
+        raise BackendUnavailable(f"engine native cannot run: {reason}")
+    if name == "auto":
+        return "torch" if reason else "native"
+    return name
+
+
+def _choose_provider(settings: Settings, device: torch.device) -> tuple[str, str]:
+    """Provider and precision of engine onnx; raises BackendUnavailable if there is none."""
     if settings.precision == "mixed":
         raise BackendUnavailable("engine onnx does not change its precision: choose fp32 or bf16")
-    # asked before the targets are computed, so that a missing package is said at once
-    providers.choose(settings.provider, content.device, settings.precision)
-    objective = build_objective(weights, content, style, settings, "torch", regions, kept)
+    return providers.choose(settings.provider, device, settings.precision)
 
-    from fastnst.onnx_graph import why_not  # needs the package onnx
 
-    if reason := why_not(objective):
-        raise BackendUnavailable(f"engine onnx does not take this objective: {reason}")
-    height, width = content.shape[-2:]
-    return OnnxEngine(objective, (height, width), settings.provider, settings.precision)
+# ------------------------------------------------------------------------- the table of engines --
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What an engine is made for, beside its objective.
+
+    Attributes:
+        size: ``(H, W)`` of the pictures.
+        provider: What is to run the graph of engine ``onnx``.
+        cache: What earlier engines made, to be used again.
+    """
+
+    size: tuple[int, int]
+    provider: str
+    cache: Cache | None
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How an engine is made on a kind of device.
+
+    Attributes:
+        backend: What computes the style losses that the engine leaves to their modules.
+        unavailable_reason: Why it cannot run an objective in a precision, or None if it can.
+        create: Makes the engine of an objective and a precision.
+    """
+
+    backend: str
+    unavailable_reason: Callable[[Objective, str], str | None]
+    create: Callable[[Objective, str, _Request], Engine]
+
+
+def _torch(objective: Objective, precision: str, _: _Request) -> Engine:
+    return TorchEngine(objective, precision)
+
+
+def _cpu_plan(objective: Objective, precision: str, request: _Request) -> Engine:
+    return NativeEngine(objective, precision, cache=request.cache)
+
+
+def _cpu_reason(objective: Objective, precision: str) -> str | None:
+    return cpu.unavailable_reason(objective, precision)
+
+
+def _gpu_plan(objective: Objective, precision: str, request: _Request) -> Engine:
+    return PlannedEngine(objective, precision, cache=request.cache)
+
+
+def _gpu_reason(objective: Objective, precision: str) -> str | None:
+    return cuda.unavailable_reason(objective, precision)
+
+
+def _onnx(objective: Objective, precision: str, request: _Request) -> Engine:
+    return OnnxEngine(objective, request.size, request.provider, precision)
+
+
+def _onnx_reason(objective: Objective, _: str) -> str | None:
+    from fastnst import onnx_graph  # needs the package onnx
+
+    reason = onnx_graph.unavailable_reason(objective)
+    return reason and f"its graph does not hold this objective: {reason}"
+
+
+def _no_reason(_: Objective, __: str) -> None:
+    return None
+
+
+_TORCH = _Way("torch", _no_reason, _torch)
+_ONNX = _Way("torch", _onnx_reason, _onnx)
+_WAYS = {
+    ("torch", "CPU"): _TORCH,
+    ("torch", "GPU"): _TORCH,
+    ("native", "CPU"): _Way("native", _cpu_reason, _cpu_plan),
+    ("native", "GPU"): _Way("torch", _gpu_reason, _gpu_plan),
+    ("onnx", "CPU"): _ONNX,
+    ("onnx", "GPU"): _ONNX,
+}

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from fastnst.devices import undisturbed
 from fastnst.evaluation import Engine, Evaluation
 
 WINDOW = 10  # evaluations
@@ -29,31 +30,37 @@ class MixedEngine:
     """
 
     precision = "mixed"
+    capturable = False  # which precision is next, the host decides on each loss
+    device_only = False
 
     def __init__(self, create: Callable[[str], Engine]) -> None:
         self._create = create
         self._engine: Engine | None = create("bf16")
-        # in bf16; the best so far after each of the last evaluations
+        # the lowest loss so far after each of the last evaluations in bf16
         self._losses: deque[float] = deque(maxlen=WINDOW + 1)
         self._stalled = False
         self.name = self._engine.name
         self.provider = self._engine.provider
 
     def evaluate(self, image: Tensor) -> Evaluation:
-        """The objective and its gradient at ``image`` ``(1, 3, H, W)``, in the precision of now."""
+        """The objective and its gradient at ``image`` ``(1, 3, H, W)``, in the precision in use by then."""
         if self._stalled and (self._engine is None or self._engine.precision == "bf16"):
-            self._engine = None  # its buffers go before the other's come
-            self._engine = self._create("fp32")
+            self._engine = None  # its buffers are freed before those of the next are allocated
+            with undisturbed():
+                self._engine = self._create("fp32")
         assert self._engine is not None
         evaluation = self._engine.evaluate(image)
         self._note(float(evaluation.terms.total))
         return evaluation
 
-    def follow(self, losses: Iterable[float]) -> str:
-        """Be where an engine is that found these losses, in this order: for a run that goes on.
+    def resume(self, losses: Sequence[float]) -> str:
+        """Come to the state of an engine that has found ``losses``, for a run that goes on.
+
+        Args:
+            losses: The totals of the evaluations before, in their order; at least one.
 
         Returns:
-            The precision in which the last of them was found.
+            The precision of the last of them.
         """
         precision = "bf16"
         for loss in losses:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from fastnst.devices import ordinary, undisturbed
 from fastnst.evaluation import Evaluation, Terms
 from fastnst.objective.objective import Objective
 
@@ -22,23 +24,29 @@ class TorchEngine:
         name: What the engine is called in results.
     """
 
-    provider = None
+    provider: str | None = None
+    capturable = False
+    device_only = False
 
     def __init__(self, objective: Objective, precision: str = "fp32", name: str = "torch") -> None:
         self.objective = objective
         self.precision = precision
         self.name = name
         if precision == "bf16":
-            self.objective = copy.deepcopy(objective)  # others may have the same one
+            self.objective = copy.deepcopy(objective)  # another engine may use the same one
             self.objective.network.to(torch.bfloat16)
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)``."""
-        with torch.enable_grad():  # whatever the caller's mode is
-            x = image.detach().requires_grad_()
+        with undisturbed(), torch.enable_grad():
+            x = ordinary(image.detach()).requires_grad_()
             terms = self.objective(x)
             (gradient,) = torch.autograd.grad(terms.total, x)
         return Evaluation(_detached(terms), gradient, self.precision)
+
+    def resume(self, losses: Sequence[float]) -> str:  # noqa: ARG002  (a function of the picture)
+        """The precision of every evaluation: what was found before changes nothing here."""
+        return self.precision
 
 
 def _detached(terms: Terms) -> Terms:

@@ -19,6 +19,7 @@ from typing import TypeAlias
 from fastnst.losses.content import ContentLoss
 from fastnst.losses.gradients import scale_gradient
 from fastnst.losses.gram import StyleLoss
+from fastnst.losses.layer_loss import LayerLoss
 from fastnst.losses.moments import CovarianceLoss, MeanStdLoss, WassersteinLoss
 from fastnst.losses.total_variation import TotalVariationLoss
 from fastnst.losses.weighted import WeightedLoss
@@ -29,6 +30,7 @@ __all__ = [
     "STYLE_LOSSES",
     "ContentLoss",
     "CovarianceLoss",
+    "LayerLoss",
     "MeanStdLoss",
     "Normalization",
     "StyleLoss",

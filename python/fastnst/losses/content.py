@@ -5,12 +5,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from fastnst.errors import InvalidInput
+from fastnst.losses.layer_loss import LayerLoss
 
 
-class ContentLoss(nn.Module):
+class ContentLoss(LayerLoss):
     """The distance of the content representations: mean over all elements of (F − P)².
 
-    Gatys et al. 2015, equation 1, which has ½ Σ in the place of the mean.
+    Gatys et al. 2015, equation 1, which has ½ Σ where the mean is here.
 
     Args:
         target: The features P of the content image at one layer, ``(B, C, H, W)``.

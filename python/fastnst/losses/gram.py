@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastnst.losses.guidance import guide
+from fastnst.losses.layer_loss import LayerLoss
 from fastnst.ops import gram_matrix, style_loss
 
 
-class StyleLoss(nn.Module):
+class StyleLoss(LayerLoss):
     """The distance of the style representations: mean over C×C of (G − A)².
 
     Gatys et al. 2015, equations 3 and 4, with both Gram matrices divided by their own number of
@@ -18,8 +19,8 @@ class StyleLoss(nn.Module):
         target_gram: The Gram matrix A of the style image at one layer, ``(C, C)`` or
             ``(B, C, C)``, float32: what ``gram_matrix`` returns.
         backend: ``"auto"``, ``"torch"`` or ``"native"``; see ``fastnst.style_loss``.
-        guidance: Where it looks, ``(H, W)`` with a mean square of 1; None: everywhere.
-        spread: A constant that is added; see ``blending.py``.
+        guidance: How much each position counts, ``(H, W)`` with a mean square of 1; None: all alike.
+        spread: A constant that is added; see ``objective/blending.py``.
     """
 
     target_gram: Tensor

@@ -28,6 +28,6 @@ def guide(features: Tensor, guidance: Tensor | None) -> Tensor:
     return features * guidance
 
 
-def normalise(guidance: Tensor) -> Tensor:
+def normalise_guidance(guidance: Tensor) -> Tensor:
     """Scale a guidance map, not all zero, so that the mean of its squares is 1."""
     return guidance / guidance.square().mean().sqrt()

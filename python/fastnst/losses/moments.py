@@ -16,10 +16,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fastnst.losses.guidance import guide
+from fastnst.losses.layer_loss import LayerLoss
 from fastnst.ops import gram_matrix
 
 # Added to the diagonal of both covariances, so that they have inverse roots. In units of features
@@ -28,14 +29,14 @@ RIDGE = 1e-4
 SMALLEST_VARIANCE = 1e-8  # σ = √(σ² + this): a channel that is constant has a gradient
 
 
-class _MomentLoss(nn.Module):
-    """What the losses by moments share.
+class _MomentLoss(LayerLoss):
+    """A distance of statistics of the features from those of the style.
 
     Args:
         targets: What ``statistics`` returns for the style picture.
-        backend: Of ``gram_matrix``.
-        guidance: Where it looks, ``(H, W)`` with a mean square of 1; None: everywhere.
-        spread: A constant that is added; see ``blending.py``.
+        backend: What computes Gram matrices; see ``fastnst.gram_matrix``.
+        guidance: How much each position counts, ``(H, W)`` with a mean square of 1; None: all alike.
+        spread: A constant that is added; see ``objective/blending.py``.
     """
 
     guidance: Tensor | None
@@ -110,6 +111,7 @@ class WassersteinLoss(_MomentLoss):
     picture small.
     """
 
+    needs_host = True  # for the eigenvalues
     names = ("target_mean", "target_covariance")
     target_mean: Tensor
     target_covariance: Tensor

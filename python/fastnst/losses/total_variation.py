@@ -2,8 +2,8 @@
 
     squared        mean (x_{i+1,j} − x_{i,j})²  +  mean (x_{i,j+1} − x_{i,j})²
     absolute       the same with absolute values
-    squared-sum    sums in the place of means: its weight depends on the size of the picture
-    absolute-sum   likewise
+    squared-sum    squared, with sums for means: its weight depends on the size of the picture
+    absolute-sum   absolute, with sums for means
     nine-point     ⅔ (mean dx² + mean dy²) + ⅙ (mean of both diagonals' squares), edges replicated
 
 Squared: Mahendran & Vedaldi 2015 (arXiv:1412.0035) with β = 2; absolute: Rudin, Osher & Fatemi 1992,
@@ -44,7 +44,7 @@ class TotalVariationLoss(nn.Module):
         rows, columns = (d.square() if kind == "squared" else d.abs() for d in differences)
         if total:
             return rows.sum() + columns.sum()
-        # .sum() / n in the place of .mean(): a side of one pixel has no neighbours, and no NaN.
+        # not .mean(): a side of one pixel has no neighbours, and no NaN.
         return rows.sum() / max(rows.numel(), 1) + columns.sum() / max(columns.numel(), 1)
 
 

@@ -6,19 +6,22 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from fastnst.losses.layer_loss import LayerLoss
 
-class WeightedLoss(nn.Module):
+
+class WeightedLoss(LayerLoss):
     """Σ_i w_i · loss_i(features).
 
     Args:
-        losses: Modules that map features to a 0-dimensional loss; at least one.
-        weights: One for each.
+        losses: At least one.
+        weights: w_i, one for each loss.
     """
 
-    def __init__(self, losses: Sequence[nn.Module], weights: Sequence[float]) -> None:
+    def __init__(self, losses: Sequence[LayerLoss], weights: Sequence[float]) -> None:
         super().__init__()
         self.losses = nn.ModuleList(losses)
         self.weights = tuple(weights)
+        self.needs_host = any(loss.needs_host for loss in losses)
 
     def forward(self, features: Tensor) -> Tensor:
         """The sum, 0-dimensional."""

@@ -10,16 +10,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastnst.devices import ordinary
 from fastnst.errors import InvalidInput
-
-POOLINGS = ("average", "max", "l2")
-PADDINGS = ("zero", "replicate")
 
 
 @dataclass(frozen=True)
@@ -124,13 +123,12 @@ class VGG(nn.Module):
         self.layers = nn.ModuleDict()
         for name in architecture.up_to(names):
             if name.startswith("conv"):
-                replicate = padding == "replicate" and name == "conv1_1"
-                mode: Literal["zeros", "replicate"] = "replicate" if replicate else "zeros"
+                mode = PADDINGS[padding if name == "conv1_1" else "zero"]
                 self.layers[name] = _convolution(name, *shapes[name], tensors, mode)
             elif name.startswith("relu"):
                 self.layers[name] = nn.ReLU()
             else:
-                self.layers[name] = _POOLS[pooling]()
+                self.layers[name] = POOLINGS[pooling]()
         self.requires_grad_(False)
 
     def forward(self, image: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
@@ -141,8 +139,8 @@ class VGG(nn.Module):
             names: The layers wanted.
 
         Returns:
-            ``{name: (B, C, h, w)}``, in the network's order and dtype; h and w are H and W halved (rounded
-            down) at each pooling on the way.
+            ``{name: (B, C, h, w)}``, in the network's order and dtype; h and w are H and W halved
+            (rounded down) at each pooling on the way.
         """
         wanted = set(names)
         features: dict[str, Tensor] = {}
@@ -171,11 +169,12 @@ class L2Pool(nn.Module):
         return functional.avg_pool2d(x.square(), 2).clamp_min(self.SMALLEST).sqrt()
 
 
-_POOLS: dict[str, Callable[[], nn.Module]] = {
-    "average": lambda: nn.AvgPool2d(2),
-    "max": lambda: nn.MaxPool2d(2),
-    "l2": L2Pool,
-}
+POOLINGS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
+    {"average": lambda: nn.AvgPool2d(2), "max": lambda: nn.MaxPool2d(2), "l2": L2Pool}
+)
+PADDINGS: Mapping[str, Literal["zeros", "replicate"]] = MappingProxyType(
+    {"zero": "zeros", "replicate": "replicate"}  # in the words of nn.Conv2d
+)
 
 
 def _convolution(
@@ -196,7 +195,8 @@ def _convolution(
         if tuple(tensors[key].shape) != shape:
             raise InvalidInput(f"{key} has shape {tuple(tensors[key].shape)}, expected {shape}")
     with torch.device("meta"):  # no random initialisation of weights that are replaced at once
-        convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1, padding_mode=padding_mode)
-    convolution.weight = nn.Parameter(tensors[f"{name}.weight"], requires_grad=False)
-    convolution.bias = nn.Parameter(tensors[f"{name}.bias"], requires_grad=False)
+        convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1, padding_mode=padding_mode, dtype=torch.float32)
+    weight, bias = (ordinary(tensors[key]) for key in expected)
+    convolution.weight = nn.Parameter(weight, requires_grad=False)
+    convolution.bias = nn.Parameter(bias, requires_grad=False)
     return convolution

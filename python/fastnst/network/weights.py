@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from fastnst.devices import undisturbed
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.fingerprint import sha256_of_file
 from fastnst.network.vgg import VGG16, VGG19, Architecture
@@ -33,7 +34,7 @@ _PALETTE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What turns RGB in [0, 1] into the network's input: (x − mean) / std, per channel."""
+    """From RGB in [0, 1] to the network's input: (x − mean) / std, per channel."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -69,6 +70,7 @@ class Weights:
     tensors: Mapping[str, Tensor]
 
 
+@undisturbed()
 def load_weights(source: str | Path = DEFAULT, preprocessing: str = "auto") -> Weights:
     """Load weights by name or from a file.
 
@@ -110,13 +112,13 @@ def _built_in(source: str | Path) -> Weights | None:
     if source == "vgg19":
         return _original()
     if source == "vgg19-normalised":
-        return normalise(_original(), mean_activations())
+        return normalise_activations(_original(), mean_activations())
     if source in ("torchvision", "torchvision-vgg16"):
         return _torchvision(VGG16 if source == "torchvision-vgg16" else VGG19)
     return None
 
 
-def normalise(weights: Weights, means: Mapping[str, Tensor]) -> Weights:
+def normalise_activations(weights: Weights, means: Mapping[str, Tensor]) -> Weights:
     """Rescale every filter so that its mean activation is one (Gatys et al. 2015, Methods).
 
     Args:
@@ -128,7 +130,7 @@ def normalise(weights: Weights, means: Mapping[str, Tensor]) -> Weights:
         means of the convolution before it (1 for the picture).
     """
     tensors: dict[str, Tensor] = {}
-    previous = torch.ones(3)
+    previous = torch.ones(3, dtype=torch.float32, device="cpu")
     for name in weights.architecture.convolutions():
         mean = means[name]
         scale = previous.view(1, -1, 1, 1) / mean.view(-1, 1, 1, 1)
@@ -146,7 +148,7 @@ def mean_activations() -> dict[str, Tensor]:
     """
     path = resources.files("fastnst") / "data" / "vgg19_mean_activations.safetensors"
     with resources.as_file(path) as file:
-        return load_file(file)
+        return load_file(file, device="cpu")
 
 
 def _original() -> Weights:
@@ -203,8 +205,8 @@ def _from_file(path: Path, preprocessing: str) -> Weights:
     state: Mapping[str, Any]
     if path.suffix == ".safetensors":
         try:
-            state = load_file(path)
-            with safe_open(path, framework="pt") as file:
+            state = load_file(path, device="cpu")
+            with safe_open(path, framework="pt", device="cpu") as file:
                 metadata = file.metadata() or {}
         except (SafetensorError, OSError) as error:
             raise InvalidInput(f"weights file {path} is not a safetensors file: {error}") from error

@@ -21,7 +21,14 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from fastnst.errors import InvalidInput
-from fastnst.losses import STYLE_LOSSES, StyleLoss, StyleLossType, WassersteinLoss, WeightedLoss
+from fastnst.losses import (
+    STYLE_LOSSES,
+    LayerLoss,
+    StyleLoss,
+    StyleLossType,
+    WassersteinLoss,
+    WeightedLoss,
+)
 from fastnst.objective.regions import Region
 from fastnst.settings.settings import Settings
 
@@ -38,7 +45,7 @@ def describe(
         index: Which of the style pictures it is.
         settings: ``statistics`` is read.
         regions: Where each style goes.
-        backend: For the Gram matrices.
+        backend: What computes Gram matrices; see ``fastnst.gram_matrix``.
 
     Returns:
         ``{(region, statistic): targets}`` for the regions that this style is for.
@@ -58,7 +65,7 @@ def style_loss_of(
     settings: Settings,
     regions: Sequence[Region],
     backend: str = "auto",
-) -> nn.Module:
+) -> LayerLoss:
     """The loss of one layer.
 
     Args:
@@ -66,7 +73,7 @@ def style_loss_of(
         size: Positions of the result at this layer, (H, W).
         settings: ``statistics``, their weights, ``style_blend`` and ``blending`` are read.
         regions: Where each style goes.
-        backend: For the Gram matrices.
+        backend: What computes Gram matrices; see ``fastnst.gram_matrix``.
 
     Returns:
         A module that maps features ``(1, C, H, W)`` to g_l, 0-dimensional. With one region and one
@@ -74,7 +81,7 @@ def style_loss_of(
     """
     blend = settings.blend(len(styles))
     statistics_weights = settings.statistics_weights or (1.0,) * len(settings.statistics)
-    losses: list[nn.Module] = []
+    losses: list[LayerLoss] = []
     weights: list[float] = []
     for r, region in enumerate(regions):
         guidance = region.content_guidance(size)
@@ -84,8 +91,8 @@ def style_loss_of(
         shares = [blend[k] / total for k in region.styles]
         for name, weight in zip(settings.statistics, statistics_weights, strict=True):
             found = [styles[k][r, name] for k in region.styles]
-            kind = STYLE_LOSSES[name]
-            losses.append(_blended(kind, found, shares, settings.blending, guidance, backend))
+            loss_type = STYLE_LOSSES[name]
+            losses.append(_blended(loss_type, found, shares, settings.blending, guidance, backend))
             weights.append(region.share * weight)
     if len(losses) == 1 and weights == [1.0]:
         return losses[0]
@@ -93,15 +100,15 @@ def style_loss_of(
 
 
 def _blended(
-    kind: StyleLossType,
+    loss_type: StyleLossType,
     found: Sequence[tuple[Tensor, ...]],
     shares: Sequence[float],
     blending: str,
     guidance: Tensor | None,
     backend: str,
-) -> nn.Module:
-    if blending == "losses" and kind is WassersteinLoss and len(found) > 1:
-        losses = [kind(*targets, guidance=guidance, backend=backend) for targets in found]
+) -> LayerLoss:
+    if blending == "losses" and loss_type is WassersteinLoss and len(found) > 1:
+        losses = [loss_type(*targets, guidance=guidance, backend=backend) for targets in found]
         return WeightedLoss(losses, shares)
     means = tuple(
         sum((b * part for b, part in zip(shares, parts, strict=True)), parts[0].new_zeros(()))
@@ -112,7 +119,7 @@ def _blended(
         for share, targets in zip(shares, found, strict=True):
             for part, mean in zip(targets, means, strict=True):
                 spread += share * float((part - mean).double().square().mean())
-    return kind(*means, guidance=guidance, backend=backend, spread=spread)
+    return loss_type(*means, guidance=guidance, backend=backend, spread=spread)
 
 
 def is_plain(loss: nn.Module) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fastnst.cache import Cache
+from fastnst.devices import ordinary, undisturbed
 from fastnst.errors import InvalidInput
 from fastnst.fingerprint import digest
 from fastnst.losses import ContentLoss, TotalVariationLoss
@@ -20,6 +22,7 @@ from fastnst.objective.regions import Region, everywhere
 from fastnst.settings.settings import Settings
 
 
+@undisturbed()
 def build_objective(
     weights: Weights,
     content: Tensor,
@@ -27,7 +30,7 @@ def build_objective(
     settings: Settings,
     backend: str = "auto",
     regions: Sequence[Region] | None = None,
-    kept: Cache | None = None,
+    cache: Cache | None = None,
 ) -> Objective:
     """Compute the targets of one content and the style pictures and set up the objective.
 
@@ -37,9 +40,9 @@ def build_objective(
         style: ``(1, 3, h, w)``, RGB in [0, 1], of any size; or several, blended as the settings say.
         settings: Layers, weights of the terms, statistics, pooling and padding are read from here.
             A term with weight 0 is left out and its layers are not computed.
-        backend: For the style losses.
+        backend: What computes the style losses; see ``fastnst.style_loss``.
         regions: Which style goes where; None: all of them everywhere.
-        kept: The networks and style targets of earlier objectives, to be used again.
+        cache: The networks and style targets of earlier objectives, to be used again.
 
     Returns:
         The objective, on the device and in the dtype of ``content``.
@@ -48,7 +51,8 @@ def build_objective(
         InvalidInput: for an unknown layer, a picture too small for the deepest layer, or settings
             for another number of style pictures.
     """
-    styles = [style] if isinstance(style, Tensor) else list(style)
+    content = ordinary(content)
+    styles = [ordinary(x) for x in ([style] if isinstance(style, Tensor) else style)]
     content_layers = settings.content_weights() if settings.content_weight else {}
     layer_weights = settings.layer_weights() if settings.style_weight else {}
     names = (*content_layers, *layer_weights)
@@ -58,47 +62,29 @@ def build_objective(
     check_size("content", content, smallest)
     for index, picture in enumerate(styles if layer_weights else (), start=1):
         check_size("style" if len(styles) == 1 else f"style {index}", picture, smallest)
-    kept = kept or Cache()
+    cache = cache or Cache()
     source = (weights.name, weights.sha256, weights.preprocessing)
     key = (source, names, settings.pooling, settings.padding, content.device, content.dtype)
-    network = kept.get(
+    pooling, padding = settings.pooling, settings.padding
+    network = cache.get(
         "network",
         key,
-        lambda: VGG(architecture, weights.tensors, names, settings.pooling, settings.padding).to(
-            content
-        ),
+        lambda: VGG(architecture, weights.tensors, names, pooling, padding).to(content),
     )
     normalize = Normalization(weights.preprocessing.mean, weights.preprocessing.std).to(content)
-    masked = regions is not None
-    regions = everywhere(len(styles)) if regions is None else regions
     with torch.no_grad():
         targets = network(normalize(content), content_layers) if content_layers else {}
-
-    def description(index: int, picture: Tensor) -> dict[str, Statistics]:
-        """Of one style picture, by layer."""
-
-        def describe_layers() -> dict[str, Statistics]:
-            with torch.no_grad():
-                features = network(normalize(picture), layer_weights)
-                return {
-                    name: describe(features[name], index, settings, regions, backend)
-                    for name in layer_weights
-                }
-
-        if masked:  # its statistics are of the region that it is for
-            return describe_layers()
-        made_from = (*key, backend, index, len(styles), settings.statistics, digest(picture))
-        return kept.get("style targets", made_from, describe_layers)
-
+    describer = _Describer(network, normalize, settings, backend, regions, tuple(layer_weights))
     descriptions = [
-        description(index, picture) for index, picture in enumerate(styles if layer_weights else ())
+        describer.describe(index, styles, cache, key)
+        for index in range(len(styles) if layer_weights else 0)
     ]
     style_losses = {
         name: style_loss_of(
             [described[name] for described in descriptions],
             architecture.size_at(name, (content.shape[-2], content.shape[-1])),
             settings,
-            regions,
+            everywhere(len(styles)) if regions is None else regions,
             backend,
         )
         for name in layer_weights
@@ -116,6 +102,55 @@ def build_objective(
         tv=TotalVariationLoss(settings.tv_form),
         gradient_norm=settings.gradient_norm,
     ).to(content)
+
+
+@dataclass(frozen=True)
+class _Describer:
+    """Computes the statistics of style pictures.
+
+    Attributes:
+        network: VGG, deep enough for the layers.
+        normalize: From the picture to the network's input.
+        settings: ``statistics`` is read.
+        backend: What computes Gram matrices.
+        regions: Which style goes where; None: all of them everywhere.
+        layers: The layers of the style.
+    """
+
+    network: VGG
+    normalize: Normalization
+    settings: Settings
+    backend: str
+    regions: Sequence[Region] | None
+    layers: tuple[str, ...]
+
+    def describe(
+        self, index: int, styles: Sequence[Tensor], cache: Cache, made_with: tuple[Hashable, ...]
+    ) -> dict[str, Statistics]:
+        """The statistics of one of the style pictures, by layer.
+
+        Args:
+            index: Which of them.
+            styles: All of them, ``(1, 3, h, w)`` each.
+            cache: Those of earlier objectives; without regions they are looked up there.
+            made_with: What identifies the network.
+        """
+        picture, statistics = styles[index], self.settings.statistics
+        if self.regions is not None:  # the statistics of those parts that are for a region
+            return self._compute(picture, index, self.regions)
+        key = (*made_with, self.backend, index, len(styles), statistics, digest(picture))
+        whole = everywhere(len(styles))
+        return cache.get("style targets", key, lambda: self._compute(picture, index, whole))
+
+    def _compute(
+        self, picture: Tensor, index: int, regions: Sequence[Region]
+    ) -> dict[str, Statistics]:
+        with torch.no_grad():
+            features = self.network(self.normalize(picture), self.layers)
+            return {
+                name: describe(features[name], index, self.settings, regions, self.backend)
+                for name in self.layers
+            }
 
 
 def check_size(label: str, picture: Tensor, smallest: int) -> None:

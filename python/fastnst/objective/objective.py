@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from fastnst.evaluation import Terms
-from fastnst.losses import TotalVariationLoss, scale_gradient
+from fastnst.losses import LayerLoss, TotalVariationLoss, scale_gradient
 from fastnst.network.normalization import Normalization
 from fastnst.network.vgg import VGG
 
@@ -24,8 +24,8 @@ class Objective(nn.Module):
     Args:
         network: VGG, deep enough for every layer below.
         normalize: From the picture to the network's input.
-        content: ``{layer: loss}``, modules from features to a 0-dimensional loss.
-        style: Likewise.
+        content: The content losses, ``{layer: loss}``.
+        style: The style losses, ``{layer: loss}``.
         content_weight: α.
         style_weight: β.
         content_layer_weights: ``{layer: v_l}``, one for each layer of ``content``.
@@ -33,14 +33,18 @@ class Objective(nn.Module):
         tv_weight: τ.
         tv: The total variation, from a picture to a 0-dimensional loss.
         gradient_norm: ``"none"``, or ``"l1"`` or ``"l2"``: see ``losses/gradients.py``.
+
+    Attributes:
+        layers: Every layer that has a loss.
+        needs_host: Whether a loss fetches numbers to the host; see ``LayerLoss``.
     """
 
     def __init__(
         self,
         network: VGG,
         normalize: Normalization,
-        content: Mapping[str, nn.Module],
-        style: Mapping[str, nn.Module],
+        content: Mapping[str, LayerLoss],
+        style: Mapping[str, LayerLoss],
         *,
         content_weight: float,
         style_weight: float,
@@ -63,6 +67,7 @@ class Objective(nn.Module):
         self.tv_weight = tv_weight
         self.gradient_norm = gradient_norm
         self.layers = tuple({*content, *style})
+        self.needs_host = any(loss.needs_host for loss in (*content.values(), *style.values()))
 
     def content_factor(self, layer: str) -> float:
         """α v_l, the weight of a content loss in the total."""

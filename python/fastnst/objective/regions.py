@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastnst.errors import InvalidInput
-from fastnst.losses.guidance import normalise
+from fastnst.losses.guidance import normalise_guidance
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Region:
     """A part of the content picture and the styles that it gets.
 
     Attributes:
-        styles: ``{index of a style picture: its part that counts}``, membership maps ``(h, w)`` at
-            the resolution of that picture; None: all of it.
+        styles: By the index of a style picture the part of it that counts: a membership map
+            ``(h, w)`` at the resolution of that picture; None: all of it.
         content: Membership map ``(H, W)`` at the resolution of the result; None: all of it.
         name: What to call it in messages.
     """
@@ -41,23 +41,23 @@ class Region:
         return 1.0 if self.content is None else float(self.content.square().mean())
 
     def to(self, device: torch.device) -> Region:
-        """The same with its maps on a device."""
+        """The region with its maps on a device."""
         moved = {k: None if m is None else m.to(device) for k, m in self.styles.items()}
         return replace(
             self, styles=moved, content=None if self.content is None else self.content.to(device)
         )
 
     def content_guidance(self, size: tuple[int, int]) -> Tensor | None:
-        """Guidance over the result at a layer with so many positions, (H, W)."""
+        """Guidance over the result at a layer with (H, W) positions."""
         return _guidance(self.content, size, f"{self.name} of the content mask")
 
     def style_guidance(self, index: int, size: tuple[int, int]) -> Tensor | None:
-        """Guidance over a style picture at a layer with so many positions, (H, W)."""
+        """Guidance over a style picture at a layer with (H, W) positions."""
         return _guidance(self.styles[index], size, f"{self.name} of style mask {index + 1}")
 
 
 def everywhere(styles: int) -> tuple[Region, ...]:
-    """One region, the whole picture, for so many styles."""
+    """One region, the whole picture, that gets all of ``styles`` style pictures."""
     return (Region(dict.fromkeys(range(styles))),)
 
 
@@ -73,4 +73,4 @@ def _guidance(membership: Tensor | None, size: tuple[int, int], label: str) -> T
         )
     if not float(x.max()) > 0:
         raise InvalidInput(f"{label} is too small: nothing of it is left at the deepest layer")
-    return normalise(x[0, 0])
+    return normalise_guidance(x[0, 0])

@@ -8,7 +8,7 @@ The package ``onnx`` builds them; ``engines/onnx`` and any other runtime run the
 """
 
 from fastnst.onnx_graph.model import SWITCHES, features_model, loss_model, targets_model
-from fastnst.onnx_graph.objective import Plan, Term, read, why_not
+from fastnst.onnx_graph.objective import Plan, Term, read, unavailable_reason
 
 __all__ = [
     "SWITCHES",
@@ -18,5 +18,5 @@ __all__ = [
     "loss_model",
     "read",
     "targets_model",
-    "why_not",
+    "unavailable_reason",
 ]

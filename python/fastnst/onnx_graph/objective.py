@@ -37,6 +37,7 @@ _KNOWN: Mapping[type[nn.Module], frozenset[str]] = {
             "tv_weight",
             "gradient_norm",
             "layers",
+            "needs_host",
         ]
     ),
     VGG: frozenset({"architecture", "layers", "pooling", "padding"}),
@@ -52,9 +53,9 @@ class Term:
     """A content or a style loss.
 
     Attributes:
-        layer: Where.
+        layer: The layer that it looks at.
         target: The features P_l ``(1, C, h, w)``, or the Gram matrix A_l ``(C, C)``.
-        weight: Of this term among those of its kind: v_l for content, w_l for style.
+        weight: v_l of a content loss, w_l of a style loss.
     """
 
     layer: str
@@ -69,8 +70,8 @@ class Plan:
     Attributes:
         layers: ``{name: module}``: the network's ``nn.Conv2d``, ``nn.ReLU``, ``nn.AvgPool2d`` and
             ``nn.MaxPool2d``, in order.
-        mean: Of the normalisation, ``(1, 3, 1, 1)``.
-        std: Likewise.
+        mean: The mean of the normalisation, ``(1, 3, 1, 1)``.
+        std: Its standard deviation, ``(1, 3, 1, 1)``.
         content: The content losses, in order.
         style: The style losses, in order.
         content_weight: α.
@@ -97,9 +98,9 @@ def read(objective: Objective) -> Plan:
     """Read an objective.
 
     Raises:
-        InvalidInput: if a graph cannot hold all of it; ``why_not`` says the same without raising.
+        InvalidInput: if a graph cannot hold all of it; ``unavailable_reason`` says the same without raising.
     """
-    if reason := why_not(objective):
+    if reason := unavailable_reason(objective):
         raise InvalidInput(f"an ONNX graph does not hold this objective: {reason}")
     return replace(
         read_network(objective.network, objective.normalize),
@@ -125,14 +126,14 @@ def read_network(network: VGG, normalize: Normalization) -> Plan:
     Raises:
         InvalidInput: if a graph cannot hold it.
     """
-    if reason := _why_not_network(network, normalize):
+    if reason := _network_reason(network, normalize):
         raise InvalidInput(f"an ONNX graph does not hold this network: {reason}")
     mean, std = _array(normalize.mean[None]), _array(normalize.std[None])
     return Plan(dict(network.layers.items()), mean, std, (), (), 0.0, 0.0, 0.0)
 
 
-def why_not(objective: nn.Module) -> str | None:
-    """Why an objective cannot become a graph, or None if it can."""
+def unavailable_reason(objective: nn.Module) -> str | None:
+    """Why a graph cannot hold an objective, or None if it can."""
     if reason := _unknown(objective, Objective, "the objective"):
         return reason
     assert isinstance(objective, Objective)
@@ -144,7 +145,7 @@ def why_not(objective: nn.Module) -> str | None:
     for part, expected, what in parts:
         if reason := _unknown(part, expected, what):
             return reason
-    if reason := _why_not_network(objective.network, objective.normalize):
+    if reason := _network_reason(objective.network, objective.normalize):
         return reason
     if objective.gradient_norm != "none":
         return f"the gradients are normalised by {objective.gradient_norm}"
@@ -163,7 +164,7 @@ def why_not(objective: nn.Module) -> str | None:
     return None
 
 
-def _why_not_network(network: nn.Module, normalize: nn.Module) -> str | None:
+def _network_reason(network: nn.Module, normalize: nn.Module) -> str | None:
     if reason := _unknown(network, VGG, "the network"):
         return reason
     if reason := _unknown(normalize, Normalization, "the normalisation"):
@@ -178,7 +179,7 @@ def _why_not_network(network: nn.Module, normalize: nn.Module) -> str | None:
 
 
 def _unknown(module: nn.Module, expected: type[nn.Module], what: str) -> str | None:
-    """What of a module is not taken account of, or None."""
+    """What a graph would leave out of a module, or None if it holds all of it."""
     if type(module) is not expected:
         return f"{what} is a {type(module).__name__}, and only {expected.__name__} is known"
     found = {

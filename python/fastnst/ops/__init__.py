@@ -6,6 +6,7 @@
 * ``convolution``: its 3×3 convolutions, for the native engine.
 """
 
+from fastnst.ops import registration  # noqa: F401  (defines the operators)
 from fastnst.ops.functional import gram_matrix, style_loss, style_losses
 
 __all__ = ["gram_matrix", "style_loss", "style_losses"]

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fastnst.engines.mixed_engine import MixedEngine
 from fastnst.errors import NonFiniteLoss
 from fastnst.evaluation import Engine
 from fastnst.images.pixels import to_pil
@@ -82,10 +81,8 @@ class Course:
         if resumed is not None:
             self._restore(resumed)
             self._begin(engine, start, colours, resumed.solver.tensors["best"])
-            self.precision = engine.precision
-            if isinstance(engine, MixedEngine):
-                rows = self.history[-1 - resumed.solver.numbers["iteration"] :]
-                self.precision = engine.follow(losses.total for losses in rows)
+            rows = self.history[-1 - resumed.solver.numbers["iteration"] :]
+            self.precision = engine.resume([losses.total for losses in rows])
         self.began = time.perf_counter()
         last: Iterate | DeviceIterate | None = None
         saved_at = 0 if resumed is None else resumed.solver.numbers["iteration"]

@@ -80,7 +80,7 @@ def run(
                 [style.to(device) for style in pictures.styles],
                 replace(settings, precision=choose_precision(settings, device)),
                 None if pictures.regions is None else [r.to(device) for r in pictures.regions],
-                kept,
+                cache=kept,
             )
             course.identity = _identity(sources, settings, weights, engine, device)
             if resumed is not None and resume is not None and not course.history:

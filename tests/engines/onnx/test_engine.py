@@ -128,8 +128,8 @@ def test_pictures_of_another_size(random_weights: Weights) -> None:
 def test_it_does_not_take_every_objective(
     random_weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastnst.export.why_not", lambda objective: "it has a mask")
-    with pytest.raises(BackendUnavailable, match="engine onnx does not take this .* has a mask"):
+    monkeypatch.setattr("fastnst.onnx_graph.unavailable_reason", lambda objective: "it has a mask")
+    with pytest.raises(BackendUnavailable, match="engine onnx cannot run: .* has a mask"):
         engines(random_weights)
 
 

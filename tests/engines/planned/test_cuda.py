@@ -11,7 +11,7 @@ from torch import Tensor
 from fastnst.cache import Cache
 from fastnst.engines.planned import cuda
 from fastnst.engines.planned import cuda as module
-from fastnst.engines.planned.cuda import PlannedEngine, cannot_run
+from fastnst.engines.planned.cuda import PlannedEngine, unavailable_reason
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.evaluation import Evaluation
 from fastnst.network.weights import Weights, load_weights
@@ -190,15 +190,15 @@ def test_one_position_is_left_at_the_deepest_layer(random_weights: Weights) -> N
 
 def test_filters_are_arranged_once_for_a_network(random_weights: Weights) -> None:
     content, style, _ = pictures(20, 20)
-    kept = Cache()
+    cache = Cache()
     made = [
         PlannedEngine(
-            build_objective(random_weights, content, style, SETTINGS[0], "torch", kept=kept),
-            kept=kept,
+            build_objective(random_weights, content, style, SETTINGS[0], "torch", cache=cache),
+            cache=cache,
         )
         for _ in range(2)
     ]
-    assert made[0]._layers is made[1]._layers
+    assert made[0].filters is made[1].filters
 
 
 def test_what_cannot_be_recorded_or_run_is_known_beforehand(
@@ -210,7 +210,7 @@ def test_what_cannot_be_recorded_or_run_is_known_beforehand(
     nothing = Settings(content_weight=0.0, style_weight=0.0, tv_weight=1.0)
     content, style, _ = pictures(20, 20)
     objective = build_objective(random_weights, content, style, nothing, "torch")
-    assert cannot_run(objective) == "the objective uses no layer of the network"
+    assert unavailable_reason(objective) == "the objective uses no layer of the network"
 
 
 def test_gram_matrices_are_as_coarse_as_the_convolutions_and_no_coarser() -> None:
@@ -223,7 +223,7 @@ def test_gram_matrices_are_as_coarse_as_the_convolutions_and_no_coarser() -> Non
 
 def test_a_fusion_that_fails_or_errs_is_not_used(random_weights: Weights, monkeypatch) -> None:
     planned, _, _ = both(random_weights, SETTINGS[0], 16, 16, dtype=torch.float32)
-    filters = planned._layers[1].filters
+    filters = planned.filters["conv1_2"]
 
     def right(x: Tensor, filters: object, padding: int) -> Tensor:
         return torch.relu(cuda.convolve(x, filters.forward, filters.bias, padding))

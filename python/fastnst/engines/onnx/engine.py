@@ -6,12 +6,15 @@ autograd is not used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from fastnst.devices import ordinary, undisturbed
 from fastnst.engines.onnx import providers
+from fastnst.errors import InvalidInput
 from fastnst.evaluation import Evaluation, Terms
 from fastnst.objective.objective import Objective
 
@@ -33,7 +36,7 @@ class OnnxEngine:
 
     Attributes:
         provider: What runs the graph.
-        precision: Of the features.
+        precision: That of the features.
 
     Raises:
         InvalidInput: if a graph does not hold the objective.
@@ -41,6 +44,8 @@ class OnnxEngine:
     """
 
     name = "onnx"
+    capturable = False
+    device_only = False
 
     def __init__(
         self,
@@ -59,13 +64,15 @@ class OnnxEngine:
         self._load(size)
 
     def _load(self, size: tuple[int, int]) -> None:
-        """The graph for pictures of a size, and the memory of its outputs."""
-        from fastnst.onnx_graph import loss_model
+        """Make the graph for pictures of a size ``(H, W)``, and the memory of its outputs."""
+        from fastnst.onnx_graph import loss_model  # needs the package onnx
 
         model = loss_model(self._plan, size)
         shapes = {"gradient": (1, 3, *size)}
         self._outputs = {
-            output.name: torch.empty(shapes.get(output.name, ()), device=self._device)
+            output.name: torch.empty(
+                shapes.get(output.name, ()), dtype=torch.float32, device=self._device
+            )
             for output in model.graph.output
         }
         self._size = size
@@ -75,17 +82,27 @@ class OnnxEngine:
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)`` float32."""
+        if image.dtype != torch.float32 or image.device != self._device:
+            raise InvalidInput(
+                f"engine onnx: expected pictures in float32 on {self._device}, "
+                f"got {image.dtype} on {image.device}"
+            )
         height, width = image.shape[-2:]
-        if self._size != (height, width):
-            self._load((height, width))
-        image = image.detach().contiguous()
-        self._runtime.run(image)
-        found = self._outputs
-        plan = self._plan
-        terms = Terms(
-            found["loss"].clone(),
-            {term.layer: found[f"content.{term.layer}"].clone() for term in plan.content},
-            {term.layer: found[f"style.{term.layer}"].clone() for term in plan.style},
-            found["tv"].clone() if plan.tv_weight else image.new_zeros(()),
-        )
+        with undisturbed():
+            if self._size != (height, width):
+                self._load((height, width))
+            image = ordinary(image.detach()).contiguous()
+            self._runtime.run(image)
+            found = self._outputs
+            plan = self._plan
+            terms = Terms(
+                found["loss"].clone(),
+                {term.layer: found[f"content.{term.layer}"].clone() for term in plan.content},
+                {term.layer: found[f"style.{term.layer}"].clone() for term in plan.style},
+                found["tv"].clone() if plan.tv_weight else image.new_zeros(()),
+            )
         return Evaluation(terms, found["gradient"], self.precision)
+
+    def resume(self, losses: Sequence[float]) -> str:  # noqa: ARG002  (a function of the picture)
+        """The precision of every evaluation: what was found before changes nothing here."""
+        return self.precision

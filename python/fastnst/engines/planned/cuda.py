@@ -1,8 +1,7 @@
-"""The planned evaluation in PyTorch's operators: engine ``native`` on a GPU.
+"""The plan in PyTorch's operators: engine ``native`` on a GPU.
 
-The plan is that of ``native_engine.py``: one forward and one backward walk over a frozen VGG, without a
-tape. Here the convolutions are the library's (cuDNN), in channels_last; Gram matrices and style losses
-are those of ``ops.native`` where they take the features, and matrix products where they do not.
+The convolutions are the library's (cuDNN), in channels_last; Gram matrices and style losses are those
+of ``ops.gram`` where they take the features, and matrix products where they do not.
 
 The input gradient of a 3×3 convolution is again a forward convolution, with the filters flipped and
 transposed, which are arranged once. ``convolution_backward`` would do the same work, but cuDNN may
@@ -10,11 +9,15 @@ answer it with sums in no fixed order, and a run that is resumed must be the run
 
 The first convolution and the way back through it are always float32: its input is the picture, whose
 256 levels bfloat16 does not tell apart. An evaluation launches operators and fetches nothing, so that
-it can be recorded as a CUDA graph (``capturable``).
+the solver may run on the device alone (``device_only``) and, unless a loss needs the host, an
+evaluation can be recorded as a CUDA graph (``capturable``). Features and gradients are allocated as
+the walk goes and given back as soon as it has passed them: in a recorded graph their places are
+shared by the graph's own pool of memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -23,15 +26,8 @@ from torch.nn import functional
 
 from fastnst.cache import Cache
 from fastnst.devices import guard
-from fastnst.engines.planned.walk import (
-    add_total_variation,
-    differentiate,
-    plain_content,
-    plain_style,
-    unpool_l2,
-)
-from fastnst.evaluation import Evaluation
-from fastnst.losses import WassersteinLoss
+from fastnst.engines.planned.l2_pooling import unpool_l2
+from fastnst.engines.planned.walk import Layer, Walk
 from fastnst.network.vgg import VGG, L2Pool
 from fastnst.objective.objective import Objective
 from fastnst.ops import buffers, gram
@@ -39,7 +35,7 @@ from fastnst.ops import buffers, gram
 
 @dataclass(frozen=True)
 class Filters:
-    """A convolution's filters, channels_last, in the type in which it is computed.
+    """A convolution's filters, channels_last, in the dtype in which it is computed.
 
     Attributes:
         forward: ``(Co, Ci, 3, 3)``.
@@ -52,33 +48,8 @@ class Filters:
     bias: Tensor
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """A convolution, its ReLU and, at the end of a block, the pooling.
-
-    Attributes:
-        name: ``"3_1"`` for conv3_1, relu3_1.
-        filters: Of the convolution.
-        pool: ``"pool3"`` at the end of a block, otherwise None.
-    """
-
-    name: str
-    filters: Filters
-    pool: str | None
-
-    @property
-    def conv(self) -> str:
-        return f"conv{self.name}"
-
-    @property
-    def relu(self) -> str:
-        return f"relu{self.name}"
-
-
-class PlannedEngine:
+class PlannedEngine(Walk):
     """Evaluates an objective on any device by a plan of PyTorch's operators.
-
-    The memory of ``Evaluation.gradient`` is reused by the next evaluation.
 
     Args:
         objective: On the device and in the dtype of the pictures; with at least one layer.
@@ -86,165 +57,104 @@ class PlannedEngine:
             convolutions may be TF32); or ``bf16``: features, their gradients and the filters are
             bfloat16, the picture, Gram matrices and losses float32.
         name: What the engine is called in results.
-        kept: Arranged filters of the same network, to be used again.
+        cache: Arranged filters of the same network, to be used again.
 
     Attributes:
+        filters: Those of every convolution, by name.
         capturable: Whether an evaluation can be recorded as a CUDA graph.
     """
 
-    provider = None
+    device_only = True
 
     def __init__(
         self,
         objective: Objective,
         precision: str = "fp32",
         name: str = "native",
-        kept: Cache | None = None,
+        cache: Cache | None = None,
     ) -> None:
-        self.objective = objective
-        self.precision = precision
-        self.name = name
+        super().__init__(objective, precision, name)
         network = objective.network
-        self._wide = objective.normalize.mean.dtype
+        self.capturable = not objective.needs_host
         self._dtype = torch.bfloat16 if precision == "bf16" else self._wide
         self._pooling = network.pooling
         self._replicates = network.padding == "replicate"
-        self._layers = (kept or Cache()).get(
+        self.filters: Mapping[str, Filters] = (cache or Cache()).get(
             "planned filters", (network, precision), lambda: _arrange(network, self._dtype)
         )
-        self._style = plain_style(objective)
-        self._targets = {
-            key: loss.target.contiguous(memory_format=torch.channels_last)
-            for key, loss in plain_content(objective).items()
-        }
-        # its eigenvalues are found with the host's help
-        self.capturable = not any(isinstance(m, WassersteinLoss) for m in objective.modules())
-        self._gradient = torch.empty(0)
+        self._pooled_at: dict[str, Tensor] = {}  # where each maximum was, by pooling
 
-    def evaluate(self, image: Tensor) -> Evaluation:
-        """The objective and its gradient at ``image`` ``(1, 3, H, W)``."""
-        if self._gradient.shape != image.shape or self._gradient.device != image.device:
-            self._gradient = torch.empty_like(image, memory_format=torch.contiguous_format)
-        with torch.no_grad(), guard(image.device):
-            walk = _Walk(self)
-            walk.forward(image.detach())
-            walk.compare()
-            walk.backward(out=self._gradient)
-            tv = add_total_variation(self.objective, image, self._gradient)
-        content = {key: walk.content[key] for key in self.objective.content}
-        style = {key: walk.style[key] for key in self.objective.style}
-        terms = self.objective.terms(content, style, tv)
-        return Evaluation(terms, self._gradient, self.precision)
+    def _allocate(self, height: int, width: int) -> None:
+        """Nothing: memory comes and goes with the walk."""
 
+    def _seen(self, key: str) -> Tensor:
+        return self.features[key]
 
-class _Walk:
-    """One evaluation: what the walk forward leaves for the walk back.
+    def _release(self, key: str) -> None:
+        self.features.pop(key, None)
 
-    Attributes:
-        features: Of every layer, ``(1, C, H, W)`` channels_last, until the walk back has passed them.
-        content: c_l by layer.
-        style: g_l by layer.
-    """
+    # --------------------------------------------------------------------------------- forward --
 
-    def __init__(self, engine: PlannedEngine) -> None:
-        self.engine = engine
-        self.objective = engine.objective
-        self.features: dict[str, Tensor] = {}
-        self.content: dict[str, Tensor] = {}
-        self.style: dict[str, Tensor] = {}
-        self.content_differences: dict[str, Tensor] = {}
-        self.gram_differences: dict[str, Tensor] = {}
-        self.pooled_at: dict[str, Tensor] = {}  # where each maximum was
+    def _network_input(self, image: Tensor) -> Tensor:
+        self.features.clear()  # what an evaluation that failed has left
+        x: Tensor = self.objective.normalize(image).contiguous(memory_format=torch.channels_last)
+        return functional.pad(x, (1, 1, 1, 1), mode="replicate") if self._replicates else x
 
-    def forward(self, image: Tensor) -> None:
-        """Features of every layer."""
-        engine, objective = self.engine, self.objective
-        x = objective.normalize(image).contiguous(memory_format=torch.channels_last)
-        for layer in engine._layers:
-            first = layer is engine._layers[0]
-            if first and engine._replicates:
-                x = functional.pad(x, (1, 1, 1, 1), mode="replicate")
-            padding = 0 if first and engine._replicates else 1
-            if layer.conv in objective.layers:
-                x = convolve(x, layer.filters.forward, layer.filters.bias, padding)
-                self.features[layer.conv] = x = x.to(engine._dtype)
-                x = x.relu()
-            else:
-                x = convolve_relu(x, layer.filters, padding).to(engine._dtype)
-            self.features[layer.relu] = x
-            if layer.pool is not None:
-                x = self._pool(x, layer.pool)
-                self.features[layer.pool] = x
+    def _convolve(self, x: Tensor, layer: Layer) -> Tensor:
+        filters = self.filters[layer.conv]
+        padding = 0 if layer.below is None and self._replicates else 1
+        if layer.conv in self.objective.layers:
+            x = convolve(x, filters.forward, filters.bias, padding)
+            self.features[layer.conv] = x = x.to(self._dtype)
+            x = x.relu()
+        else:
+            x = convolve_relu(x, filters, padding).to(self._dtype)
+        self.features[layer.relu] = x
+        if layer.pool is not None:
+            x = self._pool(x, layer.pool)
+            self.features[layer.pool] = x
+        return x
 
     def _pool(self, x: Tensor, name: str) -> Tensor:
-        kind = self.engine._pooling
-        if kind == "max":
-            x, self.pooled_at[name] = functional.max_pool2d(x, 2, return_indices=True)
+        if self._pooling == "max":
+            x, self._pooled_at[name] = functional.max_pool2d(x, 2, return_indices=True)
             return x
-        if kind == "average":
+        if self._pooling == "average":
             return functional.avg_pool2d(x, 2)
         return functional.avg_pool2d(x.square(), 2).clamp_min_(L2Pool.SMALLEST).sqrt_()
 
-    def compare(self) -> None:
-        """Content losses c_l and style losses g_l; F − P and G − A are kept for the gradient."""
-        for key, target in self.engine._targets.items():
-            difference = torch.sub(self.features[key], target)
-            self.content_differences[key] = difference
-            length = torch.linalg.vector_norm(difference)
-            self.content[key] = length.square() / difference.numel()
-        plain = self.engine._style
-        if not plain:
-            return
-        features = [self.features[key] for key in plain]
-        targets = [loss.target_gram for loss in plain.values()]
-        losses, differences = _style_losses(features, targets, self.engine._wide)
-        for (key, loss), value, difference in zip(
-            plain.items(), losses.unbind(), differences, strict=True
-        ):
-            self.style[key] = value + loss.spread if loss.spread else value
-            self.gram_differences[key] = difference
+    # ---------------------------------------------------------------------------------- losses --
 
-    def backward(self, *, out: Tensor) -> None:
-        """From the deepest layer to the picture; ``out`` is ``(1, 3, H, W)``."""
-        gradient: Tensor | None = None  # at the output of the layer; None: zero
-        for layer in reversed(self.engine._layers):
-            if layer.pool is not None:
-                gradient = self._add_losses(layer.pool, gradient)
-                if gradient is not None:
-                    gradient = self._unpool(gradient, layer)
-                del self.features[layer.pool]
-            gradient = self._add_losses(layer.relu, gradient)
-            features = self.features.pop(layer.relu)
-            if gradient is not None:  # through ReLU
-                gradient = torch.ops.aten.threshold_backward(gradient, features, 0)
-            del features
-            gradient = self._add_losses(layer.conv, gradient)
-            self.features.pop(layer.conv, None)
-            if gradient is not None and layer is not self.engine._layers[0]:
-                gradient = convolve(gradient, layer.filters.backward)
-        assert gradient is not None  # every objective has a loss on some layer
-        self._to_image(gradient, out)
+    def _compare_content(self, key: str, target: Tensor) -> tuple[Tensor, Tensor]:
+        difference = torch.sub(self.features[key], target)
+        length = torch.linalg.vector_norm(difference)
+        return length.square() / difference.numel(), difference
 
-    def _to_image(self, gradient: Tensor, out: Tensor) -> None:
-        """From the first preactivation to the picture."""
-        filters = self.engine._layers[0].filters.backward
-        gradient = gradient.to(filters.dtype)
-        if self.engine._replicates:
-            gradient = _fold_edges(convolve(gradient, filters, padding=2))
-        else:
-            gradient = convolve(gradient, filters)
-        torch.div(gradient, self.objective.normalize.std, out=out)
+    def _compare_style(self, targets: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        features = [self.features[key] for key in targets]
+        return _style_losses(features, list(targets.values()), self._wide)
 
-    def _unpool(self, gradient: Tensor, layer: _Layer) -> Tensor:
-        """The gradient of a pooling."""
+    def _add_style_gradient(
+        self, gradient: Tensor | None, key: str, difference: Tensor, scale: float
+    ) -> Tensor:
+        return _add_style_gradient(gradient, self.features[key], difference, scale)
+
+    def _add(self, gradient: Tensor | None, key: str, found: Tensor, scale: float) -> Tensor:  # noqa: ARG002
+        if gradient is None:
+            return (found * scale).to(self._dtype)
+        return gradient.add_(found, alpha=scale)
+
+    # ---------------------------------------------------------------------------- the way back --
+
+    def _unpool(self, gradient: Tensor, layer: Layer) -> Tensor:
         assert layer.pool is not None
-        features, kind = self.features[layer.relu], self.engine._pooling
-        if kind == "max":
-            at = self.pooled_at.pop(layer.pool)
+        features = self.features[layer.relu]
+        if self._pooling == "max":
+            at = self._pooled_at.pop(layer.pool)
             before: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
                 gradient, features, [2, 2], [2, 2], [0, 0], [1, 1], False, at
             )
-        elif kind == "average":
+        elif self._pooling == "average":
             before = torch.ops.aten.avg_pool2d_backward(
                 gradient, features, [2, 2], [2, 2], [0, 0], False, True, None
             )
@@ -253,41 +163,25 @@ class _Walk:
             unpool_l2(gradient, features, self.features[layer.pool], out=before)
         return before
 
-    def _add_losses(self, key: str, gradient: Tensor | None) -> Tensor | None:
-        """Add the gradient of the losses on one layer's features."""
-        objective = self.objective
-        if key in self.gram_differences:
-            features, difference = self.features[key], self.gram_differences.pop(key)
-            channels, positions = features.shape[1], features.shape[2] * features.shape[3]
-            scale = 4 * objective.style_factor(key) / (channels**2 * positions)
-            gradient = _add_style_gradient(gradient, features, difference, scale)
-        elif key in objective.style:
-            value, found = self._differentiate(objective.style[key], key)
-            self.style[key] = value
-            gradient = self._add(gradient, found, objective.style_factor(key))
-        if key in self.content_differences:
-            difference = self.content_differences.pop(key)
-            scale = 2 * objective.content_factor(key) / difference.numel()
-            gradient = self._add(gradient, difference, scale)
-        elif key in objective.content:
-            value, found = self._differentiate(objective.content[key], key)
-            self.content[key] = value
-            gradient = self._add(gradient, found, objective.content_factor(key))
-        return gradient
+    def _through_relu(self, gradient: Tensor, layer: Layer) -> Tensor:
+        masked: Tensor = torch.ops.aten.threshold_backward(gradient, self.features[layer.relu], 0)
+        return masked
 
-    def _add(self, gradient: Tensor | None, found: Tensor, scale: float) -> Tensor:
-        if gradient is None:
-            return (found * scale).to(self.engine._dtype)
-        return gradient.add_(found, alpha=scale)
+    def _convolve_back(self, gradient: Tensor, layer: Layer) -> Tensor:
+        return convolve(gradient, self.filters[layer.conv].backward)
 
-    def _differentiate(self, loss: nn.Module, key: str) -> tuple[Tensor, Tensor]:
-        """A loss on one layer's features and its gradient there, by autograd."""
-        features = self.features[key].to(self.engine._wide)
-        return differentiate(loss, features, self.objective.gradient_norm)
+    def _to_image(self, gradient: Tensor) -> None:
+        filters = self.filters[self.layers[0].conv].backward
+        gradient = gradient.to(filters.dtype)
+        if self._replicates:
+            gradient = _fold_edges(convolve(gradient, filters, padding=2))
+        else:
+            gradient = convolve(gradient, filters)
+        torch.div(gradient, self.objective.normalize.std, out=self._gradient)
 
 
-def cannot_run(objective: Objective, precision: str = "fp32") -> str | None:
-    """Why this plan does not take an objective, or None when it does."""
+def unavailable_reason(objective: Objective, precision: str = "fp32") -> str | None:
+    """Why this plan cannot run an objective, or None if it can."""
     if not objective.layers:
         return "the objective uses no layer of the network"
     device = objective.normalize.mean.device
@@ -298,20 +192,16 @@ def cannot_run(objective: Objective, precision: str = "fp32") -> str | None:
     return None
 
 
-def _arrange(network: VGG, dtype: torch.dtype) -> tuple[_Layer, ...]:
-    names = list(network.layers)
-    layers: list[_Layer] = []
-    for index, name in enumerate(names):
-        module = network.layers[name]
-        if not isinstance(module, nn.Conv2d):
-            continue
-        assert module.bias is not None
-        kind = dtype if layers else module.weight.dtype  # the first sees the picture
-        filters = arrange_filters(module.weight.detach(), module.bias.detach(), kind)
-        after = names[index + 2] if index + 2 < len(names) else ""
-        pool = after if after.startswith("pool") else None
-        layers.append(_Layer(name.removeprefix("conv"), filters, pool))
-    return tuple(layers)
+def _arrange(network: VGG, dtype: torch.dtype) -> dict[str, Filters]:
+    """The filters of every convolution, by name; the first, which sees the picture, stays float32."""
+    arranged: dict[str, Filters] = {}
+    for name, module in network.layers.items():
+        if isinstance(module, nn.Conv2d):
+            assert module.bias is not None
+            computed_in = dtype if arranged else module.weight.dtype
+            weight, bias = module.weight.detach(), module.bias.detach()
+            arranged[name] = arrange_filters(weight, bias, computed_in)
+    return arranged
 
 
 def arrange_filters(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Filters:
@@ -345,9 +235,9 @@ _tried: dict[tuple[torch.device, torch.dtype, torch.Size], bool] = {}
 
 
 def _fuses(filters: Filters) -> bool:
-    """Whether cuDNN takes bias and ReLU into a convolution of this kind, and gets it right.
+    """Whether cuDNN takes bias and ReLU into such a convolution, and computes it right.
 
-    Tried once, on the way of the first evaluation, which is never recorded.
+    It is tried once, in the first evaluation, which is never recorded.
     """
     weight = filters.forward
     key = (weight.device, weight.dtype, weight.shape)
@@ -359,7 +249,8 @@ def _fuses(filters: Filters) -> bool:
 def _try_fusion(filters: Filters) -> bool:
     weight = filters.forward
     shape = (1, weight.shape[1], 20, 18)
-    x = torch.linspace(0, 999, 360 * shape[1], device=weight.device).sin_().view(shape)
+    x = torch.linspace(0, 999, 360 * shape[1], dtype=torch.float32, device=weight.device)
+    x = x.sin_().view(shape)
     x = x.to(weight.dtype).contiguous(memory_format=torch.channels_last)
     expected = convolve(x, weight, filters.bias).relu_().float()
     try:

@@ -11,12 +11,10 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
-from fastnst.engines.planned.cuda import PlannedEngine
 from fastnst.errors import NonFiniteLoss
 from fastnst.evaluation import Engine, Evaluation, Terms
 from fastnst.settings.settings import Settings
@@ -54,10 +52,10 @@ class DeviceIterate:
     averaged: bool = False
 
 
-def takes(engine: Engine, settings: Settings) -> TypeGuard[PlannedEngine]:
+def takes(engine: Engine, settings: Settings) -> bool:
     """Whether ``minimise_on_device`` is the way to optimise with this engine and these settings."""
     known = settings.optimizer in ("lbfgs", "spectral") and not settings.averaging
-    return known and isinstance(engine, PlannedEngine)
+    return known and engine.device_only
 
 
 def minimise_on_device(
