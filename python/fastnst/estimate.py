@@ -84,7 +84,7 @@ def estimate(
         )
         image = pictures.start.to(device)
         evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
-        history = torch.rand(ROWS, image.numel(), device=device)
+        history = torch.rand(ROWS, image.numel(), dtype=torch.float32, device=device)
         row = _quickest(lambda: float(torch.mv(history, history[0])[0])) / ROWS
     seconds = 0.0
     for scale in schedule:

@@ -59,9 +59,9 @@ def match_histogram(image: Tensor, reference: Tensor) -> Tensor:
     wanted = reference[0].flatten(1).double().cpu()
     generator = torch.Generator().manual_seed(0)
     for index in range(ROTATIONS):
-        axes = torch.eye(3, dtype=torch.float64)
+        axes = torch.eye(3, dtype=torch.float64, device="cpu")
         if index:
-            normal = torch.randn(3, 3, generator=generator, dtype=torch.float64)
+            normal = torch.randn(3, 3, generator=generator, dtype=torch.float64, device="cpu")
             axes = torch.linalg.qr(normal)[0]
         projected, wanted_projected = axes.T @ colours, axes.T @ wanted
         colours = axes @ torch.stack(
@@ -110,7 +110,7 @@ def _match_values(values: Tensor, wanted: Tensor) -> Tensor:
 
 def _quantiles(values: Tensor) -> Tensor:
     """``QUANTILES`` values of a 1-dimensional tensor at equal ranks, smallest to largest."""
-    ranks = torch.linspace(0, len(values) - 1, QUANTILES, dtype=torch.float64)
+    ranks = torch.linspace(0, len(values) - 1, QUANTILES, dtype=torch.float64, device="cpu")
     ordered = values.sort().values
     low = ranks.floor().long()
     high = (low + 1).clamp_max(len(values) - 1)

@@ -225,7 +225,7 @@ def white_noise(like: Tensor, seed: int) -> Tensor:
     in a dithered picture, with the same loss.
     """
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(like.shape, generator=generator, dtype=torch.float32)
+    noise = torch.randn(like.shape, generator=generator, dtype=torch.float32, device="cpu")
     return (NOISE_MEAN + NOISE_STD * noise).clamp_(0, 1)
 
 

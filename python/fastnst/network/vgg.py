@@ -195,7 +195,9 @@ def _convolution(
         if tuple(tensors[key].shape) != shape:
             raise InvalidInput(f"{key} has shape {tuple(tensors[key].shape)}, expected {shape}")
     with torch.device("meta"):  # no random initialisation of weights that are replaced at once
-        convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1, padding_mode=padding_mode, dtype=torch.float32)
+        convolution = nn.Conv2d(
+            channels_in, channels_out, 3, padding=1, padding_mode=padding_mode, dtype=torch.float32
+        )
     weight, bias = (ordinary(tensors[key]) for key in expected)
     convolution.weight = nn.Parameter(weight, requires_grad=False)
     convolution.bias = nn.Parameter(bias, requires_grad=False)

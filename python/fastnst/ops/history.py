@@ -37,8 +37,10 @@ class CompressedRows:
         chunks = -(-length // CHUNK)
         self.rows = rows
         self.length = length
-        self.values = torch.empty(chunks, rows, CHUNK, dtype=torch.int8)
-        self.scales = torch.empty(chunks, rows, CHUNK // BLOCK)
+        self.values = torch.empty(chunks, rows, CHUNK, dtype=torch.int8, device="cpu")
+        self.scales = torch.empty(
+            chunks, rows, CHUNK // BLOCK, dtype=torch.float32, device="cpu"
+        )
         loaded()
 
     def store(self, row: int, x: Tensor) -> None:
@@ -52,7 +54,7 @@ class CompressedRows:
         """The inner products of the first ``used`` rows with x ``(n,)``: ``(used,)`` float64."""
         self._check_used(used)
         check_buffer("x", x, (self.length,))
-        products = torch.empty(used, dtype=torch.float64)
+        products = torch.empty(used, dtype=torch.float64, device="cpu")
         call(
             loaded().history_products,
             self._address(),

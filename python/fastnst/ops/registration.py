@@ -53,7 +53,7 @@ def _gram_matrix(features: Tensor) -> Tensor:
 
 @torch.library.impl("fastnst::style_losses", _DEVICES)
 def _style_losses(features: list[Tensor], targets: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    losses = torch.empty(len(features), device=features[0].device)
+    losses = torch.empty(len(features), dtype=torch.float32, device=features[0].device)
     differences = [_empty_gram(x) for x in features]
     targets = [target.contiguous() for target in targets]
     style_losses_into(features, targets, losses=losses, differences=differences)

@@ -200,7 +200,7 @@ class Course:
         state = Checkpoint(
             self.identity,
             iterate.state(),
-            torch.tensor(rows, dtype=torch.float64),
+            torch.tensor(rows, dtype=torch.float64, device="cpu"),
             tuple(self.history[0].to_row()),
             self.best_row,
             self.seconds(),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fastnst.cache import Cache
-from fastnst.devices import DEFAULT_SIZE, choose_device
+from fastnst.devices import DEFAULT_SIZE, choose_device, undisturbed
 from fastnst.engines.create import choose_precision, create_engine
 from fastnst.evaluation import Engine
 from fastnst.images.decode import Picture
@@ -30,6 +30,7 @@ from fastnst.run.schedule import make_schedule
 from fastnst.settings.settings import Settings
 
 
+@undisturbed()
 def run(
     content: Picture,
     style: Styles,

@@ -175,7 +175,7 @@ class CurvaturePairs:
             self.sy[others, self._newest] = (sg - self.sg[:used])[others]
             self._newest = None
         self.sg[:used] = sg
-        order = torch.tensor(self.order, device=gradient.device)
+        order = torch.tensor(self.order, dtype=torch.long, device=gradient.device)
         r = self.sy[order[:, None], order].triu()
         u = torch.linalg.solve_triangular(r, sg[order, None], upper=True)
         self.y.add_combination(self._by_slot(u, order, gradient), q)

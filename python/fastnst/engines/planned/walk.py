@@ -297,5 +297,5 @@ class Walk(ABC):
     def _to_image(self, gradient: Tensor) -> None:
         """Write the gradient at the picture, from that at the first preactivation."""
 
-    def _release(self, key: str) -> None:
+    def _release(self, key: str) -> None:  # noqa: B027  (a plan that keeps its buffers need not)
         """The features ``key`` are not read any more in this evaluation."""

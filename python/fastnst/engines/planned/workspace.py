@@ -1,4 +1,4 @@
-"""The memory of a planned evaluation: features on the way down, gradients on the way back.
+"""The memory of a planned evaluation on a CPU: features going forward, gradients coming back.
 
 On the way back the features of a layer are not needed any more once the gradient has passed it, and
 those that lie behind are larger together than the gradients of any two neighbouring layers, but for
@@ -19,8 +19,8 @@ class Workspace:
     """One stretch of memory, given out from front to back and then, from the back, again.
 
     Args:
-        shapes: Of all slots, in their order.
-        dtype: Of everything.
+        shapes: The shapes of all slots, in their order.
+        dtype: The dtype of features and gradients.
 
     Attributes:
         slots: The features, a tensor for each of ``shapes``.
@@ -28,7 +28,7 @@ class Workspace:
 
     def __init__(self, shapes: Sequence[Sequence[int]], dtype: torch.dtype) -> None:
         sizes = [math.prod(shape) for shape in shapes]
-        self._memory = torch.empty(sum(sizes), dtype=dtype)
+        self._memory = torch.empty(sum(sizes), dtype=dtype, device="cpu")
         ends = list(accumulate(sizes))
         self.slots = [
             self._memory[end - size : end].view(*shape)
@@ -41,7 +41,7 @@ class Workspace:
 
         Args:
             slot: One of ``slots``; it and those before it are not touched.
-            shape: Of the tensor that is wanted.
+            shape: The shape of the tensor that is wanted.
             taken: What ``behind`` returned last, and is still needed; or None.
         """
         size = math.prod(shape)
@@ -61,7 +61,7 @@ class Workspace:
             if taken is not None and spare.numel() and spare.data_ptr() == taken.data_ptr():
                 continue
             if spare.numel() < size:
-                self._spare[i] = torch.empty(size, dtype=self._memory.dtype)
+                self._spare[i] = torch.empty(size, dtype=self._memory.dtype, device="cpu")
             return self._spare[i][:size]
         raise AssertionError("two spares, and one tensor that can have taken one of them")
 

@@ -82,7 +82,7 @@ class DeviceLBFGS:
         self.last_gradient = start.new_zeros(n)  # at the picture before
         self.pair = start.new_zeros(2, n)  # the newest s and y
         self.pairs = start.new_zeros(2, m, n)  # S and Y, by slot
-        self.slots = torch.arange(m, device=start.device)
+        self.slots = torch.arange(m, dtype=torch.long, device=start.device)
         self.slot = number(0, torch.long)  # where the next pair goes
         self.inverse = start.new_zeros(m, m, dtype=torch.float64)  # R⁻¹, by slot
         self.diagonal = start.new_zeros(m, dtype=torch.float64)  # D: s·y

@@ -220,7 +220,7 @@ class _Diary:
 
 
 def _terms(values: list[float], solver: DeviceLBFGS, image: Tensor) -> Terms:
-    total, *parts, tv = torch.tensor(values, dtype=image.dtype)
+    total, *parts, tv = torch.tensor(values, dtype=image.dtype, device="cpu")
     content, style = solver.layers
     by_layer = zip((*content, *style), parts, strict=True)
     losses = list(by_layer)
