@@ -34,7 +34,7 @@ class Evaluation:
         terms: The loss and its parts, detached, on the engine's device.
         gradient: dL/dx, ``(1, 3, H, W)`` float32; the engine may reuse its memory at the next
             evaluation.
-        precision: That of the features that both were computed from: ``fp32`` or ``bf16``.
+        precision: Of the features that both were computed from: ``fp32`` or ``bf16``.
     """
 
     terms: Terms
@@ -46,34 +46,32 @@ class Engine(Protocol):
     """A way of computing the objective and its gradient.
 
     Attributes:
-        name: ``torch``, ``native`` or ``onnx``.
-        precision: That of the features: ``fp32``, ``bf16`` or ``mixed``.
-        capturable: Whether an evaluation can be recorded as a CUDA graph.
+        name: What the engine is called in results: ``torch``, ``native`` or ``onnx``.
+        precision: Of the features: ``fp32``, ``bf16`` or ``mixed``.
+        provider: What runs the graph of engine ``onnx``; None for the others.
+        capturable: Whether an evaluation launches work on the device alone, so that it can be
+            recorded as a CUDA graph and run without the host.
         device_only: Whether ``evaluate`` fetches nothing to the host, so that the solver may run on
             the device alone.
     """
 
     name: str
     precision: str
-    capturable: bool
-    device_only: bool
-
-    @property
-    def provider(self) -> str | None:
-        """What runs the graph of engine ``onnx``; None for the others."""
-        ...
+    provider: str | None = None
+    capturable: bool = False
+    device_only: bool = False
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)``, which is left as it is."""
         ...
 
-    def resume(self, losses: Sequence[float]) -> str:
-        """Come to the state of an engine that has found ``losses``, for a run that goes on.
+    def resume(self, losses: Sequence[float]) -> str:  # noqa: ARG002 - for engines with a memory
+        """Bring the engine to the state that it had at a checkpoint.
 
         Args:
-            losses: The totals of the evaluations before, in their order; at least one.
+            losses: The totals of the evaluations that were done before the checkpoint, in order.
 
         Returns:
-            The precision of the last of them.
+            The precision of the last of those evaluations.
         """
-        ...
+        return self.precision

@@ -12,7 +12,13 @@ from safetensors.torch import save_file
 
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.network.vgg import VGG, VGG16, VGG19
-from fastnst.network.weights import CAFFE, TORCHVISION, load_weights, mean_activations, normalise_activations
+from fastnst.network.weights import (
+    CAFFE,
+    TORCHVISION,
+    load_weights,
+    mean_activations,
+    normalise_activations,
+)
 
 
 def state_dict(architecture, torchvision_names: bool, convolutions: int = 9) -> dict:

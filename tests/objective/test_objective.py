@@ -10,12 +10,11 @@ from fastnst.engines.create import create_engine, unavailable_reason
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import load_image
 from fastnst.images.pixels import resize, to_tensor
-from fastnst.network.vgg import VGG, VGG16, VGG19
 from fastnst.network.weights import load_weights
 from fastnst.objective.build import build_objective
 from fastnst.ops import extension
 from fastnst.settings.settings import Settings
-from helpers.oracle import features, objective
+from helpers.oracle import objective
 
 ENGINES = [
     "torch",
@@ -131,31 +130,6 @@ def test_a_picture_too_small_for_the_deepest_layer() -> None:
     with pytest.raises(InvalidInput, match="style picture is 64×15"):
         build_objective(weights, large, small, Settings())
     build_objective(weights, large, torch.rand(1, 3, 16, 16), Settings())
-
-
-@pytest.mark.parametrize("pooling", ["average", "max"])
-def test_network_features_equal_the_definition(pooling: str) -> None:
-    weights = load_weights("vgg19")
-    names = ["conv1_1", "relu2_2", "pool2", "conv4_2", "relu5_1", "conv5_4", "pool5"]
-    image = picture("mosaic", 37, 43)
-    network = VGG(VGG19, weights.tensors, names, pooling)
-    mean = torch.tensor(weights.preprocessing.mean).view(3, 1, 1)
-    got = network((image - mean) * 255, names)
-    expected = features(image[0].double(), weights.tensors, names, pooling)
-    assert list(got) == sorted(names, key=VGG19.layers().index)
-    for name in names:
-        error = (got[name][0].double() - expected[name]).norm() / expected[name].norm()
-        assert float(error) < 1e-5, name  # 16 layers of fp32 rounding
-
-
-def test_architectures() -> None:
-    assert len(VGG19.convolutions()) == 16
-    assert len(VGG16.convolutions()) == 13
-    assert VGG19.layers()[-1] == "pool5"
-    assert VGG19.smallest_side(["relu5_1"]) == 16
-    assert VGG19.smallest_side(["relu1_1"]) == 1
-    with pytest.raises(InvalidInput, match="unknown layer 'relu4_5'.*did you mean relu4_"):
-        VGG19.check_layer("relu4_5")
 
 
 def test_samples_are_ordered_content_first() -> None:

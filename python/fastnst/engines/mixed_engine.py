@@ -22,7 +22,7 @@ WINDOW = 10  # evaluations
 PROGRESS = 0.01  # share of the loss
 
 
-class MixedEngine:
+class MixedEngine(Engine):
     """Evaluates in bf16 until that stalls, then in fp32.
 
     Args:
@@ -30,8 +30,6 @@ class MixedEngine:
     """
 
     precision = "mixed"
-    capturable = False  # which precision is next, the host decides on each loss
-    device_only = False
 
     def __init__(self, create: Callable[[str], Engine]) -> None:
         self._create = create

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from fastnst.devices import ordinary, undisturbed
-from fastnst.evaluation import Evaluation, Terms
+from fastnst.evaluation import Engine, Evaluation, Terms
 from fastnst.objective.objective import Objective
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """Evaluates an objective by autograd.
 
     Args:
@@ -23,10 +22,6 @@ class TorchEngine:
             the losses in float32.
         name: What the engine is called in results.
     """
-
-    provider: str | None = None
-    capturable = False
-    device_only = False
 
     def __init__(self, objective: Objective, precision: str = "fp32", name: str = "torch") -> None:
         self.objective = objective
@@ -43,10 +38,6 @@ class TorchEngine:
             terms = self.objective(x)
             (gradient,) = torch.autograd.grad(terms.total, x)
         return Evaluation(_detached(terms), gradient, self.precision)
-
-    def resume(self, losses: Sequence[float]) -> str:  # noqa: ARG002  (a function of the picture)
-        """The precision of every evaluation: what was found before changes nothing here."""
-        return self.precision
 
 
 def _detached(terms: Terms) -> Terms:

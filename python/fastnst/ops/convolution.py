@@ -58,7 +58,9 @@ class Filters:
         """(tile + 2)² · Co · Ci numbers in the kernels' order, for tiles of that side."""
         if tile not in self._transformed:
             channels_out, channels_in = self.weight.shape[:2]
-            out = torch.empty((tile + 2) ** 2 * self.weight[:, :, 0, 0].numel(), dtype=self.dtype, device="cpu")
+            out = torch.empty(
+                (tile + 2) ** 2 * self.weight[:, :, 0, 0].numel(), dtype=self.dtype, device="cpu"
+            )
             call(
                 loaded().winograd_weights,
                 tile,

@@ -207,9 +207,7 @@ class _Gram(torch.autograd.Function):
         # G = F Fᵀ / N:   dF = (W + Wᵀ) F / N   for W = ∂L/∂G
         (features,) = ctx.saved_tensors
         positions = features.shape[2] * features.shape[3]
-        scales = torch.full(
-            (1,), 2 / positions, dtype=torch.float32, device=features.device
-        )
+        scales = torch.full((1,), 2 / positions, dtype=torch.float32, device=features.device)
         return _gram_gradients(scales, [features], [grad])[0]
 
     @staticmethod

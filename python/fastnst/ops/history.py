@@ -38,9 +38,7 @@ class CompressedRows:
         self.rows = rows
         self.length = length
         self.values = torch.empty(chunks, rows, CHUNK, dtype=torch.int8, device="cpu")
-        self.scales = torch.empty(
-            chunks, rows, CHUNK // BLOCK, dtype=torch.float32, device="cpu"
-        )
+        self.scales = torch.empty(chunks, rows, CHUNK // BLOCK, dtype=torch.float32, device="cpu")
         loaded()
 
     def store(self, row: int, x: Tensor) -> None:

@@ -1,6 +1,6 @@
-"""The planned evaluation: against autograd, on every layer set, and its reuse of buffers.
+"""The plan on a CPU: against autograd, on every layer set, and its reuse of buffers.
 
-tests/test_objective.py holds every engine to the float64 oracle; here are the cases of this one.
+tests/objective/test_objective.py holds every engine to the float64 oracle; here are the cases of this one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from fastnst.engines.create import create_engine
-from fastnst.engines.differentiable import differentiable_loss
 from fastnst.engines.planned.cpu import NativeEngine
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import BackendUnavailable
@@ -133,24 +132,6 @@ def test_bfloat16_that_cannot_run_is_an_error_with_the_reason(random_weights: We
         pytest.raises(BackendUnavailable, match="needs a processor with avx512bf16"),
     ):
         create_engine(random_weights, content, style, settings)
-
-
-@pytest.mark.parametrize("engine", ["torch", "native"])
-def test_is_part_of_autograd(random_weights: Weights, engine: str) -> None:
-    content, style, image = pictures(24, 31)
-    made = create_engine(random_weights, content, style, replace(SETTINGS[0], engine=engine))
-    expected = made.evaluate(image.sigmoid())
-    total, gradient = expected.terms.total.clone(), expected.gradient.clone()
-    z = image.clone().requires_grad_()
-    loss = differentiable_loss(made, z.sigmoid())
-    made.evaluate(image)  # may reuse the memory of the gradient
-    (3 * loss).backward()
-    assert torch.equal(loss.detach(), total)
-    x = image.sigmoid()
-    torch.testing.assert_close(z.grad, 3 * gradient * x * (1 - x))
-    (first,) = torch.autograd.grad(differentiable_loss(made, z), z, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable|does not require grad"):
-        first.sum().backward()
 
 
 def test_buffers_are_reused_and_nothing_is_left_in_them(random_weights: Weights) -> None:

@@ -6,7 +6,6 @@ autograd is not used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,14 +14,14 @@ from torch import Tensor
 from fastnst.devices import ordinary, undisturbed
 from fastnst.engines.onnx import providers
 from fastnst.errors import InvalidInput
-from fastnst.evaluation import Evaluation, Terms
+from fastnst.evaluation import Engine, Evaluation, Terms
 from fastnst.objective.objective import Objective
 
 if TYPE_CHECKING:
     from fastnst.onnx_graph import Plan
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """Evaluates an objective by a graph for pictures of one size.
 
     The memory of ``Evaluation.gradient`` is reused by the next evaluation. Pictures of another size
@@ -44,8 +43,6 @@ class OnnxEngine:
     """
 
     name = "onnx"
-    capturable = False
-    device_only = False
 
     def __init__(
         self,
@@ -55,7 +52,8 @@ class OnnxEngine:
         precision: str = "auto",
     ) -> None:
         device = objective.normalize.mean.device
-        self.provider, self.precision = providers.choose(provider, device, precision)
+        self._provider, self.precision = providers.choose(provider, device, precision)
+        self.provider = self._provider
 
         from fastnst.onnx_graph import read  # needs the package onnx
 
@@ -77,7 +75,7 @@ class OnnxEngine:
         }
         self._size = size
         self._runtime = providers.load(
-            model.SerializeToString(), self.provider, self.precision, self._outputs, self._device
+            model.SerializeToString(), self._provider, self.precision, self._outputs, self._device
         )
 
     def evaluate(self, image: Tensor) -> Evaluation:
@@ -102,7 +100,3 @@ class OnnxEngine:
                 found["tv"].clone() if plan.tv_weight else image.new_zeros(()),
             )
         return Evaluation(terms, found["gradient"], self.precision)
-
-    def resume(self, losses: Sequence[float]) -> str:  # noqa: ARG002  (a function of the picture)
-        """The precision of every evaluation: what was found before changes nothing here."""
-        return self.precision

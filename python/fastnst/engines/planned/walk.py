@@ -19,7 +19,7 @@ the walk hands them from step to step and looks at their number of elements only
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,7 @@ from fastnst.engines.planned.terms import (
     plain_content,
     plain_style,
 )
-from fastnst.evaluation import Evaluation
+from fastnst.evaluation import Engine, Evaluation
 from fastnst.network.vgg import VGG
 from fastnst.objective.objective import Objective
 
@@ -83,7 +83,7 @@ def chain(network: VGG) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-class Walk(ABC):
+class Walk(Engine, ABC):
     """An engine that evaluates an objective by one walk forward and one walk back.
 
     The memory of ``Evaluation.gradient`` is reused by the next evaluation.
@@ -97,10 +97,6 @@ class Walk(ABC):
         layers: From the picture to the deepest.
         features: The features by name, in the plan's layout, where a step still to come reads them.
     """
-
-    provider: str | None = None
-    capturable = False
-    device_only = False
 
     def __init__(self, objective: Objective, precision: str, name: str) -> None:
         self.objective = objective
@@ -136,10 +132,6 @@ class Walk(ABC):
             style = {key: self._style[key] for key in objective.style}
             terms = objective.terms(content, style, tv)
         return Evaluation(terms, self._gradient, self.precision)
-
-    def resume(self, losses: Sequence[float]) -> str:  # noqa: ARG002  (a function of the picture)
-        """The precision of every evaluation: what was found before changes nothing here."""
-        return self.precision
 
     def _allocate_for(self, image: Tensor) -> None:
         """The memory of one picture size, reused by every evaluation of that size."""
@@ -297,5 +289,5 @@ class Walk(ABC):
     def _to_image(self, gradient: Tensor) -> None:
         """Write the gradient at the picture, from that at the first preactivation."""
 
-    def _release(self, key: str) -> None:  # noqa: B027  (a plan that keeps its buffers need not)
+    def _release(self, key: str) -> None:
         """The features ``key`` are not read any more in this evaluation."""

@@ -1,0 +1,71 @@
+"""Which engine runs: what is said beforehand, and what is made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fastnst.engines.create import choose, create_engine, unavailable_reason
+from fastnst.errors import BackendUnavailable
+from fastnst.network.weights import Weights
+from fastnst.ops import extension
+from helpers.engines import SETTINGS, pictures
+
+CPU = torch.device("cpu")
+COMPILED = replace(SETTINGS[0], device="cpu")
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"engine": "torch"},
+        {"engine": "native"},
+        {"engine": "onnx"},
+        {"engine": "torch", "precision": "bf16"},
+        {"engine": "torch", "precision": "mixed"},
+        {"content_weight": 0.0, "style_weight": 0.0, "tv_weight": 1.0, "precision": "bf16"},
+    ],
+)
+def test_what_is_said_beforehand_is_what_is_made(random_weights: Weights, chosen: dict) -> None:
+    settings = replace(COMPILED, **chosen)
+    if reason := unavailable_reason(settings.engine, CPU):
+        pytest.skip(reason)
+    choice = choose(settings)
+    content, style, image = pictures(20, 24)
+    made = create_engine(
+        random_weights, content, style, replace(settings, precision=choice.precision)
+    )
+    assert (choice.device, choice.engine) == (CPU, made.name)
+    assert (choice.precision, choice.provider) == (made.precision, made.provider)
+    evaluation = made.evaluate(image)
+    assert evaluation.precision == made.resume([float(evaluation.terms.total)])
+
+
+def test_engines_say_how_they_may_be_used(random_weights: Weights) -> None:
+    content, style, _ = pictures(20, 24)
+    for engine in ("torch", "native", "onnx"):
+        if unavailable_reason(engine, CPU):
+            continue
+        made = create_engine(random_weights, content, style, replace(COMPILED, engine=engine))
+        assert not made.capturable
+        assert not made.device_only
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"engine": "native"}, "^engine native cannot run: it was not built$"),
+        ({"engine": "onnx", "precision": "mixed"}, "^engine onnx does not change its precision"),
+    ],
+)
+def test_a_choice_that_cannot_run_is_named(
+    settings: dict, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extension, "is_available", lambda: False)
+    monkeypatch.setattr(extension, "unavailable_reason", lambda: "it was not built")
+    assert choose(COMPILED).engine == "torch"
+    with pytest.raises(BackendUnavailable, match=message):
+        choose(replace(COMPILED, **settings))
