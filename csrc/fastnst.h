@@ -12,9 +12,15 @@ namespace fastnst {
 
 enum class DType : int { float32 = 0, bfloat16 = 1 };
 
-// Features of one layer: F[b, c, n] = data[b * batch_stride + c * channel_stride + n *
-// position_stride]. NCHW has position_stride 1, channels_last has channel_stride 1; any other
-// strides work, slower.
+inline std::int64_t size_of(DType dtype) {  // in bytes
+    return dtype == DType::bfloat16 ? 2 : 4;
+}
+
+// Features of one layer:
+//
+//     F[b, c, n] = data[b * batch_stride + c * channel_stride + n * position_stride]
+//
+// NCHW has position_stride 1, channels_last has channel_stride 1; any other strides work, slower.
 struct Features {
     const void* data;  // [B, C, N]
     DType dtype;
@@ -22,8 +28,8 @@ struct Features {
     std::int64_t batch_stride, channel_stride, position_stride;
 };
 
-// G_b = F_b F_b^T / N and, where a target A is given, D_b = G_b - A_b and loss = mean over b, i, j
-// of D^2.
+// G_b = F_b F_b^T / N and, where a target A is given, D_b = G_b - A_b and
+// loss = mean over b, i, j of D_b[i, j]^2.
 struct GramLayer {
     Features features;                 // [B, C, N]
     float* gram;                       // [B, C, C], or null: not wanted
@@ -96,13 +102,12 @@ void winograd_convolution(const Convolution& layer, int threads);
 // The first layer: out = max(0, preactivation), preactivation = W * image + bias.
 struct ImageConvolution {
     std::int64_t batch, height, width, channels_out;
-    const float* image;  // [B, 3, H, W]
-    const float*
-        weights;          // [Co / 16, 27, 16]: W[co, c, u, v] with the 27 taps in the order c, u, v
-    const float* bias;    // [Co]
-    DType dtype;          // of what is written
-    void* preactivation;  // [B, H, W, Co], or null: not wanted
-    void* out;            // [B, H, W, Co]
+    const float* image;    // [B, 3, H, W]
+    const float* weights;  // [Co / 16, 27, 16]: W[co, c, u, v], its 27 taps in the order c, u, v
+    const float* bias;     // [Co]
+    DType dtype;           // of what is written
+    void* preactivation;   // [B, H, W, Co], or null: not wanted
+    void* out;             // [B, H, W, Co]
 };
 
 // Its input gradient: out[c, y, x] = sum of W[co, c, u, v] gradient[y + 1 - u, x + 1 - v, co].

@@ -58,9 +58,7 @@ def ceiling(dtype: torch.dtype) -> float:
 
 def winograd_tile(x: torch.Tensor, positions: torch.Tensor, channels_out: int) -> int:
     batch, height, width = positions.shape[:3]
-    sizes = (batch, height, width, x.shape[-1], channels_out)
-    tile: int = extension.extension().winograd_tile(extension.DTYPES[x.dtype], sizes)
-    return tile
+    return convolution.choose_tile(x.dtype, (batch, height, width, x.shape[-1], channels_out))
 
 
 class Profile:

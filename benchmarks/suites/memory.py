@@ -69,7 +69,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             threads=options.threads,
             history=Settings().history_size,
         )
-        reason = None if way is None else _cannot_run(way, options.device)
+        reason = None if way is None else _unavailable_reason(way, options.device)
         answer = reason or in_own_process(task)
         if isinstance(answer, str):
             yield row(error=answer)
@@ -89,7 +89,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
         )
 
 
-def _cannot_run(way: setups.Way, device: str) -> str | None:
+def _unavailable_reason(way: setups.Way, device: str) -> str | None:
     """Why a way cannot run, known without a process."""
     if way.engine == "onnx":
         return providers.unavailable_reason(way.provider, torch.device(device))

@@ -97,7 +97,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
     few = options.quick or options.device == "cuda"  # compiling for a GPU takes seconds a shape
     if options.wants("compile") and (layer == ALL or not few):
         functions["compile"] = partial(_compiled(passes, case.dtype, layer == ALL), features, own)
-    reason = buffers.cannot_run(features[0])
+    reason = buffers.unavailable_reason(features[0])
     if reason is None and options.device == "cuda":
         if options.wants("native"):
             functions["native"] = partial(fused, features, grams)

@@ -6,7 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "../checks.h"
 #include "../fastnst.h"
+#include "dispatch.h"
+#include "kernels/integers.h"
 #include "threads.h"
 
 namespace fastnst {
@@ -16,16 +19,8 @@ constexpr std::int64_t kPanel = 16, kMostPanels = 4;
 constexpr std::int64_t kRows = 6;        // of a register tile: blocks are multiples
 constexpr std::int64_t kInputTiles = 6;  // of a task that transforms patches for all threads
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
-    return (a + b - 1) / b;
-}
-
 void check_sides(std::int64_t batch, std::int64_t height, std::int64_t width) {
-    check(batch > 0 && height > 0 && width > 0, "batch, height and width must be at least 1");
-}
-
-std::int64_t size_of(DType dtype) {
-    return dtype == DType::bfloat16 ? 2 : 4;
+    expect(batch > 0 && height > 0 && width > 0, "batch, height and width must be at least 1");
 }
 
 // data + elements
@@ -38,18 +33,18 @@ void* at(void* data, DType dtype, std::int64_t elements) {
 }
 
 void check_type(DType dtype) {
-    check(dtype == DType::float32 || dtype == DType::bfloat16, "expected float32 or bfloat16");
+    expect(dtype == DType::float32 || dtype == DType::bfloat16, "expected float32 or bfloat16");
 }
 
 // The kernels for tiles of this side and features of this type.
 const WinogradTable& winograd(int tile, DType dtype) {
     check_type(dtype);
-    check(tile == 4 || tile == 6, "tile: expected 4 or 6");
+    expect(tile == 4 || tile == 6, "tile: expected 4 or 6");
     const WinogradTable& table = kernels().winograd[tile == 6];
     if (dtype == DType::bfloat16 && !kernels().winograd->bfloat16)
         throw std::runtime_error("convolutions in bfloat16 need avx512bf16, not " +
                                  std::string(kernels().name));
-    check(dtype == DType::float32 || table.bfloat16, "tile: expected 4 for bfloat16");
+    expect(dtype == DType::float32 || table.bfloat16, "tile: expected 4 for bfloat16");
     return table;
 }
 
@@ -58,7 +53,7 @@ std::int64_t products_of(std::int64_t tile) {
 }
 
 void check_channels(std::int64_t channels) {
-    check(channels > 0 && channels % kPanel == 0, "channels must be a multiple of 16");
+    expect(channels > 0 && channels % kPanel == 0, "channels must be a multiple of 16");
 }
 
 // Whether to write an output past the caches: where it would not stay in them until it is read,
@@ -132,7 +127,7 @@ int winograd_tile(DType dtype, std::int64_t batch, std::int64_t height, std::int
 void winograd_weights(int tile, const float* filters, std::int64_t channels_out,
                       std::int64_t channels_in, bool gradient, DType dtype, void* out,
                       int threads) {
-    check(filters && out, "weights: null pointer");
+    expect(filters && out, "weights: null pointer");
     check_channels(channels_in);
     check_channels(channels_out);
     const WinogradTable& table = winograd(tile, dtype);
@@ -159,13 +154,15 @@ void winograd_weights(int tile, const float* filters, std::int64_t channels_out,
 }
 
 void winograd_convolution(const Convolution& layer, int threads) {
-    check(layer.input && layer.weights && (layer.out || layer.pooled), "convolution: null pointer");
+    expect(layer.input && layer.weights && (layer.out || layer.pooled),
+           "convolution: null pointer");
     check_sides(layer.batch, layer.height, layer.width);
     check_channels(layer.channels_in);
     check_channels(layer.channels_out);
-    check((layer.pooling == Pooling::none) == !layer.pooled, "convolution: pooling without pooled");
-    check(!layer.transposed || (layer.dtype == DType::float32 && !layer.pooled),
-          "convolution: transposed is for float32 without pooling");
+    expect((layer.pooling == Pooling::none) == !layer.pooled,
+           "convolution: pooling without pooled");
+    expect(!layer.transposed || (layer.dtype == DType::float32 && !layer.pooled),
+           "convolution: transposed is for float32 without pooling");
     const WinogradTable& table = winograd(layer.tile, layer.dtype);
     const std::int64_t products = products_of(layer.tile);
     const DType dtype = layer.dtype;
@@ -263,11 +260,10 @@ void winograd_convolution(const Convolution& layer, int threads) {
     }
 }
 
-// ----------------------------------------------------------------------------- the other kernels
-// --
+// --------------------------------------------------------------------------- the other kernels --
 
 void image_convolution(const ImageConvolution& layer, int threads) {
-    check(layer.image && layer.weights && layer.bias && layer.out, "image: null pointer");
+    expect(layer.image && layer.weights && layer.bias && layer.out, "image: null pointer");
     check_sides(layer.batch, layer.height, layer.width);
     check_channels(layer.channels_out);
     check_type(layer.dtype);
@@ -295,7 +291,7 @@ void image_convolution(const ImageConvolution& layer, int threads) {
 }
 
 void image_gradient(const ImageGradient& layer, int threads) {
-    check(layer.gradient && layer.weights && layer.out, "image gradient: null pointer");
+    expect(layer.gradient && layer.weights && layer.out, "image gradient: null pointer");
     check_sides(layer.batch, layer.height, layer.width);
     check_channels(layer.channels);
     check_type(layer.dtype);
@@ -322,10 +318,10 @@ void image_gradient(const ImageGradient& layer, int threads) {
 }
 
 void unpool(const Unpool& layer, int threads) {
-    check(layer.pooled && layer.features && layer.out, "unpool: null pointer");
+    expect(layer.pooled && layer.features && layer.out, "unpool: null pointer");
     check_sides(layer.batch, layer.height / 2, layer.width / 2);
     check_channels(layer.channels);
-    check(layer.pooling != Pooling::none, "unpool: expected average or max pooling");
+    expect(layer.pooling != Pooling::none, "unpool: expected average or max pooling");
     check_type(layer.dtype);
     const KernelTable& table = kernels();
     const std::int64_t down = layer.height / 2, across = layer.width / 2, c = layer.channels;

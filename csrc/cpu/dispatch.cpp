@@ -1,8 +1,8 @@
-// Chooses the instruction set, cuts the work into tasks and hands them to threads. Baseline code:
-// compiled without any instruction-set flag.
-//
-// The cut depends on the shapes only, never on the number of threads, and partial sums are added in
-// a fixed order: the result has the same bits for every thread count.
+// Chooses the instruction set: the best that the build holds and the machine runs, unless
+// FASTNST_CPU_ISA or a test says otherwise. Baseline code: compiled without any instruction-set
+// flag, so that it runs before the choice is made.
+
+#include "dispatch.h"
 
 #include <algorithm>
 #include <atomic>
@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "../fastnst.h"
-#include "threads.h"
 
 namespace fastnst {
 
@@ -31,8 +30,6 @@ FASTNST_DECLARE(avx512bf16)
 #undef FASTNST_DECLARE
 
 namespace {
-
-// ------------------------------------------------------------------------ the instruction set --
 
 const char* const kKnown[] = {"scalar", "avx2", "avx512", "avx512bf16"};  // worst first
 
@@ -92,35 +89,6 @@ const KernelTable* choose() {
 
 std::atomic<const KernelTable*> forced{nullptr};
 
-// ----------------------------------------------------------------- Gram matrix and its gradient --
-
-void check_features(const Features& f) {
-    check(f.data != nullptr, "features: null pointer");
-    check(f.batch > 0 && f.channels > 0 && f.positions > 0,
-          "features: batch, channels and positions must be at least 1");
-    check(f.dtype == DType::float32 || f.dtype == DType::bfloat16,
-          "features: expected float32 or bfloat16");
-}
-
-std::int64_t size_of(DType dtype) {
-    return dtype == DType::bfloat16 ? 2 : 4;
-}
-
-Source sample(const void* data, DType dtype, std::int64_t offset, std::int64_t channel_stride,
-              std::int64_t position_stride) {
-    return {static_cast<const char*>(data) + offset * size_of(dtype), dtype == DType::bfloat16,
-            channel_stride, position_stride};
-}
-
-// How many independent sums a Gram is made of: at least 512 positions each, at most 32 sums and at
-// most 4 MiB for all (512 channels: 4 sums of 1 MiB).
-std::int64_t slots_of(std::int64_t channels, std::int64_t positions) {
-    const std::int64_t by_memory = (std::int64_t{1} << 20) / (channels * channels);
-    return std::clamp<std::int64_t>(std::min(by_memory, positions / 512), 1, 32);
-}
-
-constexpr std::int64_t kReduceRows = 32;
-
 }  // namespace
 
 const KernelTable& kernels() {
@@ -149,150 +117,6 @@ std::string selected_isa() {
 
 void force_isa(const std::string& name) {
     forced = name.empty() ? nullptr : find(name, "force_isa");
-}
-
-void gram(const GramLayer* layers, std::size_t count, int threads) {
-    const KernelTable& table = kernels();
-    struct Plan {
-        std::int64_t slots, slot_size, groups, partials;
-    };
-    std::vector<Plan> plans;
-    std::int64_t partial_floats = 0, scratch_floats = 0, sums = 0;
-    for (std::size_t l = 0; l < count; ++l) {
-        const GramLayer& layer = layers[l];
-        check_features(layer.features);
-        check(!layer.target || layer.loss, "loss: null pointer");
-        const std::int64_t c = layer.features.channels, n = layer.features.positions;
-        const std::int64_t slots = slots_of(c, n), padded = table.padded(c);
-        plans.push_back({slots, round_up((n + slots - 1) / slots, 128), 1, partial_floats});
-        plans.back().slots = (n + plans.back().slot_size - 1) / plans.back().slot_size;
-        partial_floats += round_up(layer.features.batch * plans.back().slots * padded * padded, 16);
-        scratch_floats = std::max(scratch_floats, round_up(table.gram_scratch(c), 16));
-        sums += layer.features.batch * plans.back().slots;
-    }
-    // Too few sums for the threads: share out the columns of each (this changes no bit of any sum).
-    const std::int64_t wanted =
-        threads > 1 ? (4 * threads + sums - 1) / std::max<std::int64_t>(sums, 1) : 1;
-    for (std::size_t l = 0; l < count; ++l) {
-        plans[l].groups = std::min(wanted, table.panels(layers[l].features.channels));
-    }
-
-    std::vector<GramTask> tasks;
-    std::vector<ReduceTask> reductions;
-    const int most = std::max(threads, 1);  // threads that may need scratch
-    const Buffer buffer(partial_floats + scratch_floats * most);
-    for (std::size_t l = 0; l < count; ++l) {
-        const GramLayer& layer = layers[l];
-        const Features& f = layer.features;
-        const Plan& plan = plans[l];
-        const std::int64_t c = f.channels, padded = table.padded(c), panels = table.panels(c);
-        for (std::int64_t b = 0; b < f.batch; ++b) {
-            float* first_partial = buffer.get() + plan.partials + b * plan.slots * padded * padded;
-            for (std::int64_t s = 0; s < plan.slots; ++s) {
-                std::int64_t panel = 0;
-                for (std::int64_t g = 0; g < plan.groups; ++g) {
-                    // equal areas of the triangle: the columns left of the panel grow as its square
-                    // root
-                    const double share =
-                        static_cast<double>(g + 1) / static_cast<double>(plan.groups);
-                    std::int64_t end = panel;
-                    while (end < panels && (g + 1 == plan.groups ||
-                                            static_cast<double>(end * end) <
-                                                share * static_cast<double>(panels * panels)))
-                        ++end;
-                    if (end == panel) continue;
-                    tasks.push_back({sample(f.data, f.dtype, b * f.batch_stride, f.channel_stride,
-                                            f.position_stride),
-                                     c, s * plan.slot_size,
-                                     std::min((s + 1) * plan.slot_size, f.positions), panel, end,
-                                     first_partial + s * padded * padded, nullptr});
-                    panel = end;
-                }
-            }
-            for (std::int64_t i = 0; i < c; i += kReduceRows) {
-                const std::int64_t offset = b * c * c;
-                reductions.push_back(
-                    {first_partial, plan.slots, c, i, std::min(i + kReduceRows, c),
-                     1.0f / static_cast<float>(f.positions),
-                     layer.gram ? layer.gram + offset : nullptr,
-                     layer.target ? layer.target + b * layer.target_batch_stride : nullptr,
-                     layer.difference ? layer.difference + offset : nullptr, nullptr});
-            }
-        }
-    }
-
-    for_each(tasks, team_size(threads, tasks.size()), [&](GramTask& task, int thread) {
-        task.scratch = buffer.get() + partial_floats + thread * scratch_floats;
-        table.gram(task);
-    });
-    std::vector<double> losses(reductions.size());
-    for (std::size_t r = 0; r < reductions.size(); ++r) reductions[r].loss = &losses[r];
-    for_each(reductions, team_size(threads, reductions.size()),
-             [&](ReduceTask& task, int) { table.reduce(task); });
-
-    std::size_t r = 0;
-    for (std::size_t l = 0; l < count; ++l) {
-        const std::int64_t b = layers[l].features.batch, c = layers[l].features.channels;
-        double loss = 0;
-        for (std::int64_t i = 0; i < b * ((c + kReduceRows - 1) / kReduceRows); ++i)
-            loss += losses[r++];
-        if (layers[l].target)
-            *layers[l].loss =
-                static_cast<float>(loss / (static_cast<double>(b) * static_cast<double>(c * c)));
-    }
-}
-
-void gram_gradient(const GradientLayer* layers, std::size_t count, int threads) {
-    const KernelTable& table = kernels();
-    std::int64_t packed_floats = 0, scratch_floats = 0;
-    for (std::size_t l = 0; l < count; ++l) {
-        const Features& f = layers[l].features;
-        check_features(f);
-        check(layers[l].difference != nullptr, "difference: null pointer");
-        check(layers[l].out != nullptr, "out: null pointer");
-        packed_floats +=
-            f.batch * round_up(table.padded(f.channels) * table.padded(f.channels), 16);
-        scratch_floats = std::max(scratch_floats, round_up(table.gradient_scratch(f.channels), 16));
-    }
-    const int most = std::max(threads, 1);
-    const Buffer buffer(packed_floats + scratch_floats * most);
-    std::vector<PackTask> packs;
-    std::vector<GradientTask> tasks;
-    float* next = buffer.get();
-    for (std::size_t l = 0; l < count; ++l) {
-        const GradientLayer& layer = layers[l];
-        const Features& f = layer.features;
-        const std::int64_t c = f.channels, block = table.gradient_block(c);
-        const bool swap = f.channel_stride == 1 && f.position_stride != 1;
-        if (!layer.accumulate &&
-            (layer.out_position_stride == 1 || layer.out_channel_stride == 1)) {
-            expect_writes(layer.out, f.batch * c * f.positions * size_of(layer.out_dtype));
-        }
-        for (std::int64_t b = 0; b < f.batch; ++b) {
-            for (std::int64_t i = 0; i < c; i += 2 * table.pack_step) {
-                packs.push_back({layer.difference + b * c * c, c, i,
-                                 std::min(i + 2 * table.pack_step, c), f.dtype == DType::bfloat16,
-                                 swap, next});
-            }
-            const std::int64_t step =
-                block * std::clamp<std::int64_t>(f.positions / block / 32, 1, 8);
-            for (std::int64_t n = 0; n < f.positions; n += step) {
-                tasks.push_back({sample(f.data, f.dtype, b * f.batch_stride, f.channel_stride,
-                                        f.position_stride),
-                                 sample(layer.out, layer.out_dtype, b * layer.out_batch_stride,
-                                        layer.out_channel_stride, layer.out_position_stride),
-                                 next, c, n, std::min(n + step, f.positions), layer.scale,
-                                 layer.relu_mask, layer.accumulate, swap, nullptr});
-            }
-            next += round_up(table.padded(c) * table.padded(c), 16);
-        }
-    }
-    for_each(packs, team_size(threads, packs.size()),
-             [&](PackTask& task, int) { table.pack(task); });
-    for_each(tasks, team_size(threads, tasks.size()), [&](GradientTask& task, int thread) {
-        task.scratch = buffer.get() + packed_floats + thread * scratch_floats;
-        table.gradient(task);
-    });
 }
 
 }  // namespace fastnst

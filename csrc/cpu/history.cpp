@@ -1,7 +1,12 @@
 // Cuts the passes over a history of vectors into tasks, one for each chunk of positions. Baseline
 // code. Sums over chunks are added in their order, so no result depends on the number of threads.
 
+#include <algorithm>
+#include <vector>
+
+#include "../checks.h"
 #include "../fastnst.h"
+#include "dispatch.h"
 #include "threads.h"
 
 namespace fastnst {
@@ -9,9 +14,9 @@ namespace fastnst {
 namespace {
 
 std::vector<HistoryTask> cut(const History& history, std::int64_t first, std::int64_t last) {
-    check(history.values && history.scales, "history: null pointer");
-    check(history.length > 0 && 0 <= first && first <= last && last <= history.rows,
-          "history: expected a length of at least 1 and rows that it has");
+    expect(history.values && history.scales, "history: null pointer");
+    expect(history.length > 0 && 0 <= first && first <= last && last <= history.rows,
+           "history: expected a length of at least 1 and rows that it has");
     constexpr std::int64_t blocks = kHistoryChunk / kHistoryBlock;
     std::vector<HistoryTask> tasks;
     for (std::int64_t n = 0; n < history.length; n += kHistoryChunk) {
@@ -26,7 +31,7 @@ std::vector<HistoryTask> cut(const History& history, std::int64_t first, std::in
 }  // namespace
 
 void history_store(const History& history, std::int64_t row, const float* x, int threads) {
-    check(x != nullptr, "history: null pointer");
+    expect(x != nullptr, "history: null pointer");
     std::vector<HistoryTask> tasks = cut(history, row, row + 1);
     for (std::size_t i = 0; i < tasks.size(); ++i)
         tasks[i].x = x + static_cast<std::int64_t>(i) * kHistoryChunk;
@@ -37,7 +42,7 @@ void history_store(const History& history, std::int64_t row, const float* x, int
 
 void history_products(const History& history, std::int64_t used, const float* x, double* products,
                       int threads) {
-    check(x && products, "history: null pointer");
+    expect(x && products, "history: null pointer");
     std::vector<HistoryTask> tasks = cut(history, 0, used);
     const std::size_t rows = static_cast<std::size_t>(used);
     std::vector<double> partial(tasks.size() * rows);
@@ -54,7 +59,7 @@ void history_products(const History& history, std::int64_t used, const float* x,
 
 void history_combination(const History& history, std::int64_t used, const float* weights,
                          float* out, int threads) {
-    check(weights && out, "history: null pointer");
+    expect(weights && out, "history: null pointer");
     std::vector<HistoryTask> tasks = cut(history, 0, used);
     for (std::size_t i = 0; i < tasks.size(); ++i) {
         tasks[i].weights = weights;

@@ -1,5 +1,5 @@
-// What the baseline sources share: the table of the chosen instruction set, scratch memory, tasks
-// handed to threads. Never included by a kernel source (it uses the STL).
+// What the baseline sources share: scratch memory, and tasks handed to threads. Never included by a
+// kernel source (it uses the STL).
 #pragma once
 
 #include <algorithm>
@@ -7,7 +7,6 @@
 #include <memory>
 #include <mutex>
 #include <new>
-#include <stdexcept>
 #include <vector>
 
 #ifdef _OPENMP
@@ -18,19 +17,9 @@
 #include <sys/mman.h>
 #endif
 
-#include "kernels/table.h"
+#include "kernels/integers.h"
 
 namespace fastnst {
-
-const KernelTable& kernels();  // of the chosen instruction set
-
-inline void check(bool good, const char* message) {
-    if (!good) throw std::invalid_argument(message);
-}
-
-inline std::int64_t round_up(std::int64_t value, std::int64_t step) {
-    return (value + step - 1) / step * step;
-}
 
 // Asks for huge pages where much memory is about to be touched for the first time: 64 x 512 x 512
 // floats in pages of 4 KiB cost as much time as the arithmetic. For filters and scratch memory it

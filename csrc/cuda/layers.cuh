@@ -3,10 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
+#include "../checks.h"
+#include "../cpu/kernels/integers.h"
 #include "../fastnst.h"
 #include "gpu.cuh"
 #include "tile.cuh"
@@ -49,19 +49,11 @@ void in_launches(const std::vector<Entry>& entries, Blocks blocks_of, Launch lau
     }
 }
 
-__host__ __device__ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
-    return (a + b - 1) / b;
-}
-
 // What of the features decides which kernel takes them.
 struct Kind {
     bool bfloat16, channels_contiguous;
 };
 constexpr Kind kKinds[] = {{false, false}, {false, true}, {true, false}, {true, true}};
-
-inline std::int64_t size_of(DType dtype) {
-    return dtype == DType::bfloat16 ? 2 : 4;
-}
 
 inline bool is_kind(const Features& f, Kind kind) {
     return (f.dtype == DType::bfloat16) == kind.bfloat16 &&
@@ -79,18 +71,6 @@ inline bool aligned(const void* data, DType dtype, std::int64_t batch_stride,
 
 inline bool aligned(const Features& f, std::int64_t bytes) {
     return aligned(f.data, f.dtype, f.batch_stride, f.channel_stride, f.position_stride, bytes);
-}
-
-inline void expect(bool condition, const char* message) {
-    if (!condition) throw std::invalid_argument(message);
-}
-
-inline void check_features(const Features& f) {
-    expect(f.data != nullptr, "features: null pointer");
-    expect(f.batch > 0 && f.channels > 0 && f.positions > 0,
-           "features: batch, channels and positions must be at least 1");
-    expect(f.dtype == DType::float32 || f.dtype == DType::bfloat16,
-           "features: expected float32 or bfloat16");
 }
 
 // Hands out the caller's workspace piece by piece; with no workspace it only counts.

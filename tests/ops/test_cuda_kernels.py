@@ -21,6 +21,7 @@ from torch import Tensor
 
 from fastnst.ops import buffers
 from fastnst.ops import extension as extension_module
+from fastnst.ops import gram as gram_calls
 from helpers.cuda_bounds import check_gradient, check_gram
 from helpers.cuda_emulator.library import (
     CSRC,
@@ -310,11 +311,12 @@ def test_python_queues_the_work(compiled: Emulator, monkeypatch: pytest.MonkeyPa
     gram, difference, loss = torch.rand(2, 5, 5), torch.rand(2, 5, 5), torch.rand(1)
     layer = (buffers.describe_tensor(x), gram.data_ptr(), target.data_ptr(), 0)
     gpu = torch.device("cuda", 1)
-    gram.gram([(*layer, difference.data_ptr(), loss.data_ptr())], [x], "fp32", gpu)
+    gram_calls.queue_gram([(*layer, difference.data_ptr(), loss.data_ptr())], [x], "fp32", gpu)
     check_gram(x.flatten(2), target, "fp32", (gram, difference, loss))
     out = torch.rand(2, 5, 6, 7).to(memory_format=torch.channels_last)
     asked = Gradient(x.flatten(2), difference, 0.5, True, out.clone().flatten(2), True)
-    gram.gram_gradient([gram.gradient_layer(x, difference, 0.5, True, True, out)], [x], "fp32", gpu)
+    layer_of_gradient = gram_calls.gradient_layer(x, difference, 0.5, True, True, out)
+    gram_calls.queue_gram_gradient([layer_of_gradient], [x], "fp32", gpu)
     check_gradient(asked, "fp32", out.flatten(2))
     assert places == [(1, 77)] * 2
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastnst.ops import buffers, functional, gram, reference, registration
+from fastnst.errors import InvalidInput
+from fastnst.ops import buffers, functional, gram, reference
 from helpers.cuda_bounds import SUMS, check_gradient, check_gram
 
 DEVICE = torch.device("cuda", 0)
@@ -23,7 +24,7 @@ def reason() -> str:
     """Why these tests cannot run, or nothing."""
     if not torch.cuda.is_available():
         return "no GPU"
-    return buffers.cannot_run(torch.empty(1, 1, 1, 1, device=DEVICE)) or ""
+    return buffers.unavailable_reason(torch.empty(1, 1, 1, 1, device=DEVICE)) or ""
 
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(reason()), reason=reason() or "never")]
@@ -211,7 +212,7 @@ def test_a_replayed_graph_has_the_same_bits(dtype: torch.dtype) -> None:
 def test_every_gpu() -> None:
     for index in range(torch.cuda.device_count()):
         x = features((1, 64, 20, 20), torch.float32, torch.contiguous_format).to(f"cuda:{index}")
-        if buffers.cannot_run(x) is None:
+        if buffers.unavailable_reason(x) is None:
             gram = functional.gram_matrix(x, backend="native")
             assert gram.device == x.device
             assert torch.allclose(gram, reference.gram_matrix(x), rtol=1e-5, atol=1e-6)
@@ -220,7 +221,7 @@ def test_every_gpu() -> None:
 
 def test_tensors_of_two_devices_are_refused() -> None:
     x, d = torch.ones(1, 3, 4, 4, device=DEVICE), torch.ones(1, 3, 3)
-    with pytest.raises(registration.InvalidInput, match="difference: expected float32 on cuda:0"):
+    with pytest.raises(InvalidInput, match="difference: expected float32 on cuda:0"):
         gram.accumulate_style_gradient(x, d, 1.0, False, torch.ones_like(x))
-    with pytest.raises(registration.InvalidInput, match="features: expected .* on the CPU"):
+    with pytest.raises(InvalidInput, match="features: expected .* on the CPU"):
         gram.style_losses_into([x], [d[0]], losses=torch.ones(1))

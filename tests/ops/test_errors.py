@@ -118,7 +118,7 @@ def test_buffers_are_of_one_device() -> None:
         gram.accumulate_style_gradient(x, d, 1.0, False, elsewhere)
     with pytest.raises(InvalidInput, match="features: expected .* on the CPU, got .* on meta"):
         gram.style_losses_into([elsewhere], [d[0]], losses=torch.ones(1))
-    assert buffers.cannot_run(elsewhere) == "no native kernel for device 'meta'"
+    assert buffers.unavailable_reason(elsewhere) == "no native kernel for device 'meta'"
 
 
 @needs_native
@@ -152,10 +152,10 @@ def test_gpus_that_the_build_covers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     info = {"cuda": "13.0", "cuda_architectures": architectures}
-    monkeypatch.setattr(buffers, "build_info", lambda: info)
-    buffers._cannot_run_on.cache_clear()
-    reason = buffers._cannot_run_on(capability)
-    buffers._cannot_run_on.cache_clear()
+    monkeypatch.setattr(extension, "build_info", lambda: info)
+    buffers.gpu_unavailable_reason.cache_clear()
+    reason = buffers.gpu_unavailable_reason(capability)
+    buffers.gpu_unavailable_reason.cache_clear()
     assert (reason is None) == runs
     if reason:
         number = ".".join(map(str, capability))
@@ -163,10 +163,10 @@ def test_gpus_that_the_build_covers(
 
 
 def test_a_build_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buffers, "build_info", lambda: {"cuda": "", "cuda_architectures": ""})
-    buffers._cannot_run_on.cache_clear()
-    assert buffers._cannot_run_on((9, 0)) == "fastnst was built without CUDA"
-    buffers._cannot_run_on.cache_clear()
+    monkeypatch.setattr(extension, "build_info", lambda: {"cuda": "", "cuda_architectures": ""})
+    buffers.gpu_unavailable_reason.cache_clear()
+    assert buffers.gpu_unavailable_reason((9, 0)) == "fastnst was built without CUDA"
+    buffers.gpu_unavailable_reason.cache_clear()
 
 
 @needs_native

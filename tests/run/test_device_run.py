@@ -54,7 +54,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
 def test_the_run_is_that_of_the_host(as_on_a_gpu: None, monkeypatch, optimizer: str) -> None:
     # without the compiled kernels, so that both keep the history as it is
-    monkeypatch.setattr(buffers, "cannot_run", lambda features: "not asked for")
+    monkeypatch.setattr(buffers, "unavailable_reason", lambda features: "not asked for")
     led_by_device = fastnst.stylize(CONTENT, STYLE, optimizer=optimizer, **SMALL)
     monkeypatch.setattr(recorder, "takes", lambda engine, settings: False)
     led_by_host = fastnst.stylize(CONTENT, STYLE, optimizer=optimizer, **SMALL)

@@ -1,9 +1,9 @@
 // What Winograd is not for: the first layer, whose three channels leave a product too thin, and the
 // gradient of pooling. Compiled once per instruction set.
 
-#include "table.h"
 #include "product.h"
 #include "simd.h"
+#include "table.h"
 
 namespace fastnst {
 namespace FASTNST_ISA {
@@ -11,8 +11,7 @@ namespace {
 
 constexpr int64_t kColours = 3, kTaps = 9;
 
-// ----------------------------------------------------------------------------------- first layer
-// --
+// --------------------------------------------------------------------------------- first layer --
 
 // Patches of this many neighbouring positions are laid out as rows of 27 for one product.
 constexpr int64_t kPatches = 48;
@@ -126,9 +125,9 @@ void image_gradient(const ImageGradientTask& task) {
     }
 }
 
-// --------------------------------------------------------------------------------------- pooling
-// --
+// ------------------------------------------------------------------------------------- pooling --
 
+// out = mask(F) * pooled / 4, or mask(F) * (F is the first largest of its window ? pooled : 0)
 template <class T>
 void unpool_as(const UnpoolTask& task) {
     const int64_t channels = task.channels, width = task.width, across = width / 2;

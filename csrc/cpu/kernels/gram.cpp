@@ -13,8 +13,9 @@
 // A unit is 32 bits: one float, or two bfloat16 that follow each other in k (vdpbf16ps multiplies
 // and adds both). Without that instruction bfloat16 becomes float in the copy.
 
-#include "table.h"
+#include "integers.h"
 #include "simd.h"
+#include "table.h"
 
 namespace fastnst {
 namespace FASTNST_ISA {
@@ -23,13 +24,6 @@ namespace {
 // Positions in one sum of a register tile. Such partial sums are added up afterwards, so that
 // rounding errors grow like the square root of their number.
 constexpr int64_t kDepth = 256;
-
-inline int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-inline int64_t min(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
 
 // Columns are divided into panels of at most kVectors vectors, as evenly as possible:
 // 64 channels are 2 + 2 vectors of 16, not 3 + 1.
@@ -135,8 +129,8 @@ inline void put_unit(Pairs, float* unit, const bf16* x, int64_t k_stride, int64_
 }
 #endif
 
-// One row of units with contiguous columns, whole vectors: units[j] = X[k, j] (paired with X[k + 1,
-// j]).
+// One row of units with contiguous columns, whole vectors: units[j] = X[k, j], or the pair of
+// X[k, j] and X[k + 1, j].
 inline void put_row(Floats, float* units, const float* x, int64_t) {
     store(units, load(x));
 }
@@ -291,8 +285,8 @@ void gram_typed(const GramTask& task) {
         const int64_t next = min(block, task.last - first - depth);
         Ahead ahead(features + (first + depth) * n_stride, task.channels, c_stride, next, n_stride,
                     tiles * ceil_div(units, step));
-        // partial[i, j] += sum_n F[i, n] F[j, n]    (row i of vector i / kWidth, columns not left
-        // of it)
+        // partial[i, j] += sum_n F[i, n] F[j, n], where column j is not left of the vector that
+        // row i belongs to
         for (int64_t p = task.first_panel; p < task.last_panel; ++p) {
             const int64_t begin = panels.begin(p), end = panels.begin(p + 1);
             const float* columns = task.scratch + begin * kWidth * units;
@@ -346,15 +340,14 @@ inline double finish_edge(const ReduceTask& task, int64_t at, const float* g, in
 }
 
 void reduce(const ReduceTask& task) {
-    constexpr int64_t group =
-        8;  // at most 64 slots: 8 sums of 8, so that few roundings follow each other
+    // at most 64 slots: 8 sums of 8, so that few roundings follow each other
+    constexpr int64_t group = 8;
     const int64_t c = task.channels, padded_c = padded(c);
     const Vec scale = broadcast(&task.scale);
     double loss = 0;
     for (int64_t i0 = task.first; i0 < task.last; i0 += kWidth) {
         for (int64_t j0 = i0; j0 < c; j0 += kWidth) {
-            // g[i, j] = scale * sum_s partials[s][i, j], the lower half of a diagonal block
-            // mirrored
+            // g[i, j] = scale * sum_s partials[s][i, j]; below the diagonal it is mirrored
             Vec g[kWidth], mirrored[kWidth];
             for (int i = 0; i < kWidth; ++i) {
                 const float* partial = task.partials + (i0 + i) * padded_c + j0;
@@ -614,15 +607,10 @@ int64_t gradient_scratch(int64_t channels) {
 
 }  // namespace
 
-extern const WinogradTable winograd_tables[2];  // winograd.cpp
-extern const DirectTable direct_table;          // direct.cpp
-extern const HistoryTable history_table;        // history.cpp
-extern const KernelTable table;
-const KernelTable table = {
-    FASTNST_ISA_NAME, kWidth,         padded,         panel_count, panel_begin, gram_scratch,
-    gradient_scratch, gradient_block, gram,           reduce,      pack,        gradient,
-    winograd_tables,  &direct_table,  &history_table,
-};
+extern const GramTable gram_table;
+const GramTable gram_table = {
+    kWidth,         padded, panel_count, panel_begin, gram_scratch, gradient_scratch,
+    gradient_block, gram,   reduce,      pack,        gradient};
 
 }  // namespace FASTNST_ISA
 }  // namespace fastnst

@@ -3,8 +3,8 @@
 // one page, at whose end the processor's own prefetching stops, so the next row is asked for here:
 // that takes a third off a combination. Compiled once per instruction set.
 
-#include "table.h"
 #include "simd.h"
+#include "table.h"
 
 namespace fastnst {
 namespace FASTNST_ISA {

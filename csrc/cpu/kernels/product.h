@@ -18,8 +18,8 @@ namespace {
 
 constexpr int kPanel = 16;      // columns of b that are stored together, for every instruction set
 constexpr int kMostPanels = 4;  // that `product` takes
-constexpr int kAhead =
-    4;  // rows of b between two rounds of prefetching: with 2 or 8, 5 to 10 % slower
+// rows of b between two rounds of prefetching: with 2 or 8, 5 to 10 % slower
+constexpr int kAhead = 4;
 constexpr int kPanelVectors = kPanel / kWidth;
 #if defined(FASTNST_ISA_SCALAR)
 constexpr int kTileRows = 3, kTilePanels = 1;
@@ -40,10 +40,6 @@ inline Vec multiply_add_units(Vec a, Vec b, Vec c) {
     if constexpr (kPerUnit<T> == 2) return multiply_add_pairs(a, b, c);
 #endif
     return multiply_add(a, b, c);
-}
-
-inline int64_t min(int64_t a, int64_t b) {
-    return a < b ? a : b;
 }
 
 // The rows of a that come next are fetched on the way, and `next_rows` rows of what the next b is

@@ -1,20 +1,20 @@
 // One vector of kWidth 32-bit lanes for the instruction set FASTNST_ISA that this object is
-// compiled for. A lane is a float, or ("unit") a pair of bfloat16 along the summed dimension.
+// compiled for. A lane is a float, or ("unit") a pair of bfloat16 along the summed dimension, whose
+// products vdpbf16ps adds two at a time.
 //
 //            lanes  registers  tile (rows x vectors)   loads per k   FMAs per k
-// scalar       4    16 or 32         4 x 2                  6             8      portable C++
+// scalar       4    16 or 32         4 x 2                  6             8
 // avx2         8       16            4 x 3                  7            12
 // avx512      16       32            8 x 3                 11            24
-// avx512bf16  16       32            8 x 3                 11            24      2 products per
-// lane
+// avx512bf16  16       32            8 x 3                 11            24
 //
 // load(const int8_t*) makes floats of kWidth small integers.
 // zero_if_less(x, a, b) is 0 where a < b, else x. max(a, b) is b where either is NaN.
 // stream(p, x) stores past the caches, for p aligned to whole vectors; other threads see it after
 // finish_streams().
 // zero_unless_positive(x, f) is x where f > 0 or f is NaN, else 0: PyTorch's derivative of ReLU.
-// positive(f) has bit i set where lane i is such; select_scaled(bits, x, s) is s x where its bit is
-// set, else 0.
+// positive(f) has bit i set where lane i is such.
+// select_scaled(bits, x, s) is s x where its bit is set, else 0.
 #pragma once
 
 #include <stdint.h>
@@ -29,6 +29,10 @@ namespace FASTNST_ISA {
 namespace {
 
 using bf16 = uint16_t;
+
+inline int64_t min(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
 
 // The line at p will be read: bring it into the first or the second cache.
 inline void prefetch(const void* p) {

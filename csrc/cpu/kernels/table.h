@@ -1,6 +1,7 @@
-// What dispatch.cpp (baseline code: tasks and threads) and the kernels (one object per instruction
-// set) share: plain structs and a table of function pointers. No STL here: a template or an inline
-// function instantiated in a kernel object could be the copy that the linker keeps for everybody.
+// What the baseline code in csrc/cpu (tasks and threads) and the kernels (one object per
+// instruction set) share: plain structs and tables of function pointers. No STL in this folder: a
+// template or an inline function instantiated in a kernel object could be the copy that the linker
+// keeps for everybody.
 #pragma once
 
 #include <stdint.h>
@@ -23,8 +24,9 @@ struct GramTask {
     float* scratch;  // gram_scratch(C) floats, aligned to 64 bytes
 };
 
-// G[i, j] = scale * sum_s partials[s][i, j] for first <= i < last, mirrored; D = G - A; loss = sum
-// D^2.
+// For the rows first <= i < last and their mirror images:
+//
+//     G[i, j] = scale * sum_s partials[s][i, j],    D = G - A,    loss = sum of D[i, j]^2
 struct ReduceTask {
     const float* partials;  // [slots, padded C, padded C]
     int64_t slots, channels, first, last;
@@ -74,9 +76,10 @@ struct WinogradWeightsTask {
     int64_t out_plane;  // distance of products
 };
 
-// V[k, t, c] = (B^T d B)[k] for the tiles first <= t < last and all channels c. positive: the input
-// is the gradient of 2x2 average pooling, [B, H / 2, W / 2, C], and d[y, x] a quarter of its [y /
-// 2, x / 2] where the bit of [y, x] is set, else zero.
+// V[k, t, c] = (B^T d B)[k] for the tiles first <= t < last and all channels c. With `positive` the
+// input p is the gradient of 2x2 average pooling, [B, H / 2, W / 2, C], and
+//
+//     d[y, x] = bit of [y, x] set ? p[y / 2, x / 2] / 4 : 0
 struct WinogradInputTask {
     int bfloat16;  // type of `input` and `out`
     TileGrid grid;
@@ -187,8 +190,7 @@ struct DirectTable {
     void (*unpool)(const UnpoolTask& task);
 };
 
-struct KernelTable {
-    const char* name;
+struct GramTable {
     int64_t pack_step;                    // first of a PackTask is a multiple of it
     int64_t (*padded)(int64_t channels);  // C rounded up to whole vectors
     int64_t (*panels)(int64_t channels);  // how many column panels a Gram has
@@ -200,6 +202,12 @@ struct KernelTable {
     void (*reduce)(const ReduceTask& task);
     void (*pack)(const PackTask& task);
     void (*gradient)(const GradientTask& task);
+};
+
+// All kernels of one instruction set.
+struct KernelTable {
+    const char* name;
+    const GramTable* gram;
     const WinogradTable* winograd;  // [2]: for m = 4 and m = 6
     const DirectTable* direct;
     const HistoryTable* history;

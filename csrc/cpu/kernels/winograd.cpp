@@ -2,9 +2,9 @@
 // once per instruction set. winograd_transforms.h has the formula: a layer is (m + 2)^2 matrix
 // products M[k] = V[k] U[k], tiles x ci times ci x co, between two cheap transforms.
 
-#include "table.h"
 #include "product.h"
 #include "simd.h"
+#include "table.h"
 #include "winograd_transforms.h"
 
 namespace fastnst {

@@ -20,15 +20,16 @@ template <int kTile>
 struct Transform;
 
 // Points 0, +-sqrt(2), +-1/sqrt(2) and infinity: with 0, +-1, +-2 the entries of the matrices reach
-// 8, with these 2.9, which halves the error.  With a = sqrt(2), b = 1 / sqrt(2):
+// 8, with these 2.9, which halves the error. With a = sqrt(2), b = 1 / sqrt(2):
 //
-//     B^T =  1    0  -5/2   0    1   0      G =    1                       A^T = 1  1   1   1    1
-//     0
-//            0   -b  -1/2   a    1   0           1/6 [ 1  a   2  ]               0  a  -a   b   -b
-//            0 0    b  -1/2  -a    1   0           1/6 [ 1 -a   2  ]               0  2   2  1/2
-//            1/2  0 0   -a   -2    b    1   0          -2/3 [ 1  b  1/2 ]               0 2a -2a
-//            b/2 -b/2  1 0    a   -2   -b    1   0          -2/3 [ 1 -b  1/2 ] 0    1    0  -5/2 0
-//            1             0   0   1
+// clang-format off
+//     B^T =  1    0  -5/2   0    1   0      G =   1     0    0             A^T = 1  1   1   1    1   0
+//            0   -b  -1/2   a    1   0           1/6 [ 1  a   2  ]               0  a  -a   b   -b   0
+//            0    b  -1/2  -a    1   0           1/6 [ 1 -a   2  ]               0  2   2  1/2  1/2  0
+//            0   -a   -2    b    1   0          -2/3 [ 1  b  1/2 ]               0 2a -2a  b/2 -b/2  1
+//            0    a   -2   -b    1   0          -2/3 [ 1 -b  1/2 ]
+//            0    1    0  -5/2   0   1            0     0    1
+// clang-format on
 template <>
 struct Transform<4> {
     static constexpr double kA = 1.41421356237309504880, kB = 0.70710678118654752440;
@@ -88,14 +89,18 @@ struct Transform<4> {
 // the smallest error, about three times that of m = 4 (VGG-19's layers: 2e-6 of the result against
 // 5e-7), and its entries are exact in binary.
 //
-//     B^T = 1   0  -21/4   0    21/4    0   -1  0    G =     1                      A^T: columns
-//           0   1    1  -17/4 -17/4     1    1  0          -2/9 [ 1  1   1  ]       (1, p, ...,
-//           p^5) 0  -1    1   17/4 -17/4    -1    1  0          -2/9 [ 1 -1   1  ]       for p = 0,
-//           1, -1, 0  1/2  1/4  -5/2  -5/4     2    1  0          1/90 [ 1  2   4  ]       2, -2,
-//           1/2, -1/2, 0 -1/2  1/4   5/2  -5/4    -2    1  0          1/90 [ 1 -2   4  ]       and
-//           0   2    4   -5/2   -5     1/2   1  0         32/45 [ 1 1/2 1/4 ]       (0, ..., 0, 1)
+// clang-format off
+//     B^T = 1   0  -21/4   0    21/4    0   -1  0    G =   1     0   0
+//           0   1    1  -17/4 -17/4     1    1  0          -2/9 [ 1  1   1  ]
+//           0  -1    1   17/4 -17/4    -1    1  0          -2/9 [ 1 -1   1  ]
+//           0  1/2  1/4  -5/2  -5/4     2    1  0          1/90 [ 1  2   4  ]
+//           0 -1/2  1/4   5/2  -5/4    -2    1  0          1/90 [ 1 -2   4  ]
+//           0   2    4   -5/2   -5     1/2   1  0         32/45 [ 1 1/2 1/4 ]
 //           0  -2    4    5/2   -5    -1/2   1  0         32/45 [ 1 -1/2 1/4 ]
-//           0  -1    0   21/4    0   -21/4   0  1           0   0   1
+//           0  -1    0   21/4    0   -21/4   0  1            0     0   1
+//
+//     A^T: columns (1, p, ..., p^5) for p = 0, 1, -1, 2, -2, 1/2, -1/2, and (0, ..., 0, 1)
+// clang-format on
 template <>
 struct Transform<6> {
     static constexpr double kFilter[8][3] = {{1, 0, 0},

@@ -1,9 +1,13 @@
-"""Gram matrix and style loss: public functions, plain-PyTorch truth and compiled kernels.
+"""Gram matrices, style losses, convolutions and histories: plain PyTorch and compiled kernels.
 
-* ``functional``: what to call; checks, the choice of backend, autograd;
-* ``reference``: the same functions in a few lines of PyTorch, the truth that the kernels answer to;
-* ``native``: the only module that loads the compiled extension;
-* ``convolution``: its 3×3 convolutions, for the native engine.
+* ``functional``: what to call for Gram matrices and style losses: checks, backends, autograd;
+* ``reference``: the same in a few lines of PyTorch, the truth that the kernels answer to;
+* ``convolution``, ``gram``, ``history``: calls of the compiled kernels, with buffers of the caller;
+* ``registration``: the operators ``torch.ops.fastnst``;
+* ``buffers``: checks and addresses of tensors;
+* ``extension``: the only module that loads the compiled extension.
+
+They import ``errors`` and ``devices`` of the rest of the package, and nothing else.
 """
 
 from fastnst.ops import registration  # noqa: F401  (defines the operators)

@@ -1,8 +1,8 @@
 """The compiled convolutions: 3×3, stride 1, padding 1, which is all that VGG has.
 
 Features are channels_last, held as contiguous ``(B, H, W, C)`` tensors; C is a multiple of 16. They
-are float32 or, on processors with bfloat16 products (avx512bf16), all bfloat16 with sums in float32.
-Every function writes into given tensors, has a plain-PyTorch twin in ``reference`` that takes the
+are float32 or, on processors with bfloat16 products (avx512bf16), all bfloat16 with sums in
+float32. Every function writes into given tensors, has a plain-PyTorch twin in ``reference`` that takes the
 filters as they are and returns its result, and stays outside autograd. Inner layers are computed by
 Winograd's F(4×4, 3×3) or, where there are positions enough, F(6×6, 3×3) (Lavin & Gray,
 arXiv:1509.09308), whose filters are transformed once, the first layer directly.
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
-from fastnst.ops.buffers import check_buffer
-from fastnst.ops.extension import DTYPES, call, loaded
+from fastnst.ops.buffers import DTYPES, address, check_buffer
+from fastnst.ops.extension import call, loaded
 
 POOLINGS = {None: 0, "average": 1, "max": 2}
 PANEL = 16  # channels that the kernels keep together
@@ -150,7 +150,7 @@ def convolve(
 
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
-        BackendUnavailable: without the extension, ``FASTNST_CPU_ISA`` cannot run here, or bfloat16
+        BackendUnavailable: the extension is not loaded, ``FASTNST_CPU_ISA`` cannot run here, or bfloat16
             without avx512bf16.
     """
     dtype = filters.dtype
@@ -176,29 +176,44 @@ def convolve(
         check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels), dtype)
     sizes = (batch, height, width, filters.channels_in, channels)
     if tile is None:
-        tile = call(loaded().winograd_tile, DTYPES[dtype], sizes)
+        tile = choose_tile(dtype, sizes)
     call(
         loaded().winograd_convolution,
         DTYPES[dtype],
         tile,
         sizes,
         x.data_ptr(),
-        _address(x_positive),
+        address(x_positive),
         filters.transformed(tile).data_ptr(),
         filters.transposed,
-        _address(bias),
-        _address(mask),
+        address(bias),
+        address(mask),
         relu,
         POOLINGS[pooling],
-        _address(preactivation),
-        _address(out),
-        _address(pooled),
-        _address(positive),
+        address(preactivation),
+        address(out),
+        address(pooled),
+        address(positive),
         torch.get_num_threads(),
     )
 
 
-# ----------------------------------------------------------------------------------- first layer --
+def choose_tile(dtype: torch.dtype, sizes: tuple[int, int, int, int, int]) -> int:
+    """The side of Winograd's tiles, 4 or 6, that takes less time for a convolution.
+
+    Args:
+        dtype: Of the features: float32 or bfloat16.
+        sizes: Batch, height, width, Ci, Co.
+
+    Raises:
+        InvalidInput: a size is less than 1.
+        BackendUnavailable: the extension is not loaded.
+    """
+    tile: int = call(loaded().winograd_tile, DTYPES[dtype], sizes)
+    return tile
+
+
+# --------------------------------------------------------------------------------- first layer --
 
 
 @dataclass(frozen=True)
@@ -252,7 +267,7 @@ def convolve_image(
 
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
-        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
+        BackendUnavailable: the extension is not loaded, or ``FASTNST_CPU_ISA`` cannot run here.
     """
     batch, _, height, width = _image("image", image)
     dtype = _dtype("out", out)
@@ -268,7 +283,7 @@ def convolve_image(
         image.data_ptr(),
         filters.forward.data_ptr(),
         bias.data_ptr(),
-        _address(preactivation),
+        address(preactivation),
         out.data_ptr(),
         torch.get_num_threads(),
     )
@@ -284,7 +299,7 @@ def image_gradient(gradient: Tensor, filters: ImageFilters, *, out: Tensor) -> N
 
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
-        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
+        BackendUnavailable: the extension is not loaded, or ``FASTNST_CPU_ISA`` cannot run here.
     """
     dtype = _dtype("gradient", gradient)
     batch, height, width = _features("gradient", gradient, filters.channels, dtype)
@@ -300,7 +315,7 @@ def image_gradient(gradient: Tensor, filters: ImageFilters, *, out: Tensor) -> N
     )
 
 
-# --------------------------------------------------------------------------------------- pooling --
+# ------------------------------------------------------------------------------------- pooling --
 
 
 def unpool(
@@ -317,7 +332,7 @@ def unpool(
 
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
-        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
+        BackendUnavailable: the extension is not loaded, or ``FASTNST_CPU_ISA`` cannot run here.
     """
     dtype = _dtype("features", features)
     batch, height, width = _features("features", features, features.shape[-1], dtype)
@@ -337,10 +352,6 @@ def unpool(
         out.data_ptr(),
         torch.get_num_threads(),
     )
-
-
-def _address(x: Tensor | None) -> int:
-    return 0 if x is None else x.data_ptr()
 
 
 def _dtype(name: str, x: Tensor) -> torch.dtype:

@@ -1,7 +1,7 @@
-"""Loads the compiled extension ``fastnst._C``.
+"""Loads the compiled extension ``fastnst._C`` and says what it holds.
 
-The only module that touches the extension. Without it (not built, or ``FASTNST_NO_NATIVE=1``)
-everything here still imports: ``is_available()`` is False and ``unavailable_reason()`` says why.
+The only module that imports the extension. Without it (not built, or ``FASTNST_NO_NATIVE=1``)
+everything here still imports: ``is_available()`` is False, and ``unavailable_reason()`` says why.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 # Before the extension: it then shares torch's OpenMP runtime (same name, libgomp.so.1) instead of
 # loading a second one.
-import torch
+import torch  # noqa: F401
 
 from fastnst.errors import BackendUnavailable, InvalidInput
 
@@ -33,7 +33,6 @@ else:
         _reason = "this installation of fastnst has no compiled extension"
     except ImportError as error:
         _reason = f"the compiled extension cannot be loaded: {error}"
-DTYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 
 def is_available() -> bool:
@@ -47,13 +46,23 @@ def unavailable_reason() -> str | None:
 
 
 def loaded() -> Any:
+    """The extension module, whose functions ``_C.pyi`` lists.
+
+    Raises:
+        BackendUnavailable: the extension is not loaded, with the reason.
+    """
     if _C is None:
         raise BackendUnavailable(f"native backend: {_reason}")
     return _C
 
 
 def call(function: Any, *arguments: Any) -> Any:
-    """Calls into the extension; its errors become fastnst's."""
+    """Call a function of the extension, with its exceptions turned into fastnst's.
+
+    Raises:
+        InvalidInput: the extension rejected a value (``ValueError``).
+        BackendUnavailable: it cannot run on this machine (``RuntimeError``).
+    """
     try:
         return function(*arguments)
     except ValueError as error:
@@ -66,24 +75,28 @@ def build_info() -> dict[str, Any]:
     """How the extension was built: compiler, instruction sets, threads, CUDA toolkit.
 
     Raises:
-        BackendUnavailable: without the extension.
+        BackendUnavailable: the extension is not loaded.
     """
     info: dict[str, Any] = loaded().build_info()
     return info
 
 
 def available_isas() -> list[str]:
-    """Instruction sets that this build holds and this machine runs, worst first."""
+    """The instruction sets that this build holds and this machine runs, worst first.
+
+    Raises:
+        BackendUnavailable: the extension is not loaded.
+    """
     isas: list[str] = loaded().available_isas()
     return isas
 
 
 def selected_isa() -> str:
-    """The instruction set in use: the best available, capped by ``FASTNST_CPU_ISA``.
+    """The instruction set in use: the best available, or what ``FASTNST_CPU_ISA`` names.
 
     Raises:
         InvalidInput: ``FASTNST_CPU_ISA`` is no instruction set.
-        BackendUnavailable: it cannot run here, or there is no extension.
+        BackendUnavailable: it cannot run here, or the extension is not loaded.
     """
     isa: str = call(loaded().selected_isa)
     return isa
@@ -94,7 +107,7 @@ def convolves_bfloat16() -> bool:
 
     Raises:
         InvalidInput: ``FASTNST_CPU_ISA`` is no instruction set.
-        BackendUnavailable: it cannot run here, or there is no extension.
+        BackendUnavailable: it cannot run here, or the extension is not loaded.
     """
     answer: bool = call(loaded().convolves_bfloat16)
     return answer
@@ -102,7 +115,12 @@ def convolves_bfloat16() -> bool:
 
 @contextmanager
 def use_isa(name: str) -> Iterator[None]:
-    """Forces one instruction set for the whole process while the context lasts; for tests."""
+    """Force one instruction set for the whole process while the context lasts; for tests.
+
+    Raises:
+        InvalidInput: ``name`` is no instruction set.
+        BackendUnavailable: it cannot run here, or the extension is not loaded.
+    """
     call(loaded().force_isa, name)
     try:
         yield
@@ -111,6 +129,13 @@ def use_isa(name: str) -> Iterator[None]:
 
 
 def cuda_devices() -> dict[str, Any]:
-    """``{"devices": [{"name", "capability", "memory"}], "reason": why none, or ""}``."""
+    """The GPUs that the driver reports: ``{"devices": [{"name", "capability", "memory"}], "reason"}``.
+
+    ``capability`` is a pair of integers, ``memory`` in bytes; ``reason`` says why there is no GPU,
+    and is empty where there is one.
+
+    Raises:
+        BackendUnavailable: the extension is not loaded.
+    """
     devices: dict[str, Any] = loaded().cuda_devices()
     return devices

@@ -24,13 +24,17 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.ops import buffers, reference
+from fastnst.ops import (
+    buffers,
+    reference,
+    registration,  # noqa: F401  (registers torch.ops.fastnst)
+)
 
 # "auto" leaves less work than this, C²·N multiply-adds over all layers, to PyTorch: a call of the
 # kernels costs some 50 µs more. One thread, Zen 5, forward and backward, native against PyTorch:
 # 64 channels of 8×8 121 / 87 µs, 64 of 32×32 202 / 403 µs, 512 of 2×2 302 / 1339 µs. From there on
 # the kernels won at every shape tried (1 to 2048 channels, 4 to 512² positions).
-_SMALL = 2**19
+SMALL = 2**19
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -148,12 +152,12 @@ def _choose(backend: str, features: Sequence[Tensor]) -> Literal["torch", "nativ
     if backend not in ("auto", "native"):
         raise InvalidInput(f"backend: expected 'auto', 'torch' or 'native', got {backend!r}")
     for x in features:
-        reason = buffers.cannot_run(x)
+        reason = buffers.unavailable_reason(x)
         if reason is not None:
             if backend == "native":
                 raise BackendUnavailable(f"backend='native': {reason}")
             return "torch"
-    if backend == "auto" and sum(x.numel() * x.shape[-3] for x in features) < _SMALL:
+    if backend == "auto" and sum(x.numel() * x.shape[-3] for x in features) < SMALL:
         return "torch"
     return "native"
 

@@ -1,10 +1,13 @@
-"""Vectors kept in eight bits by the compiled kernels, for the curvature pairs of L-BFGS.
+"""Vectors in eight bits, for the curvature pairs of L-BFGS.
 
-A row of n floats becomes n integers from −127 to 127 and one scale for every 64 of them: a quarter of
-the memory of float32, and of the time that a pass over all rows takes, which is as quick as memory.
+A row of n floats becomes n integers from −127 to 127 and one scale for every 64 of them: a quarter
+of the memory of float32, and of the time that a pass over all rows takes, which is as quick as
+memory.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -12,7 +15,6 @@ from torch import Tensor
 from fastnst.errors import InvalidInput
 from fastnst.ops.buffers import check_buffer
 from fastnst.ops.extension import call, loaded
-from fastnst.solvers.state import State
 
 CHUNK = 4096  # values of a row that lie together
 BLOCK = 64  # values that share a scale
@@ -22,15 +24,15 @@ class CompressedRows:
     """Rows of floats in eight bits.
 
     Args:
-        rows: How many there is room for.
-        length: n, values of each.
+        rows: How many rows there is room for.
+        length: n, the number of values of a row.
 
     Attributes:
         values: ``(chunks, rows, 4096)`` int8.
         scales: ``(chunks, rows, 64)`` float32.
 
     Raises:
-        BackendUnavailable: without the extension, or ``FASTNST_CPU_ISA`` cannot run here.
+        BackendUnavailable: the extension is not loaded, or ``FASTNST_CPU_ISA`` cannot run here.
     """
 
     def __init__(self, rows: int, length: int) -> None:
@@ -42,7 +44,10 @@ class CompressedRows:
         loaded()
 
     def store(self, row: int, x: Tensor) -> None:
-        """Row ← x ``(n,)`` float32, finite, each value rounded by at most 1/254 of its block's largest."""
+        """Row ← x ``(n,)`` float32, finite.
+
+        A value is rounded by at most 1/254 of the largest magnitude among the 64 of its block.
+        """
         if not 0 <= row < self.rows:
             raise InvalidInput(f"row: expected 0 to {self.rows - 1}, got {row}")
         check_buffer("x", x, (self.length,))
@@ -64,7 +69,7 @@ class CompressedRows:
         return products
 
     def add_combination(self, weights: Tensor, out: Tensor) -> None:
-        """out ``(n,)`` += Σ weights[r] · row r over as many rows as there are weights, float32."""
+        """Out ``(n,)`` += Σ weights[r] · row r, over as many rows as there are weights; float32."""
         used = weights.numel()
         self._check_used(used)
         check_buffer("weights", weights, (used,))
@@ -78,16 +83,16 @@ class CompressedRows:
             torch.get_num_threads(),
         )
 
-    def state(self, used: int) -> State:
-        """The first rows, as they are kept."""
+    def tensors(self, used: int) -> dict[str, Tensor]:
+        """The first ``used`` rows as they are stored, in copies that ``restore`` takes."""
         values, scales = self.values[:, :used], self.scales[:, :used]
-        return State(tensors={"values": values.contiguous(), "scales": scales.contiguous()})
+        return {"values": values.contiguous(), "scales": scales.contiguous()}
 
-    def restore(self, state: State) -> None:
-        """Take rows that ``state`` made."""
-        used = state.tensors["values"].shape[1]
-        self.values[:, :used] = state.tensors["values"]
-        self.scales[:, :used] = state.tensors["scales"]
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Overwrite the first rows with what ``tensors`` of rows of this length returned."""
+        used = tensors["values"].shape[1]
+        self.values[:, :used] = tensors["values"]
+        self.scales[:, :used] = tensors["scales"]
 
     def _check_used(self, used: int) -> None:
         if not 1 <= used <= self.rows:

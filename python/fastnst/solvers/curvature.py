@@ -21,7 +21,7 @@ after 300 iterations is less than what another seed of the noise does (docs/perf
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -68,12 +68,12 @@ class Rows(Protocol):
         """out += Σ weights[r] · row r, over as many rows as there are weights."""
         ...
 
-    def state(self, used: int) -> State:
-        """The first rows."""
+    def tensors(self, used: int) -> dict[str, Tensor]:
+        """The first rows, in a form that ``restore`` takes."""
         ...
 
-    def restore(self, state: State) -> None:
-        """Take the rows of another of this kind."""
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Overwrite the first rows with what ``tensors`` of rows of this kind returned."""
         ...
 
 
@@ -95,13 +95,13 @@ class DenseRows:
         """out += Σ weights[r] · row r, over as many rows as there are weights."""
         out.addmv_(self.rows[: len(weights)].T, weights)
 
-    def state(self, used: int) -> State:
-        """The first rows."""
-        return State(tensors={"rows": self.rows[:used]})
+    def tensors(self, used: int) -> dict[str, Tensor]:
+        """The first rows, in a form that ``restore`` takes."""
+        return {"rows": self.rows[:used]}
 
-    def restore(self, state: State) -> None:
-        """Take rows that ``state`` made."""
-        rows = state.tensors["rows"]
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Overwrite the first rows with what ``tensors`` of rows of this kind returned."""
+        rows = tensors["rows"]
         self.rows[: len(rows)] = rows
 
 
@@ -117,7 +117,7 @@ class CurvaturePairs:
 
     def __init__(self, history_size: int, like: Tensor) -> None:
         plain = like.device.type == "cpu" and like.dtype == torch.float32
-        compressed = plain and buffers.cannot_run(like) is None
+        compressed = plain and buffers.unavailable_reason(like) is None
 
         def rows() -> Rows:
             if compressed:
@@ -195,12 +195,13 @@ class CurvaturePairs:
         """The pairs in use and their products; ``restore`` goes on from it bit for bit."""
         used = len(self.order)
         own = State({"order": list(self.order)}, {"sy": self.sy, "sg": self.sg})
-        return own | self.s.state(used).under("s") | self.y.state(used).under("y")
+        s, y = State(tensors=self.s.tensors(used)), State(tensors=self.y.tensors(used))
+        return own | s.under("s") | y.under("y")
 
     def restore(self, state: State) -> None:
         """Take the state of other pairs, of the same history size and picture size."""
         self.order = list(state.numbers["order"])
-        self.s.restore(state.part("s"))
-        self.y.restore(state.part("y"))
+        self.s.restore(state.part("s").tensors)
+        self.y.restore(state.part("y").tensors)
         self.sy.copy_(state.tensors["sy"])
         self.sg.copy_(state.tensors["sg"])

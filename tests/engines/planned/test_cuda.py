@@ -105,7 +105,7 @@ def test_float32_with_the_kernels_and_without(
     if kernels and not extension.is_available():
         pytest.skip("no compiled extension")
     if not kernels:
-        monkeypatch.setattr(buffers, "cannot_run", lambda features: "not asked for")
+        monkeypatch.setattr(buffers, "unavailable_reason", lambda features: "not asked for")
     planned, autograd, image = both(random_weights, settings, 41, 34, dtype=torch.float32)
     compare(planned.evaluate(image), autograd.evaluate(image))
 
@@ -117,7 +117,7 @@ def test_bfloat16_is_near_float32(
     random_weights: Weights, settings: Settings, pooling: str, kernels: bool, monkeypatch
 ) -> None:
     if not kernels:
-        monkeypatch.setattr(buffers, "cannot_run", lambda features: "not asked for")
+        monkeypatch.setattr(buffers, "unavailable_reason", lambda features: "not asked for")
     settings = replace(settings, pooling=pooling)
     rounded, exact, image = both(
         random_weights, settings, 37, 50, dtype=torch.float32, precision="bf16"

@@ -267,7 +267,7 @@ def _style_losses(
     features: list[Tensor], targets: list[Tensor], wide: torch.dtype
 ) -> tuple[Tensor, list[Tensor]]:
     """Mean of (G − A)² of each layer, ``(L,)``, and G − A, ``(1, C, C)`` each."""
-    if all(buffers.cannot_run(x) is None for x in features):
+    if all(buffers.unavailable_reason(x) is None for x in features):
         losses = features[0].new_empty(len(features), dtype=torch.float32)
         differences = [target.new_empty(1, *target.shape[-2:]) for target in targets]
         gram.style_losses_into(
@@ -290,7 +290,7 @@ def _add_style_gradient(
 ) -> Tensor:
     """Gradient + scale · (D + Dᵀ)/2 · F."""
     out = torch.empty_like(features) if gradient is None else gradient
-    if buffers.cannot_run(features) is None:
+    if buffers.unavailable_reason(features) is None:
         gram.accumulate_style_gradient(
             features,
             difference,
