@@ -179,6 +179,12 @@ void history_combination(const HistoryTuple& t, std::int64_t used, Address weigh
                                  pointer<float>(out), threads);
 }
 
+double sum(int what, Address x, Address y, std::int64_t length, int threads) {
+    const py::gil_scoped_release release;
+    return fastnst::sum(static_cast<fastnst::Sum>(what), pointer<const float>(x),
+                        pointer<const float>(y), length, threads);
+}
+
 py::dict build_info() {
     py::dict info;
     info["version"] = FASTNST_VERSION;
@@ -247,6 +253,8 @@ PYBIND11_MODULE(_C, m) {
           py::arg("products"), py::arg("threads"));
     m.def("history_combination", &history_combination, py::arg("history"), py::arg("used"),
           py::arg("weights"), py::arg("out"), py::arg("threads"));
+    m.def("sum", &sum, py::arg("what"), py::arg("x"), py::arg("y"), py::arg("length"),
+          py::arg("threads"));
     m.def("compiled_isas", &fastnst::compiled_isas);
     m.def("available_isas", &fastnst::available_isas);
     m.def("selected_isa", &fastnst::selected_isa);

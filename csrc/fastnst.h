@@ -156,6 +156,11 @@ void history_products(const History& history, std::int64_t used, const float* x,
 void history_combination(const History& history, std::int64_t used, const float* weights,
                          float* out, int threads);
 
+// Sums over the values of a picture: of |x|, of x y, or of (x - y)^2, in double. The result depends
+// on the values alone: not on `threads`, and not on the instruction set.
+enum class Sum : int { absolute = 0, dot = 1, squared_distance = 2 };
+double sum(Sum what, const float* x, const float* y, std::int64_t length, int threads);
+
 // Instruction sets, worst first: scalar (portable C++), avx2, avx512, avx512bf16.
 std::vector<std::string> compiled_isas();
 std::vector<std::string> available_isas();  // compiled, and this machine can run them

@@ -167,6 +167,21 @@ struct HistoryTask {
     float* out;            // combination
 };
 
+// A stretch of a sum over a picture, of `count` values, at most kSumsChunk.
+constexpr int64_t kSumsChunk = 16384;
+struct SumTask {
+    const float* x;
+    const float* y;  // dot, squared distance
+    int64_t count;
+    double sum;  // written
+};
+
+struct SumsTable {
+    void (*absolute)(SumTask& task);
+    void (*dot)(SumTask& task);
+    void (*squared_distance)(SumTask& task);
+};
+
 struct HistoryTable {
     void (*store)(const HistoryTask& task);
     void (*products)(const HistoryTask& task);
@@ -211,6 +226,7 @@ struct KernelTable {
     const WinogradTable* winograd;  // [2]: for m = 4 and m = 6
     const DirectTable* direct;
     const HistoryTable* history;
+    const SumsTable* sums;
 };
 
 }  // namespace fastnst

@@ -3,6 +3,7 @@
 * ``functional``: what to call for Gram matrices and style losses: checks, backends, autograd;
 * ``reference``: the same in a few lines of PyTorch, the truth that the kernels answer to;
 * ``convolution``, ``gram``, ``history``: calls of the compiled kernels, with buffers of the caller;
+* ``sums``: inner products, norms and distances of pictures, in double;
 * ``registration``: the operators ``torch.ops.fastnst``;
 * ``buffers``: checks and addresses of tensors;
 * ``extension``: the only module that loads the compiled extension.
