@@ -70,7 +70,7 @@ def test_a_picture_carries_its_settings(tmp_path: Path) -> None:
         ("size = 2020-01-01", r"run\.toml: size is .*2020"),
         ('preset = "gatsy"', r"run\.toml: unknown preset 'gatsy'; did you mean gatys"),
         ("preset = 3", r"run\.toml: preset is 3: expected a text"),
-        ("weights = 5", r"run\.toml: weights is 5: expected a text"),
+        ("weights = 5", r"run\.toml: weights is 5: expected .* as a text"),
         ('content_layers = "relu1_1"', r"run\.toml: content_layers is 'relu1_1': expected a list"),
         ("content_layers = [1]", r"run\.toml: content_layers is"),
         ("[size]\na = 1", r"run\.toml: size is"),
@@ -87,7 +87,7 @@ def test_files_that_are_none(tmp_path: Path, photo) -> None:
         read_config(tmp_path / "missing.toml")
     with pytest.raises(InvalidInput, match="without the settings of a run"):
         read_config(photo("plain.png"))
-    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xff")
     with pytest.raises(InvalidInput, match="is not a TOML file"):
         read_config(tmp_path / "bytes.toml")
     (tmp_path / "fake.png").write_text("words")
@@ -104,7 +104,7 @@ def test_settings_from_text() -> None:
     assert parse_setting("style_layers", "relu1_1, relu2_1") == ("relu1_1", "relu2_1")
     assert parse_setting("style_layer_weights", "1,0.5") == (1.0, 0.5)
     assert parse_setting("init", "content") == "content"
-    with pytest.raises(InvalidInput, match="iterations is '2.5': expected int"):
+    with pytest.raises(InvalidInput, match="iterations is '2.5': expected a whole number"):
         parse_setting("iterations", "2.5")
     with pytest.raises(InvalidInput, match="did you mean style_weight"):
         parse_setting("stile_weight", "2.5")

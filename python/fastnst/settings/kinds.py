@@ -39,12 +39,20 @@ class Kind(ABC):
     Attributes:
         expects: The values in words, for messages and tables: ``a whole number from 0 to 9``.
         metavar: The value's place holder in the help of the command line.
-        choices: The texts to choose from; empty if others are possible too.
     """
 
     expects: str
     metavar: str
-    choices: tuple[str, ...] = ()
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The texts to choose from; empty if others are possible too."""
+        return ()
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The texts to offer while one is typed; others may be possible."""
+        return self.choices
 
     @abstractmethod
     def check(self, name: str, value: Any) -> Any:
@@ -157,8 +165,13 @@ class Number(Kind):
 class Choice(Kind):
     """One of a few texts."""
 
-    choices: tuple[str, ...]
+    values: tuple[str, ...]
     metavar: str = "NAME"
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """As of ``Kind``."""
+        return self.values
 
     @property
     def expects(self) -> str:  # type: ignore[override]
@@ -183,13 +196,18 @@ class Text(Kind):
     Attributes:
         expects: The texts in words.
         pattern: A regular expression for the whole of it.
-        known: Texts to offer when the text is typed.
+        names: Texts to offer while it is typed.
     """
 
     expects: str
     pattern: str
-    known: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     metavar: str = "NAME"
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """As of ``Kind``."""
+        return self.names
 
     def check(self, name: str, value: Any) -> str:
         """As of ``Kind``."""
@@ -207,18 +225,23 @@ class NameOrFile(Kind):
     """One of a few names, or the path of a file; a ``Path`` becomes a text.
 
     Attributes:
-        known: The names.
+        names: The names.
         file: What kind of file, as ``a picture's path``.
     """
 
-    known: tuple[str, ...]
+    names: tuple[str, ...]
     file: str
     metavar: str = "NAME"
 
     @property
+    def known(self) -> tuple[str, ...]:
+        """As of ``Kind``."""
+        return self.names
+
+    @property
     def expects(self) -> str:  # type: ignore[override]
         """As of ``Kind``."""
-        return f"{', '.join(self.known)} or {self.file}, as a text"
+        return f"{', '.join(self.names)} or {self.file}, as a text"
 
     def check(self, name: str, value: Any) -> str:
         """As of ``Kind``."""
@@ -259,9 +282,14 @@ class Several(Kind):
         return f"a list of {self.of}{ending}"
 
     @property
-    def choices(self) -> tuple[str, ...]:  # type: ignore[override]
+    def choices(self) -> tuple[str, ...]:
         """As of ``Kind``: what each of the values may be."""
         return self.each.choices
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """As of ``Kind``: what each of the values may be."""
+        return self.each.known
 
     def check(self, name: str, value: Any) -> tuple[Any, ...]:
         """As of ``Kind``."""

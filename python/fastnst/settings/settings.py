@@ -297,7 +297,7 @@ class Settings:
             Text(
                 "auto, cpu, cuda or cuda:N",
                 r"auto|cpu|cuda|cuda:[0-9]{1,3}",
-                known=("auto", "cpu", "cuda"),
+                names=("auto", "cpu", "cuda"),
             ),
             MACHINE,
             "auto, cpu, cuda or cuda:N.",
