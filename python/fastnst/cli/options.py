@@ -18,7 +18,7 @@ from fastnst.errors import BackendUnavailable
 from fastnst.settings.config import combine, read_config, write_config
 from fastnst.settings.presets import DEFAULT_PRESET, PRESETS, needs_torchvision
 from fastnst.settings.settings import DEFAULTS, SPECS, STYLE_LAYERS, Settings
-from fastnst.settings.spec import BASICS, GROUPS, Spec
+from fastnst.settings.spec import BASICS, GROUPS, Spec, typed
 
 Command = Callable[..., None]
 
@@ -56,9 +56,7 @@ def default_text(name: str) -> str:
         return f"{value[0]},{value[1]},…,{value[-1]}"
     if value is None:
         return str(SPECS[name].none)
-    if isinstance(value, tuple):
-        return ",".join(_plain(one) for one in value)
-    return _plain(value)
+    return typed(value)
 
 
 def help_text(name: str) -> str:
@@ -176,7 +174,3 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -300,7 +300,7 @@ class Settings:
                 names=("auto", "cpu", "cuda"),
             ),
             MACHINE,
-            "auto, cpu, cuda or cuda:N.",
+            "Where it is computed: auto, cpu, cuda, cuda:N.",
         ),
     )
     precision: str = field(

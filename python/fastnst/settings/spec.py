@@ -57,3 +57,10 @@ def spec_of(field: Field[Any]) -> Spec:
     found = field.metadata[_KEY]
     assert isinstance(found, Spec)
     return found
+
+
+def typed(value: Any) -> str:
+    """A value as it is typed on the command line: ``1,0.5`` for a list."""
+    if isinstance(value, tuple):
+        return ",".join(map(typed, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
