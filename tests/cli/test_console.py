@@ -32,9 +32,7 @@ def fastnst(
 
 
 @pytest.mark.parametrize("env", ENCODINGS, ids=lambda env: "-".join(env.values()))
-@pytest.mark.parametrize(
-    "arguments", [["stylize", "-h"], ["presets"], ["samples"], ["--help"]], ids=" ".join
-)
+@pytest.mark.parametrize("arguments", [["stylize", "-h"], ["presets"]], ids=" ".join)
 def test_every_encoding_takes_it(env: dict[str, str], arguments: list[str]) -> None:
     done = fastnst(*arguments, env=env)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -43,22 +41,20 @@ def test_every_encoding_takes_it(env: dict[str, str], arguments: list[str]) -> N
 
 
 @pytest.mark.parametrize("env", ENCODINGS, ids=lambda env: "-".join(env.values()))
-@pytest.mark.parametrize(
-    "name",
-    ["α → ×.png".encode(), "😀.png".encode(), b"\xff\xfe.png", b":smile: [bold].png", b"[/x].png"],
-)
-def test_names_of_files(tmp_path: Path, env: dict[str, str], name: bytes) -> None:
+def test_names_of_files(tmp_path: Path, env: dict[str, str]) -> None:
+    name = "α → × 😀 :smile: [bold] [/x] ".encode() + b"\xff.png"
     done = fastnst("stylize", name, "sample:ink", env=env, cwd=tmp_path)
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert b"does not exist" in done.stderr
-    if env.get("PYTHONIOENCODING") == "utf-8" or name.isascii():
+    assert b":smile: [bold] [/x]" in done.stderr
+    if env.get("PYTHONIOENCODING") == "utf-8":
         assert name in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-@pytest.mark.parametrize("arguments", [["--version"], ["presets"], ["presets", "--json"], ["-h"]])
+@pytest.mark.parametrize("arguments", [["--version"], ["presets"], ["-h"]])
 def test_a_full_device_is_one_line(arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = fastnst(*arguments, stdout=full)

@@ -7,8 +7,8 @@ import importlib
 from pathlib import Path
 
 import fastnst.settings
-from fastnst.engines.onnx import providers
 from fastnst import losses
+from fastnst.engines.onnx import providers
 from fastnst.losses import gradients, total_variation
 from fastnst.network import vgg, weights
 from fastnst.settings.settings import (
