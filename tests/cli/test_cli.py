@@ -430,6 +430,17 @@ def test_ctrl_c_before_there_is_a_picture(tmp_path: Path, pair, monkeypatch, cap
     assert capsys.readouterr().err == "fastnst: interrupted before there was a picture\n"
 
 
+def test_ctrl_c_outside_a_run(tmp_path: Path, pair, monkeypatch, capsys) -> None:
+    """As while torch is imported: no traceback, no "Aborted", the code of an interrupt."""
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastnst.estimate.estimate", interrupted)
+    assert cli.run_app(["stylize", *map(str, pair), "--estimate"]) == 130
+    assert capsys.readouterr().err == "fastnst: interrupted before there was a picture\n"
+
+
 def test_info() -> None:
     report = json.loads(fastnst("info", "--json").stdout)
     assert set(report) == {

@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from fastnst.cli.console import complain
 from fastnst.errors import BackendUnavailable
 from fastnst.settings.config import combine, read_config, write_config
 from fastnst.settings.presets import DEFAULT_PRESET, PRESETS, needs_torchvision
@@ -106,7 +107,11 @@ def settings_options(command: Command) -> Command:
         check_packages(settings, preset)
         if save_config is not None:
             write_config(save_config, settings)
-        command(*arguments, settings=settings, **options)
+        try:
+            command(*arguments, settings=settings, **options)
+        except KeyboardInterrupt:  # while torch is imported, or before a run has begun
+            complain("interrupted before there was a picture")
+            raise typer.Exit(130) from None
 
     wrapper.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in signature}
