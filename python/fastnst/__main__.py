@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a full output says
 
 
 def main() -> None:
@@ -24,21 +27,12 @@ def main() -> None:
         _drop_output()
         code = 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
     except OSError as error:
-        if error.filename is not None or not _is_full():  # not about our output
+        if error.filename is not None or error.errno not in _FULL:  # not about our output
             raise
         _drop_output()
         _tell(f"the output could not be written: {error.strerror}")
         code = 1
     sys.exit(code)
-
-
-def _is_full() -> bool:
-    """Whether stdout takes no more of what is waiting to be written."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False
 
 
 def _drop_output() -> None:
