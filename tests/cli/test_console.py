@@ -81,7 +81,7 @@ def test_a_reader_that_goes_early_is_nothing_to_speak_of() -> None:
     assert process.stderr is not None
     process.stdout.close()
     assert process.stderr.read() == b""
-    assert process.wait(60) in (0, 141)
+    assert process.wait(60) in (1, 141)  # Typer's code where it notices first, or SIGPIPE's
 
 
 def test_json_is_the_same_in_every_encoding() -> None:
