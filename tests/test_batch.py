@@ -250,7 +250,7 @@ def test_a_row_with_two_styles(pictures: Path) -> None:
         ("content,stile\na,b\n", "the first row has no column 'style'"),
         ("content,style\n", "has no rows below"),
         ("content,style,sizee\na,b,3\n", "line 2: unknown setting 'sizee'; did you mean size"),
-        ("content,style,size\na,b,3\na,b,large\n", "line 3: size is 'large': expected int"),
+        ("content,style,size\na,b,3\na,b,large\n", "line 3: size is 'large': expected a whole number"),
         ("content,style,size\na,b,-3\n", "line 2: size is -3"),
         ("content,style\n,b\n", "line 2: the content is empty"),
         ("content,style\na,b,c\n", "line 2: there are more cells than columns"),

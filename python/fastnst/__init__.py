@@ -9,39 +9,88 @@ The lower level: ``load_pictures`` (content, style and start tensors), ``load_we
 ``ContentLoss``, ``StyleLoss`` (and ``CovarianceLoss``, ``MeanStdLoss``, ``WassersteinLoss``),
 ``TotalVariationLoss`` and ``Normalization``, ``build_objective``
 and ``Objective``, ``minimise`` (L-BFGS), and the operators ``gram_matrix`` and ``style_loss``.
+
+The import is quick: a name's module, and torch with it, is imported when the name is first used.
 """
 
+from __future__ import annotations
+
+import importlib
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
 from fastnst._version import __version__
-from fastnst.api import reconstruct, stylize, texture
-from fastnst.errors import (
-    BackendUnavailable,
-    FastNSTError,
-    InvalidInput,
-    NonFiniteLoss,
-    OutputFailed,
-)
-from fastnst.evaluation import Terms
-from fastnst.images.decode import load_image
-from fastnst.images.encode import save_image
-from fastnst.inputs.pictures import Pictures, load_pictures
-from fastnst.losses import (
-    ContentLoss,
-    CovarianceLoss,
-    MeanStdLoss,
-    StyleLoss,
-    TotalVariationLoss,
-    WassersteinLoss,
-)
-from fastnst.network.normalization import Normalization
-from fastnst.network.vgg import VGG, VGG16, VGG19
-from fastnst.network.weights import Weights, load_weights
-from fastnst.objective.build import build_objective
-from fastnst.objective.objective import Objective
-from fastnst.ops import gram_matrix, style_loss, style_losses
-from fastnst.run.result import Interrupted, Losses, Result, Step
-from fastnst.settings.presets import PRESETS, make_settings
-from fastnst.settings.settings import Settings
-from fastnst.solvers.minimise import Iterate, minimise
+
+if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
+    from fastnst.api import reconstruct, stylize, texture
+    from fastnst.errors import (
+        BackendUnavailable,
+        FastNSTError,
+        InvalidInput,
+        NonFiniteLoss,
+        OutputFailed,
+    )
+    from fastnst.evaluation import Terms
+    from fastnst.images.decode import load_image
+    from fastnst.images.encode import save_image
+    from fastnst.inputs.pictures import Pictures, load_pictures
+    from fastnst.losses import (
+        ContentLoss,
+        CovarianceLoss,
+        MeanStdLoss,
+        StyleLoss,
+        TotalVariationLoss,
+        WassersteinLoss,
+    )
+    from fastnst.network.normalization import Normalization
+    from fastnst.network.vgg import VGG, VGG16, VGG19
+    from fastnst.network.weights import Weights, load_weights
+    from fastnst.objective.build import build_objective
+    from fastnst.objective.objective import Objective
+    from fastnst.ops import gram_matrix, style_loss, style_losses
+    from fastnst.run.result import Interrupted, Losses, Result, Step
+    from fastnst.settings.keywords import SettingsDict
+    from fastnst.settings.presets import PRESETS, make_settings
+    from fastnst.settings.settings import Settings
+    from fastnst.solvers.minimise import Iterate, minimise
+
+_HOME = {
+    name: module
+    for module, names in {
+        "api": ("reconstruct", "stylize", "texture"),
+        "errors": (
+            "BackendUnavailable",
+            "FastNSTError",
+            "InvalidInput",
+            "NonFiniteLoss",
+            "OutputFailed",
+        ),
+        "evaluation": ("Terms",),
+        "images.decode": ("load_image",),
+        "images.encode": ("save_image",),
+        "inputs.pictures": ("Pictures", "load_pictures"),
+        "losses": (
+            "ContentLoss",
+            "CovarianceLoss",
+            "MeanStdLoss",
+            "StyleLoss",
+            "TotalVariationLoss",
+            "WassersteinLoss",
+        ),
+        "network.normalization": ("Normalization",),
+        "network.vgg": ("VGG", "VGG16", "VGG19"),
+        "network.weights": ("Weights", "load_weights"),
+        "objective.build": ("build_objective",),
+        "objective.objective": ("Objective",),
+        "ops": ("gram_matrix", "style_loss", "style_losses"),
+        "run.result": ("Interrupted", "Losses", "Result", "Step"),
+        "settings.keywords": ("SettingsDict",),
+        "settings.presets": ("PRESETS", "make_settings"),
+        "settings.settings": ("Settings",),
+        "solvers.minimise": ("Iterate", "minimise"),
+    }.items()
+    for name in names
+}
 
 __all__ = [
     "PRESETS",
@@ -64,6 +113,7 @@ __all__ = [
     "Pictures",
     "Result",
     "Settings",
+    "SettingsDict",
     "Step",
     "StyleLoss",
     "Terms",
@@ -85,3 +135,19 @@ __all__ = [
     "stylize",
     "texture",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, or a submodule, that is not imported yet (PEP 562)."""
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not, and what is there already."""
+    return sorted({*globals(), *__all__})

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import sys
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a full output says
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
     try:
         from fastnst.cli import run_app
+        from fastnst.cli.console import make_printable
 
+        make_printable()
         code = run_app(sys.argv[1:])
+        sys.stdout.flush()
     except KeyboardInterrupt:  # while importing, or twice in a row
-        sys.stderr.write("fastnst: interrupted\n")
+        _tell("interrupted")
         code = 130
     except BrokenPipeError:  # the reader of our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:  # not about our output
+            raise
+        _drop_output()
+        _tell(f"the output could not be written: {error.strerror}")
+        code = 1
     sys.exit(code)
+
+
+def _drop_output() -> None:
+    """Send what stdout still holds nowhere, so that it is not tried again at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _tell(message: str) -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"fastnst: {message}\n")
 
 
 if __name__ == "__main__":

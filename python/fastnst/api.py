@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,11 @@ from fastnst.run.result import Result, Step
 from fastnst.run.run import run
 from fastnst.settings.presets import make_settings
 from fastnst.settings.settings import INITS, Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fastnst.settings.keywords import SettingsDict
 
 PROPORTIONS = (0.05, 20.0)  # width : height of a texture
 
@@ -34,7 +39,7 @@ def stylize(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 50,
     resume: str | os.PathLike[str] | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsDict],
 ) -> Result:
     """Give ``content`` the style of ``style`` (Gatys, Ecker and Bethge, arXiv:1508.06576).
 
@@ -83,7 +88,7 @@ def texture(
     preset: str = "gatys",
     callback: Callable[[Step], None] | None = None,
     style_masks: Styles | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsDict],
 ) -> Result:
     """Paint a texture: the style alone (Gatys, Ecker and Bethge, arXiv:1505.07376).
 
@@ -141,7 +146,7 @@ def reconstruct(
     *,
     preset: str = "gatys",
     callback: Callable[[Step], None] | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsDict],
 ) -> Result:
     """Show what a layer knows of a picture: the content alone (Gatys et al. 2015, figure 1).
 

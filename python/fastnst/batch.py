@@ -8,7 +8,6 @@ settings. A batch that was killed is started again with the same command and goe
 from __future__ import annotations
 
 import contextlib
-import csv
 import functools
 import glob
 import hashlib
@@ -28,8 +27,8 @@ from fastnst.network.weights import BUILT_IN
 from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.result import Result, Step
 from fastnst.run.run import run
-from fastnst.settings.config import parse_setting
 from fastnst.settings.settings import INITS, Settings
+from fastnst.tables import read_rows
 
 JOURNAL = "fastnst-batch.jsonl"
 NAME = "{content}-{style}.png"
@@ -146,63 +145,27 @@ def expand(patterns: Sequence[str]) -> list[str]:
 
 
 def read_table(path: Path, folder: Path, settings: Settings, name: str = NAME) -> list[Job]:
-    """The jobs in a CSV file.
-
-    Its first row names the columns: ``content``, ``style``, and perhaps ``output`` and settings
-    (``style_weight``, …), which are for their row alone; an empty cell changes nothing. Several styles
-    in a row are separated by semicolons. Paths of
-    pictures are relative to the file's folder, those of outputs to ``folder``.
+    """The jobs in a CSV file; see ``tables.py`` for what it may hold.
 
     Args:
-        path: The file, UTF-8.
-        folder: Where the results go.
-        settings: Of the runs, where a row says nothing else.
-        name: Of a result whose row has no ``output``, as for ``pair``.
+        path: The file.
+        folder: Where the results go; outputs in the table are relative to it.
+        settings: The runs' settings, where a row says nothing else.
+        name: Pattern for the name of a result whose row has no ``output``, as for ``pair``.
 
     Raises:
-        InvalidInput: naming the file and the row at fault.
+        InvalidInput: naming the file and the line at fault.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True, restkey="", restval="")
-            rows = [(reader.line_num, row) for row in reader]
-            columns = list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInput(f"table {path} cannot be read: {error}") from error
-    for column in ("content", "style"):
-        if column not in columns:
-            raise InvalidInput(f"table {path}: the first row has no column {column!r}")
-    if not rows:
-        raise InvalidInput(f"table {path} has no rows below the first, which names the columns")
     jobs = []
-    for line, row in rows:
+    for row in read_rows(path):
+        style = row.styles[0] if len(row.styles) == 1 else row.styles
+        output = row.output or _fill(name, row.content, style)
         try:
-            jobs.append(_job(row, path.parent, folder, settings, name))
+            changed = replace(settings, **row.changes)
         except InvalidInput as error:
-            raise InvalidInput(f"table {path}, line {line}: {error}") from error
+            raise InvalidInput(f"table {path}, line {row.line}: {error}") from error
+        jobs.append(Job(row.content, style, folder / output, changed))
     return jobs
-
-
-def _job(row: Mapping[str, str], beside: Path, folder: Path, settings: Settings, name: str) -> Job:
-    if "" in row:
-        raise InvalidInput("there are more cells than columns")
-    cells = {column.strip(): cell.strip() for column, cell in row.items() if cell.strip()}
-    content = _picture(cells.pop("content", ""), "content", beside)
-    parts = cells.pop("style", "").split(";")
-    styles = tuple(_picture(part.strip(), "style", beside) for part in parts)
-    style = styles[0] if len(styles) == 1 else styles
-    output = cells.pop("output", None) or _fill(name, content, style)
-    changes = {}
-    for column, cell in cells.items():
-        setting = column.replace("-", "_")
-        changes[setting] = parse_setting(setting, cell)
-    return Job(content, style, folder / output, replace(settings, **changes))
-
-
-def _picture(picture: str, column: str, beside: Path) -> str:
-    if not picture:
-        raise InvalidInput(f"the {column} is empty")
-    return picture if picture.startswith(SAMPLE_PREFIX) else str(beside / picture)
 
 
 def _fill(name: str, content: str, style: str | tuple[str, ...]) -> str:

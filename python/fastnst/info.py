@@ -12,12 +12,13 @@ import torch
 
 from fastnst import devices
 from fastnst._version import __version__
-from fastnst.devices import DEFAULT_SIZE, choose_device
-from fastnst.engines.create import unavailable_reason
+from fastnst.devices import DEFAULT_SIZE
+from fastnst.engines.create import choose, unavailable_reason
 from fastnst.engines.onnx import providers
 from fastnst.errors import FastNSTError
 from fastnst.network.weights import load_weights
 from fastnst.ops import extension
+from fastnst.settings.settings import Settings
 
 
 def info() -> dict[str, Any]:
@@ -28,9 +29,10 @@ def info() -> dict[str, Any]:
         or why it is missing), ``cuda`` (what torch and the extension see), ``engines`` (for each:
         None, or why it cannot run), ``onnx`` (versions of its packages, and for each provider None or
         why it cannot run), ``weights`` (for each: its SHA-256, or why it is missing)
-        and ``chosen`` (what ``auto`` means here).
+        and ``chosen`` (what a run takes here whose settings leave it open).
     """
-    device = choose_device("auto")
+    chosen = choose(Settings())
+    device = chosen.device
     engines = {name: unavailable_reason(name, device) for name in ("torch", "native", "onnx")}
     return {
         "versions": {
@@ -62,9 +64,9 @@ def info() -> dict[str, Any]:
             else "torchvision is not installed",
         },
         "chosen": {
-            "device": str(device),
-            "engine": "torch" if engines["native"] else "native",
-            "precision": "fp32",
+            "device": str(chosen.device),
+            "engine": chosen.engine,
+            "precision": chosen.precision,
             "size": DEFAULT_SIZE[device.type],
         },
     }

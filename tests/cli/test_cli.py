@@ -17,8 +17,11 @@ import torch
 from PIL import Image
 
 from fastnst import cli
+from fastnst.devices import choose_device
+from fastnst.engines.create import choose_precision
 from fastnst.run.checkpoint import load_checkpoint
-from fastnst.settings.presets import PRESETS
+from fastnst.settings.presets import PRESETS, needs_torchvision
+from fastnst.settings.settings import Settings
 from helpers.pictures import huge_png, smooth
 
 QUICK = ["--size", "48", "--iterations", "4"]
@@ -60,6 +63,19 @@ def test_stylize_writes_a_picture_and_one_line(tmp_path: Path, pair) -> None:
     with Image.open(out) as image:
         assert image.size == (48, 36)
         assert json.loads(image.text["fastnst"])["iterations"] == 4
+
+
+def test_a_result_without_a_name_overwrites_nothing(tmp_path: Path, pair, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("content-style.png", "content-style-2.png"):
+        assert fastnst("stylize", *pair, *QUICK, "-q").returncode == 0
+        assert Path(name).exists()
+    assert fastnst("texture", pair[1], *QUICK, "-q").returncode == 0
+    assert fastnst("reconstruct", pair[0], *QUICK, "-q").returncode == 0
+    assert {path.name for path in tmp_path.glob("*-*.png")} == {
+        "content-style.png", "content-style-2.png", "style-texture.png",
+        "content-reconstruction.png",
+    }  # fmt: skip
 
 
 def test_json_is_one_object_and_nothing_else(tmp_path: Path, pair) -> None:
@@ -276,7 +292,7 @@ def test_a_batch_from_a_table(tmp_path: Path, photo) -> None:
         (["C"], "at least one --style"),
         (["C", "-s", "no*.png"], "no*.png fits no picture"),
         (["C", "-s", "S", "--table", "t.csv"], "leave out CONTENTS"),
-        (["--table", "t.csv"], "table t.csv cannot be read"),
+        (["--table", "t.csv"], "table t.csv does not exist"),
         (["C", "-s", "S", "--bits", "16", "--name", "{content}.jpg"], "JPEG has no 16-bit"),
         (["C", "-s", "S", "--checkpoint-every", "-1"], "checkpoint-every is -1"),
     ],
@@ -338,7 +354,8 @@ def test_a_batch_that_cannot_start_is_one_clear_line(
         (["C", "S", "-o", "out.jgp"], 2, "unknown picture format '.jgp'"),
         (["C", "S", "-o", "no/out.png"], 2, "the folder no does not exist"),
         (["C", "S", "-o", "folder"], 2, "unknown picture format"),
-        (["C", "S"], 2, "Missing option"),
+        (["C"], 2, "Missing argument"),
+        (["C", "http://example.org/a.jpg", "-o", "out.png"], 2, "is an address: download"),
     ],
 )
 def test_bad_input_is_one_clear_line(
@@ -408,8 +425,19 @@ def test_ctrl_c_before_there_is_a_picture(tmp_path: Path, pair, monkeypatch, cap
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["fastnst.cli.stylize"], "run", interrupted)
+    monkeypatch.setattr("fastnst.run.run.run", interrupted)
     assert cli.run_app(["stylize", *map(str, pair), "-o", str(tmp_path / "o.png"), "-q"]) == 130
+    assert capsys.readouterr().err == "fastnst: interrupted before there was a picture\n"
+
+
+def test_ctrl_c_outside_a_run(tmp_path: Path, pair, monkeypatch, capsys) -> None:
+    """As while torch is imported: no traceback, no "Aborted", the code of an interrupt."""
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastnst.estimate.estimate", interrupted)
+    assert cli.run_app(["stylize", *map(str, pair), "--estimate"]) == 130
     assert capsys.readouterr().err == "fastnst: interrupted before there was a picture\n"
 
 
@@ -419,6 +447,8 @@ def test_info() -> None:
         "versions", "native", "cuda", "threads", "engines", "onnx", "weights", "chosen"
     }  # fmt: skip
     assert report["chosen"]["engine"] in ("native", "torch")
+    device = choose_device("auto")
+    assert report["chosen"]["precision"] == choose_precision(Settings(), device)
     assert (report["native"]["reason"] is None) == report["native"]["available"]
     text = fastnst("info")
     assert text.returncode == 0
@@ -438,6 +468,20 @@ def test_presets() -> None:
     text = fastnst("presets").stdout
     assert all(name in text for name in PRESETS)
     assert json.loads(fastnst("presets", "--json").stdout)["gatys"]["iterations"] == 300
+
+
+def test_presets_that_need_torchvision_are_marked(monkeypatch, capsys, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # no cell of the table is wrapped
+    text = fastnst("presets").stdout
+    needing = [name for name, preset in PRESETS.items() if needs_torchvision(preset)]
+    assert "artistyle" in needing
+    assert text.count("needs the package torchvision") == len(needing)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    run = ["stylize", "sample:harbour", "sample:swirl", "-o", str(tmp_path / "a.png")]
+    assert cli.run_app([*run, "--preset", "artistyle"]) == 1
+    assert "preset artistyle takes torchvision's weights, and torchvision is not installed" in (
+        capsys.readouterr().err
+    )
 
 
 def test_help_and_version() -> None:

@@ -11,6 +11,7 @@ import typer
 
 from fastnst.cli import app
 from fastnst.settings.presets import PRESETS
+from fastnst.settings.reference import tables
 from helpers import REPOSITORY
 
 PAGES = [*sorted((REPOSITORY / "docs").rglob("*.md")), REPOSITORY / "README.md"]
@@ -72,6 +73,7 @@ def test_every_option_that_it_names_exists() -> None:
         "--version",
         "--help",
         "--strict",
+        "--install-completion",
     }  # of other programs
     for page in PAGES:
         for name in re.findall(r"`(--[a-z-]+)", page.read_text("utf-8")):
@@ -81,6 +83,11 @@ def test_every_option_that_it_names_exists() -> None:
 def test_every_preset_is_described() -> None:
     text = (REPOSITORY / "docs" / "presets.md").read_text("utf-8")
     assert re.findall(r"^`([a-z-]+)`$", text, re.MULTILINE) == list(PRESETS)
+
+
+def test_the_table_of_settings_is_the_settings_own() -> None:
+    text = (REPOSITORY / "docs" / "settings.md").read_text("utf-8")
+    assert text.endswith(f"\n\n{tables()}")  # python -m fastnst.settings.reference
 
 
 def test_the_questions_are_fifteen() -> None:

@@ -9,8 +9,8 @@ import pytest
 import typer.main
 
 from fastnst import cli
-from fastnst.cli.options import OPTIONS
 from fastnst.settings.presets import PRESETS
+from fastnst.settings.settings import SPECS
 
 
 def options() -> set[str]:
@@ -41,7 +41,7 @@ def test_every_control_is_explained(repository: Path) -> None:
     elsewhere = {  # the README's, or without influence on the picture
         "preprocessing", "weights", "history_size", "seed", "engine", "device", "precision", "provider",
     }  # fmt: skip
-    for name in OPTIONS:
+    for name in SPECS:
         flag = f"--{name.replace('_', '-')}"
         assert name in elsewhere or flag in text, flag
     for preset in PRESETS:

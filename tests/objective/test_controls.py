@@ -194,7 +194,7 @@ def test_weights_keep_their_meaning_at_every_size(random_weights: Weights) -> No
         ({"style_scale": (0.0, 1.0)}, "style_scale .* above 0"),
         ({"style_blend": (0.0, 0.0)}, "no proportion above 0"),
         ({"style_blend": (-1.0, 2.0)}, "style_blend is -1"),
-        ({"statistics": ("gramm",)}, "statistics has 'gramm': choose from gram"),
+        ({"statistics": ("gramm",)}, "statistics is 'gramm': choose one of gram"),
         ({"statistics": ()}, "statistics is"),
         ({"statistics": "gram"}, "statistics is 'gram'"),
         ({"statistics_weights": (1.0, 2.0)}, "statistics_weights has 2 values for 1 statistics"),

@@ -2,6 +2,9 @@
 
 A command is a function in a module of its own and a line here. The options for the settings of a
 run are those of ``options.py``, the same for every command that takes them.
+
+Modules here import torch, and what needs it, inside the functions that do the work: help, listings
+and refusals come at once.
 """
 
 from __future__ import annotations
@@ -24,18 +27,19 @@ from fastnst.cli.ui import ui
 from fastnst.errors import FastNSTError
 
 app = typer.Typer(
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # of the commands too
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Neural style transfer by optimisation (Gatys, Ecker and Bethge).",
+    rich_markup_mode="rich",
+    help="Neural style transfer by optimisation (Gatys, Ecker and Bethge).\n\n"
+    "Example: fastnst stylize photo.jpg painting.jpg -o out.png",
 )
-_WIDE = {"max_content_width": 100}
-app.command(context_settings=_WIDE)(stylize)
-app.command(context_settings=_WIDE)(texture)
-app.command(context_settings=_WIDE)(reconstruct)
-app.command(context_settings=_WIDE)(batch)
-app.command(context_settings=_WIDE)(ui)
-app.command(context_settings=_WIDE)(export)
+app.command()(stylize)
+app.command()(texture)
+app.command()(reconstruct)
+app.command()(batch)
+app.command()(ui)
+app.command()(export)
 app.command()(info)
 app.command("samples")(list_samples)
 app.command("presets")(list_presets)

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from fastnst.batch import (
-    NAME,
-    Job,
-    Outcome,
-    Progress,
-    check_jobs,
-    is_done,
-    pair,
-    read_journal,
-    read_table,
-    run_batch,
-)
-from fastnst.cli.console import complain, duration, err
+from fastnst.cli.console import complain, duration, say
+from fastnst.cli.inputs import check_exists
 from fastnst.cli.interrupts import interrupted_between_steps
-from fastnst.cli.options import settings_options
-from fastnst.cli.progress import BatchBar
+from fastnst.cli.options import ON_THE_WAY, OUTPUT, Bits, Quiet, settings_options
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from fastnst.batch import Job, Outcome, Progress
 
 
 @settings_options
@@ -46,31 +37,55 @@ def batch(
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
     settings: Settings,
-    name: Annotated[str, typer.Option(help="Of a result.")] = NAME,
-    bits: Annotated[int, typer.Option(help="8, or 16 for PNG and TIFF.")] = 8,
+    name: Annotated[
+        str, typer.Option(help="Pattern for the results' names.", rich_help_panel=OUTPUT)
+    ] = "{content}-{style}.png",
+    bits: Bits = 8,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make again what is done already.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Make again what is done already.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     checkpoint_every: Annotated[
-        int, typer.Option(help="Keep the state of a run every N iterations, to go on from; 0: no.")
+        int,
+        typer.Option(
+            help="Keep the state of a run every N iterations, to go on from; 0: no.",
+            rich_help_panel=ON_THE_WAY,
+        ),
     ] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List what would be made, and stop.")
+        bool,
+        typer.Option(
+            "--dry-run", help="List what would be made, and stop.", rich_help_panel=ON_THE_WAY
+        ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: Quiet = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object for each picture on stdout.")
+        bool,
+        typer.Option(
+            "--json",
+            help="Print a JSON object for each picture on stdout.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
 ) -> None:
     """Give every CONTENT every --style, or make the pairs of a --table.
 
     What is done already is skipped; after a bad file it goes on; the same command goes on where a
     killed one was.
+
+    Example: fastnst batch photos/ --style paintings/ -o results/
     """
     if checkpoint_every < 0:
         raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 0 or more")
     if output.exists() and not output.is_dir():
         raise InvalidInput(f"output {output} is not a folder")
+    _check_sources(contents, styles, table)
+
+    from fastnst.batch import check_jobs, is_done, read_journal, run_batch
+    from fastnst.cli.progress import BatchBar
+
     jobs = _jobs(contents or [], styles or [], table, output, settings, name)
     check_jobs(jobs, bits)
     journal = {} if overwrite else read_journal(output)
@@ -104,10 +119,10 @@ def batch(
         complain(f"interrupted; {_count(outcomes, done)}; the same command goes on")
         raise typer.Exit(130) from None
     if not quiet:
-        err.print(escape(f"{output}: {_count(outcomes, done)}"))
+        say(f"{output}: {_count(outcomes, done)}")
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed and not quiet and len(outcomes) > len(failed):
-        err.print(escape("failed: " + ", ".join(outcome.job.output.name for outcome in failed)))
+        say("failed: " + ", ".join(outcome.job.output.name for outcome in failed))
     if failed:
         raise typer.Exit(1)
 
@@ -120,13 +135,23 @@ def _jobs(
     settings: Settings,
     name: str,
 ) -> list[Job]:
+    from fastnst.batch import pair, read_table
+
+    if table is not None:
+        return read_table(table, output, settings, name)
+    return pair(contents, styles, output, settings, name)
+
+
+def _check_sources(
+    contents: Sequence[str] | None, styles: Sequence[str] | None, table: Path | None
+) -> None:
+    """Make sure that there are pairs, or a table of them, and not both."""
+    if table is None and not (contents and styles):
+        raise InvalidInput("name content pictures and at least one --style, or a --table")
     if table is not None:
         if contents or styles:
             raise InvalidInput("--table names the pictures; leave out CONTENTS and --style")
-        return read_table(table, output, settings, name)
-    if not contents or not styles:
-        raise InvalidInput("name content pictures and at least one --style, or a --table")
-    return pair(contents, styles, output, settings, name)
+        check_exists(table, "table")
 
 
 def _count(outcomes: list[Outcome], skipped: list[Job]) -> str:

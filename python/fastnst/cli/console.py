@@ -1,19 +1,78 @@
-"""Where the command line prints: results on stdout, everything else on stderr."""
+"""Where the command line prints: results on stdout, everything else on stderr.
+
+Whatever is printed can be printed everywhere: what an encoding lacks is written otherwise, and a
+terminal or pipe that takes no more loses the message, not the run.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import codecs
+import contextlib
+import io
+import sys
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
+if TYPE_CHECKING:
+    from rich.console import Console
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False)
+_SPELLED = {
+    "×": "x", "→": "->", "α": "alpha", "β": "beta", "τ": "tau", "√": "sqrt", "…": "...",
+    "–": "-", "—": "-", "’": "'", "·": "*", "²": "^2", "≥": ">=", "≤": "<=", "Σ": "sum",
+    "━": "-", "╸": "-", "╺": "-", "─": "-", "│": "|", "╭": "+", "╮": "+", "╰": "+", "╯": "+",
+    "•": "*",
+}  # fmt: skip
+_HANDLER = "fastnst"
+
+
+def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What an encoding lacks in other words; bytes of a file name that are no text as they are."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    char = error.object[error.start]
+    if "\udc80" <= char <= "\udcff":
+        return bytes([ord(char) - 0xDC00]), error.start + 1
+    spelled = _SPELLED.get(char)
+    if spelled is None:
+        spelled = char.encode("ascii", "backslashreplace").decode("ascii")
+    return spelled, error.start + 1
+
+
+def make_printable() -> None:
+    """Let stdout and stderr take every text, whatever their encoding."""
+    codecs.register_error(_HANDLER, _spell)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_HANDLER)
+
+
+def out() -> Console:
+    """Rich's console on stdout."""
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False)
+
+
+def err() -> Console:
+    """Rich's console on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """Print a line on stderr; if stderr takes no more, it is lost."""
+    from rich.markup import escape
+
+    with contextlib.suppress(OSError):
+        err().print(escape(message))
 
 
 def complain(message: str) -> None:
-    """Print one line that says what went wrong."""
-    err.print(f"[bold red]fastnst:[/] {escape(' '.join(message.split()))}")
+    """Print one line that says what went wrong; if stderr takes no more, it is lost."""
+    from rich.markup import escape
+
+    with contextlib.suppress(OSError):
+        err().print(f"[bold red]fastnst:[/] {escape(' '.join(message.split()))}")
 
 
 def show(value: Any) -> str:

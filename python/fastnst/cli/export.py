@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from fastnst import files
-from fastnst.cli.console import err
-from fastnst.cli.options import settings_options, split
+from fastnst.cli.console import say
+from fastnst.cli.inputs import check_pictures
+from fastnst.cli.options import OUTPUT, Quiet, settings_options
 from fastnst.errors import BackendUnavailable, InvalidInput
+from fastnst.settings.kinds import split
 from fastnst.settings.settings import Settings
 
 LARGEST = 300 * 2**20  # bytes; VGG-19 is 80 MB, the rest is targets
@@ -41,21 +42,27 @@ def export(
         str, typer.Option(help="Let these be replaced when the file is run: targets,weights.")
     ] = "",
     settings: Settings,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Describe the file as JSON.")] = False,
+    quiet: Quiet = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Describe the file as JSON.", rich_help_panel=OUTPUT),
+    ] = False,
 ) -> None:
     """Write the loss and its gradient as an ONNX file, for any program that runs such files.
 
     Options of the objective count (size, layers, weights, pooling, network); those of the solver
     are only noted in the file.
+
+    Example: fastnst export loss.onnx --content photo.jpg --style painting.jpg --size 512
     """
     if output.suffix.lower() != ".onnx":
         raise InvalidInput(f"output {output}: use a name ending in .onnx")
     if features and targets:
         raise InvalidInput("--features and --targets are two files: choose one")
+    check_pictures(content, style)
     files.check_writable(output, "output", LARGEST)
     if importlib.util.find_spec("onnx") is None:
-        raise BackendUnavailable("the package onnx is not installed: pip install 'fastnst[onnx]'")
+        raise BackendUnavailable("the package onnx is not installed: pip install onnx")
 
     from fastnst.export import build, describe  # the package onnx takes a second
 
@@ -73,7 +80,7 @@ def export(
     if as_json:
         print(json.dumps(about, indent=2))
     if not quiet:
-        err.print(escape(_summary(about)))
+        say(_summary(about))
 
 
 def _summary(about: dict[str, Any]) -> str:

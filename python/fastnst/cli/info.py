@@ -6,28 +6,30 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from fastnst.cli import console
-from fastnst.info import info as installation
 
 
 def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what was built, what was found and what will be chosen."""
+    from fastnst.info import info as installation
+
     report = installation()
     if as_json:
         print(json.dumps(report, indent=2))
         return
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for section, value in report.items():
         for key, text in _rows(section, value):
             table.add_row(key, escape(text))
-    console.out.print(table)
+    console.out().print(table)
 
 
 def _rows(key: str, value: Any) -> list[tuple[str, str]]:

@@ -7,8 +7,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from fastnst.run.result import Step
+if TYPE_CHECKING:
+    from fastnst.run.result import Step
 
 
 @contextlib.contextmanager

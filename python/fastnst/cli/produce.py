@@ -6,19 +6,19 @@ import contextlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
-from rich.markup import escape
 
-from fastnst.cli.console import complain, err
+from fastnst.cli.console import complain, say
 from fastnst.cli.interrupts import interrupted_between_steps
-from fastnst.cli.progress import ProgressBar
 from fastnst.errors import NonFiniteLoss
-from fastnst.images.encode import check_output
-from fastnst.run.result import Interrupted, Result, Step
 from fastnst.settings.settings import Settings
 
-Listener = Callable[[Step], None]
+if TYPE_CHECKING:
+    from fastnst.run.result import Result, Step
+
+Listener = Callable[["Step"], None]
 
 
 def produce(
@@ -36,7 +36,7 @@ def produce(
 
     Args:
         work: Takes a callback for its steps and returns the result.
-        settings: Of the run.
+        settings: The run's settings.
         output: Where to save the picture.
         bits: 8, or 16 for PNG and TIFF.
         quiet: Whether to print errors only.
@@ -44,16 +44,20 @@ def produce(
         plot: Where to draw the course of the losses, or None.
         listeners: Who else hears of the steps; what they open closes with the stack.
     """
+    from fastnst.cli.progress import ProgressBar
+    from fastnst.images.encode import check_output
+    from fastnst.run.result import Interrupted
+
     check_output(output, bits, needed=64 * 1024)
 
     def save(result: Result) -> None:
         result.save(output, bits)
         if plot is not None:
             result.plot(plot)
+        if not quiet:
+            say(summary(result, output))
         if as_json:
             print(json.dumps(result.to_dict(output=str(output))))
-        if not quiet:
-            err.print(summary(result, output))
 
     try:
         with contextlib.ExitStack() as stack:
@@ -88,7 +92,7 @@ def summary(result: Result, output: Path) -> str:
     """One line about a finished run."""
     height, width, _ = result.pixels.shape
     where = result.device if result.provider is None else f"{result.device} ({result.provider})"
-    return escape(
+    return (
         f"{output}: {width}×{height}, {result.iterations} iterations in {result.seconds:.1f} s, "
         f"loss {result.losses.total:.4g}, engine {result.engine} on {where}"
     )

@@ -1,31 +1,66 @@
-"""A live bar on stderr: loss, evaluations a second, time left."""
+"""A live bar on stderr: loss, evaluations a second, time elapsed and time left.
+
+Where there are fewer than 72 columns the bar and the times stay, and the rest goes.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 
-from fastnst import batch
 from fastnst.cli import console
-from fastnst.run.result import Step
 from fastnst.settings.settings import Settings
 
+if TYPE_CHECKING:
+    from fastnst import batch
+    from fastnst.run.result import Step
 
-def _bar(show: bool) -> Progress:
+NARROW = 72  # columns, below which only the bar and the times are shown
+
+
+def columns(width: int) -> list[ProgressColumn]:
+    """What the bar shows on a terminal of so many columns."""
+    times: list[ProgressColumn] = [
+        TextColumn("elapsed", table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TextColumn("left", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+    ]
+    if width < NARROW:
+        return [BarColumn(bar_width=max(4, min(20, width - 31))), *times]
+    return [
+        TextColumn(
+            "{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        ),
+        BarColumn(bar_width=max(8, min(40, width - 74))),
+        TextColumn("{task.completed}/{task.total}", table_column=Column(no_wrap=True)),
+        *([] if width < 100 else [TextColumn("{task.fields[rate]}")]),
+        *times,
+    ]
+
+
+def make_bar(show: bool, screen: Console | None = None) -> Progress:
+    """A bar on stderr, or on another console; without a terminal it shows nothing."""
+    screen = console.err() if screen is None else screen
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console.err,
-        disable=not (show and console.err.is_terminal),
+        *columns(screen.width),
+        console=screen,
+        disable=not (show and screen.is_terminal),
         transient=True,
+        expand=screen.width >= NARROW,
     )
 
 
@@ -33,12 +68,12 @@ class ProgressBar:
     """Shows the steps of a run, if stderr is a terminal.
 
     Args:
-        settings: Of the run.
-        show: False for none.
+        settings: The run's settings.
+        show: Whether to show the bar at all.
     """
 
     def __init__(self, settings: Settings, show: bool) -> None:
-        self.bar = _bar(show)
+        self.bar = make_bar(show)
         self.task = self.bar.add_task("preparing", total=settings.iterations, rate="")
 
     def __enter__(self) -> Callable[[Step], None]:
@@ -65,12 +100,12 @@ class BatchBar:
     """Shows the iterations of a whole batch, if stderr is a terminal.
 
     Args:
-        jobs: Those to be run.
-        show: False for none.
+        jobs: The jobs to be run.
+        show: Whether to show the bar at all.
     """
 
     def __init__(self, jobs: Sequence[batch.Job], show: bool) -> None:
-        self.bar = _bar(show)
+        self.bar = make_bar(show)
         iterations = [job.settings.iterations for job in jobs]
         self.before = list(itertools.accumulate(iterations, initial=0))
         self.task = self.bar.add_task("preparing", total=self.before[-1], rate="")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from fastnst import samples
 from fastnst.cli import console
@@ -28,7 +27,9 @@ def list_samples(
         except OSError as error:
             raise InvalidInput(f"{directory} cannot be written: {error.strerror}") from error
         return
+    from rich.table import Table
+
     table = Table("name", "kind", "what it shows", box=None, pad_edge=False)
     for name, sample in samples.SAMPLES.items():
-        table.add_row(f"sample:{name}", sample.kind, sample.description)
-    console.out.print(table)
+        table.add_row(f"{samples.PREFIX}{name}", sample.kind, sample.description)
+    console.out().print(table)

@@ -7,93 +7,140 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from fastnst.cli.console import duration, err
-from fastnst.cli.options import settings_options
+from fastnst.cli.console import duration, say
+from fastnst.cli.inputs import check_exists, check_pictures
+from fastnst.cli.naming import new_name
+from fastnst.cli.options import (
+    MASKS,
+    ON_THE_WAY,
+    OUTPUT,
+    Bits,
+    Json,
+    Picture,
+    Quiet,
+    StyleMask,
+    settings_options,
+)
 from fastnst.cli.produce import Listener, produce
-from fastnst.cli.ui import load_pages
 from fastnst.errors import InvalidInput
-from fastnst.estimate import Estimate, estimate
-from fastnst.images.encode import FORMATS, check_output, save_image
-from fastnst.images.pixels import Pixels
-from fastnst.output import plots, video
-from fastnst.run.checkpoint import Checkpoints
-from fastnst.run.result import Step
-from fastnst.run.run import run
 from fastnst.settings.settings import Settings
-from fastnst.ui.jobs import Watch
+
+if TYPE_CHECKING:
+    from fastnst.estimate import Estimate
+    from fastnst.images.pixels import Pixels
+    from fastnst.run.result import Step
 
 
 @settings_options
 def stylize(
-    content: Annotated[str, typer.Argument(help="Content picture: a file, or sample:NAME.")],
-    style: Annotated[
-        list[str], typer.Argument(help="Style pictures: files, or sample:NAME; one or more.")
-    ],
+    content: Annotated[str, typer.Argument(help="A file, or sample:NAME.")],
+    style: Annotated[list[str], typer.Argument(help="One or more of these.")],
     *,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help=f"Where to save ({', '.join(FORMATS)}).")
-    ],
+    output: Picture = None,
     settings: Settings,
     content_mask: Annotated[
-        str | None, typer.Option(help="Grey or coloured picture: which part gets which style.")
+        str | None,
+        typer.Option(
+            help="Grey or coloured picture: which part gets which style.", rich_help_panel=MASKS
+        ),
     ] = None,
-    style_mask: Annotated[
-        list[str] | None, typer.Option(help="Which part of a style counts; once for each STYLE.")
-    ] = None,
-    bits: Annotated[int, typer.Option(help="8, or 16 for PNG and TIFF.")] = 8,
+    style_mask: StyleMask = None,
+    bits: Bits = 8,
     save_every: Annotated[
-        int, typer.Option(help="Also save every N iterations, as OUTPUT-00050.png; 0: never.")
+        int,
+        typer.Option(
+            help="Also save every N iterations, as OUTPUT-00050.png; 0: never.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = 0,
     video_path: Annotated[
-        Path | None, typer.Option("--video", help="Film the iterations: a name ending in .mp4.")
+        Path | None,
+        typer.Option(
+            "--video", help="Film the iterations: a name ending in .mp4.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the course of the losses (.png, .pdf, .svg).")
+        Path | None,
+        typer.Option(
+            help="Draw the course of the losses (.png, .pdf, .svg).", rich_help_panel=OUTPUT
+        ),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Keep the state of the run in this file, for --resume.")
+        Path | None,
+        typer.Option(
+            help="Keep the state of the run in this file, for --resume.",
+            rich_help_panel=ON_THE_WAY,
+        ),
     ] = None,
-    checkpoint_every: Annotated[int, typer.Option(help="Iterations between checkpoints.")] = 50,
+    checkpoint_every: Annotated[
+        int, typer.Option(help="Iterations between checkpoints.", rich_help_panel=ON_THE_WAY)
+    ] = 50,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on from this checkpoint, bit for bit.")
+        Path | None,
+        typer.Option(help="Go on from this checkpoint, bit for bit.", rich_help_panel=ON_THE_WAY),
     ] = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Watch the picture form in the browser.")
+        bool,
+        typer.Option(
+            "--preview",
+            help="Watch the picture form in the browser.",
+            rich_help_panel=ON_THE_WAY,
+        ),
     ] = False,
     only_estimate: Annotated[
-        bool, typer.Option("--estimate", help="Say how much memory and time it takes, and stop.")
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Say how much memory and time it takes, and stop.",
+            rich_help_panel=ON_THE_WAY,
+        ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the record of the run as JSON on stdout.")
-    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Give CONTENT the style of STYLE, or of several, blended."""
+    """Give CONTENT the style of STYLE, or of several, blended.
+
+    Example: fastnst stylize photo.jpg painting.jpg -o out.png --size 512
+    """
     if save_every < 0:
         raise InvalidInput(f"--save-every is {save_every}: expected 0 or more")
-    check_output(output, bits, needed=64 * 1024)
+    check_pictures(content, style, content_mask, style_mask)
+    if resume is not None:
+        check_exists(resume, "checkpoint")
+    target = output or new_name(content, *style)
     _check_distinct(
-        {"--output": output, "--video": video_path, "--plot": plot, "--checkpoint": checkpoint}
+        {"--output": target, "--video": video_path, "--plot": plot, "--checkpoint": checkpoint}
     )
-    if plot is not None:
-        plots.check(plot)
-    checkpoints = None if checkpoint is None else Checkpoints(checkpoint, checkpoint_every)
+
+    from fastnst.images.encode import check_format, check_output
+
+    check_format(target, bits)
     if only_estimate:
+        from fastnst.estimate import estimate
+
         needs = estimate(content, style, settings, content_mask, style_mask)
         _print_estimate(needs, as_json)
         return
+    check_output(target, bits, needed=64 * 1024)
+
+    from fastnst.output import plots, video
+    from fastnst.run.checkpoint import Checkpoints
+    from fastnst.run.run import run
+
+    if plot is not None:
+        plots.check(plot)
+    checkpoints = None if checkpoint is None else Checkpoints(checkpoint, checkpoint_every)
 
     def listeners(stack: contextlib.ExitStack) -> list[Listener]:
         found = []
         if preview:
             found.append(_open_preview())
         if save_every:
-            found.append(_save_pictures(output, bits, save_every))
+            found.append(_save_pictures(target, bits, save_every))
         if video_path is not None:
             add = stack.enter_context(video.film(video_path))
             found.append(_film(add, video.every(settings.iterations)))
@@ -111,7 +158,7 @@ def stylize(
             resume=resume,
         ),
         settings,
-        output,
+        target,
         bits=bits,
         quiet=quiet,
         as_json=as_json,
@@ -129,14 +176,19 @@ def _check_distinct(paths: Mapping[str, Path | None]) -> None:
 
 
 def _open_preview() -> Callable[[Step], None]:
+    from fastnst.cli.ui import load_pages
+    from fastnst.ui.jobs import Watch
+
     pages = load_pages()
     watch = Watch()
     address = pages.serve(pages.preview_page(watch), "127.0.0.1", None, browser=True)
-    err.print(escape(f"fastnst: {address}"))
+    say(f"fastnst: {address}")
     return watch.hear
 
 
 def _save_pictures(output: Path, bits: int, save_every: int) -> Callable[[Step], None]:
+    from fastnst.images.encode import save_image
+
     def listen(step: Step) -> None:
         if step.iteration and step.iteration % save_every == 0:
             name = f"{output.stem}-{step.iteration:05d}{output.suffix}"

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fastnst.api import run_reconstruction, run_texture
-from fastnst.cli.options import settings_options
+from fastnst.cli.inputs import check_pictures
+from fastnst.cli.naming import new_name
+from fastnst.cli.options import Bits, Json, Picture, Quiet, StyleMask, settings_options
 from fastnst.cli.produce import produce
 from fastnst.errors import InvalidInput
-from fastnst.images.encode import FORMATS
 from fastnst.settings.settings import Settings
-
-Output = Annotated[
-    Path, typer.Option("--output", "-o", help=f"Where to save ({', '.join(FORMATS)}).")
-]
-Bits = Annotated[int, typer.Option(help="8, or 16 for PNG and TIFF.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print the record of the run as JSON on stdout.")
-]
 
 
 @settings_options
@@ -31,25 +21,32 @@ def texture(
         list[str], typer.Argument(help="Pictures of a texture: files, or sample:NAME.")
     ],
     *,
-    output: Output,
+    output: Picture = None,
     settings: Settings,
     aspect: Annotated[
-        str | None, typer.Option(help="Width:height of the result, as 16:9. (default: STYLE's)")
+        str | None,
+        typer.Option(help="Width:height of the result, as 16:9. (default: STYLE's)"),
     ] = None,
-    style_mask: Annotated[
-        list[str] | None, typer.Option(help="Which part of a style counts; once for each STYLE.")
-    ] = None,
+    style_mask: StyleMask = None,
     bits: Bits = 8,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Paint a texture: the style of STYLE without a content."""
+    """Paint a texture: the style of STYLE without a content.
+
+    Example: fastnst texture painting.jpg -o texture.png --aspect 16:9
+    """
     proportion = None if aspect is None else _proportion(aspect)
+    check_pictures(style, style_mask)
+    target = output or new_name(*style, "texture")
     settings = replace(settings, content_weight=0.0)
+
+    from fastnst.api import run_texture
+
     produce(
         lambda show: run_texture(style, settings, show, aspect=proportion, style_masks=style_mask),
         settings,
-        output,
+        target,
         bits=bits,
         quiet=quiet,
         as_json=as_json,
@@ -60,18 +57,26 @@ def texture(
 def reconstruct(
     content: Annotated[str, typer.Argument(help="A picture: a file, or sample:NAME.")],
     *,
-    output: Output,
+    output: Picture = None,
     settings: Settings,
     bits: Bits = 8,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Show what --content-layers know of CONTENT, without a style."""
+    """Show what --content-layers know of CONTENT, without a style.
+
+    Example: fastnst reconstruct photo.jpg --content-layers relu5_1
+    """
+    check_pictures(content)
+    target = output or new_name(content, "reconstruction")
     settings = replace(settings, style_weight=0.0)
+
+    from fastnst.api import run_reconstruction
+
     produce(
         lambda show: run_reconstruction(content, settings, show),
         settings,
-        output,
+        target,
         bits=bits,
         quiet=quiet,
         as_json=as_json,

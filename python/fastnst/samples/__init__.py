@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from PIL import Image
+from fastnst.errors import InvalidInput
 
-from ..errors import InvalidInput
+if TYPE_CHECKING:
+    from PIL import Image
 
+PREFIX = "sample:"  # of a sample's name where a path is expected
 Kind = Literal["content", "style"]
 
 
@@ -43,8 +45,7 @@ def _sample(name: str, kind: Kind, description: str) -> Sample:
     """A sample whose module is imported only when it is drawn."""
 
     def draw() -> Image.Image:
-        picture = importlib.import_module(f".{name}", __name__).draw()
-        assert isinstance(picture, Image.Image)
+        picture: Image.Image = importlib.import_module(f".{name}", __name__).draw()
         return picture
 
     return Sample(name, kind, description, draw)
@@ -78,6 +79,20 @@ def names(kind: Kind | None = None) -> list[str]:
     return [sample.name for sample in SAMPLES.values() if kind in (None, sample.kind)]
 
 
+def find(name: str) -> Sample:
+    """A sample by its name, which is not drawn yet.
+
+    Raises:
+        InvalidInput: if there is no such sample, with the closest name.
+    """
+    sample = SAMPLES.get(name)
+    if sample is None:
+        close = difflib.get_close_matches(name.lower(), SAMPLES, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise InvalidInput(f"no sample named {name!r}: {hint}there are {', '.join(SAMPLES)}")
+    return sample
+
+
 def load(name: str) -> Image.Image:
     """Draw a sample.
 
@@ -90,12 +105,7 @@ def load(name: str) -> Image.Image:
     Raises:
         InvalidInput: there is no such sample.
     """
-    sample = SAMPLES.get(name)
-    if sample is None:
-        close = difflib.get_close_matches(name.lower(), SAMPLES, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise InvalidInput(f"no sample named {name!r}: {hint}there are {', '.join(SAMPLES)}")
-    return sample.draw()
+    return find(name).draw()
 
 
 def write_all(directory: str | Path) -> list[Path]:
@@ -114,4 +124,4 @@ def write_all(directory: str | Path) -> list[Path]:
     return paths
 
 
-__all__ = ["SAMPLES", "Kind", "Sample", "load", "names", "write_all"]
+__all__ = ["PREFIX", "SAMPLES", "Kind", "Sample", "find", "load", "names", "write_all"]

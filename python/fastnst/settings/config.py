@@ -1,26 +1,28 @@
 """Settings in a TOML file: to be read, and written so that a run can be repeated.
 
-A file has the settings by their names (``style_weight = 20``; ``style-weight`` will do), a list where
-a setting is a list, and may have ``preset``, which the settings then change. A picture that fastnst
-wrote as a PNG carries its settings and can be read in the place of a file.
+A file has the settings by their names (``style_weight = 20``; ``style-weight`` will do), a list
+where a setting is a list, and may have ``preset``, which the settings then change. A picture that
+fastnst wrote as a PNG carries its settings and can be read in place of a file.
+
+A relative path in a TOML file (``init``, ``weights``) is looked for in the file's folder first, then
+in the working directory.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
-
-from PIL import Image, UnidentifiedImageError
 
 from fastnst import files
 from fastnst._version import __version__
 from fastnst.errors import InvalidInput
-from fastnst.settings.presets import make_settings
-from fastnst.settings.settings import Settings
+from fastnst.settings.kinds import NameOrFile, shown
+from fastnst.settings.presets import DEFAULT_PRESET, check_name, make_settings
+from fastnst.settings.settings import SPECS, Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,8 +30,7 @@ else:
     import tomli as tomllib
 
 PRESET = "preset"
-_KINDS = {field.name: str(field.type) for field in fields(Settings)}
-_TEXTS = tuple(name for name, kind in _KINDS.items() if kind == "str")
+LARGEST = 1_000_000  # bytes of a TOML file; one with every setting has 2000
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -42,15 +43,23 @@ def read_config(path: Path) -> dict[str, Any]:
         InvalidInput: naming the file and what is wrong in it: a name that is no setting, a value
             that a setting cannot have, or no settings at all.
     """
-    if not path.is_file():
-        raise InvalidInput(f"config {path} does not exist or is not a file")
-    values = _from_picture(path) if path.suffix.lower() == ".png" else _from_toml(path)
-    values = {name.replace("-", "_"): value for name, value in values.items()}
-    preset = values.get(PRESET, "gatys")
     try:
-        for name in (PRESET, *_TEXTS):
-            if name in values and not isinstance(values[name], str):
-                raise InvalidInput(f"{name} is {values[name]!r}: expected a text in quotes")
+        if not path.is_file():
+            raise InvalidInput(f"config {path} does not exist or is not a file")
+        data = _read(path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"config {path} cannot be read: {_reason(error)}") from error
+    is_picture = data is None
+    raw = _from_picture(path) if data is None else _from_toml(path, data)
+    try:
+        values = _named(raw)
+        preset = values.get(PRESET, DEFAULT_PRESET)
+        if not isinstance(preset, str):
+            raise InvalidInput(f"preset is {shown(preset)}: expected a text in quotes")
+        if not is_picture:
+            values = relative_to(values, path.parent)
         make_settings(preset, {k: v for k, v in values.items() if k != PRESET})
     except InvalidInput as error:
         raise InvalidInput(f"config {path}: {error}") from error
@@ -62,31 +71,43 @@ def combine(config: Mapping[str, Any], preset: str | None, options: Mapping[str,
 
     Args:
         config: What ``read_config`` returns, or nothing.
-        preset: In the place of the config's.
+        preset: The preset's name; None: the one that the config names, or the default.
         options: ``{setting: value}``.
 
     Raises:
         InvalidInput: for values that do not go together.
     """
     settings = {name: value for name, value in config.items() if name != PRESET}
-    return make_settings(preset or config.get(PRESET, "gatys"), {**settings, **options})
+    chosen = preset or config.get(PRESET, DEFAULT_PRESET)
+    return make_settings(chosen, {**settings, **options})
 
 
 def write_config(path: Path, settings: Settings) -> None:
     """Write every setting to a TOML file; ``read_config`` gives the same settings.
 
-    A setting that is None is left out: TOML has no such value, and None is its default.
+    A setting that is None is left out: TOML has no such value, and None is its default. The path of
+    a picture or of weights that exists is written relative to the file where it lies in its folder,
+    otherwise in full, so that the file can be read from any working directory.
 
     Raises:
-        InvalidInput: if the file's folder is missing or not writable.
+        InvalidInput: if the file's folder is missing or not writable, or a name in the settings
+            cannot be written as text.
         OutputFailed: if it cannot be written.
     """
-    import tomli_w  # only here: the import of fastnst needs it not
+    import tomli_w
 
     files.check_writable(path, "config")
     values = {name: value for name, value in settings.to_dict().items() if value is not None}
+    values = {name: _portable(name, value, path.parent) for name, value in values.items()}
     text = f"# settings of a run of fastnst {__version__}\n{tomli_w.dumps(values)}"
-    files.write(path, text.encode())
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:  # a file name that is no text
+        raise InvalidInput(
+            f"config {path}: a file's name has bytes that are no text: "
+            f"{shown(text[error.start - 20 : error.end + 20])}"
+        ) from error
+    files.write(path, data)
 
 
 def parse_setting(name: str, text: str) -> Any:
@@ -95,34 +116,80 @@ def parse_setting(name: str, text: str) -> Any:
     Raises:
         InvalidInput: for a name that is no setting, or a text that is no value of it.
     """
-    if name not in _KINDS:
-        make_settings(overrides={name: text})  # says which setting may be meant
-    kind = _KINDS[name]
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    try:
-        if kind.startswith("tuple"):
-            return tuple(float(part) for part in parts) if "float" in kind else tuple(parts)
-        if "bool" in kind:
-            return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]
-        return float(text) if "float" in kind else int(text) if "int" in kind else text
-    except (ValueError, KeyError) as error:
-        raise InvalidInput(
-            f"{name} is {text!r}: expected {kind.removesuffix(' | None')}"
-        ) from error
+    check_name(name)
+    return SPECS[name].check(name, SPECS[name].kind.parse(name, text))
 
 
-def _from_toml(path: Path) -> dict[str, Any]:
+def relative_to(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The values with relative paths of files (``init``, ``weights``) that lie in a folder found there.
+
+    A name that is built in stays, and so does a path that leads to nothing from the folder.
+    """
+    found = dict(values)
+    for name, value in values.items():
+        kind = SPECS[name].kind if name in SPECS else None
+        if isinstance(kind, NameOrFile) and isinstance(value, str) and value not in kind.known:
+            beside = str(folder / value)
+            if os.path.isfile(beside):  # noqa: PTH113 - False for a name that no system takes
+                found[name] = beside
+    return found
+
+
+def _portable(name: str, value: Any, folder: Path) -> Any:
+    kind = SPECS[name].kind
+    if not isinstance(kind, NameOrFile) or value in kind.known or not os.path.isfile(value):  # noqa: PTH113
+        return value
+    full, root = Path(value).resolve(), folder.resolve()
+    return str(full.relative_to(root)) if full.is_relative_to(root) else str(full)
+
+
+def _named(raw: Mapping[Any, Any]) -> dict[str, Any]:
+    """The values by the settings' names, in whichever of two spellings they are given."""
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        name = str(key).replace("-", "_")
+        if name in values:
+            raise InvalidInput(f"{name} is there twice, as {name} and {name.replace('_', '-')}")
+        values[name] = value
+    return values
+
+
+def _read(path: Path) -> bytes | None:
+    """The bytes of a file; None if it is a PNG, by its first bytes or its name."""
+    with path.open("rb") as file:
+        data = file.read(LARGEST + 1)
+    if path.suffix.lower() == ".png" or data.startswith(b"\x89PNG"):
+        return None
+    if len(data) > LARGEST:
+        raise InvalidInput(f"config {path} is larger than a file of settings can be")
+    return data
+
+
+def _from_toml(path: Path, data: bytes) -> dict[str, Any]:
+    marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
-        return dict(tomllib.loads(path.read_text("utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InvalidInput(f"config {path} is not a TOML file: {error}") from error
+        text = data.decode("utf-16" if marked else "utf-8-sig").replace("\r\n", "\n")
+        return dict(tomllib.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"config {path} is not a TOML file: {_reason(error)}") from error
 
 
 def _from_picture(path: Path) -> dict[str, Any]:
+    from PIL import Image
+
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
             record = json.loads(getattr(image, "text", {})["fastnst"])
         settings = dict(record["settings"])
-    except (UnidentifiedImageError, OSError, KeyError, ValueError, TypeError) as error:
+    except Image.DecompressionBombError as error:
+        raise InvalidInput(f"config {path} is a picture too large to be read") from error
+    except (OSError, KeyError, ValueError, TypeError, SyntaxError, RecursionError) as error:
         raise InvalidInput(f"config {path} is a picture without the settings of a run") from error
     return {name: value for name, value in settings.items() if value is not None}
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())

@@ -1,20 +1,22 @@
 """Named settings that reproduce a paper or another system.
 
 Their formulas, and how they become multiples of the normal form in ``objective.py``, are tested in
-``tests/test_presets.py`` against the formula of each.
+``tests/settings/test_presets.py`` against the formula of each.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from fastnst.errors import InvalidInput
-from fastnst.settings.settings import Settings
+from fastnst.settings.kinds import shown
+from fastnst.settings.settings import SPECS, TORCHVISION_WEIGHTS, Settings
 
+DEFAULT_PRESET = "gatys"
 _PRE_RELU = {"conv1_1": 64, "conv1_2": 64, "conv2_1": 128, "conv2_2": 128, "conv3_1": 256}
 _PAPER = {"relu1_1": 64, "relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512}
 
@@ -189,7 +191,9 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def make_settings(preset: str = "gatys", overrides: Mapping[str, Any] | None = None) -> Settings:
+def make_settings(
+    preset: str = DEFAULT_PRESET, overrides: Mapping[str, Any] | None = None
+) -> Settings:
     """A preset with some of its settings replaced.
 
     Args:
@@ -199,16 +203,29 @@ def make_settings(preset: str = "gatys", overrides: Mapping[str, Any] | None = N
     Raises:
         InvalidInput: for an unknown preset or setting (with the closest match), or a bad value.
     """
-    if preset not in PRESETS:
-        raise InvalidInput(f"unknown preset {preset!r}{_closest(preset, PRESETS)}")
-    names = [field.name for field in fields(Settings)]
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise InvalidInput(f"unknown preset {shown(preset)}{_closest(str(preset), PRESETS)}")
     for name in overrides or {}:
-        if name not in names:
-            raise InvalidInput(f"unknown setting {name!r}{_closest(name, names)}")
+        check_name(name)
     return replace(PRESETS[preset], **(overrides or {}))
+
+
+def check_name(name: str) -> None:
+    """Make sure that there is a setting of a name.
+
+    Raises:
+        InvalidInput: naming it, with the closest match.
+    """
+    if name not in SPECS:
+        raise InvalidInput(f"unknown setting {shown(name)}{_closest(str(name), SPECS)}")
+
+
+def needs_torchvision(settings: Settings) -> bool:
+    """Whether a run with these settings takes its weights from the package torchvision."""
+    return settings.weights in TORCHVISION_WEIGHTS
 
 
 def _closest(name: str, known: Iterable[str]) -> str:
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name[:100], known, n=1)
     return f"; did you mean {close[0]}?" if close else f": choose one of {', '.join(known)}"

@@ -68,11 +68,11 @@ def test_choice(packages: Any, asked: str, device: Any, precision: str, chosen: 
 
 def test_what_is_missing_is_named(packages: Any) -> None:
     packages("onnxruntime")
-    assert "onnx is not installed: pip install 'fastnst[onnx]'" in str(
+    assert "onnx is not installed: pip install onnx onnxruntime" in str(
         providers.unavailable_reason("cpu", CPU)
     )
     packages("onnx")
-    assert "'fastnst[onnx-gpu]'" in str(providers.unavailable_reason("cuda", GPU))
+    assert "pip install onnx onnxruntime-gpu" in str(providers.unavailable_reason("cuda", GPU))
     assert "openvino is not installed" in str(providers.unavailable_reason("openvino", CPU))
     packages("onnx", "onnxruntime", built_with=("cpu",))
     reason = str(providers.unavailable_reason("tensorrt", GPU))

@@ -79,11 +79,11 @@ def unavailable_reason(provider: str, device: torch.device) -> str | None:
 
     Whether the libraries of a GPU provider load is known only when a graph is loaded.
     """
-    extra = {"cpu": "onnx", "openvino": "openvino"}.get(provider, "onnx-gpu")
+    wheel = {"cpu": "onnxruntime", "openvino": "openvino"}.get(provider, "onnxruntime-gpu")
     runtime = "openvino" if provider == "openvino" else "onnxruntime"
     for package in ("onnx", runtime):
         if importlib.util.find_spec(package) is None:
-            return f"the package {package} is not installed: pip install 'fastnst[{extra}]'"
+            return f"the package {package} is not installed: pip install onnx {wheel}"
     expected = "cpu" if provider in ("cpu", "openvino") else "cuda"
     if device.type != expected:
         return f"it runs with device {expected}, not on {device}"
@@ -91,7 +91,7 @@ def unavailable_reason(provider: str, device: torch.device) -> str | None:
         import onnxruntime
 
         if EXECUTION_PROVIDERS[provider] not in onnxruntime.get_available_providers():
-            return f"onnxruntime {onnxruntime.__version__} was built without it: {_instead(extra)}"
+            return f"onnxruntime {onnxruntime.__version__} was built without it: {_instead(wheel)}"
     return None
 
 
@@ -264,8 +264,8 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
-def _instead(extra: str) -> str:
-    return f"pip uninstall onnxruntime && pip install 'fastnst[{extra}]'"
+def _instead(wheel: str) -> str:
+    return f"pip uninstall onnxruntime && pip install {wheel}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,58 @@
+"""What can be said of a command's inputs before torch is imported: whether they are there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from fastnst import samples
+from fastnst.errors import InvalidInput
+
+_ADDRESS = re.compile(r"(?:https?|ftps?|s3|gs|data|file):", re.IGNORECASE)
+STANDARD_INPUT = "-"
+
+
+def check_pictures(*pictures: str | Iterable[str] | None) -> None:
+    """Make sure that pictures are built in, or files that are there.
+
+    Args:
+        pictures: Paths or ``sample:NAME``, or lists of these; None is passed over.
+
+    Raises:
+        InvalidInput: naming the first that is missing, a folder, or an address on the web.
+    """
+    for picture in pictures:
+        for name in (picture,) if isinstance(picture, str) else picture or ():
+            _check_picture(name)
+
+
+def _check_picture(name: str) -> None:
+    if name.startswith(samples.PREFIX):
+        samples.find(name.removeprefix(samples.PREFIX))
+    elif _ADDRESS.match(name) and not Path(name).exists():
+        raise InvalidInput(f"{name} is an address: download the picture and name the file")
+    elif name != STANDARD_INPUT:
+        check_exists(name)
+        if Path(name).is_dir():
+            raise InvalidInput(f"{name} is a folder; a picture is needed")
+
+
+def check_exists(path: str | Path, label: str = "") -> None:
+    """Make sure that a path leads to something.
+
+    Args:
+        path: Where to look.
+        label: What to call it in the message; empty for the path alone.
+
+    Raises:
+        InvalidInput: if it does not, or the system does not let us look.
+    """
+    called = f"{label} {path}" if label else str(path)
+    try:
+        Path(path).stat()
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{called} does not exist") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in it
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInput(f"{called} cannot be read: {reason}") from error

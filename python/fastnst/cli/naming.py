@@ -1,0 +1,42 @@
+"""Names for results that were given none: built from the pictures, and taken by no other file."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+from fastnst import samples
+
+_LONGEST = 200  # bytes of a name without its suffix; most file systems take 255
+_UNFIT = re.compile(r'[\0-\x1f<>:"/\\|?*]')  # not in file names, on one system or another
+
+
+def new_name(*pictures: str, folder: Path | None = None) -> Path:
+    """``photo-painting.png``, or ``photo-painting-2.png`` and so on if that is there already.
+
+    Args:
+        pictures: Paths, ``sample:NAME`` or words.
+        folder: Where the file is to be; None is the working directory.
+    """
+    stems = (_UNFIT.sub("_", stem) or "picture" for stem in map(_stem, pictures))
+    stem = _shorten("-".join(stems))
+    root = folder or Path()
+    for number in itertools.count(1):
+        path = root / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
+        if not os.path.lexists(path):
+            return path
+    raise AssertionError("the numbers never end")
+
+
+def _stem(picture: str) -> str:
+    if picture.startswith(samples.PREFIX):
+        return picture.removeprefix(samples.PREFIX)
+    return "picture" if picture == "-" else Path(picture).stem
+
+
+def _shorten(stem: str) -> str:
+    while len(os.fsencode(stem)) > _LONGEST:
+        stem = stem[:-1]
+    return stem

@@ -1,0 +1,73 @@
+"""Help, listings and refusals come at once: none of them imports torch, numpy or Pillow."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HEAVY = ("torch", "numpy", "PIL", "safetensors", "gradio", "matplotlib")
+CASES = [
+    (["--help"], 0),
+    (["-h"], 0),
+    (["--version"], 0),
+    (["presets"], 0),
+    (["presets", "--json"], 0),
+    (["samples"], 0),
+    *(([command, "-h"], 0) for command in
+      ("stylize", "texture", "reconstruct", "batch", "ui", "export", "info")),
+    ([], 2),
+    (["stylise"], 2),
+    (["stylize", "a", "b", "--sizee", "3"], 2),
+    (["stylize", "a"], 2),
+    (["stylize", "no.jpg", "sample:swirl"], 2),
+    (["stylize", "sample:harbour", "no.jpg"], 2),
+    (["stylize", "sample:harbor", "sample:swirl"], 2),
+    (["stylize", "https://example.org/a.jpg", "sample:swirl"], 2),
+    (["stylize", "sample:harbour", "sample:swirl", "--size", "-3"], 2),
+    (["stylize", "sample:harbour", "sample:swirl", "--preset", "gatsy"], 2),
+    (["stylize", "sample:harbour", "sample:swirl", "--config", "no.toml"], 2),
+    (["stylize", "sample:harbour", "sample:swirl", "--resume", "no.checkpoint"], 2),
+    (["batch", "-o", "out"], 2),
+    (["batch", "-o", "out", "--table", "no.csv"], 2),
+    (["texture", "no.jpg"], 2),
+    (["reconstruct", "no.jpg"], 2),
+    (["export", "a.onnx", "--content", "no.jpg"], 2),
+]  # fmt: skip
+CODE = f"""
+import json, sys
+from fastnst.cli import run_app
+
+found = []
+for arguments in json.loads(sys.argv[1]):
+    code = run_app(arguments)
+    found.append([arguments, code, [m for m in {HEAVY!r} if m in sys.modules]])
+open("found.json", "w").write(json.dumps(found))
+"""
+
+
+def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
+    """All in one process: what the first of them imports, all that follow would show."""
+    asked = json.dumps([arguments for arguments, _ in CASES])
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, asked],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "found.json").read_text()) == [
+        [arguments, code, []] for arguments, code in CASES
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
+
+
+def test_the_package_itself_is_light() -> None:
+    code = (
+        "import sys, fastnst\n"
+        "fastnst.Settings(), fastnst.make_settings('fast'), fastnst.InvalidInput, dir(fastnst)\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
