@@ -16,7 +16,7 @@ import fastnst
 from fastnst import Interrupted, InvalidInput, NonFiniteLoss
 from fastnst.engines.create import create_engine, unavailable_reason
 from fastnst.ops import extension
-from fastnst.run import memory, recorder
+from fastnst.run import memory, solve
 from fastnst.settings.settings import Settings
 from fastnst.solvers.minimise import minimise
 from helpers.pictures import smooth
@@ -140,7 +140,7 @@ def test_a_loss_that_ends_in_nan_carries_the_best_picture(monkeypatch) -> None:
         yield from list(minimise(*args, **{**kwargs, "iterations": 3}))
         raise NonFiniteLoss("no more")
 
-    monkeypatch.setattr(recorder, "minimise", broken)
+    monkeypatch.setattr(solve, "minimise", broken)
     with pytest.raises(NonFiniteLoss, match="no more") as caught:
         fastnst.stylize(CONTENT, STYLE, **SMALL)
     assert caught.value.result is not None

@@ -23,7 +23,7 @@ from fastnst.errors import (
 from fastnst.evaluation import Terms
 from fastnst.images.decode import load_image
 from fastnst.images.encode import save_image
-from fastnst.inputs.pictures import Pictures, load_pictures
+from fastnst.inputs.pictures import Pictures
 from fastnst.losses import (
     ContentLoss,
     CovarianceLoss,
@@ -38,10 +38,12 @@ from fastnst.network.weights import Weights, load_weights
 from fastnst.objective.build import build_objective
 from fastnst.objective.objective import Objective
 from fastnst.ops import gram_matrix, style_loss, style_losses
-from fastnst.run.result import Interrupted, Losses, Result, Step
+from fastnst.run.prepare import load_pictures
+from fastnst.run.result import Diverged, Interrupted, Losses, Result, Step
 from fastnst.settings.presets import PRESETS, make_settings
 from fastnst.settings.settings import Settings
-from fastnst.solvers.minimise import Iterate, minimise
+from fastnst.solvers.iterate import Iterate
+from fastnst.solvers.minimise import minimise
 
 __all__ = [
     "PRESETS",
@@ -51,6 +53,7 @@ __all__ = [
     "BackendUnavailable",
     "ContentLoss",
     "CovarianceLoss",
+    "Diverged",
     "FastNSTError",
     "Interrupted",
     "InvalidInput",

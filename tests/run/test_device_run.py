@@ -24,14 +24,13 @@ from fastnst.engines.torch_engine import TorchEngine
 from fastnst.network.weights import Weights
 from fastnst.objective.build import build_objective
 from fastnst.ops import buffers
-from fastnst.run import memory, recorder
-from fastnst.run import run as run_module
+from fastnst.run import memory, prepare, run, solve
 from fastnst.run.checkpoint import load_checkpoint
 from fastnst.settings.settings import Settings
 from fastnst.solvers.device import cuda_graph
-from fastnst.solvers.device.cuda_graph import WARM_UP, Replayed
+from fastnst.solvers.device.cuda_graph import WARM_UP, CudaGraph
 from fastnst.solvers.device.lbfgs import DeviceLBFGS
-from fastnst.solvers.device.loop import BATCH, takes
+from fastnst.solvers.device.loop import BATCH
 from helpers.engines import pictures
 from helpers.pictures import smooth
 
@@ -46,9 +45,9 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def create(weights, content, style, settings, regions=None, cache=None):
         objective = build_objective(weights, content, style, settings, "torch", regions, cache)
-        return PlannedEngine(objective, "fp32", cache=cache)
+        return PlannedEngine(objective, "fp32", kept=cache)
 
-    monkeypatch.setattr(run_module, "create_engine", create)
+    monkeypatch.setattr(prepare, "create_engine", create)
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
@@ -56,7 +55,7 @@ def test_the_run_is_that_of_the_host(as_on_a_gpu: None, monkeypatch, optimizer: 
     # without the compiled kernels, so that both keep the history as it is
     monkeypatch.setattr(buffers, "cannot_run", lambda features: "not asked for")
     led_by_device = fastnst.stylize(CONTENT, STYLE, optimizer=optimizer, **SMALL)
-    monkeypatch.setattr(recorder, "takes", lambda engine, settings: False)
+    monkeypatch.setattr(solve, "runs_on_device", lambda engine, settings: False)
     led_by_host = fastnst.stylize(CONTENT, STYLE, optimizer=optimizer, **SMALL)
     assert led_by_device.engine == led_by_host.engine == "native"
     assert (led_by_device.iterations, led_by_device.evaluations) == (14, 15)
@@ -156,11 +155,11 @@ def test_what_the_device_cannot_lead_the_host_does(as_on_a_gpu: None, random_wei
     layers = {"content_layers": ("relu1_1",), "style_layers": ("relu2_1",)}
     objective = build_objective(random_weights, content, style, Settings(**layers), "torch")
     engine = PlannedEngine(objective)
-    assert takes(engine, Settings())
-    assert takes(engine, Settings(optimizer="spectral"))
-    assert not takes(TorchEngine(objective), Settings())
+    assert runs_on_device(engine, Settings())
+    assert runs_on_device(engine, Settings(optimizer="spectral"))
+    assert not runs_on_device(TorchEngine(objective), Settings())
     for settings in ({"optimizer": "torch-lbfgs"}, {"optimizer": "adam"}, {"averaging": 0.9}):
-        assert not takes(engine, Settings(**settings))
+        assert not runs_on_device(engine, Settings(**settings))
     adam = fastnst.stylize(CONTENT, STYLE, optimizer="adam", averaging=0.5, **SMALL)
     assert adam.evaluations == 16  # the average is evaluated last
 
@@ -209,7 +208,7 @@ class StandIn:
 
 def test_work_is_warmed_up_recorded_once_and_replayed(monkeypatch) -> None:
     notes = StandIn(monkeypatch)
-    work = Replayed(lambda: notes.log.append("work"), torch.device("cuda", 1))
+    work = CudaGraph(lambda: notes.log.append("work"), torch.device("cuda", 1))
     for _ in range(WARM_UP + 3):
         work()
     on = "cuda:1 ["
@@ -221,7 +220,7 @@ def test_work_is_warmed_up_recorded_once_and_replayed(monkeypatch) -> None:
 @pytest.mark.parametrize(("device", "record"), [("cpu", True), ("cuda", False)])
 def test_elsewhere_work_is_done_each_time(monkeypatch, device: str, record: bool) -> None:
     notes = StandIn(monkeypatch)
-    work = Replayed(lambda: notes.log.append("work"), torch.device(device), record)
+    work = CudaGraph(lambda: notes.log.append("work"), torch.device(device), record)
     for _ in range(4):
         work()
     assert notes.log == ["work"] * 4
@@ -278,7 +277,7 @@ def test_memory_that_runs_out_is_an_error_with_a_size_that_fits(monkeypatch) -> 
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(memory, "available", lambda device: 2**34)
-    monkeypatch.setattr(run_module, "create_engine", out_of_memory)
+    monkeypatch.setattr(prepare, "create_engine", out_of_memory)
     with pytest.raises(InvalidInput, match=r"cpu ran out of memory with a 512×384") as caught:
         fastnst.stylize(CONTENT, STYLE, size=512)
     assert "\n" not in str(caught.value)
@@ -354,14 +353,14 @@ def test_a_gpu_gets_the_plan_whatever_is_compiled(random_weights: Weights, monke
 
     engines = create
     monkeypatch.setattr(engines, "build_objective", built)
-    monkeypatch.setattr(engines, "PlannedEngine", lambda objective, precision, cache: precision)
-    monkeypatch.setattr(cuda, "unavailable_reason", lambda objective, precision: None)
+    monkeypatch.setattr(engines, "PlannedEngine", lambda objective, precision, kept: precision)
+    monkeypatch.setattr(cuda, "cannot_run", lambda objective, precision: None)
     picture = torch.empty(1, 3, 8, 8, device="meta")
     for engine, precision in itertools.product(("auto", "native"), ("auto", "bf16")):
         settings = Settings(engine=engine, precision=precision)
         made = create_engine(random_weights, picture, picture, settings)
         assert made == ("bf16" if precision == "bf16" else "fp32")
     assert chosen == ["torch"] * 4  # nothing compiled is asked for beforehand
-    monkeypatch.setattr(cuda, "unavailable_reason", lambda objective, precision: "it is too old")
+    monkeypatch.setattr(cuda, "cannot_run", lambda objective, precision: "it is too old")
     with pytest.raises(fastnst.BackendUnavailable, match="engine native cannot run: it is too old"):
         create_engine(random_weights, picture, picture, Settings(engine="native"))

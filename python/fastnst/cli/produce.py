@@ -13,9 +13,8 @@ from rich.markup import escape
 from fastnst.cli.console import complain, err
 from fastnst.cli.interrupts import interrupted_between_steps
 from fastnst.cli.progress import ProgressBar
-from fastnst.errors import NonFiniteLoss
 from fastnst.images.encode import check_output
-from fastnst.run.result import Interrupted, Result, Step
+from fastnst.run.result import Diverged, Interrupted, Result, Step
 from fastnst.settings.settings import Settings
 
 Listener = Callable[[Step], None]
@@ -75,7 +74,7 @@ def produce(
     except KeyboardInterrupt:
         complain("interrupted before there was a picture")
         raise typer.Exit(130) from None
-    except NonFiniteLoss as error:
+    except Diverged as error:
         if error.result is not None:
             save(error.result)
             complain(f"{error}; the best picture before that is in {output}")

@@ -6,13 +6,14 @@ the memory of float32, and of the time that a pass over all rows takes, which is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
 from fastnst.ops.buffers import check_buffer
 from fastnst.ops.extension import call, loaded
-from fastnst.solvers.state import State
 
 CHUNK = 4096  # values of a row that lie together
 BLOCK = 64  # values that share a scale
@@ -78,16 +79,16 @@ class CompressedRows:
             torch.get_num_threads(),
         )
 
-    def state(self, used: int) -> State:
-        """The first rows, as they are kept."""
+    def tensors(self, used: int) -> dict[str, Tensor]:
+        """The first rows as they are stored, to be saved."""
         values, scales = self.values[:, :used], self.scales[:, :used]
-        return State(tensors={"values": values.contiguous(), "scales": scales.contiguous()})
+        return {"values": values.contiguous(), "scales": scales.contiguous()}
 
-    def restore(self, state: State) -> None:
-        """Take rows that ``state`` made."""
-        used = state.tensors["values"].shape[1]
-        self.values[:, :used] = state.tensors["values"]
-        self.scales[:, :used] = state.tensors["scales"]
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take rows that ``tensors`` made."""
+        used = tensors["values"].shape[1]
+        self.values[:, :used] = tensors["values"]
+        self.scales[:, :used] = tensors["scales"]
 
     def _check_used(self, used: int) -> None:
         if not 1 <= used <= self.rows:

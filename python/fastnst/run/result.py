@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from fastnst._version import __version__
+from fastnst.errors import NonFiniteLoss
 from fastnst.evaluation import Terms
 from fastnst.images.colour import with_colours_of
 from fastnst.images.encode import save_image
@@ -238,6 +239,18 @@ class Result:
 def finished(image: Tensor, colours: Tensor | None) -> Pixels:
     """The picture to show, with the content's colours where they are to be put back."""
     return to_pixels(image if colours is None else with_colours_of(image, colours))
+
+
+class Diverged(NonFiniteLoss):
+    """The loss of a run became NaN or infinite and could not be recovered. Exit code 1.
+
+    Attributes:
+        result: The ``Result`` with the best picture before that, or None if there is none.
+    """
+
+    def __init__(self, message: str, result: Result | None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class Interrupted(KeyboardInterrupt):

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from fastnst.errors import NonFiniteLoss
 from fastnst.evaluation import Evaluation, Terms
-from fastnst.solvers.device.loop import BATCH, DeviceIterate, minimise_on_device
-from fastnst.solvers.minimise import RESTARTS, minimise
+from fastnst.solvers.device.loop import BATCH, minimise_on_device
+from fastnst.solvers.iterate import Iterate
+from fastnst.solvers.minimise import minimise
 from fastnst.solvers.projected import FIRST_STEP, LONGEST_STEP
+from fastnst.solvers.restarts import RESTARTS
 from fastnst.solvers.state import State
 from helpers.functions import curved, evaluator, uniform
 
@@ -200,7 +202,7 @@ def test_every_iterate_comes_once_with_its_picture_and_terms(iterations: int) ->
     assert torch.equal(start, before)
 
 
-def saved(iterate: DeviceIterate) -> State:
+def saved(iterate: Iterate) -> State:
     state = iterate.state()
     copies = {name: tensor.clone() for name, tensor in state.tensors.items()}
     return State(json.loads(json.dumps(dict(state.numbers))), copies)
