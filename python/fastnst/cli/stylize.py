@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from fastnst import plots
 from fastnst.cli.console import duration, err
 from fastnst.cli.options import settings_options
 from fastnst.cli.produce import Listener, produce
@@ -20,7 +21,7 @@ from fastnst.errors import InvalidInput
 from fastnst.estimate import Estimate, estimate
 from fastnst.images.encode import FORMATS, check_output, save_image
 from fastnst.images.pixels import Pixels
-from fastnst.output import plots, video
+from fastnst.output import video
 from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.result import Step
 from fastnst.run.run import run

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fastnst import plots
 from fastnst._version import __version__
 from fastnst.errors import NonFiniteLoss
 from fastnst.evaluation import Terms
@@ -189,11 +190,31 @@ class Result:
         record = self.to_dict(output=os.fspath(path))
         return save_image(self.pixels, path, bits, {"fastnst": json.dumps(record)})
 
+    def contributions(self) -> dict[str, list[float]]:
+        """What each part of the objective adds to the total, by evaluation.
+
+        Returns:
+            ``{"content relu4_2": [α v_l c_l, …], "style relu1_1": [β w_l g_l, …],
+            "total variation": [τ tv, …]}``.
+        """
+        settings = self.settings
+        weights, shares = settings.layer_weights(), settings.content_weights()
+        parts = {}
+        for name in self.losses.content:
+            factor = settings.content_weight * shares[name]
+            parts[f"content {name}"] = [factor * x.content[name] for x in self.history]
+        for name in self.losses.style:
+            factor = settings.style_weight * weights[name]
+            parts[f"style {name}"] = [factor * x.style[name] for x in self.history]
+        if settings.tv_weight:
+            parts["total variation"] = [settings.tv_weight * x.tv for x in self.history]
+        return parts
+
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw the losses over the evaluations and the pictures on the way; see ``plots``.
+        """Draw the losses over the evaluations and the pictures on the way; see ``plots.plot``.
 
         Args:
-            path: Where to write it, a PNG, PDF or SVG file; None: nowhere.
+            path: The file to write the figure to, a PNG, PDF or SVG file; None: no file.
 
         Returns:
             The figure.
@@ -203,9 +224,17 @@ class Result:
             InvalidInput: for an unknown format, or a folder that cannot be written to.
             OutputFailed: if the file cannot be written.
         """
-        from fastnst.output import plots  # only here: most runs are not drawn
-
-        return plots.plot(self, path)
+        totals = [losses.total for losses in self.history]
+        best = min(range(len(totals)), key=totals.__getitem__)
+        pictures = {
+            "start" if k == 0 else f"after {k} iterations": picture
+            for k, picture in sorted(self.snapshots.items())
+        }
+        pictures[f"result: evaluation {best + 1}, loss {self.losses.total:.4g}"] = self.image
+        height, width, _ = self.pixels.shape
+        title = f"{width}×{height}, {self.iterations} iterations in {self.seconds:.1f} s"
+        file = None if path is None else Path(path)
+        return plots.plot(totals, self.contributions(), pictures, title, file)
 
     def to_dict(self, output: str | None = None) -> dict[str, Any]:
         """The record of the run that ``fastnst stylize --json`` prints: plain values."""
