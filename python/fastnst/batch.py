@@ -346,7 +346,7 @@ def run_batch(
             _note(folder, job, made_from)
         except FastNSTError as error:
             yield Outcome(job, "failed", str(error), seconds=time.perf_counter() - began)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one job, the others may be well
+        except Exception as error:  # noqa: BLE001 - the other jobs may be well
             lines = str(error).splitlines() or [""]
             text = f"{type(error).__name__}: {lines[0]}"
             yield Outcome(job, "failed", text, seconds=time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""Losses and pictures in one figure (extra ``plot``: matplotlib); knows numbers and pictures only."""
+"""Losses and pictures in one figure (extra ``plot``: matplotlib), whatever they are of."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def plot(
     """Draw the losses over the evaluations, and pictures below them.
 
     The left-hand axes show the total and what each part adds to it, on a logarithmic scale. The
-    right-hand axes show by how much the last ten evaluations lowered the lowest total: that falls as
-    a run converges, and breaks off where nothing is gained any more. The title says what the last
+    right-hand axes show by how much the last ten evaluations lowered the lowest total: that falls
+    as a run converges, and breaks off where nothing is gained any more. The title says what the last
     fifth of the evaluations still gained.
 
     Args:

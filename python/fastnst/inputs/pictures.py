@@ -89,7 +89,7 @@ class Pictures:
             ``style_fit="content"``.
         start: ``(1, 3, H, W)``, where the optimisation starts.
         regions: Which style goes where; None: all of them everywhere.
-        colours: ``(1, 3, H, W)``, the picture whose colours the result is given at the end, or None.
+        colours: ``(1, 3, H, W)``, the picture whose colours the result gets at the end, or None.
     """
 
     content: Tensor

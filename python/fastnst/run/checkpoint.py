@@ -2,8 +2,8 @@
 
 A checkpoint is a safetensors file with JSON in its metadata. It holds the picture, the best picture
 so far, the curvature pairs in use, the last gradient, the losses of every evaluation, and what the
-run was made from: its settings and the SHA-256 of its pictures and weights. It is written beside the
-last one and renamed into its place, so that a kill at any moment leaves one that can be resumed.
+run was made from: its settings and the SHA-256 of its pictures and weights. It is written beside
+the last one and renamed into its place, so that a kill at any moment leaves one to resume from.
 
 Size: 24 bytes per pixel and curvature pair, 157 MB at 256×256 after 100 iterations. The pairs are
 differences of neighbouring float32 pictures and gradients; their low bits are rounding noise, which

@@ -1,4 +1,4 @@
-"""What a run has done so far: its history, its pictures on the way, and the result it would have."""
+"""What a run has done so far: its history, pictures from the way, and the result it would have."""
 
 from __future__ import annotations
 

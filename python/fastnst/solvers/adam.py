@@ -1,8 +1,8 @@
 """Adam on the pixels, with every iterate inside the range of a picture, and averages of iterates.
 
 The steps of Adam keep a length of about the learning rate, so its iterates go on jittering around a
-minimum; an exponential moving average of them lies lower and shows no grain (Polyak & Juditsky 1992;
-for style transfer: K. Crowson's style-transfer-pytorch).
+minimum; an exponential moving average of them lies lower and shows no grain (Polyak & Juditsky
+1992; for style transfer: K. Crowson's style-transfer-pytorch).
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Curvature(NamedTuple):
 
 
 def curvature_along(step: Tensor, change: Tensor) -> Curvature | None:
-    """The products of a pair of vectors ``(n,)``, or None if s·y is not positive beyond rounding."""
+    """The products of a pair, each ``(n,)``; None if s·y is not positive beyond rounding."""
     curvature = Curvature(float(torch.dot(step, change)), float(torch.dot(change, change)))
     lengths = float(torch.linalg.vector_norm(step)) * math.sqrt(curvature.change)
     return curvature if curvature.along > CURVATURE * lengths else None
@@ -188,7 +188,7 @@ class CurvaturePairs:
         return z
 
     def _by_slot(self, weights: Tensor, order: Tensor, like: Tensor) -> Tensor:
-        """Weights ``(m, 1)`` from the oldest pair to the newest, put into the order of the slots."""
+        """Weights ``(m, 1)``, given from the oldest pair to the newest, in the order of the slots."""
         by_slot = torch.empty_like(weights[:, 0])
         by_slot[order] = weights[:, 0]
         return by_slot.to(like.dtype)

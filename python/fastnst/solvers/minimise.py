@@ -63,8 +63,8 @@ def minimise(
 
     Yields:
         ``iterations + 1`` iterates: the start, then the picture after each step, evaluated. With
-        ``averaging`` and at least one step the average follows, evaluated too. With ``resume``, only
-        those after it.
+        ``averaging`` and at least one step the average follows, evaluated too. With ``resume``,
+        only those after it.
 
     Raises:
         InvalidInput: for an unknown optimizer.
@@ -170,6 +170,6 @@ def minimise(
 
 
 def _evaluation(loss: float, gradient: Tensor) -> Evaluation:
-    """An evaluation that was made before a state was saved; of its terms only the total is known."""
+    """An evaluation from before a state was saved; of its terms only the total is known."""
     zero = gradient.new_zeros(())
     return Evaluation(Terms(zero + loss, {}, {}, zero), gradient)

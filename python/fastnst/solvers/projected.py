@@ -45,7 +45,7 @@ class ProjectedSolver(ABC):
 
     @abstractmethod
     def propose(self, evaluation: Evaluation) -> Tensor:
-        """The quasi-Newton step from ``image``, where ``evaluation`` was made, in the image's shape.
+        """The quasi-Newton step from ``image``, where ``evaluation`` was made, in its shape.
 
         The memory of the step is reused by the next one, and may be that of the last displacement.
         """

@@ -1,8 +1,8 @@
 """The curvature of the objective by spatial frequency and colour, learnt from the steps.
 
-Where L-BFGS knows nothing yet, it takes γ times the identity for the inverse Hessian. The style of a
-picture is far from that: along grey structures of about ten pixels the curvature is a thousand times
-as large as along fine or coloured detail. So here the picture is seen in bands b, each a range of
+Where L-BFGS knows nothing yet, it takes γ times the identity for the inverse Hessian. The style of
+a picture is far from that: along grey structures of about ten pixels the curvature is a thousand
+times as large as along fine or coloured detail. So here the picture is seen in bands b, each a range of
 spatial frequencies (an octave or less, in rings of its Fourier transform) of one opponent colour,
 and with the steps s and the changes of the gradient y that they caused,
 
@@ -18,10 +18,10 @@ a third of its length, and evaluations until the textbook loop's final loss were
 209, 90, 107, 174 and 161, with 2 about the same, and with 4 steps overshoot.
 
 It does not always pay. Evaluations from ``init=matched`` to the textbook loop's final loss, with γ
-alone and with P and STRETCH 1, over four pairs of built-in pictures at 256 px (suite ``loss``), were
-141 and 104, 164 and 153, 124 and 155, 155 and 166. On a photograph of Tübingen with The Starry Night
-P had after 130 evaluations what γ alone had after about 160. POWER 1 was better there and much worse
-elsewhere; a fixed P, measured once, was worse than none.
+alone and with P and STRETCH 1, over four pairs of built-in pictures at 256 px (suite ``loss``),
+were 141 and 104, 164 and 153, 124 and 155, 155 and 166. On a photograph of Tübingen with The Starry
+Night P had after 130 evaluations what γ alone had after about 160. POWER 1 was better there and
+much worse elsewhere; a fixed P, measured once, was worse than none.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class SpectralScaling:
         self.sy = like.new_zeros(3, BANDS)
         self.scaling = like.new_ones(3, *frequency.shape)
         self.gamma = like.new_zeros(())
-        # A sum over each band. On a CPU index_add_ does it in one pass; on a GPU it adds in no fixed
-        # order, so that two runs would differ, and a product with the members of each band is used.
+        # For sums over each band. On a CPU index_add_ makes them in one pass. On a GPU it adds in no
+        # fixed order, so that two runs would differ: there it is a product with these members.
         self._members: Tensor | None = None  # (H · (W // 2 + 1), BANDS)
         if device.type != "cpu":
             chosen = torch.nn.functional.one_hot(self.band.flatten(), BANDS)

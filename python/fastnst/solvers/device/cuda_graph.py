@@ -57,7 +57,7 @@ class CudaGraph:
             self.calls += 1
 
     def _warm_up(self) -> None:
-        """Do the work on the stream that it will be recorded on, so that what is made for a stream is there."""
+        """Do the work on the stream of the recording, so that what is made for a stream is there."""
         current = torch.cuda.current_stream()
         self.stream = self.stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.stream.wait_stream(current)

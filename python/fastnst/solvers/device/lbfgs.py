@@ -1,8 +1,8 @@
 """L-BFGS whose every number stays on the device: nothing is fetched, so that a GPU never waits.
 
 The method is that of ``lbfgs.py`` and ``minimise.py``, written a second time with fixed shapes and
-without a branch, so that one iteration, its evaluation included, can be captured as a CUDA graph and
-replayed: a graph cannot wait for the host to decide. What the host decides there is decided here by
+without a branch, so that one iteration, its evaluation included, can be captured as a CUDA graph
+and replayed: a graph cannot wait for the host to decide. What the host decides there is decided here by
 ``torch.where`` on 0-dimensional tensors. So this solver also keeps a best picture of its own, from
 which it begins again after a value that is not finite, while the host has yet to see the iterates;
 the best picture that a run shows is kept by ``loop.py``, from the iterates that were seen.
@@ -10,7 +10,7 @@ the best picture that a run shows is kept by ``loop.py``, from the iterates that
 The inverse Hessian has the form of ``curvature.py``, u = R⁻¹ S g and so on, but R⁻¹ is kept instead
 of R, so that its slots may lie in any order and there is no system to solve:
 
-* a new pair adds a last column:  R' = [[R, r], [0, d]]   ⇒   R'⁻¹ = [[R⁻¹, −R⁻¹ r / d], [0, 1 / d]];
+* a new pair adds a last column:  R' = [[R, r], [0, d]]  ⇒  R'⁻¹ = [[R⁻¹, −R⁻¹ r / d], [0, 1 / d]];
 * the oldest pair takes the first row and column with it, and those of R⁻¹ go alike, since R is
   triangular;
 * so rows and columns may stay where the ring buffer has their pairs, in any order, and a slot that
@@ -109,7 +109,7 @@ class DeviceLBFGS:
         self._step()
         self._take(self.evaluate(self.image))
 
-    # --------------------------------------------------------------------------------- evaluation --
+    # -------------------------------------------------------------------------------- evaluation --
 
     def _take(self, evaluation: Evaluation) -> None:
         """Take an evaluation that was made at ``image``."""
@@ -132,10 +132,10 @@ class DeviceLBFGS:
         self.best_loss.copy_(torch.where(better, loss, self.best_loss))
         torch.where(better, self.image, self.best, out=self.best)
 
-    # --------------------------------------------------------------------------------------- step --
+    # -------------------------------------------------------------------------------------- step --
 
     def _step(self) -> None:
-        """Go from ``image`` to the next picture; after a failure to ``best``, with all pairs forgotten."""
+        """Go to the next picture; after a failure to ``best``, with all pairs forgotten."""
         self._forget()
         direction = self._direction()
         length = torch.linalg.vector_norm(direction).double() / direction.numel() ** 0.5
@@ -182,7 +182,7 @@ class DeviceLBFGS:
         return torch.addmv(r, s.T, t.to(dtype), beta=-1, alpha=-1)
 
     def _initial(self, q: Tensor) -> Tensor:
-        """H₀ q, where H₀ is γ P once a pair was learnt, and γ before that and without ``spectral``."""
+        """H₀ q: γ P q once a pair was learnt, and γ q before that and without ``spectral``."""
         plain = q * self.gamma.to(q.dtype)
         if self.scaling is None:
             return plain
@@ -209,7 +209,7 @@ class DeviceLBFGS:
         self.diagonal.copy_(torch.where(here, curvature, self.diagonal))
         self.slot.copy_(torch.where(accept, (self.slot + 1) % len(self.slots), self.slot))
 
-    # -------------------------------------------------------------------------------------- state --
+    # ------------------------------------------------------------------------------------- state --
 
     def state(self) -> State:
         """What ``restore`` needs to go on bit for bit, with the pairs of the slots in use."""

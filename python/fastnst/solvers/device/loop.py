@@ -51,15 +51,15 @@ def minimise_on_device(
         optimizer: One of ``DEVICE_SOLVERS``.
         low: Smallest value of a pixel.
         high: Largest value of a pixel.
-        stepwise: Wait until each iterate was seen before the next one is begun, so that the state of
-            any iterate can be had.
+        stepwise: Wait until each iterate was seen before the next one is begun, so that the state
+            of any iterate can be had.
         record: Whether ``evaluate`` can be recorded as a CUDA graph; otherwise it is called each
             time.
         resume: State of an iterate to go on from, as for ``minimise``.
 
     Yields:
-        The iterates that ``minimise`` yields. Their terms are on the CPU. Their ``state`` can only be
-        called with ``stepwise``.
+        The iterates that ``minimise`` yields. Their terms are on the CPU. Their ``state`` can only
+        be called with ``stepwise``.
 
     Raises:
         NonFiniteLoss: where ``minimise`` raises it.

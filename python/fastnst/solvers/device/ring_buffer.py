@@ -67,7 +67,7 @@ class RingBuffer:
         self.slot.add_(1).remainder_(len(self.rows))
 
     def fetch(self, count: int) -> Batch:
-        """The next ``count`` evaluations that were written; the copy to the host is only launched."""
+        """The next ``count`` evaluations; their copy to the host is only launched."""
         slots = tuple((self.fetched + i) % len(self.rows) for i in range(count))
         self.fetched += count
         on_gpu = self.rows.device.type == "cuda"
