@@ -16,7 +16,7 @@ import fastnst
 from fastnst import Interrupted, InvalidInput, NonFiniteLoss
 from fastnst.engines.create import create_engine, unavailable_reason
 from fastnst.ops import extension
-from fastnst.run import memory, recorder
+from fastnst.run import solve
 from fastnst.settings.settings import Settings
 from fastnst.solvers.minimise import minimise
 from helpers.pictures import smooth
@@ -140,7 +140,7 @@ def test_a_loss_that_ends_in_nan_carries_the_best_picture(monkeypatch) -> None:
         yield from list(minimise(*args, **{**kwargs, "iterations": 3}))
         raise NonFiniteLoss("no more")
 
-    monkeypatch.setattr(recorder, "minimise", broken)
+    monkeypatch.setattr(solve, "minimise", broken)
     with pytest.raises(NonFiniteLoss, match="no more") as caught:
         fastnst.stylize(CONTENT, STYLE, **SMALL)
     assert caught.value.result is not None
@@ -217,19 +217,6 @@ def test_tiny_pictures_are_refused() -> None:
         fastnst.stylize(smooth(1000, 8), STYLE, size=100)
     # one pixel scaled up is a flat colour, which is a picture
     assert fastnst.stylize(smooth(1, 1), STYLE, size=32, iterations=1).image.size == (32, 32)
-
-
-def test_memory_is_estimated_by_size_and_history(monkeypatch) -> None:
-    settings = Settings()
-    assert memory.estimate(512, 512, settings) == 4 * memory.estimate(256, 256, settings)
-    assert memory.estimate(256, 256, Settings(history_size=10)) < memory.estimate(
-        256, 256, settings
-    )
-    monkeypatch.setattr(memory, "available", lambda device: 2**30)
-    with pytest.raises(InvalidInput, match=r"1024×768.*use --size (\d+) or less") as caught:
-        memory.check(1024, 768, settings, torch.device("cpu"))
-    fits = int(str(caught.value).split("--size ")[1].split()[0])
-    memory.check(fits, fits * 3 // 4, settings, torch.device("cpu"))
 
 
 def test_a_gpu_that_is_not_there_is_an_error_with_the_reason() -> None:

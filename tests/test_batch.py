@@ -18,7 +18,7 @@ from fastnst.engines.planned import cpu
 from fastnst.errors import InvalidInput
 from fastnst.network import weights
 from fastnst.objective import build
-from fastnst.run import run as run_module
+from fastnst.run import prepare
 from fastnst.settings.settings import Settings
 from helpers.pictures import smooth
 
@@ -109,7 +109,7 @@ def test_network_filters_and_styles_are_kept(pictures: Path, monkeypatch) -> Non
 
         monkeypatch.setattr(module, name, call)
 
-    counting(run_module, "load_weights", "load")
+    counting(prepare, "load_weights", "load")
     counting(cpu, "_arrange_filters", "arrange")
     counting(build, "describe", "styles")
     list(batch.run_batch(jobs_of(pictures), pictures / "out"))
@@ -120,11 +120,11 @@ def test_network_filters_and_styles_are_kept(pictures: Path, monkeypatch) -> Non
 
 
 def test_only_the_last_few_are_kept() -> None:
-    kept = Cache()
+    cache = Cache()
     made = []
 
     def make(key: int):
-        return kept.get("style targets", key, lambda: made.append(key) or key)
+        return cache.get("style targets", key, lambda: made.append(key) or key)
 
     limit = LIMITS["style targets"]
     for key in (*range(limit), 0, limit, 0, 1):  # 1 is the oldest when one more comes
@@ -133,23 +133,23 @@ def test_only_the_last_few_are_kept() -> None:
 
 
 def test_a_style_that_changes_is_read_again(pictures: Path) -> None:
-    kept = Cache()
+    cache = Cache()
     style = pictures / "s" / "a.png"
     run = batch.run
-    first = run(smooth(40, 36), str(style), SMALL, kept=kept).losses.total
+    first = run(smooth(40, 36), str(style), SMALL, cache=cache).losses.total
     Image.fromarray(smooth(40, 36, 8)).save(style)
     os.utime(style, ns=(1, 1))
-    second = run(smooth(40, 36), str(style), SMALL, kept=kept).losses.total
+    second = run(smooth(40, 36), str(style), SMALL, cache=cache).losses.total
     assert first != second
     assert second == run(smooth(40, 36), str(style), SMALL).losses.total
     array = smooth(40, 36, 3).copy()
-    before = run(smooth(40, 36), array, SMALL, kept=kept).losses.total
+    before = run(smooth(40, 36), array, SMALL, cache=cache).losses.total
     array[:] = smooth(40, 36, 4)
-    assert run(smooth(40, 36), array, SMALL, kept=kept).losses.total != before
+    assert run(smooth(40, 36), array, SMALL, cache=cache).losses.total != before
 
 
 def test_other_settings_do_not_get_what_was_kept_for_these(pictures: Path) -> None:
-    kept = Cache()
+    cache = Cache()
     content, style = smooth(40, 36), str(pictures / "s" / "a.png")
     base = SMALL.to_dict()
     for change in (
@@ -159,7 +159,7 @@ def test_other_settings_do_not_get_what_was_kept_for_these(pictures: Path) -> No
         {"engine": "torch", "precision": "bf16"}, {"engine": "torch"}, {},
     ):  # fmt: skip
         settings = fastnst.make_settings("gatys", {**base, **change})
-        warm = batch.run(content, style, settings, kept=kept)
+        warm = batch.run(content, style, settings, cache=cache)
         assert warm.history == batch.run(content, style, settings).history, change
 
 
@@ -250,7 +250,10 @@ def test_a_row_with_two_styles(pictures: Path) -> None:
         ("content,stile\na,b\n", "the first row has no column 'style'"),
         ("content,style\n", "has no rows below"),
         ("content,style,sizee\na,b,3\n", "line 2: unknown setting 'sizee'; did you mean size"),
-        ("content,style,size\na,b,3\na,b,large\n", "line 3: size is 'large': expected a whole number"),
+        (
+            "content,style,size\na,b,3\na,b,large\n",
+            "line 3: size is 'large': expected a whole number",
+        ),
         ("content,style,size\na,b,-3\n", "line 2: size is -3"),
         ("content,style\n,b\n", "line 2: the content is empty"),
         ("content,style\na,b,c\n", "line 2: there are more cells than columns"),

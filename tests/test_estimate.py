@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import torch
 
 from fastnst.cli.console import duration
 from fastnst.errors import InvalidInput
@@ -40,38 +37,6 @@ def test_a_size_that_does_not_fit_is_refused_with_one_that_does(monkeypatch) -> 
     monkeypatch.setattr(memory, "available", lambda device: 2**24)
     with pytest.raises(InvalidInput, match=r"use --size \d+ or less"):
         estimate(*PICTURES, Settings(size=512, **SMALL))
-
-
-def group(root: Path, name: str, limit: str, usage: int, cache: int = 0) -> None:
-    folder = root / name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "memory.max").write_text(f"{limit}\n")
-    (folder / "memory.current").write_text(f"{usage}\n")
-    (folder / "memory.stat").write_text(f"anon 5\ninactive_file {cache}\n")
-
-
-def test_the_limits_of_a_container_count(tmp_path: Path) -> None:
-    group(tmp_path, "a", "1000", 700, 100)
-    group(tmp_path, "a/b", "500", 450)
-    group(tmp_path, "a/b/c", "max", 10)
-    (tmp_path / "self").write_text("0::/a/b/c\n")
-    assert memory._group_memory(tmp_path, tmp_path / "self") == [50, 400]
-    (tmp_path / "self").write_text("1:cpu:/x\n0::/a\n")
-    assert memory._group_memory(tmp_path, tmp_path / "self") == [400]
-    group(tmp_path, "a", "100", 700)
-    assert memory._group_memory(tmp_path, tmp_path / "self") == [0]
-    assert memory._group_memory(tmp_path, tmp_path / "missing") == []
-    (tmp_path / "self").write_text("1:memory:/x\n")  # version 1
-    assert memory._group_memory(tmp_path, tmp_path / "self") == []
-
-
-def test_the_smallest_limit_counts(monkeypatch) -> None:
-    monkeypatch.setattr(memory, "_system_memory", lambda: 700)
-    monkeypatch.setattr(memory, "_group_memory", lambda *paths: [900, 500])
-    assert memory.available(torch.device("cpu")) == 500
-    monkeypatch.setattr(memory, "_system_memory", lambda: None)
-    monkeypatch.setattr(memory, "_group_memory", lambda *paths: [])
-    assert memory.available(torch.device("cpu")) is None
 
 
 def test_durations() -> None:

@@ -76,7 +76,7 @@ def main() -> None:
             result = run_texture(styles, settings)
         else:
             mask = sky_mask() if name == "regions" else None
-            result = run(f"sample:{content}", styles, settings, content_mask=mask, kept=kept)
+            result = run(f"sample:{content}", styles, settings, content_mask=mask, cache=kept)
         result.save(FOLDER / f"{name}.jpg")
         print(f"{name}: loss {result.losses.total:.4g}, {result.seconds:.0f} s")
         if name == f"{CONTENT}-{STYLE}":

@@ -22,7 +22,7 @@ from benchmarks.rows import Row, one_line, summary
 from benchmarks.suites.base import Case, Suite
 from fastnst import Settings
 from fastnst.engines.create import create_engine
-from fastnst.solvers.device.cuda_graph import WARM_UP, Replayed
+from fastnst.solvers.device.cuda_graph import WARM_UP, CudaGraph
 
 
 def cases(options: Options) -> list[Case]:
@@ -55,7 +55,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             continue
         arms[name] = partial(_evaluate, built, image)
         precisions[name] = precision
-        if options.device == "cuda" and getattr(built, "capturable", False):
+        if options.device == "cuda" and built.capturable:
             arms[f"{name} graph"] = Recorded(built, image)
             precisions[f"{name} graph"] = precision
 
@@ -101,7 +101,7 @@ class Recorded:
         def work() -> None:
             self.evaluation = engine.evaluate(image)
 
-        self.replayed = Replayed(work, image.device)
+        self.replayed = CudaGraph(work, image.device)
         for _ in range(WARM_UP + 1):
             self.replayed()
 

@@ -31,7 +31,8 @@ from fastnst import Settings, Terms, Weights, minimise
 from fastnst.engines.create import create_engine, unavailable_reason
 from fastnst.engines.onnx import providers
 from fastnst.evaluation import Evaluation
-from fastnst.solvers.device.loop import minimise_on_device, takes
+from fastnst.run.solve import runs_on_device
+from fastnst.solvers.device.loop import minimise_on_device
 
 REAL = 2  # evaluations at either end
 
@@ -157,7 +158,7 @@ def _fastnst(task: Task, weights: Weights, content: Tensor, style: Tensor, start
     settings = Settings(**task.way.settings, device=task.device)
     engine = create_engine(weights, content, style, settings)
     iterations = _evaluations(task.history) - 1
-    if takes(engine, settings):  # recorded once and replayed: real from end to end
+    if runs_on_device(engine, settings):  # recorded once and replayed: real from end to end
         for _ in minimise_on_device(
             engine.evaluate,
             start,

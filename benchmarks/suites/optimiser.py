@@ -22,7 +22,7 @@ from benchmarks.rows import Row, summary
 from benchmarks.suites.base import Case, Suite
 from fastnst import Settings, Terms, minimise, stylize
 from fastnst.evaluation import Evaluation
-from fastnst.solvers.device.cuda_graph import Replayed
+from fastnst.solvers.device.cuda_graph import CudaGraph
 from fastnst.solvers.device.lbfgs import DeviceLBFGS
 
 RUN = 500  # evaluations
@@ -120,7 +120,7 @@ class DeviceSteps:
     def __init__(self, objective: Quadratic, history: int) -> None:
         self.solver = DeviceLBFGS(objective.start, objective.evaluate, history)
         self.solver.begin()
-        self.replayed = Replayed(self.solver.advance, objective.start.device)
+        self.replayed = CudaGraph(self.solver.advance, objective.start.device)
 
     def __call__(self) -> None:
         self.replayed()

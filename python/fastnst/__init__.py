@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
     from fastnst.evaluation import Terms
     from fastnst.images.decode import load_image
     from fastnst.images.encode import save_image
-    from fastnst.inputs.pictures import Pictures, load_pictures
+    from fastnst.inputs.pictures import Pictures
     from fastnst.losses import (
         ContentLoss,
         CovarianceLoss,
@@ -48,11 +48,13 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
     from fastnst.objective.build import build_objective
     from fastnst.objective.objective import Objective
     from fastnst.ops import gram_matrix, style_loss, style_losses
-    from fastnst.run.result import Interrupted, Losses, Result, Step
+    from fastnst.run.prepare import load_pictures
+    from fastnst.run.result import Diverged, Interrupted, Losses, Result, Step
     from fastnst.settings.keywords import SettingsDict
     from fastnst.settings.presets import PRESETS, make_settings
     from fastnst.settings.settings import Settings
-    from fastnst.solvers.minimise import Iterate, minimise
+    from fastnst.solvers.iterate import Iterate
+    from fastnst.solvers.minimise import minimise
 
 _HOME = {
     name: module
@@ -68,7 +70,7 @@ _HOME = {
         "evaluation": ("Terms",),
         "images.decode": ("load_image",),
         "images.encode": ("save_image",),
-        "inputs.pictures": ("Pictures", "load_pictures"),
+        "inputs.pictures": ("Pictures",),
         "losses": (
             "ContentLoss",
             "CovarianceLoss",
@@ -83,11 +85,13 @@ _HOME = {
         "objective.build": ("build_objective",),
         "objective.objective": ("Objective",),
         "ops": ("gram_matrix", "style_loss", "style_losses"),
-        "run.result": ("Interrupted", "Losses", "Result", "Step"),
+        "run.prepare": ("load_pictures",),
+        "run.result": ("Diverged", "Interrupted", "Losses", "Result", "Step"),
         "settings.keywords": ("SettingsDict",),
         "settings.presets": ("PRESETS", "make_settings"),
         "settings.settings": ("Settings",),
-        "solvers.minimise": ("Iterate", "minimise"),
+        "solvers.iterate": ("Iterate",),
+        "solvers.minimise": ("minimise",),
     }.items()
     for name in names
 }
@@ -100,6 +104,7 @@ __all__ = [
     "BackendUnavailable",
     "ContentLoss",
     "CovarianceLoss",
+    "Diverged",
     "FastNSTError",
     "Interrupted",
     "InvalidInput",

@@ -1,5 +1,6 @@
-"""The public verbs: a picture in another's style; and the two halves of the method on their own, a texture
-without a content, a content without a style.
+"""The public verbs: a picture in another's style, and each half of the method on its own.
+
+The halves are a texture, which has no content, and a reconstruction, which has no style.
 """
 
 from __future__ import annotations
@@ -46,13 +47,14 @@ def stylize(
     Args:
         content: A path, ``sample:NAME``, a PIL image, an array ``(H, W, 3)`` or a tensor
             ``(3, H, W)``; see ``fastnst.load_image``.
-        style: Likewise; or a list of such, blended as ``style_blend`` and ``blending`` say.
+        style: Anything that ``content`` may be; or a list of such, blended as ``style_blend`` and
+            ``blending`` say.
         preset: A key of ``fastnst.PRESETS``.
         callback: Called with a ``Step`` after each evaluation; an exception ends the run.
         content_mask: A picture, grey or in plain colours, that says which part of the content
             gets which style; see ``masks.py``.
-        style_masks: One for the style picture, or a list with one for each: which part of it counts.
-        checkpoint: A file to keep the state of the run in.
+        style_masks: A mask for the style picture, or a list with one for each: which part counts.
+        checkpoint: A file to save the state of the run in.
         checkpoint_every: Iterations between two checkpoints.
         resume: A checkpoint to go on from, of a run of the same pictures, weights and settings
             (``iterations`` may differ). The result is that of a run that was never interrupted,
@@ -65,7 +67,7 @@ def stylize(
     Raises:
         InvalidInput: for a picture or setting that cannot be used.
         BackendUnavailable: if an engine or device asked for by name cannot run.
-        NonFiniteLoss: if the loss is not finite; ``error.result`` has the best picture.
+        NonFiniteLoss: if the loss is not finite; ``error.result`` has the best picture, or is None.
         Interrupted: on Ctrl-C during the optimisation; ``error.result`` has the best picture.
         OutputFailed: if a checkpoint cannot be written.
     """
@@ -93,7 +95,8 @@ def texture(
     """Paint a texture: the style alone (Gatys, Ecker and Bethge, arXiv:1505.07376).
 
     Args:
-        style: The picture of a texture, or several to be blended; anything that ``load_image`` takes.
+        style: The picture of a texture, or a list of several to be blended; anything that
+            ``load_image`` takes.
         aspect: Width : height of the result; None: that of the (first) style picture.
         preset: A key of ``fastnst.PRESETS``.
         callback: As for ``fastnst.stylize``.
@@ -119,7 +122,7 @@ def run_texture(
     aspect: float | None = None,
     style_masks: Styles | None = None,
 ) -> Result:
-    """``texture`` with a ready ``Settings`` object, whose ``content_weight`` is 0."""
+    """``texture`` for a ready ``Settings`` object, whose ``content_weight`` is 0."""
     if settings.content_weight:
         raise InvalidInput(
             f"content_weight is {settings.content_weight!r}: a texture has no content"
@@ -148,7 +151,7 @@ def reconstruct(
     callback: Callable[[Step], None] | None = None,
     **settings: Unpack[SettingsDict],
 ) -> Result:
-    """Show what a layer knows of a picture: the content alone (Gatys et al. 2015, figure 1).
+    """Show what a layer represents of a picture: the content alone (Gatys et al. 2015, figure 1).
 
     Args:
         content: Anything that ``load_image`` takes.
@@ -170,7 +173,7 @@ def reconstruct(
 def run_reconstruction(
     content: Picture, settings: Settings, callback: Callable[[Step], None] | None = None
 ) -> Result:
-    """``reconstruct`` with a ready ``Settings`` object, whose ``style_weight`` is 0."""
+    """``reconstruct`` for a ready ``Settings`` object, whose ``style_weight`` is 0."""
     if settings.style_weight:
         raise InvalidInput(
             f"style_weight is {settings.style_weight!r}: a reconstruction has no style"

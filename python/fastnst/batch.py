@@ -1,8 +1,9 @@
-"""Many pictures in one process: content × style pairs, what is done is skipped, what fails is noted.
+"""Many pictures in one process: what is done is skipped, and what fails is noted.
 
-Everything that has to do with the whole is in the output folder: the pictures, put in place when they
-are whole, and ``fastnst-batch.jsonl``, one line for each picture that was made: from what, with which
-settings. A batch that was killed is started again with the same command and goes on where it was.
+Everything that a batch leaves is in the output folder: the pictures, put in place when they are
+whole, and the journal ``fastnst-batch.jsonl``, with one line for each picture that was made, which
+says from what and with which settings. A batch that was killed is started again with the same
+command and goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 from fastnst.cache import Cache
 from fastnst.errors import FastNSTError, InvalidInput, OutputFailed
+from fastnst.fingerprint import sha256_of_file
 from fastnst.images.decode import SAMPLE_PREFIX
 from fastnst.images.encode import FORMATS, check_format, check_output
 from fastnst.network.weights import BUILT_IN
@@ -41,9 +43,9 @@ class Job:
 
     Attributes:
         content: A path or ``sample:NAME``.
-        style: Likewise; or several, blended as the settings say.
-        output: Where the result goes.
-        settings: Of the run.
+        style: A path or ``sample:NAME``; or several, blended as the settings say.
+        output: The file that the result is written to.
+        settings: The settings of the run.
     """
 
     content: str
@@ -53,7 +55,7 @@ class Job:
 
     @property
     def styles(self) -> tuple[str, ...]:
-        """The style, or all of them."""
+        """The styles, one or several."""
         return (self.style,) if isinstance(self.style, str) else self.style
 
     @property
@@ -67,11 +69,11 @@ class Outcome:
     """What became of a job.
 
     Attributes:
-        job: It.
+        job: The job.
         status: ``done`` or ``failed``.
-        message: Why it failed, one line.
-        loss: Of the picture, if it was done now.
-        seconds: That it took.
+        message: Why it failed, in one line.
+        loss: The total loss of the picture; None if it failed.
+        seconds: How long it took.
     """
 
     job: Job
@@ -100,14 +102,15 @@ def pair(
     settings: Settings,
     name: str = NAME,
 ) -> list[Job]:
-    """Every content with every style.
+    """A job for every content with every style.
 
     Args:
         contents: Files, folders (the pictures in them), globs or ``sample:NAME``.
-        styles: Likewise.
-        folder: Where the results go.
-        settings: Of every run.
-        name: Of a result; ``{content}`` and ``{style}`` become the names of the two, without suffix.
+        styles: Files, folders, globs or ``sample:NAME``.
+        folder: The folder that the results go to.
+        settings: The settings of every run.
+        name: The file name of a result; ``{content}`` and ``{style}`` become the names of the two
+            pictures, without suffix.
 
     Raises:
         InvalidInput: for a pattern that fits nothing, or a name that does not tell results apart.
@@ -201,9 +204,9 @@ class Progress:
     """What a callback hears after each step.
 
     Attributes:
-        index: Of the job, from 0.
+        index: The number of the job, from 0.
         job: The job at hand.
-        step: Of its run.
+        step: The step of its run.
     """
 
     index: int
@@ -250,7 +253,7 @@ def fingerprint(job: Job) -> str | None:
 
 
 def _file_digest(source: str) -> str:
-    """Of a file's bytes; of its name if it is built in."""
+    """SHA-256 of a file's bytes; of what is built in, its name."""
     if source.startswith(SAMPLE_PREFIX) or source in INITS or source in BUILT_IN:
         return source
     stat = Path(source).stat()
@@ -259,11 +262,7 @@ def _file_digest(source: str) -> str:
 
 @functools.lru_cache(maxsize=10_000)
 def _digest(path: str, _modified: int, _size: int) -> str:
-    with Path(path).open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256_of_file(Path(path))
 
 
 def run_batch(
@@ -280,21 +279,21 @@ def run_batch(
 
     Args:
         jobs: What to make.
-        folder: Where the journal goes.
-        bits: Of the outputs, 8 or 16.
+        folder: The folder that the journal goes to.
+        bits: Bits of a value in the outputs, 8 or 16.
         checkpoint_every: Iterations between two checkpoints of a run, from which it goes on when
             the batch is started again; 0: none, it begins again.
         callback: Called after each step; an exception ends the batch.
 
     Yields:
-        What became of each job, when it is known. A job that fails does not stop the others.
+        What became of each job, as soon as it is known. A job that fails does not stop the others.
 
     Raises:
         InvalidInput: as ``check_jobs`` does, before the first job.
         Interrupted: on Ctrl-C; the pictures done until then are done.
     """
     check_jobs(jobs, bits)
-    kept = Cache()
+    cache = Cache()
     for index, job in enumerate(jobs):
         began = time.perf_counter()
 
@@ -305,12 +304,12 @@ def run_batch(
         try:
             check_output(job.output, bits, needed=64 * 1024)
             made_from = fingerprint(job)  # before the run: a file may change while it runs
-            result = _run(job, checkpoint_every, listen, kept)
+            result = _run(job, checkpoint_every, listen, cache)
             result.save(job.output, bits)
             _note(folder, job, made_from)
         except FastNSTError as error:
             yield Outcome(job, "failed", str(error), seconds=time.perf_counter() - began)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one job, the others may be well
+        except Exception as error:  # noqa: BLE001 - the other jobs may be well
             lines = str(error).splitlines() or [""]
             text = f"{type(error).__name__}: {lines[0]}"
             yield Outcome(job, "failed", text, seconds=time.perf_counter() - began)
@@ -320,9 +319,9 @@ def run_batch(
             )
 
 
-def _run(job: Job, checkpoint_every: int, listen: Callable[[Step], None], kept: Cache) -> Result:
+def _run(job: Job, checkpoint_every: int, listen: Callable[[Step], None], cache: Cache) -> Result:
     if not checkpoint_every:
-        return run(job.content, job.style, job.settings, listen, kept=kept)
+        return run(job.content, job.style, job.settings, listen, cache=cache)
     path = job.output.with_name(f".{job.output.name}.checkpoint")
     go_on = functools.partial(
         run,
@@ -331,7 +330,7 @@ def _run(job: Job, checkpoint_every: int, listen: Callable[[Step], None], kept: 
         job.settings,
         listen,
         checkpoints=Checkpoints(path, checkpoint_every),
-        kept=kept,
+        cache=cache,
     )
     try:
         result = go_on(resume=path if path.exists() else None)

@@ -6,8 +6,6 @@ command line prints the message alone and turns the class into an exit code.
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class FastNSTError(Exception):
     """Base of every error that fastnst raises on purpose. Exit code 1."""
@@ -28,11 +26,9 @@ class BackendUnavailable(FastNSTError, RuntimeError):
 class NonFiniteLoss(FastNSTError, ArithmeticError):
     """The loss or its gradient became NaN or infinite and could not be recovered. Exit code 1.
 
-    Attributes:
-        result: The ``Result`` with the best picture before that, or None if there is none.
+    Where a whole run raises it, ``stylize`` for one, it is a ``Diverged``, whose ``result`` is the
+    ``Result`` with the best picture before that, or None if there is none.
     """
-
-    result: Any = None
 
 
 class OutputFailed(FastNSTError, OSError):

@@ -8,13 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from fastnst.devices import DEFAULT_SIZE, choose_device
-from fastnst.engines.create import create_engine
 from fastnst.images.decode import Picture
-from fastnst.inputs.pictures import Styles, decode, scale_pictures
-from fastnst.network.weights import load_weights
+from fastnst.inputs.pictures import Styles
 from fastnst.run import memory
-from fastnst.run.schedule import make_schedule
+from fastnst.run.prepare import prepare
 from fastnst.settings.settings import Settings
 
 EVALUATIONS = 3  # in the trial, after one that warms up; the quickest counts
@@ -27,13 +24,13 @@ class Estimate:
     """What a run will take.
 
     Attributes:
-        width: Of the result, in pixels.
-        height: Likewise.
-        bytes: Of memory at the peak, beside what the process has already.
-        free_bytes: What is free now; None if the system does not say.
-        seconds: Of the optimisation.
-        engine: Which will run.
-        device: Where.
+        width: Width of the result in pixels.
+        height: Height of the result in pixels.
+        bytes: Memory at the peak, beside what the process has already.
+        free_bytes: Memory that is free now; None if the system does not say.
+        seconds: How long the optimisation will take.
+        engine: The engine that will run: ``torch``, ``native`` or ``onnx``.
+        device: The device that it will run on: ``cpu``, ``cuda``, …
     """
 
     width: int
@@ -56,8 +53,8 @@ def estimate(
 
     Args:
         content: Anything that ``load_image`` takes.
-        style: Likewise; or a list of such.
-        settings: Of the run.
+        style: Anything that ``load_image`` takes, or a list of such.
+        settings: The settings of the run.
         content_mask: As for ``stylize``.
         style_masks: As for ``stylize``.
 
@@ -66,23 +63,14 @@ def estimate(
             memory, with one that does.
         BackendUnavailable: if an engine or device asked for by name cannot run.
     """
-    device = choose_device(settings.device)
-    size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
-    sources = decode(content, style, content_mask, style_masks)
-    schedule = make_schedule(settings, size, max(sources.content.shape[:2]))
-    pictures = scale_pictures(sources, settings, schedule[-1].size, device)
-    weights = load_weights(settings.weights, settings.preprocessing)
-    regions = None if pictures.regions is None else [r.to(device) for r in pictures.regions]
-    height, width = pictures.start.shape[-2:]
+    prepared = prepare(content, style, settings, content_mask, style_masks)
+    device, schedule = prepared.device, prepared.schedule
+    width, height = prepared.width, prepared.height
     with memory.enough(width, height, settings, device):
-        engine = create_engine(
-            weights,
-            pictures.content.to(device),
-            [style.to(device) for style in pictures.styles],
-            settings,
-            regions,
-        )
-        image = pictures.start.to(device)
+        pictures = prepared.pictures(schedule[-1])
+        # where the setting leaves it open, in fp32: a mixed run begins with quicker evaluations
+        engine = prepared.engine(pictures, settings.precision)
+        image = pictures.start
         evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
         history = torch.rand(ROWS, image.numel(), dtype=torch.float32, device=device)
         row = _quickest(lambda: float(torch.mv(history, history[0])[0])) / ROWS
@@ -91,11 +79,10 @@ def estimate(
         area = (scale.size / schedule[-1].size) ** 2 if schedule[-1].size else 1.0
         pairs = sum(min(k, settings.history_size) for k in range(scale.iterations))
         seconds += area * ((scale.iterations + 1) * evaluation + PASSES * pairs * row)
-    style_pixels = max(style.shape[-1] * style.shape[-2] for style in pictures.styles)
     return Estimate(
         width,
         height,
-        memory.estimate(width, height, settings, style_pixels, device),
+        memory.estimate(width, height, settings, prepared.style_pixels, device),
         memory.available(device),
         seconds,
         engine.name,
@@ -104,7 +91,7 @@ def estimate(
 
 
 def _quickest(work: Callable[[], float]) -> float:
-    """Seconds; ``work`` fetches a number, so that a GPU has finished."""
+    """The least seconds that ``work`` takes; it fetches a number, so that a GPU has finished."""
     work()
     seconds = []
     for _ in range(EVALUATIONS):

@@ -8,16 +8,16 @@ from typing import Any
 
 import onnx
 
-from fastnst.devices import DEFAULT_SIZE, choose_device
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import Picture
-from fastnst.inputs.pictures import Styles, load_pictures
+from fastnst.inputs.pictures import Styles
 from fastnst.network.normalization import Normalization
 from fastnst.network.vgg import VGG
 from fastnst.network.weights import Weights, load_weights
 from fastnst.objective.build import build_objective
 from fastnst.onnx_graph.model import Size, features_model, loss_model, targets_model
 from fastnst.onnx_graph.objective import read, read_network
+from fastnst.run.prepare import Preparation, prepare
 from fastnst.settings.settings import Settings
 
 KINDS = ("loss", "features", "targets")
@@ -52,19 +52,20 @@ def build(
         raise InvalidInput(f"kind is {kind!r}: choose one of {', '.join(KINDS)}")
     if kind != "loss" and inputs:
         raise InvalidInput(f"inputs are for a loss, not for {kind}")
-    weights = load_weights(settings.weights, settings.preprocessing)
     if kind == "loss":
         if content is None or not style:
             raise InvalidInput("a loss needs a content and a style picture: --content C --style S")
-        return _loss(settings, weights, content, style, dynamic, inputs)
+        return _loss(prepare(content, style, settings), dynamic, inputs)
     every = (*settings.content_layers, *settings.style_layers)
     names = tuple(dict.fromkeys(every if kind == "features" else settings.style_layers))
     if not names:
         raise InvalidInput(f"there are no layers to export the {kind} of")
     size: Size = None
     if content is not None and not dynamic:
-        pictures = load_pictures(content, content, settings, _long_side(settings))
-        size = _size(pictures.content)
+        prepared = prepare(content, content, settings)
+        size, weights = (prepared.height, prepared.width), prepared.weights
+    else:
+        weights = load_weights(settings.weights, settings.preprocessing)
     network = VGG(weights.architecture, weights.tensors, names, settings.pooling, settings.padding)
     normalize = Normalization(weights.preprocessing.mean, weights.preprocessing.std)
     make = features_model if kind == "features" else targets_model
@@ -73,23 +74,12 @@ def build(
     return make(plan, size, ordered, _metadata(settings, weights, size))
 
 
-def _loss(
-    settings: Settings,
-    weights: Weights,
-    content: Picture,
-    style: Styles,
-    dynamic: bool,
-    inputs: Collection[str],
-) -> onnx.ModelProto:
-    device = choose_device(settings.device)
-    pictures = load_pictures(content, style, settings, _long_side(settings), device)
-    objective = build_objective(
-        weights,
-        pictures.content.to(device),
-        [picture.to(device) for picture in pictures.styles],
-        settings,
-    )
-    size = None if dynamic else _size(pictures.content)
+def _loss(prepared: Preparation, dynamic: bool, inputs: Collection[str]) -> onnx.ModelProto:
+    """The loss of a run at its largest scale."""
+    pictures = prepared.pictures(prepared.schedule[-1])
+    settings, weights = prepared.settings, prepared.weights
+    objective = build_objective(weights, pictures.content, pictures.styles, settings)
+    size = None if dynamic else (prepared.height, prepared.width)
     metadata = _metadata(settings, weights, size)
     return loss_model(read(objective), size, inputs=inputs, metadata=metadata)
 
@@ -114,19 +104,8 @@ def _shape(value: onnx.ValueInfoProto) -> list[int | str]:
     return [d.dim_param or d.dim_value for d in dimensions]
 
 
-def _long_side(settings: Settings) -> int:
-    if settings.size is None:
-        return DEFAULT_SIZE[choose_device(settings.device).type]
-    return settings.size
-
-
-def _size(picture: Any) -> tuple[int, int]:
-    height, width = picture.shape[-2:]
-    return int(height), int(width)
-
-
 def _metadata(settings: Settings, weights: Weights, size: Size) -> dict[str, str]:
-    """What docs/onnx.md promises."""
+    """The entries that every model carries, as docs/onnx.md lists them."""
     return {
         "fastnst.size": f"{size[1]}x{size[0]}" if size else "any",
         "fastnst.network": weights.architecture.name,

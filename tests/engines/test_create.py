@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+from fastnst.engines import create
 from fastnst.engines.create import choose, create_engine, unavailable_reason
+from fastnst.engines.planned import cuda
 from fastnst.errors import BackendUnavailable
 from fastnst.network.weights import Weights
 from fastnst.ops import extension
+from fastnst.settings.settings import Settings
 from helpers.engines import SETTINGS, pictures
 
 CPU = torch.device("cpu")
@@ -69,3 +75,26 @@ def test_a_choice_that_cannot_run_is_named(
     assert choose(COMPILED).engine == "torch"
     with pytest.raises(BackendUnavailable, match=message):
         choose(replace(COMPILED, **settings))
+
+
+def test_a_gpu_gets_the_plan_whatever_is_compiled(random_weights: Weights, monkeypatch) -> None:
+    """``meta`` stands for a device that is no CPU: what is built there, not what it computes."""
+    assert unavailable_reason("native", torch.device("cuda")) is None
+    chosen = []
+
+    def built(*arguments: Any, **_: Any) -> Any:
+        chosen.append(arguments[4])
+        return SimpleNamespace(layers=("relu1_1",), normalize=SimpleNamespace())
+
+    monkeypatch.setattr(create, "build_objective", built)
+    monkeypatch.setattr(create, "PlannedEngine", lambda objective, precision, cache: precision)
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda objective, precision: None)
+    picture = torch.empty(1, 3, 8, 8, device="meta")
+    for engine, precision in itertools.product(("auto", "native"), ("auto", "bf16")):
+        settings = Settings(engine=engine, precision=precision)
+        made = create_engine(random_weights, picture, picture, settings)
+        assert made == ("bf16" if precision == "bf16" else "fp32")
+    assert chosen == ["torch"] * 4  # nothing compiled is asked for beforehand
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda objective, precision: "it is too old")
+    with pytest.raises(BackendUnavailable, match="engine native cannot run: it is too old"):
+        create_engine(random_weights, picture, picture, Settings(engine="native"))

@@ -21,7 +21,7 @@ from fastnst.evaluation import Evaluation
 from fastnst.network.weights import Weights, load_weights
 from fastnst.objective.build import build_objective
 from fastnst.settings.settings import Settings
-from fastnst.solvers.device.cuda_graph import WARM_UP, Replayed
+from fastnst.solvers.device.cuda_graph import WARM_UP, CudaGraph
 from fastnst.solvers.device.lbfgs import DeviceLBFGS
 from fastnst.solvers.device.loop import minimise_on_device
 from helpers.engines import SETTINGS, pictures
@@ -219,7 +219,7 @@ def test_an_evaluation_is_replayed_with_new_pictures(random_weights: Weights) ->
     def work() -> None:
         results[:] = [engine.evaluate(place).gradient]
 
-    replayed = Replayed(work, DEVICE)
+    replayed = CudaGraph(work, DEVICE)
     for shift in range(WARM_UP + 4):
         place.copy_(image.roll(shift, 3))
         replayed()

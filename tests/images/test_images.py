@@ -14,13 +14,14 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+from fastnst import load_pictures
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images import encode
 from fastnst.images.colour import match_colours
 from fastnst.images.decode import load_image
 from fastnst.images.encode import check_output, save_image
 from fastnst.images.pixels import resize, scaled_size, to_tensor
-from fastnst.inputs.pictures import load_pictures, white_noise
+from fastnst.inputs.pictures import white_noise
 from fastnst.settings.settings import Settings
 from helpers.pictures import huge_png, smooth
 

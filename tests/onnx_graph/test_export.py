@@ -28,7 +28,14 @@ from fastnst.network.vgg import VGG19
 from fastnst.network.weights import Weights, load_weights
 from fastnst.objective.build import build_objective
 from fastnst.objective.objective import Objective
-from fastnst.onnx_graph import Plan, features_model, loss_model, read, targets_model, unavailable_reason
+from fastnst.onnx_graph import (
+    Plan,
+    features_model,
+    loss_model,
+    read,
+    targets_model,
+    unavailable_reason,
+)
 from fastnst.settings.settings import Settings
 from helpers.oracle import features as oracle_features
 from helpers.oracle import objective as oracle

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 import fastnst
 from fastnst.errors import InvalidInput
@@ -16,8 +15,6 @@ from fastnst.ops import extension
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.result import Step
 from fastnst.settings.settings import Settings
-from fastnst.solvers.minimise import minimise
-from helpers.functions import curved, uniform
 from helpers.pictures import smooth
 
 CONTENT, STYLE = smooth(48, 36), smooth(40, 44, seed=1)
@@ -243,50 +240,3 @@ def test_a_checkpoint_is_plain_data(tmp_path: Path) -> None:
     }  # fmt: skip
     (tmp_path / "b").touch()
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
-
-
-@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral", "torch-lbfgs", "adam"])
-def test_the_solver_goes_on_from_any_iterate(optimizer: str) -> None:
-    target, start = uniform(-0.5, 1.5), uniform(0, 1, seed=1)
-    settings = {"iterations": 12, "optimizer": optimizer, "history_size": 3}
-    path: list[Tensor] = []
-    states = []
-    for iterate in minimise(curved(target), start, **settings):
-        path.append(iterate.image.clone())
-        state = iterate.state()
-        copies = {name: tensor.clone() for name, tensor in state.tensors.items()}
-        states.append(type(state)(json.loads(json.dumps(state.numbers)), copies))
-    for k, state in enumerate(states):
-        rest = minimise(curved(target), torch.zeros_like(start), **settings, resume=state)
-        images = [iterate.image.clone() for iterate in rest]
-        assert len(images) == 12 - k
-        for ours, whole in zip(images, path[k + 1 :], strict=True):
-            assert torch.equal(ours, whole)
-
-
-def test_a_restart_after_a_bad_value_is_part_of_the_state() -> None:
-    target = uniform(0.2, 0.8)
-    good = curved(target)
-    start = torch.full_like(target, 0.5)
-
-    def failing(after: int):
-        calls = 0
-
-        def evaluate(image: Tensor):
-            nonlocal calls
-            calls += 1
-            evaluation = good(image)
-            return good(image * float("nan")) if calls == after else evaluation
-
-        return evaluate
-
-    states, images = [], []
-    for iterate in minimise(failing(5), start, iterations=10):
-        state = iterate.state()
-        states.append(type(state)(dict(state.numbers),
-                                  {k: v.clone() for k, v in state.tensors.items()}))  # fmt: skip
-        images.append(iterate.image.clone())
-    after = next(k for k, state in enumerate(states) if state.numbers["restarts"] == 1)
-    assert states[after].numbers["caution"] == 0.25
-    *_, last = minimise(good, start, iterations=10, resume=states[after])
-    assert torch.equal(last.image, images[-1])

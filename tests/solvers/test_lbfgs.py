@@ -53,7 +53,7 @@ def test_every_iterate_is_in_range_and_counted() -> None:
         assert float(iterate.image.min()) >= 0
         assert float(iterate.image.max()) <= 1
         seen.append((iterate.iteration, iterate.evaluations))
-        assert iterate.loss == float(iterate.evaluation.terms.total)
+        assert iterate.loss == float(iterate.terms.total)
     assert seen == [(i, i + 1) for i in range(21)]  # one evaluation an iteration, no early stop
 
 

@@ -12,7 +12,6 @@ import typer
 
 from fastnst.cli.console import complain, say
 from fastnst.cli.interrupts import interrupted_between_steps
-from fastnst.errors import NonFiniteLoss
 from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def produce(
     """
     from fastnst.cli.progress import ProgressBar
     from fastnst.images.encode import check_output
-    from fastnst.run.result import Interrupted
+    from fastnst.run.result import Diverged, Interrupted
 
     check_output(output, bits, needed=64 * 1024)
 
@@ -79,7 +78,7 @@ def produce(
     except KeyboardInterrupt:
         complain("interrupted before there was a picture")
         raise typer.Exit(130) from None
-    except NonFiniteLoss as error:
+    except Diverged as error:
         if error.result is not None:
             save(error.result)
             complain(f"{error}; the best picture before that is in {output}")

@@ -127,7 +127,8 @@ def stylize(
         return
     check_output(target, bits, needed=64 * 1024)
 
-    from fastnst.output import plots, video
+    from fastnst import plots
+    from fastnst.output import video
     from fastnst.run.checkpoint import Checkpoints
     from fastnst.run.run import run
 

@@ -1,8 +1,8 @@
 """From masks, as people paint them, to regions.
 
-A mask is a picture of any size. A grey one is soft: white belongs to a region, black does not, greys
-in part. A colour-coded one is hard: each colour is a region. The same colour in a style mask is the part
-of that style picture that the region gets.
+A mask is a picture of any size. A grey mask is soft: white belongs to a region, black does not, and
+grey does in part. A mask in plain colours is hard: each colour is a region. The same colour in a
+style mask marks the part of that style picture that the region gets.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MOST = 16  # regions of one mask
 
 @dataclass(frozen=True)
 class Masks:
-    """What belongs where, at the masks' own resolution.
+    """Which style goes where, at the resolution of the masks.
 
     Attributes:
         regions: For each region its name, its map over the content picture (None: all of it) and
@@ -44,7 +44,7 @@ class Masks:
     regions: tuple[tuple[str, Map | None, dict[int, Map | None]], ...]
 
     def digest(self) -> str:
-        """SHA-256 of all the maps and what they are for."""
+        """SHA-256 of all maps and of what each is for."""
         hashed = hashlib.sha256()
         for name, where, of in self.regions:
             for index, values in ((-1, where), *of.items()):
@@ -65,7 +65,7 @@ class Masks:
 
 
 def read_masks(content_mask: Pixels | None, style_masks: Sequence[Pixels], styles: int) -> Masks:
-    """Find the regions and what style goes where.
+    """Find the regions and the styles that go to each.
 
     With style masks, a region of the content gets the styles that have its colour in their masks.
     Without them the styles go to the regions in order, brightest first and black last; black may be
@@ -81,7 +81,8 @@ def read_masks(content_mask: Pixels | None, style_masks: Sequence[Pixels], style
     """
     if style_masks and len(style_masks) != styles:
         raise InvalidInput(
-            f"there are {len(style_masks)} style masks for {styles} style pictures: give one for each"
+            f"there are {len(style_masks)} style masks for {styles} style pictures: "
+            "give one for each"
         )
     parts = [colour_regions(m, f"style mask {k}") for k, m in enumerate(style_masks, start=1)]
     if content_mask is None:
@@ -149,7 +150,7 @@ def _palette(values: NDArray[np.int16]) -> list[Colour]:
 
 
 def _pure(colour: Colour) -> Colour:
-    """White and black by name, though JPEG changed them."""
+    """The colour, or white or black where it is near enough to be that, changed by JPEG."""
     for pure in (WHITE, BLACK):
         if max(abs(a - b) for a, b in zip(colour, pure, strict=True)) <= GREY:
             return pure

@@ -1,10 +1,10 @@
-"""The image loader: content, styles and start as tensors of one run."""
+"""Content, styles and start of a run, from files to tensors."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -21,7 +21,6 @@ from fastnst.images.decode import Picture, load_image
 from fastnst.images.pixels import Pixels, resize, scaled_size, to_tensor
 from fastnst.inputs.masks import Masks, read_masks
 from fastnst.objective.regions import Region
-from fastnst.run import memory
 from fastnst.settings.settings import INITS, Settings
 
 NOISE_MEAN, NOISE_STD = 0.5, 0.05
@@ -43,8 +42,30 @@ class Sources:
     styles: tuple[Pixels, ...]
     masks: Masks | None = None
 
+    def size(self, size: int) -> tuple[int, int]:
+        """Width and height of a result with this long side; 0: the size of the content."""
+        height, width, _ = self.content.shape
+        return scaled_size(width, height, size)
+
+    def style_sizes(self, settings: Settings, size: int) -> list[tuple[int, int]]:
+        """Width and height of each style picture, scaled for a result with this long side.
+
+        Raises:
+            InvalidInput: if the settings are for another number of style pictures.
+        """
+        settings.blend(len(self.styles))  # the one place where inputs are held to their number
+        width, height = self.size(size)
+        return [
+            _style_size(pixels, index, settings, width, height)
+            for index, pixels in enumerate(self.styles)
+        ]
+
+    def style_pixels(self, settings: Settings, size: int) -> int:
+        """Pixels of the largest style picture, scaled for a result with this long side."""
+        return max(width * height for width, height in self.style_sizes(settings, size))
+
     def digests(self, settings: Settings) -> dict[str, str]:
-        """SHA-256 of every picture, by what it is: what a result depends on beside its settings."""
+        """SHA-256 of each picture that a result depends on, by what the picture is."""
         found = {"content picture": digest(torch.from_numpy(self.content))}
         for k, style in enumerate(self.styles, start=1):
             name = "style picture" if len(self.styles) == 1 else f"style picture {k}"
@@ -58,7 +79,9 @@ class Sources:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a run works on: RGB in [0, 1], float32, on the CPU.
+    """The pictures of a run at one scale: RGB in [0, 1], float32, all on one device.
+
+    ``content, style, start = pictures`` gives the content, the first style and the start.
 
     Attributes:
         content: ``(1, 3, H, W)``, scaled to the size of the result.
@@ -66,7 +89,7 @@ class Pictures:
             ``style_fit="content"``.
         start: ``(1, 3, H, W)``, where the optimisation starts.
         regions: Which style goes where; None: all of them everywhere.
-        colours: ``(1, 3, H, W)``, the picture whose colours the result is given at the end, or None.
+        colours: ``(1, 3, H, W)``, the picture whose colours the result gets at the end, or None.
     """
 
     content: Tensor
@@ -80,28 +103,41 @@ class Pictures:
         """The first style picture."""
         return self.styles[0]
 
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.content, self.style, self.start))
+
+    def to(self, device: torch.device) -> Pictures:
+        """These pictures on a device."""
+        return Pictures(
+            self.content.to(device),
+            tuple(style.to(device) for style in self.styles),
+            self.start.to(device),
+            None if self.regions is None else tuple(r.to(device) for r in self.regions),
+            None if self.colours is None else self.colours.to(device),
+        )
+
 
 def decode(
     content: Picture,
     style: Styles,
     content_mask: Picture | None = None,
     style_masks: Styles | None = None,
-    kept: Cache | None = None,
+    cache: Cache | None = None,
 ) -> Sources:
     """Load the pictures of one run.
 
     Args:
         content: Anything that ``load_image`` takes.
-        style: Likewise; or a list or tuple of such.
-        content_mask: Likewise: a mask of the content picture; see ``masks.py``.
-        style_masks: Likewise: a mask of the style picture, or one for each.
-        kept: Styles decoded by earlier calls, to be used again.
+        style: Anything that ``load_image`` takes, or a list or tuple of such.
+        content_mask: A mask of the content picture, or None; see ``masks.py``.
+        style_masks: A mask of the style picture, one for each style picture, or None.
+        cache: The styles that earlier calls decoded, to be used again.
 
     Raises:
         InvalidInput: for a picture that cannot be used, an empty list, or masks that do not fit.
     """
     pixels = load_image(content, "content")
-    styles = _load_all(style, "style", kept)
+    styles = _load_all(style, "style", cache)
     if not styles:
         raise InvalidInput("there is no style picture")
     masks = None
@@ -114,42 +150,23 @@ def decode(
     return Sources(pixels, styles, masks)
 
 
-def load_pictures(
-    content: Picture,
-    style: Styles,
-    settings: Settings,
-    size: int,
-    device: torch.device | None = None,
-    content_mask: Picture | None = None,
-    style_masks: Styles | None = None,
-) -> Pictures:
-    """Load and scale the pictures of one run.
+def scale_pictures(sources: Sources, settings: Settings, size: int) -> Pictures:
+    """Scale the pictures of a run, set their colours, and make the start.
 
     Args:
-        content: Anything that ``load_image`` takes.
-        style: Likewise; or a list or tuple of such.
+        sources: The pictures as they were decoded.
         settings: ``init``, ``seed``, ``color`` and how styles are scaled are read from here.
         size: Long side of the result in pixels; 0 keeps the content's own size.
-        device: Where the run will be (the CPU by default): its memory must suffice for the size,
-            which is checked before anything is scaled.
-        content_mask: Which part of the content gets a style; see ``masks.py``.
-        style_masks: Which part of each style counts.
+
+    Returns:
+        The pictures, on the CPU.
 
     Raises:
-        InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
+        InvalidInput: if the settings are for another number of style pictures, or name a starting
+            picture that cannot be used.
     """
-    sources = decode(content, style, content_mask, style_masks)
-    return scale_pictures(sources, settings, size, device)
-
-
-def scale_pictures(
-    sources: Sources, settings: Settings, size: int, device: torch.device | None = None
-) -> Pictures:
-    """``load_pictures`` with pictures that are decoded already."""
-    blend = settings.blend(len(sources.styles))
-    width, height = scaled_size(sources.content.shape[1], sources.content.shape[0], size)
-    check_memory(sources, settings, size, device or torch.device("cpu"))
-    style_sizes = _style_sizes(sources, settings, width, height)
+    style_sizes = sources.style_sizes(settings, size)
+    width, height = sources.size(size)
     content = to_tensor(resize(sources.content, width, height))
     styles = tuple(
         to_tensor(resize(pixels, *style_size))
@@ -161,36 +178,16 @@ def scale_pictures(
         regions = sources.masks.at((height, width), sizes)
     colours = content if settings.color in ("original", "luminance") else None
     content, styles = _with_colour(content, styles, settings.color)
-    return Pictures(content, styles, _start(content, styles, blend, settings), regions, colours)
+    return Pictures(content, styles, _start(content, styles, settings), regions, colours)
 
 
-def check_memory(sources: Sources, settings: Settings, size: int, device: torch.device) -> None:
-    """Refuse a size that does not fit in the memory of a device.
-
-    Raises:
-        InvalidInput: with the need, what is free, and a size that fits.
-    """
-    width, height = scaled_size(sources.content.shape[1], sources.content.shape[0], size)
-    style_sizes = _style_sizes(sources, settings, width, height)
-    memory.check(width, height, settings, device, max(w * h for w, h in style_sizes))
-
-
-def _style_sizes(
-    sources: Sources, settings: Settings, width: int, height: int
-) -> list[tuple[int, int]]:
-    settings.blend(len(sources.styles))  # are its numbers for as many styles as there are?
-    return [
-        _style_size(pixels, index, settings, width, height)
-        for index, pixels in enumerate(sources.styles)
-    ]
-
-
-def _load_all(pictures: Styles, label: str, kept: Cache | None = None) -> tuple[Pixels, ...]:
-    kept = kept or Cache()
+def _load_all(pictures: Styles, label: str, cache: Cache | None = None) -> tuple[Pixels, ...]:
+    """Every picture, decoded; ``label`` is what messages call them."""
+    cache = cache or Cache()
     several = list(pictures) if isinstance(pictures, (list, tuple)) else [pictures]
     names = [label] if len(several) == 1 else [f"{label} {k}" for k in range(1, len(several) + 1)]
     return tuple(
-        kept.get("styles", version(picture), functools.partial(load_image, picture, name))
+        cache.get("styles", version(picture), functools.partial(load_image, picture, name))
         for picture, name in zip(cast("list[Picture]", several), names, strict=True)
     )
 
@@ -198,7 +195,7 @@ def _load_all(pictures: Styles, label: str, kept: Cache | None = None) -> tuple[
 def _with_colour(
     content: Tensor, styles: tuple[Tensor, ...], color: str
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Content and styles as the objective is to see them."""
+    """Content and styles in the colours that the objective is to see."""
     if color == "luminance":
         return grey(content), tuple(grey(style, like=content) for style in styles)
     if color in ("match-covariance", "match-histogram"):
@@ -208,7 +205,7 @@ def _with_colour(
 
 
 def version(picture: Picture) -> Hashable:
-    """What tells a picture from others, and a file from what it was before it changed."""
+    """A key that tells a picture from others, and a file from what it was before it changed."""
     if not isinstance(picture, (str, os.PathLike)):
         return object()  # equal to nothing: it may change in place
     path = Path(picture)
@@ -242,15 +239,14 @@ def _style_size(
     return scaled_size(own_width, own_height, max(1, round(side * factor)))
 
 
-def _start(
-    content: Tensor, styles: Sequence[Tensor], blend: Sequence[float], settings: Settings
-) -> Tensor:
+def _start(content: Tensor, styles: Sequence[Tensor], settings: Settings) -> Tensor:
+    """The picture that the optimisation starts from, of the size of the content."""
     if settings.init == "noise":
         return white_noise(content, settings.seed)
     if settings.init == "content":
         return content.clone()
     if settings.init == "matched":
-        return match_colours(content, styles, blend)
+        return match_colours(content, styles, settings.blend(len(styles)))
     try:
         pixels: NDArray[Any] = load_image(settings.init)
     except InvalidInput as error:

@@ -2,12 +2,12 @@
 
 A checkpoint is a safetensors file with JSON in its metadata. It holds the picture, the best picture
 so far, the curvature pairs in use, the last gradient, the losses of every evaluation, and what the
-run was made from: its settings and the SHA-256 of its pictures and weights. It is written beside the
-last one and renamed into its place, so that a kill at any moment leaves one that can be resumed.
+run was made from: its settings and the SHA-256 of its pictures and weights. It is written beside
+the last one and renamed into its place, so that a kill at any moment leaves one to resume from.
 
 Size: 24 bytes per pixel and curvature pair, 157 MB at 256×256 after 100 iterations. The pairs are
 differences of neighbouring float32 pictures and gradients; their low bits are rounding noise, which
-does not compress, and which decides where the run ends. So they are kept as they are.
+does not compress, and which decides where the run ends. So they are stored as they are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -24,24 +23,22 @@ from torch import Tensor
 
 from fastnst import files
 from fastnst.errors import InvalidInput, OutputFailed
+from fastnst.run.identity import Identity
 from fastnst.run.memory import PAIR_BYTES
 from fastnst.settings.settings import Settings
 from fastnst.solvers.state import State
 
 FORMAT = "fastnst checkpoint 1"
-# May differ from the run that wrote the checkpoint: how far to go; what was asked for where what ran
-# is compared instead.
-FREE_SETTINGS = ("iterations", "engine", "provider", "device", "precision")
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where a run keeps its state, and how often.
+    """Where a run saves its state, and how often.
 
     Attributes:
-        path: One file, replaced each time.
-        every: Iterations between two checkpoints. There is also one at the end, and one when a
-            callback interrupts the run.
+        path: One file, which each checkpoint replaces.
+        every: Iterations between two checkpoints. There is also one at the end of each scale, and
+            one when a callback interrupts the run.
     """
 
     path: Path
@@ -55,6 +52,10 @@ class Checkpoints:
     def check(self, pixels: int, settings: Settings) -> None:
         """Make sure, before the work starts, that the largest checkpoint can be written.
 
+        Args:
+            pixels: Pixels of the result.
+            settings: The settings of the run.
+
         Raises:
             InvalidInput: for a folder that is missing or not writable, or too little space.
         """
@@ -64,57 +65,18 @@ class Checkpoints:
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What a run is made from and by. A run with another identity takes another path.
-
-    Attributes:
-        settings: All but ``FREE_SETTINGS``.
-        made_from: What else it depends on, by a name for messages: SHA-256 of the scaled pictures
-            and of the weights, the engine and device that run.
-    """
-
-    settings: Mapping[str, Any]
-    made_from: Mapping[str, str]
-
-    @classmethod
-    def of(cls, settings: Settings, made_from: Mapping[str, str]) -> Identity:
-        """Of a run with these settings."""
-        free = set(FREE_SETTINGS)
-        if settings.min_size is not None:  # a scale that is done keeps its number
-            free.remove("iterations")
-        kept = {k: v for k, v in settings.to_dict().items() if k not in free}
-        return cls(json.loads(json.dumps(kept)), dict(made_from))
-
-    def differences(self, now: Identity) -> list[str]:
-        """What is no longer as it was, in words."""
-        changed = [
-            f"{name} was {self.settings.get(name)!r} and is {now.settings.get(name)!r}"
-            for name in sorted({*self.settings, *now.settings})
-            if self.settings.get(name) != now.settings.get(name)
-        ]
-        for name in sorted({*self.made_from, *now.made_from}):
-            before, after = self.made_from.get(name), now.made_from.get(name)
-            if before != after:
-                short = before is not None and after is not None and len(before) < 32
-                changed.append(
-                    f"{name} was {before} and is {after}" if short else f"another {name}"
-                )
-        return changed
-
-
-@dataclass(frozen=True)
 class Checkpoint:
     """The state of a run after an evaluation.
 
     Attributes:
         identity: What the run is made from.
-        solver: The solver's state.
+        solver: The state of the solver.
         history: ``(evaluations, terms)`` float64, one row for each evaluation so far.
         terms: The name of each column of ``history``.
-        best: Row of the picture with the lowest loss.
+        best: The row of the best picture of this scale.
         seconds: How long the optimisation has run.
-        snapshots: ``{iteration: (H, W, 3) uint8}``, pictures kept on the way.
-        scales: What was done at the scales before: (width, height, iterations, evaluations) each.
+        snapshots: ``{iteration: (H, W, 3) uint8}``, pictures from the way.
+        scales: What was done at each scale before: (width, height, iterations, evaluations).
     """
 
     identity: Identity
@@ -188,17 +150,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(f"checkpoint {path} cannot be read: {error}") from error
-
-
-def check_identity(checkpoint: Checkpoint, path: Path, now: Identity) -> None:
-    """Refuse to go on with another run than the one that wrote the checkpoint.
-
-    Raises:
-        InvalidInput: naming everything that differs.
-    """
-    changed = checkpoint.identity.differences(now)
-    if changed:
-        raise InvalidInput(f"checkpoint {path} is of another run: {'; '.join(changed)}")
 
 
 def _packed(tensor: Tensor) -> Tensor:

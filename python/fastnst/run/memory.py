@@ -15,10 +15,10 @@ from fastnst.settings.settings import Settings
 
 # Bytes per pixel of the result, float32, VGG-19 to relu5_1: features and their gradients. The peak
 # of whole runs at 1024 px is 2700 with engine torch and 1500 with native (benchmarks, suite memory,
-# less the pairs), which falls back to torch for objectives that it cannot evaluate; a third is added
-# for what is fixed (weights, transformed filters) and for other settings.
+# less the pairs), which falls back to torch for objectives that it cannot evaluate; a third is
+# added for what is fixed (weights, transformed filters) and for other settings.
 FEATURE_BYTES = 3600
-ONNX_FEATURE_BYTES = 5600  # likewise for engine onnx: 4400 a pixel more from 512 to 1024 px
+ONNX_FEATURE_BYTES = 5600  # the same for engine onnx: 4400 a pixel more from 512 to 1024 px
 PAIR_BYTES = 2 * 3 * 4  # s and y of one curvature pair, float32; or both moments of Adam
 COMPRESSED_PAIR_BYTES = 6.5  # in eight bits, a scale for every 64 values
 # Bytes per pixel of a style picture while its statistics are computed: the features of the style
@@ -33,14 +33,15 @@ def estimate(
     style_pixels: int = 0,
     device: torch.device | None = None,
 ) -> int:
-    """Bytes that a run at this size takes at its peak, on top of what the process has already.
+    """Bytes that a run takes at its peak, on top of what the process has already.
 
     Args:
-        width: Of the result (of its largest scale), in pixels.
-        height: Likewise.
-        settings: Of the run.
-        style_pixels: Of the largest style picture; they are done with before the run begins.
-        device: Where it runs; None: the CPU.
+        width: Width of the result (at its largest scale) in pixels.
+        height: Height of the result in pixels.
+        settings: The settings of the run.
+        style_pixels: Pixels of the largest style picture, whose features are gone before the
+            optimisation begins.
+        device: The device that it runs on; None: the CPU.
     """
     last = (settings.scale_iterations or (settings.iterations,))[-1]
     iterations = settings.iterations if settings.min_size is None else last
@@ -79,7 +80,7 @@ def _system_memory() -> int | None:
 
 
 def _group_memory(mount: Path, membership: Path) -> list[int]:
-    """What the limits of a container leave (cgroup v2): for this group and those around it."""
+    """Bytes that the limits of a container (cgroup v2) leave: its group's and those around it."""
     try:
         path = membership.read_text().split("0::/", 1)[1].splitlines()[0]
     except (OSError, IndexError):
@@ -101,7 +102,7 @@ def _group_memory(mount: Path, membership: Path) -> list[int]:
 def check(
     width: int, height: int, settings: Settings, device: torch.device, style_pixels: int = 0
 ) -> None:
-    """Refuse a run that cannot fit; the arguments are those of ``estimate``.
+    """Refuse a run that does not fit in the free memory; the arguments are those of ``estimate``.
 
     Raises:
         InvalidInput: with the need, what is free, and a size that fits.
@@ -125,16 +126,16 @@ def check(
 
 @contextlib.contextmanager
 def enough(width: int, height: int, settings: Settings, device: torch.device) -> Iterator[None]:
-    """Within, a GPU that runs out of memory is an error that names a size that fits.
+    """Turn running out of memory, while the context lasts, into an error with a size that fits.
 
     Args:
-        width: Of the result (of its largest scale), in pixels.
-        height: Likewise.
-        settings: Of the run.
-        device: Where it runs.
+        width: Width of the result (at its largest scale) in pixels.
+        height: Height of the result in pixels.
+        settings: The settings of the run.
+        device: The device that it runs on.
 
     Raises:
-        InvalidInput: in the place of ``torch.OutOfMemoryError``.
+        InvalidInput: where torch raises ``torch.OutOfMemoryError``.
     """
     try:
         yield
@@ -153,7 +154,7 @@ def enough(width: int, height: int, settings: Settings, device: torch.device) ->
 
 
 def _ran_out(error: BaseException | None) -> bool:
-    """Whether this is, or came of, memory that could not be had.
+    """Whether this error is, or was caused by, memory that could not be had.
 
     Where the memory runs out while a CUDA graph is recorded, the end of the recording fails too.
     """

@@ -1,252 +1,157 @@
-"""What a run has done so far: its history, its best picture, its checkpoints."""
+"""What a run has done so far: its history, pictures from the way, and the result it would have."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import astuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from fastnst.errors import NonFiniteLoss
 from fastnst.evaluation import Engine
 from fastnst.images.pixels import to_pil
-from fastnst.network.weights import Weights
-from fastnst.run.checkpoint import (
-    Checkpoint,
-    Checkpoints,
-    Identity,
-    save_checkpoint,
-)
-from fastnst.run.result import Interrupted, Losses, Result, ScaleRecord, Step, finished
-from fastnst.run.schedule import Scale
-from fastnst.settings.settings import Settings
-from fastnst.solvers.device.loop import DeviceIterate, minimise_on_device, takes
-from fastnst.solvers.minimise import Iterate, minimise
+from fastnst.run.checkpoint import Checkpoint
+from fastnst.run.prepare import Preparation
+from fastnst.run.result import Losses, Result, ScaleRecord, Step, finished
+from fastnst.solvers.iterate import Iterate
 
 
-@dataclass
-class Course:
-    """A run: what it has done so far, at the scales before and at this one.
+class Recorder:
+    """Collects what a run does at its scales, and tells a callback of each step.
+
+    Args:
+        prepared: The run.
+        callback: Called with a ``Step`` after each evaluation, or None.
 
     Attributes:
-        settings: Of the run.
-        weights: Of the network.
-        schedule: Its scales.
-        callback: Hears of each step.
-        checkpoints: Where to keep the state, and how often.
-        identity: What the run is made from.
         history: The objective at each evaluation, at all scales.
-        snapshots: Pictures kept on the way, by iteration.
-        scales: What was done at the scales before this one.
-        best: The best picture of this scale, as the solver left it; None before the first evaluation.
-        best_row: Its row of the history.
-        colours: The picture whose colours the result gets, or None.
-        here: What was done at this scale; None before its first evaluation.
-        engine: Of the best picture.
-        precision: Of the last evaluation.
-        seconds_before: Of the optimisation, before this scale or before the checkpoint.
+        best: The best picture of the scale at hand, ``(1, 3, H, W)``, in memory of the solver; None
+            before the first evaluation.
+        best_row: The row of the best picture in the history.
+        snapshots: ``{iteration: (H, W, 3) uint8}``, pictures of the start and of the middle.
+        scales: What was done at the scales that are finished.
+        here: What was done at the scale at hand; None before its first evaluation.
     """
 
-    settings: Settings
-    weights: Weights
-    schedule: tuple[Scale, ...]
-    callback: Callable[[Step], None] | None
-    checkpoints: Checkpoints | None
-    identity: Identity | None = None
-    history: list[Losses] = field(default_factory=list)
-    snapshots: dict[int, Tensor] = field(default_factory=dict)
-    scales: tuple[ScaleRecord, ...] = ()
-    best: Tensor | None = None
-    best_row: int = 0
-    colours: Tensor | None = None
-    here: ScaleRecord | None = None
-    engine: Engine | None = None
-    precision: str = ""
-    seconds_before: float = 0.0
-    began: float = 0.0
+    def __init__(self, prepared: Preparation, callback: Callable[[Step], None] | None) -> None:
+        self.prepared = prepared
+        self.callback = callback
+        self.history: list[Losses] = []
+        self.best: Tensor | None = None
+        self.best_row = 0
+        self.snapshots: dict[int, Tensor] = {}
+        self.scales: tuple[ScaleRecord, ...] = ()
+        self.here: ScaleRecord | None = None
+        self._engine: Engine | None = None  # of the best picture
+        self._colours: Tensor | None = None
+        self._seconds_before = 0.0  # at the scales before this one, or before the checkpoint
+        self._began = 0.0
 
-    def follow(
-        self,
-        engine: Engine,
-        start: Tensor,
-        colours: Tensor | None,
-        scale: Scale,
-        resumed: Checkpoint | None,
-    ) -> None:
-        """Optimise at one scale: collect the history, keep the best picture, report each step."""
-        if resumed is not None:
-            self._restore(resumed)
-            self._begin(engine, start, colours, resumed.solver.tensors["best"])
-            rows = self.history[-1 - resumed.solver.numbers["iteration"] :]
-            self.precision = engine.resume([losses.total for losses in rows])
-        self.began = time.perf_counter()
-        last: Iterate | DeviceIterate | None = None
-        saved_at = 0 if resumed is None else resumed.solver.numbers["iteration"]
-        at_rest = False  # the solver waits between two iterates, so its state can be saved
-        try:
-            for iterate in self._iterates(engine, start, scale, resumed):
-                at_rest = True
-                if iterate.averaged and last is not None and saved_at != last.iteration:
-                    self._keep_state(last)  # before the average, which is no part of the way
-                    saved_at = last.iteration
-                if self.here is None:
-                    self._begin(engine, start, colours, iterate.image)
-                last = iterate
-                self._note(iterate)
-                if self.checkpoints and iterate.iteration - saved_at >= self.checkpoints.every:
-                    self._keep_state(iterate)
-                    saved_at = iterate.iteration
-                at_rest = False
-            if last is not None and (saved_at != last.iteration or not saved_at):
-                self._keep_state(last)
-        except KeyboardInterrupt as interrupt:
-            if last is not None and at_rest and not last.averaged:
-                self._keep_state(last)
-            so_far = self.result()
-            if so_far is None:
-                raise
-            raise Interrupted(so_far) from interrupt
-        except NonFiniteLoss as error:
-            error.result = self.result()
-            raise
-        assert self.here is not None  # minimise yields the start at least
-        self.seconds_before, self.began = self.seconds(), 0.0
-        self.scales, self.here = (*self.scales, self.here), None
+    def restore(self, saved: Checkpoint, engine: Engine, colours: Tensor | None) -> None:
+        """Take up a run where a checkpoint left it.
 
-    def _iterates(
-        self, engine: Engine, start: Tensor, scale: Scale, resumed: Checkpoint | None
-    ) -> Iterator[Iterate] | Iterator[DeviceIterate]:
-        """The solver at work, on the device alone where it can be."""
-        settings = self.settings
-        resume = None if resumed is None else resumed.solver
-        if takes(engine, settings):
-            return minimise_on_device(
-                engine.evaluate,
-                start,
-                iterations=scale.iterations,
-                history_size=settings.history_size,
-                optimizer=settings.optimizer,
-                stepwise=self.checkpoints is not None,
-                record=engine.capturable,
-                resume=resume,
-            )
-        return minimise(
-            engine.evaluate,
-            start,
-            iterations=scale.iterations,
-            history_size=settings.history_size,
-            optimizer=settings.optimizer,
-            learning_rate=settings.learning_rate,
-            averaging=settings.averaging,
-            resume=resume,
-        )
-
-    def _begin(self, engine: Engine, start: Tensor, colours: Tensor | None, best: Tensor) -> None:
-        self.engine, self.colours = engine, colours
-        self.best = torch.empty_like(start).copy_(best)
-        height, width = start.shape[-2:]
-        if self.here is None:
-            self.here = ScaleRecord(width, height, 0, 0)
-            self.best_row = len(self.history)
-
-    def _note(self, iterate: Iterate | DeviceIterate) -> None:
-        """Take in an iterate, and tell the callback."""
-        assert self.here is not None
-        assert self.best is not None
-        self.here = replace(
-            self.here, iterations=iterate.iteration, evaluations=iterate.evaluations
-        )
-        losses = Losses.of(iterate.terms)
-        self.history.append(losses)
-        row = len(self.history) - 1
-        precision, self.precision = self.precision, iterate.precision
-        if (
-            row == self.best_row
-            or precision != self.precision  # losses in different ones are not compared
-            or losses.total < self.history[self.best_row].total
-        ):
-            self.best_row = row
-            self.best.copy_(iterate.image)
-        iterations = sum(scale.iterations for scale in self.schedule)
-        iteration = sum(scale.iterations for scale in self.scales) + iterate.iteration
-        if iteration in (0, iterations // 2):
-            self.snapshots.setdefault(iteration, _eight_bits(iterate.image, self.colours))
-        if self.callback is not None:
-            evaluations = sum(scale.evaluations for scale in self.scales) + iterate.evaluations
-            self.callback(
-                Step(
-                    iteration,
-                    iterations,
-                    evaluations,
-                    losses,
-                    self.seconds(),
-                    iterate.image,
-                    self.colours,
-                    len(self.scales) + 1,
-                    len(self.schedule),
-                )
-            )
-
-    def _keep_state(self, iterate: Iterate | DeviceIterate) -> None:
-        """Write a checkpoint, if there are to be any."""
-        if self.checkpoints is None:
-            return
-        assert self.identity is not None
-        rows = [list(losses.to_row().values()) for losses in self.history]
-        state = Checkpoint(
-            self.identity,
-            iterate.state(),
-            torch.tensor(rows, dtype=torch.float64, device="cpu"),
-            tuple(self.history[0].to_row()),
-            self.best_row,
-            self.seconds(),
-            self.snapshots,
-            tuple(astuple(scale) for scale in self.scales),
-        )
-        save_checkpoint(state, self.checkpoints.path)
-
-    def _restore(self, saved: Checkpoint) -> None:
+        Args:
+            saved: The checkpoint.
+            engine: The engine of the scale at hand.
+            colours: The picture whose colours the result is given, or None.
+        """
         rows = (dict(zip(saved.terms, row, strict=True)) for row in saved.history.tolist())
         self.history = [Losses.from_row(row) for row in rows]
         self.snapshots = dict(saved.snapshots)
         self.scales = tuple(ScaleRecord(*scale) for scale in saved.scales)
         self.best_row = saved.best
-        self.seconds_before = saved.seconds
-        image, numbers = saved.solver.tensors["image"], saved.solver.numbers
-        height, width = image.shape[-2:]
+        self._seconds_before = saved.seconds
+        self.best = saved.solver.tensors["best"].to(self.prepared.device)
+        self._engine, self._colours = engine, colours
+        numbers = saved.solver.numbers
+        height, width = self.best.shape[-2:]
         self.here = ScaleRecord(width, height, numbers["iteration"], numbers["evaluations"])
 
+    def begin_scale(self) -> None:
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def end_scale(self) -> None:
+        """Stop the clock, and count the scale at hand as finished."""
+        assert self.here is not None  # a solver yields the start at least
+        self._seconds_before, self._began = self.seconds(), 0.0
+        self.scales, self.here = (*self.scales, self.here), None
+
+    def note(self, iterate: Iterate, engine: Engine, colours: Tensor | None) -> None:
+        """Record an iterate, and tell the callback.
+
+        Args:
+            iterate: What the solver shows.
+            engine: The engine of the scale at hand.
+            colours: The picture whose colours the result is given, or None.
+        """
+        height, width = iterate.image.shape[-2:]
+        self.here = ScaleRecord(width, height, iterate.iteration, iterate.evaluations)
+        self._engine, self._colours = engine, colours
+        losses = Losses.of(iterate.terms)
+        self.history.append(losses)
+        self.best = iterate.best
+        if iterate.is_best:
+            self.best_row = len(self.history) - 1
+        iterations = sum(scale.iterations for scale in self.prepared.schedule)
+        iteration = sum(scale.iterations for scale in self.scales) + iterate.iteration
+        if iteration in (0, iterations // 2):
+            self.snapshots.setdefault(iteration, _eight_bits(iterate.image, colours))
+        if self.callback is not None:
+            evaluations = sum(scale.evaluations for scale in self.scales) + iterate.evaluations
+            at = len(self.scales) + 1, len(self.prepared.schedule)
+            self.callback(
+                Step(
+                    *(iteration, iterations, evaluations, losses, self.seconds()),
+                    *(iterate.image, colours, *at),
+                )
+            )
+
+    def totals(self) -> list[float]:
+        """The total losses of the evaluations at the scale at hand, in order."""
+        assert self.here is not None
+        return [losses.total for losses in self.history[-1 - self.here.iterations :]]
+
     def seconds(self) -> float:
-        """Of the optimisation, so far."""
-        return self.seconds_before + (time.perf_counter() - self.began if self.began else 0.0)
+        """How long the optimisation has run."""
+        return self._seconds_before + (time.perf_counter() - self._began if self._began else 0.0)
+
+    def history_table(self) -> Tensor:
+        """The history as a tensor ``(evaluations, terms)`` float64."""
+        rows = [list(losses.to_row().values()) for losses in self.history]
+        return torch.tensor(rows, dtype=torch.float64, device="cpu")
+
+    def scales_before(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Width, height, iterations and evaluations of each finished scale."""
+        return tuple(astuple(scale) for scale in self.scales)
 
     def result(self) -> Result | None:
-        """Of what was done so far; None before the first evaluation."""
-        if not self.history or self.best is None or self.engine is None:
+        """The result of what was done so far; None before the first evaluation."""
+        if self.best is None or self._engine is None:
             return None
+        weights = self.prepared.weights
         done = self.scales if self.here is None else (*self.scales, self.here)
         return Result(
-            finished(self.best, self.colours),
+            finished(self.best, self._colours),
             self.history[self.best_row],
             tuple(self.history),
             sum(scale.iterations for scale in done),
             sum(scale.evaluations for scale in done),
             self.seconds(),
-            self.engine.name,
+            self._engine.name,
             str(self.best.device),
-            self.engine.precision,
-            self.settings,
-            {"name": self.weights.name, "sha256": self.weights.sha256},
+            self._engine.precision,
+            self.prepared.settings,
+            {"name": weights.name, "sha256": weights.sha256},
             done,
             {k: Image.fromarray(picture.numpy()) for k, picture in self.snapshots.items()},
-            self.engine.provider,
+            self._engine.provider,
         )
 
 
 def _eight_bits(image: Tensor, colours: Tensor | None) -> Tensor:
-    """``(1, 3, H, W)`` as ``(H, W, 3)`` uint8 on the CPU."""
+    """The picture that is shown for ``(1, 3, H, W)``: ``(H, W, 3)`` uint8 on the CPU."""
     return torch.from_numpy(np.array(to_pil(finished(image, colours))))

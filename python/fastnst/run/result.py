@@ -1,4 +1,4 @@
-"""What a run tells its callers: losses, steps on the way, and the result with its record."""
+"""What a run tells its callers: losses, steps on the way, the result, and errors that carry one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fastnst import plots
 from fastnst._version import __version__
+from fastnst.errors import NonFiniteLoss
 from fastnst.evaluation import Terms
 from fastnst.images.colour import with_colours_of
 from fastnst.images.encode import save_image
@@ -45,7 +47,7 @@ class Losses:
 
     @classmethod
     def of(cls, terms: Terms) -> Losses:
-        """Read an engine's terms."""
+        """The losses as plain numbers, from an engine's terms."""
         return cls(
             float(terms.total),
             {name: float(value) for name, value in terms.content.items()},
@@ -70,7 +72,7 @@ class Losses:
 
     @classmethod
     def from_row(cls, row: Mapping[str, float]) -> Losses:
-        """What ``to_row`` was made from."""
+        """The losses that ``to_row`` was made from."""
         parts = {
             kind: {
                 k.removeprefix(f"{kind}."): v for k, v in row.items() if k.startswith(f"{kind}.")
@@ -86,12 +88,12 @@ class Step:
 
     Attributes:
         iteration: 0 for the start, k after k iterations, counted over all scales.
-        iterations: How many there will be.
+        iterations: How many iterations there will be, over all scales.
         evaluations: Evaluations of the objective so far.
         losses: The objective at the picture of this step.
-        seconds: Since the optimisation began.
-        scale: Which scale this is, from 1.
-        scales: How many there are.
+        seconds: How long the optimisation has run.
+        scale: The number of the scale at hand, from 1.
+        scales: How many scales there are.
     """
 
     iteration: int
@@ -106,7 +108,7 @@ class Step:
 
     @property
     def image(self) -> Image.Image:
-        """The picture of this step, 8-bit RGB. Read it inside the callback; it is made on demand."""
+        """The picture of this step, 8-bit RGB, made on demand. Read it inside the callback."""
         return to_pil(self.pixels)
 
     @property
@@ -120,8 +122,8 @@ class ScaleRecord:
     """What was done at one scale.
 
     Attributes:
-        width: Of the picture, in pixels.
-        height: Likewise.
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
         iterations: Iterations done.
         evaluations: Evaluations of the objective.
     """
@@ -137,17 +139,17 @@ class Result:
     """A finished run.
 
     Attributes:
-        pixels: ``(H, W, 3)`` float32, RGB in [0, 1]: the picture with the lowest loss.
+        pixels: ``(H, W, 3)`` float32, RGB in [0, 1]: the best picture of the last scale.
         losses: The objective at that picture (before the content's colours were put back, where
             the setting ``color`` asks for that).
         history: The objective at each evaluation, in order; at several scales one after the other.
         iterations: Iterations done.
         evaluations: Evaluations of the objective.
-        seconds: The optimisation alone, without loading pictures and weights.
-        engine: What ran: ``torch``, ``native`` or ``onnx``.
-        device: Where: ``cpu``, ``cuda:0``, …
-        precision: Of the features: ``fp32`` or ``bf16``.
-        settings: As they were asked for.
+        seconds: How long the optimisation took, without loading pictures and weights.
+        engine: The engine that ran: ``torch``, ``native`` or ``onnx``.
+        device: The device that it ran on: ``cpu``, ``cuda:0``, …
+        precision: The precision of the features: ``fp32``, ``bf16`` or ``mixed``.
+        settings: The settings as they were asked for.
         weights: Name and SHA-256 of the network's weights.
         scales: What was done at each scale, coarsest first.
         snapshots: ``{iteration: picture}`` of the start and of the middle of the run, 8-bit RGB.
@@ -178,21 +180,41 @@ class Result:
         """Write the picture; a PNG carries ``to_dict()`` as JSON in its text entry "fastnst".
 
         Args:
-            path: Where; .png, .jpg, .webp, .tiff or .bmp.
+            path: The file to write; .png, .jpg, .webp, .tiff or .bmp.
             bits: 8, or 16 for PNG and TIFF.
 
         Raises:
-            InvalidInput: for a format or number of bits that there is not.
+            InvalidInput: for an unknown format, or a number of bits that it does not have.
             OutputFailed: if the file cannot be written.
         """
         record = self.to_dict(output=os.fspath(path))
         return save_image(self.pixels, path, bits, {"fastnst": json.dumps(record)})
 
+    def contributions(self) -> dict[str, list[float]]:
+        """What each part of the objective adds to the total, by evaluation.
+
+        Returns:
+            ``{"content relu4_2": [α v_l c_l, …], "style relu1_1": [β w_l g_l, …],
+            "total variation": [τ tv, …]}``.
+        """
+        settings = self.settings
+        weights, shares = settings.layer_weights(), settings.content_weights()
+        parts = {}
+        for name in self.losses.content:
+            factor = settings.content_weight * shares[name]
+            parts[f"content {name}"] = [factor * x.content[name] for x in self.history]
+        for name in self.losses.style:
+            factor = settings.style_weight * weights[name]
+            parts[f"style {name}"] = [factor * x.style[name] for x in self.history]
+        if settings.tv_weight:
+            parts["total variation"] = [settings.tv_weight * x.tv for x in self.history]
+        return parts
+
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw the losses over the evaluations and the pictures on the way; see ``plots``.
+        """Draw the losses over the evaluations and the pictures on the way; see ``plots.plot``.
 
         Args:
-            path: Where to write it, a PNG, PDF or SVG file; None: nowhere.
+            path: The file to write the figure to, a PNG, PDF or SVG file; None: no file.
 
         Returns:
             The figure.
@@ -202,9 +224,17 @@ class Result:
             InvalidInput: for an unknown format, or a folder that cannot be written to.
             OutputFailed: if the file cannot be written.
         """
-        from fastnst.output import plots  # only here: most runs are not drawn
-
-        return plots.plot(self, path)
+        totals = [losses.total for losses in self.history]
+        best = min(range(len(totals)), key=totals.__getitem__)
+        pictures = {
+            "start" if k == 0 else f"after {k} iterations": picture
+            for k, picture in sorted(self.snapshots.items())
+        }
+        pictures[f"result: evaluation {best + 1}, loss {self.losses.total:.4g}"] = self.image
+        height, width, _ = self.pixels.shape
+        title = f"{width}×{height}, {self.iterations} iterations in {self.seconds:.1f} s"
+        file = None if path is None else Path(path)
+        return plots.plot(totals, self.contributions(), pictures, title, file)
 
     def to_dict(self, output: str | None = None) -> dict[str, Any]:
         """The record of the run that ``fastnst stylize --json`` prints: plain values."""
@@ -236,8 +266,20 @@ class Result:
 
 
 def finished(image: Tensor, colours: Tensor | None) -> Pixels:
-    """The picture to show, with the content's colours where they are to be put back."""
+    """The picture that is shown for ``(1, 3, H, W)``, in the colours of another if there is one."""
     return to_pixels(image if colours is None else with_colours_of(image, colours))
+
+
+class Diverged(NonFiniteLoss):
+    """The loss of a run became NaN or infinite and could not be recovered. Exit code 1.
+
+    Attributes:
+        result: The ``Result`` with the best picture before that, or None if there is none.
+    """
+
+    def __init__(self, message: str, result: Result | None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class Interrupted(KeyboardInterrupt):

@@ -1,33 +1,30 @@
-"""One call from the pictures to the result: load, compute the targets, optimise, report."""
+"""One call from the pictures to the result: prepare, solve at each scale, record."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from fastnst.cache import Cache
-from fastnst.devices import DEFAULT_SIZE, choose_device, undisturbed
-from fastnst.engines.create import choose_precision, create_engine
+from fastnst.devices import undisturbed
+from fastnst.errors import NonFiniteLoss
 from fastnst.evaluation import Engine
 from fastnst.images.decode import Picture
-from fastnst.images.pixels import resize, scaled_size, to_pixels, to_tensor
-from fastnst.inputs.pictures import Sources, Styles, check_memory, decode, scale_pictures
-from fastnst.network.weights import Weights, load_weights
-from fastnst.run.checkpoint import (
-    Checkpoints,
-    Identity,
-    check_identity,
-    load_checkpoint,
-)
-from fastnst.run.memory import enough
-from fastnst.run.recorder import Course
-from fastnst.run.result import Result, Step
-from fastnst.run.schedule import make_schedule
+from fastnst.images.pixels import resize, to_pixels, to_tensor
+from fastnst.inputs.pictures import Styles
+from fastnst.run import memory
+from fastnst.run.checkpoint import Checkpoints, load_checkpoint
+from fastnst.run.checkpoint_writer import CheckpointWriter
+from fastnst.run.identity import Identity
+from fastnst.run.prepare import Preparation, prepare
+from fastnst.run.recorder import Recorder
+from fastnst.run.result import Diverged, Interrupted, Result, Step
+from fastnst.run.solve import solve
 from fastnst.settings.settings import Settings
+from fastnst.solvers.iterate import Iterate
+from fastnst.solvers.state import State
 
 
 @undisturbed()
@@ -41,74 +38,103 @@ def run(
     style_masks: Styles | None = None,
     checkpoints: Checkpoints | None = None,
     resume: Path | None = None,
-    kept: Cache | None = None,
+    cache: Cache | None = None,
 ) -> Result:
-    """``stylize`` with a ready ``Settings`` object.
+    """Do what ``stylize`` does, with a ready ``Settings`` object.
 
     Args:
         content: As for ``stylize``.
         style: As for ``stylize``.
-        settings: Of the run.
+        settings: The settings of the run.
         callback: As for ``stylize``.
         content_mask: As for ``stylize``.
         style_masks: As for ``stylize``.
-        checkpoints: Where to keep the state of the run, and how often.
+        checkpoints: Where to save the state of the run, and how often.
         resume: A checkpoint to go on from.
-        kept: What earlier runs made and this one may use again.
+        cache: What earlier runs made and this one may use again.
+
+    Raises:
+        InvalidInput: as for ``stylize``, and so are the other errors.
     """
-    kept = kept or Cache()
-    device = choose_device(settings.device)
-    size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
-    sources = decode(content, style, content_mask, style_masks, kept)
-    schedule = make_schedule(settings, size, max(sources.content.shape[:2]))
-    check_memory(sources, settings, schedule[-1].size, device)
-    own_height, own_width, _ = sources.content.shape
-    width, height = scaled_size(own_width, own_height, schedule[-1].size)
+    prepared = prepare(content, style, settings, content_mask, style_masks, cache)
     if checkpoints is not None:
-        checkpoints.check(width * height, settings)
-    source = (settings.weights, settings.preprocessing)
-    weights = kept.get("weights", source, lambda: load_weights(*source))
-    resumed = None if resume is None else load_checkpoint(resume)
-    course = Course(settings, weights, schedule, callback, checkpoints)
-    with enough(width, height, settings, device):
-        for index, scale in enumerate(schedule):
-            if resumed is not None and index < len(resumed.scales):
-                continue
-            pictures = scale_pictures(sources, settings, scale.size, device)
-            engine = create_engine(
-                weights,
-                pictures.content.to(device),
-                [style.to(device) for style in pictures.styles],
-                replace(settings, precision=choose_precision(settings, device)),
-                None if pictures.regions is None else [r.to(device) for r in pictures.regions],
-                cache=kept,
+        checkpoints.check(prepared.width * prepared.height, settings)
+    saved = None if resume is None else load_checkpoint(resume)
+    recorder = Recorder(prepared, callback)
+    with memory.enough(prepared.width, prepared.height, settings, prepared.device):
+        for scale in prepared.schedule[len(saved.scales) if saved else 0 :]:
+            pictures = prepared.pictures(scale)
+            engine = prepared.engine(pictures)
+            identity = _identity(prepared, engine)
+            start = pictures.start
+            if recorder.best is not None:
+                start = _enlarged(recorder.best, like=start)
+            state = None
+            if saved is not None and resume is not None:
+                saved.identity.check(identity, resume)
+                recorder.restore(saved, engine, pictures.colours)
+                # Checkpoints of earlier versions do not say in which precision the last loss was.
+                state = State({"precision": engine.resume(recorder.totals())}) | saved.solver
+            writer = None
+            if checkpoints is not None:
+                done = 0 if state is None else state.numbers["iteration"]
+                writer = CheckpointWriter(checkpoints, identity, recorder, scale.iterations, done)
+            recorder.begin_scale()
+            stepwise = writer is not None
+            iterates = solve(
+                engine, start, settings, scale.iterations, stepwise=stepwise, resume=state
             )
-            course.identity = _identity(sources, settings, weights, engine, device)
-            if resumed is not None and resume is not None and not course.history:
-                check_identity(resumed, resume, course.identity)
-            start = (
-                pictures.start if course.best is None else _enlarged(course.best, pictures.content)
-            )
-            colours = None if pictures.colours is None else pictures.colours.to(device)
-            course.follow(engine, start.to(device), colours, scale, resumed)
-            resumed = None
-    result = course.result()
-    assert result is not None  # minimise yields the start at least
+            _follow(iterates, recorder, writer, engine, pictures.colours)
+            recorder.end_scale()
+            saved = None
+    result = recorder.result()
+    assert result is not None  # a solver yields the start at least
     return result
 
 
-def _identity(
-    sources: Sources, settings: Settings, weights: Weights, engine: Engine, device: torch.device
-) -> Identity:
+def _follow(
+    iterates: Iterator[Iterate],
+    recorder: Recorder,
+    writer: CheckpointWriter | None,
+    engine: Engine,
+    colours: Tensor | None,
+) -> None:
+    """Record each iterate, and turn the ways in which a run ends early into errors with a result.
+
+    Raises:
+        Interrupted: on Ctrl-C, once there is a picture; its state is saved first.
+        Diverged: if the loss is not finite.
+    """
+    last: Iterate | None = None
+    at_rest = False  # whether the solver waits between two iterates, so that its state can be saved
+    try:
+        for iterate in iterates:
+            last, at_rest = iterate, True
+            recorder.note(iterate, engine, colours)
+            if writer is not None:
+                writer.note(iterate)
+            at_rest = False
+    except KeyboardInterrupt as interrupt:
+        if writer is not None and last is not None and at_rest and not last.averaged:
+            writer.write(last)
+        so_far = recorder.result()
+        if so_far is None:
+            raise
+        raise Interrupted(so_far) from interrupt
+    except NonFiniteLoss as error:
+        raise Diverged(str(error), recorder.result()) from error
+
+
+def _identity(prepared: Preparation, engine: Engine) -> Identity:
     made_from = {
-        "file of weights": weights.sha256,
+        "file of weights": prepared.weights.sha256,
         "engine": engine.name,
-        "device": device.type,
+        "device": prepared.device.type,
         "precision": engine.precision,
     }
-    return Identity.of(settings, sources.digests(settings) | made_from)
+    return Identity.of(prepared.settings, prepared.sources.digests(prepared.settings) | made_from)
 
 
 def _enlarged(image: Tensor, like: Tensor) -> Tensor:
-    """A picture ``(1, 3, h, w)`` at the size of another, on the CPU."""
-    return to_tensor(resize(to_pixels(image), like.shape[3], like.shape[2]))
+    """A picture ``(1, 3, h, w)`` at the size and on the device of another."""
+    return to_tensor(resize(to_pixels(image), like.shape[3], like.shape[2])).to(like.device)

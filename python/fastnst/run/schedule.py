@@ -1,8 +1,8 @@
 """The scales of a run, coarse to fine (Gatys et al. 2017, arXiv:1611.07865, §6).
 
-A network sees strokes of some hundred pixels at most. What is painted in a small picture and enlarged
-becomes large, coherent strokes, to which the finer scales add detail. Since every loss is a mean, its
-weight means the same at every scale.
+A network sees strokes of some hundred pixels at most. What is painted in a small picture and then
+enlarged becomes large, coherent strokes, to which the finer scales add detail. Since every loss is
+a mean, its weight means the same at every scale.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Scale:
 
     Attributes:
         size: Long side of the picture in pixels; 0: the content's own.
-        iterations: How many there are at this scale.
+        iterations: How many iterations there are at this scale.
     """
 
     size: int

@@ -1,8 +1,8 @@
 """Adam on the pixels, with every iterate inside the range of a picture, and averages of iterates.
 
 The steps of Adam keep a length of about the learning rate, so its iterates go on jittering around a
-minimum; an exponential moving average of them lies lower and shows no grain (Polyak & Juditsky 1992;
-for style transfer: K. Crowson's style-transfer-pytorch).
+minimum; an exponential moving average of them lies lower and shows no grain (Polyak & Juditsky
+1992; for style transfer: K. Crowson's style-transfer-pytorch).
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ import torch
 from torch import Tensor
 
 from fastnst.evaluation import Evaluation
+from fastnst.solvers.solver import Setup
 from fastnst.solvers.state import State
 
 BETAS = (0.9, 0.99)  # 0.999, Adam's default, remembers too long for the few steps of a picture
 
 
 class Adam:
-    """Takes Adam's steps from a picture, clamped to its range.
+    """Takes Adam's steps (Kingma & Ba 2015, algorithm 1), each clamped to the range of a picture.
 
     Args:
-        image: What is optimised, in place.
-        learning_rate: About the change of a pixel in a step.
-        bounds: Smallest and largest value of a pixel.
+        setup: The picture, its range, the learning rate and the scale of the steps.
     """
 
-    def __init__(self, image: Tensor, learning_rate: float, bounds: tuple[float, float]) -> None:
-        self.image = image
-        self.bounds = bounds
-        self.optimizer = torch.optim.Adam([image], lr=learning_rate, betas=BETAS)
+    def __init__(self, setup: Setup) -> None:
+        self.image = setup.image
+        self.bounds = setup.bounds
+        rate = setup.learning_rate * setup.step_scale
+        self.optimizer = torch.optim.Adam([setup.image], lr=rate, betas=BETAS)
 
     def step(self, evaluation: Evaluation) -> None:
-        """One iteration from the picture, where ``evaluation`` was made."""
+        """Take one step from the picture, in place; ``evaluation`` was made at the picture."""
         self.image.grad = evaluation.gradient
         self.optimizer.step()
         self.image.grad = None
         self.image.clamp_(*self.bounds)
 
     def state(self) -> State:
-        """Both moments and the number of steps; ``restore`` goes on from it bit for bit."""
+        """Both moments and the number of steps, from which ``restore`` goes on bit for bit."""
         return State(tensors=dict(self.optimizer.state[self.image]))
 
     def restore(self, state: State) -> None:
@@ -50,7 +50,7 @@ class Adam:
 
 
 class IterateAverage:
-    """The exponential moving average of pictures, without a bias to the first.
+    """The exponential moving average of pictures, without a bias towards the first.
 
     Args:
         decay: In [0, 1): how much of the average each new picture leaves; about the last
@@ -64,7 +64,7 @@ class IterateAverage:
         self.weight = 0.0
 
     def add(self, image: Tensor) -> None:
-        """Take in a picture."""
+        """Take a picture into the average."""
         self.sum.lerp_(image, 1 - self.decay)
         self.weight = self.decay * self.weight + (1 - self.decay)
 
@@ -74,10 +74,10 @@ class IterateAverage:
         return self.sum / self.weight
 
     def state(self) -> State:
-        """What ``restore`` needs to go on bit for bit."""
+        """The weighted sum and its weight, from which ``restore`` goes on bit for bit."""
         return State({"weight": self.weight}, {"sum": self.sum})
 
     def restore(self, state: State) -> None:
-        """Take the state of another average."""
+        """Take the state of another average, of pictures of this size."""
         self.weight = state.numbers["weight"]
         self.sum.copy_(state.tensors["sum"])

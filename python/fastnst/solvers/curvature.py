@@ -1,21 +1,22 @@
 """The inverse Hessian of L-BFGS, all pairs at once.
 
-With the pairs s_i = x_{i+1} − x_i and y_i = g_{i+1} − g_i, oldest first, as rows of S and Y, R the upper
-triangle of S Yᵀ, D its diagonal and H₀ any initial inverse Hessian,
+With the pairs s_i = x_{i+1} − x_i and y_i = g_{i+1} − g_i, oldest first, as rows of S and Y, R the
+upper triangle of S Yᵀ, D its diagonal and H₀ any initial inverse Hessian,
 
     u = R⁻¹ S g,    z = H₀ (g − Yᵀ u),    t = R⁻ᵀ (D u − Y z),    H g = z + Sᵀ t :
 
-this is the two-loop recursion (Nocedal & Wright, Numerical Optimization, algorithm 7.4) in other words;
-u are the weights of its first loop, t what its second adds. S and Y are each read twice, and two small
-triangular systems take the place of 4m vector operations with a number fetched between any two. The
+which is the two-loop recursion (Nocedal & Wright, Numerical Optimization, algorithm 7.4) in matrix
+form: u are the weights of its first loop, t what its second adds. S and Y are each read twice, and
+two small triangular systems replace 4m vector operations with a number fetched between any two. The
 products of old steps with the newest y need no pass of their own: s·y = s·g_{k+1} − s·g_k, and both
 are known.
 
-A step takes as long as the history is large: the recursion in torch streams it twice as well, since its
-one vector stays in the cache, and with pairs in float32 it is the quicker of the two on a CPU. Since the
-vectors of the history only ever meet others in sums over all pixels, the compiled kernels keep them
-in eight bits (``ops/history.py``): a quarter of the memory, and of the time. What that does to the loss
-after 300 iterations is less than what another seed of the noise does (docs/performance.md).
+The time of a step grows with the size of the history. The recursion in torch streams the history
+twice as well, since its one vector stays in the processor's cache, and with pairs in float32 it is
+the quicker of the two on a CPU. Since the vectors of the history only ever meet others in sums over
+all pixels, the compiled kernels keep them in eight bits (``ops/history.py``), which takes a quarter
+of the memory and of the time. What that does to the loss after 300 iterations is less than what
+another seed of the noise does (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ CURVATURE = 1e-8  # a pair with s·y ≤ CURVATURE · |s| |y| has no curvature a
 
 
 class Curvature(NamedTuple):
-    """Of a pair (s, y).
+    """The two products of a curvature pair (s, y).
 
     Attributes:
-        along: s·y.
+        along: s·y, the curvature along the step.
         change: y·y.
     """
 
@@ -47,7 +48,7 @@ class Curvature(NamedTuple):
 
 
 def curvature_along(step: Tensor, change: Tensor) -> Curvature | None:
-    """Of a pair, each ``(n,)``; None if s·y is not positive beyond rounding: no such pair is kept."""
+    """The products of a pair, each ``(n,)``; None if s·y is not positive beyond rounding."""
     curvature = Curvature(float(torch.dot(step, change)), float(torch.dot(change, change)))
     lengths = float(torch.linalg.vector_norm(step)) * math.sqrt(curvature.change)
     return curvature if curvature.along > CURVATURE * lengths else None
@@ -57,7 +58,7 @@ class Rows(Protocol):
     """Vectors that are stored one by one and read all together."""
 
     def store(self, row: int, x: Tensor) -> None:
-        """Row ← x."""
+        """Set a row to x, ``(n,)``."""
         ...
 
     def products(self, used: int, x: Tensor) -> Tensor:
@@ -78,13 +79,13 @@ class Rows(Protocol):
 
 
 class DenseRows:
-    """Rows as they are, in one tensor ``(rows, n)``."""
+    """Rows in the dtype of the pictures, in one tensor ``(rows, n)``."""
 
     def __init__(self, rows: int, like: Tensor) -> None:
         self.rows = like.new_empty(rows, like.numel())
 
     def store(self, row: int, x: Tensor) -> None:
-        """Row ← x."""
+        """Set a row to x, ``(n,)``."""
         self.rows[row] = x
 
     def products(self, used: int, x: Tensor) -> Tensor:
@@ -106,13 +107,14 @@ class DenseRows:
 
 
 class CurvaturePairs:
-    """The last pairs (s, y), in two ring buffers.
+    """The last curvature pairs (s, y), in two ring buffers.
 
     Args:
         history_size: How many pairs to keep, m.
-        like: A tensor of the picture's number of values, dtype and device.
+        like: A tensor with the number of values, the dtype and the device of the pictures.
 
-    Memory: 2 · m · n values, of eight bits in the compiled kernels; an m × m matrix in float64.
+    Memory: 2 · m · n values, of eight bits each in the compiled kernels, and an m × m matrix in
+    float64.
     """
 
     def __init__(self, history_size: int, like: Tensor) -> None:
@@ -140,7 +142,7 @@ class CurvaturePairs:
             change: y, how the gradient changed on the way, ``(n,)``.
 
         Returns:
-            Its curvature, or None: the pair was not taken.
+            The products of the pair, or None if it was not taken.
         """
         curvature = curvature_along(step, change)
         if curvature is None:
@@ -162,7 +164,7 @@ class CurvaturePairs:
             initial: H₀, from q ``(n,)``, which it may overwrite, to H₀ q.
 
         Returns:
-            ``(n,)``, in the dtype of the gradient; its memory is reused by the next.
+            The direction ``(n,)``, in the dtype of the gradient; the next call reuses its memory.
         """
         used = len(self.order)
         # All that follows is of −g, so that no pass is needed to turn the result.
@@ -186,13 +188,13 @@ class CurvaturePairs:
         return z
 
     def _by_slot(self, weights: Tensor, order: Tensor, like: Tensor) -> Tensor:
-        """Weights ``(m, 1)`` from the oldest pair to the newest, as the rows want them."""
+        """Weights ``(m, 1)``, given from the oldest pair to the newest, in the order of the slots."""
         by_slot = torch.empty_like(weights[:, 0])
         by_slot[order] = weights[:, 0]
         return by_slot.to(like.dtype)
 
     def state(self) -> State:
-        """The pairs in use and their products; ``restore`` goes on from it bit for bit."""
+        """The pairs in use and their products, from which ``restore`` goes on bit for bit."""
         used = len(self.order)
         own = State({"order": list(self.order)}, {"sy": self.sy, "sg": self.sg})
         s, y = State(tensors=self.s.tensors(used)), State(tensors=self.y.tensors(used))

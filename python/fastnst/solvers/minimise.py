@@ -1,58 +1,34 @@
-"""Minimise an objective over pictures: one evaluation an iteration, every iterate inside the bounds."""
+"""Minimise an objective over pictures: one evaluation an iteration, all pictures inside the bounds.
+
+This is the loop around any solver. It evaluates, keeps the best picture so far, begins again from
+there when a loss or a gradient is not finite, and makes the state from which a run goes on.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-from fastnst.errors import InvalidInput, NonFiniteLoss
+from fastnst.errors import InvalidInput
 from fastnst.evaluation import Evaluation, Terms
 from fastnst.solvers.adam import Adam, IterateAverage
+from fastnst.solvers.best_so_far import BestSoFar
+from fastnst.solvers.iterate import Iterate
 from fastnst.solvers.lbfgs import LBFGS, SpectralLBFGS
-from fastnst.solvers.projected import ProjectedSolver
+from fastnst.solvers.restarts import Restarts, refuse_start
+from fastnst.solvers.solver import Setup, Solver
 from fastnst.solvers.state import State
 from fastnst.solvers.torch_lbfgs import TorchLBFGS
 
-RESTARTS = 5
-
-
-@dataclass(frozen=True)
-class Iterate:
-    """A picture on the way, and the objective there.
-
-    Attributes:
-        iteration: 0 for the start, k after k iterations.
-        evaluations: How many times the objective was evaluated so far.
-        image: ``(1, 3, H, W)``; the solver goes on changing it, so clone what is to be kept.
-        evaluation: The objective and its gradient at ``image``.
-        loss: The total loss, a finite number.
-        state: Makes the state from which ``minimise`` goes on, bit for bit. To be called, and what
-            it returns to be saved, before the solver is asked for the next iterate.
-        averaged: Whether ``image`` is the average of the iterates, after the last of them; ``state``
-            is that of the last of them.
-    """
-
-    iteration: int
-    evaluations: int
-    image: Tensor
-    evaluation: Evaluation
-    loss: float
-    state: Callable[[], State]
-    averaged: bool = False
-
-    @property
-    def terms(self) -> Terms:
-        """The loss and its parts at ``image``."""
-        return self.evaluation.terms
-
-    @property
-    def precision(self) -> str:
-        """Of the features that they were computed from."""
-        return self.evaluation.precision
+SOLVERS: Mapping[str, Callable[[Setup], Solver]] = {
+    "lbfgs": LBFGS,
+    "spectral": SpectralLBFGS,
+    "torch-lbfgs": TorchLBFGS,
+    "adam": Adam,
+}
 
 
 def minimise(
@@ -87,34 +63,40 @@ def minimise(
 
     Yields:
         ``iterations + 1`` iterates: the start, then the picture after each step, evaluated. With
-        ``averaging`` and at least one step the average follows, evaluated too. With ``resume``, only
-        those after it.
+        ``averaging`` and at least one step the average follows, evaluated too. With ``resume``,
+        only those after it.
 
     Raises:
         InvalidInput: for an unknown optimizer.
         NonFiniteLoss: if the loss or gradient of the start is NaN or infinite, or becomes so
             again after ``RESTARTS`` restarts.
     """
-    known = (*SOLVERS, "adam")
-    if optimizer not in known:
-        raise InvalidInput(f"optimizer is {optimizer!r}: choose one of {', '.join(known)}")
+    create = SOLVERS.get(optimizer)
+    if create is None:
+        raise InvalidInput(f"optimizer is {optimizer!r}: choose one of {', '.join(SOLVERS)}")
     image = start.detach().clone().clamp_(low, high)
-    best, best_loss = image.clone(), math.inf
-    solver: ProjectedSolver | Adam | None = None
+    best, restarts = BestSoFar(image), Restarts()
     average = IterateAverage(averaging, image) if averaging and iterations else None
-    caution = 1.0
-    restarts = evaluations = iteration = 0
+    solver: Solver | None = None
+    evaluations = iteration = 0
 
-    def create_solver() -> ProjectedSolver | Adam:
-        if optimizer == "adam":
-            return Adam(image, learning_rate * caution, (low, high))
-        return SOLVERS[optimizer](image, history_size, (low, high), caution, slope)
+    def create_solver() -> Solver:
+        scale = restarts.step_scale
+        return create(Setup(image, (low, high), history_size, learning_rate, scale, gradient_norm1))
 
     def state() -> State:
-        counts = {"iteration": iteration, "evaluations": evaluations, "restarts": restarts}
         own = State(
-            {**counts, "caution": caution, "loss": loss, "slope": slope, "best_loss": best_loss},
-            {"image": image, "best": best, "gradient": evaluation.gradient},
+            {
+                "iteration": iteration,
+                "evaluations": evaluations,
+                "restarts": restarts.done,
+                "loss": loss,
+                "slope": gradient_norm1,
+                "caution": restarts.step_scale,
+                "best_loss": best.loss,
+                "precision": best.precision,
+            },
+            {"image": image, "best": best.image, "gradient": evaluation.gradient},
         )
         if average is not None:
             own |= average.state().under("average")
@@ -123,15 +105,15 @@ def minimise(
         return own | State({"optimizer": optimizer}) | solver.state().under(optimizer)
 
     if resume is not None:
-        numbers = resume.numbers
+        numbers, tensors = resume.numbers, resume.tensors
         iteration, evaluations = numbers["iteration"], numbers["evaluations"]
-        restarts, caution = numbers["restarts"], numbers["caution"]
-        loss, slope, best_loss = numbers["loss"], numbers["slope"], numbers["best_loss"]
-        image.copy_(resume.tensors["image"])
-        best.copy_(resume.tensors["best"])
-        zero = image.new_zeros(())
-        gradient = torch.empty_like(image).copy_(resume.tensors["gradient"])
-        evaluation = Evaluation(Terms(zero + loss, {}, {}, zero), gradient)
+        loss, gradient_norm1 = numbers["loss"], numbers["slope"]
+        restarts = Restarts(numbers["restarts"])
+        # states that were saved by earlier versions do not say the precision
+        precision = numbers.get("precision", "fp32")
+        best.restore(tensors["best"], numbers["best_loss"], precision)
+        image.copy_(tensors["image"])
+        evaluation = _evaluation(loss, torch.empty_like(image).copy_(tensors["gradient"]))
         if average is not None:
             average.restore(resume.part("average"))
         if numbers.get("optimizer") == optimizer:
@@ -144,26 +126,21 @@ def minimise(
             evaluation = evaluate(image)
             evaluations += 1
             loss = float(evaluation.terms.total)
-            slope = float(torch.linalg.vector_norm(evaluation.gradient, 1))
-            if not (math.isfinite(loss) and math.isfinite(slope)):
-                if best_loss == math.inf:
-                    raise NonFiniteLoss("the loss of the starting picture is not a finite number")
-                if restarts == RESTARTS:
-                    raise NonFiniteLoss(
-                        f"the loss became NaN or infinite after {iteration} iterations, "
-                        f"and again after {RESTARTS} restarts with smaller steps"
-                    )
-                restarts += 1
-                caution /= 4
-                image.copy_(best)
+            gradient_norm1 = float(torch.linalg.vector_norm(evaluation.gradient, 1))
+            if not (math.isfinite(loss) and math.isfinite(gradient_norm1)):
+                if not best.is_known:
+                    raise refuse_start()
+                restarts.begin_again(iteration)
+                image.copy_(best.image)
                 solver = None
                 continue
-            if loss < best_loss:
-                best_loss = loss
-                best.copy_(image)
+            terms, precision = evaluation.terms, evaluation.precision
+            is_best = best.offer(image, loss, precision)
             if average is not None:
                 average.add(image)
-            yield Iterate(iteration, evaluations, image, evaluation, loss, state)
+            yield Iterate(
+                iteration, evaluations, image, terms, loss, precision, best.image, is_best, state
+            )
         evaluated = False
         if iteration >= iterations:
             break
@@ -174,13 +151,25 @@ def minimise(
     if average is not None:
         mean = average.value.clamp_(low, high)
         at_mean = evaluate(mean)
-        mean_loss = float(at_mean.terms.total)
-        if math.isfinite(mean_loss):
-            yield Iterate(iteration, evaluations + 1, mean, at_mean, mean_loss, state, True)
+        loss_there = float(at_mean.terms.total)
+        if math.isfinite(loss_there):
+            # It is not offered to ``best``, which belongs to the state of the last iterate.
+            is_best = best.is_beaten_by(loss_there, at_mean.precision)
+            yield Iterate(
+                iteration,
+                evaluations + 1,
+                mean,
+                at_mean.terms,
+                loss_there,
+                at_mean.precision,
+                mean if is_best else best.image,
+                is_best,
+                state,
+                averaged=True,
+            )
 
 
-SOLVERS: dict[str, type[ProjectedSolver]] = {
-    "lbfgs": LBFGS,
-    "spectral": SpectralLBFGS,
-    "torch-lbfgs": TorchLBFGS,
-}
+def _evaluation(loss: float, gradient: Tensor) -> Evaluation:
+    """An evaluation from before a state was saved; of its terms only the total is known."""
+    zero = gradient.new_zeros(())
+    return Evaluation(Terms(zero + loss, {}, {}, zero), gradient)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fastnst.evaluation import Evaluation
+from fastnst.solvers.solver import Setup
 from fastnst.solvers.state import State
 
 FIRST_STEP = 0.005  # mean absolute change of a pixel in [0, 1]
@@ -18,42 +19,40 @@ class ProjectedSolver(ABC):
     """Takes quasi-Newton steps from the picture, cut to a longest one and clamped to the range.
 
     Args:
-        image: What is optimised, in place.
-        history_size: Curvature pairs to keep.
-        bounds: Smallest and largest value of a pixel.
-        caution: Factor on the length of the first and of the longest step.
-        slope: |gradient|₁ at ``image``.
+        setup: The picture, its range, how many curvature pairs to keep, the scale of the steps and
+            the norm of the gradient, from which the length of the first step follows.
     """
 
-    def __init__(
-        self,
-        image: Tensor,
-        history_size: int,
-        bounds: tuple[float, float],
-        caution: float,
-        slope: float,
-    ) -> None:
-        self.image = image
-        self.bounds = bounds
-        self.longest = LONGEST_STEP * caution
-        self._before = torch.empty_like(image)  # kept: fresh pages take longer than what is done
-        self._displacement = torch.empty_like(image)
-        self.prepare(history_size, FIRST_STEP * caution * image.numel(), slope)
+    def __init__(self, setup: Setup) -> None:
+        self.image = setup.image
+        self.bounds = setup.bounds
+        self.longest = LONGEST_STEP * setup.step_scale
+        # reused by every step: fresh pages would take longer than the arithmetic on them
+        self._before = torch.empty_like(self.image)
+        self._displacement = torch.empty_like(self.image)
+        first = FIRST_STEP * setup.step_scale * self.image.numel()
+        self.prepare(setup.history_size, first, setup.gradient_norm1)
 
     @abstractmethod
-    def prepare(self, history_size: int, first: float, slope: float) -> None:
-        """Set up; the first step is to have length ``first`` (sum over the pixels)."""
+    def prepare(self, history_size: int, first: float, gradient_norm1: float) -> None:
+        """Set up the method.
+
+        Args:
+            history_size: How many curvature pairs to keep.
+            first: The length that the first step is to have, a sum over all values of the picture.
+            gradient_norm1: ‖g‖₁ at the picture.
+        """
 
     @abstractmethod
     def propose(self, evaluation: Evaluation) -> Tensor:
-        """A quasi-Newton step from ``image``, where ``evaluation`` was made, in the image's shape.
+        """The quasi-Newton step from ``image``, where ``evaluation`` was made, in its shape.
 
-        Its memory is reused by the next, and may be that of the last displacement.
+        The memory of the step is reused by the next one, and may be that of the last displacement.
         """
 
     @abstractmethod
     def remember(self, displacement: Tensor) -> None:
-        """Take note of the step that was really taken, ``(n,)``; its memory is reused by the next."""
+        """Keep the step that was really taken, ``(n,)``, whose memory the next one reuses."""
 
     @abstractmethod
     def state(self) -> State:
@@ -61,10 +60,10 @@ class ProjectedSolver(ABC):
 
     @abstractmethod
     def restore(self, state: State) -> None:
-        """Go on from the state of another solver of this kind."""
+        """Take the state of another solver of this kind, for a picture of this size."""
 
     def step(self, evaluation: Evaluation) -> None:
-        """One iteration from the picture, where ``evaluation`` was made."""
+        """Take one step from the picture, in place; ``evaluation`` was made at the picture."""
         before = self._before.copy_(self.image)
         step = self.propose(evaluation)
         length = float(torch.linalg.vector_norm(step)) / self.image.numel() ** 0.5

@@ -1,27 +1,27 @@
 """The curvature of the objective by spatial frequency and colour, learnt from the steps.
 
-Where L-BFGS knows nothing yet, it takes the inverse Hessian for γ times the identity. The style of a
-picture is far from that: along grey structures of about ten pixels the curvature is a thousand times
-as large as along fine or coloured detail. So here the picture is seen in bands b, each a range of
+Where L-BFGS knows nothing yet, it takes γ times the identity for the inverse Hessian. The style of
+a picture is far from that: along grey structures of about ten pixels the curvature is a thousand
+times as large as along fine or coloured detail. So here the picture is seen in bands b, each a range of
 spatial frequencies (an octave or less, in rings of its Fourier transform) of one opponent colour,
 and with the steps s and the changes of the gradient y that they caused,
 
     h_b = Σ s_b·y_b / Σ s_b·s_b        P = h^−POWER,   γ = STRETCH · s·y / y·P y of the newest pair,
 
-the sums taken over the past steps with less and less weight. γ P is the L-BFGS iteration's initial inverse
-Hessian H₀ (Nocedal & Wright, Numerical Optimization, algorithm 7.4). It costs a Fourier transform
-of s, of y and of the direction in each iteration.
+the sums taken over the past steps with less and less weight. γ P is the initial inverse Hessian H₀
+of the iteration (Nocedal & Wright, Numerical Optimization, algorithm 7.4). It costs a Fourier
+transform of s, of y and of the direction in each iteration.
 
-With STRETCH 1, as the textbook has it, a step ends where the gradient along it still has a fifth to a third
-of its length, and evaluations until the textbook loop's final loss were 109, 167, 261, 89, 140, 159 and 174
-over seven pairs of built-in pictures at 160 to 256 px; with 1.5 they were 97, 131, 209, 90, 107, 174 and 161,
-with 2 about the same, and with 4 steps overshoot.
+With STRETCH 1, as the textbook has it, a step ends where the gradient along it still has a fifth to
+a third of its length, and evaluations until the textbook loop's final loss were 109, 167, 261, 89,
+140, 159 and 174 over seven pairs of built-in pictures at 160 to 256 px; with 1.5 they were 97, 131,
+209, 90, 107, 174 and 161, with 2 about the same, and with 4 steps overshoot.
 
 It does not always pay. Evaluations from ``init=matched`` to the textbook loop's final loss, with γ
-alone and with P and STRETCH 1, over four pairs of built-in pictures at 256 px (suite ``loss``): 141 and 104, 164 and
-153, 124 and 155, 155 and 166. On a photograph of Tübingen with The Starry Night P had after 130 what γ
-alone had after about 160. POWER 1 was better there and much worse elsewhere; a fixed P, measured
-once, was worse than none.
+alone and with P and STRETCH 1, over four pairs of built-in pictures at 256 px (suite ``loss``),
+were 141 and 104, 164 and 153, 124 and 155, 155 and 166. On a photograph of Tübingen with The Starry
+Night P had after 130 evaluations what γ alone had after about 160. POWER 1 was better there and
+much worse elsewhere; a fixed P, measured once, was worse than none.
 """
 
 from __future__ import annotations
@@ -50,10 +50,16 @@ OPPONENT_COLOURS = (
 
 
 class SpectralScaling:
-    """P, for pictures of one size.
+    """γ P for pictures of one size, learnt and applied without a number fetched or a branch taken.
 
     Args:
         like: A picture ``(1, 3, H, W)``.
+
+    Attributes:
+        ss: Σ s_b·s_b, ``(3, BANDS)``.
+        sy: Σ s_b·y_b, ``(3, BANDS)``.
+        scaling: P, ``(3, H, W // 2 + 1)``; it means nothing before a pair was learnt.
+        gamma: γ, 0-dimensional.
     """
 
     def __init__(self, like: Tensor) -> None:
@@ -73,57 +79,86 @@ class SpectralScaling:
         self.colours = torch.tensor(OPPONENT_COLOURS, device=device, dtype=dtype)
         self.ss = like.new_zeros(3, BANDS)
         self.sy = like.new_zeros(3, BANDS)
-        self.gamma = 0.0
-        self.scaling: Tensor | None = None  # (3, H, W // 2 + 1)
+        self.scaling = like.new_ones(3, *frequency.shape)
+        self.gamma = like.new_zeros(())
+        # For sums over each band. On a CPU index_add_ makes them in one pass. On a GPU it adds in no
+        # fixed order, so that two runs would differ: there it is a product with these members.
+        self._members: Tensor | None = None  # (H · (W // 2 + 1), BANDS)
+        if device.type != "cpu":
+            chosen = torch.nn.functional.one_hot(self.band.flatten(), BANDS)
+            self._members = chosen.to(dtype) * self.weight.flatten()[:, None]
 
-    def learn(self, step: Tensor, change: Tensor, curvature: float) -> None:
-        """Take in a pair (s, y), each ``(n,)``, with curvature s·y > 0."""
-        s, y = self.spectrum(step), self.spectrum(change)
-        self.ss.mul_(MEMORY).add_(self._by_band(s, s))
-        self.sy.mul_(MEMORY).add_(self._by_band(s, y))
-        self.scaling = self.compute()
-        norm = float((self.scaling * self.weight * (y.real.square() + y.imag.square())).sum())
-        self.gamma = STRETCH * curvature / norm
+    def learn(
+        self, step: Tensor, change: Tensor, curvature: Tensor, accept: Tensor | None = None
+    ) -> None:
+        """Learn from a curvature pair.
 
-    def compute(self) -> Tensor:
+        Args:
+            step: s, ``(n,)``.
+            change: y, ``(n,)``.
+            curvature: s·y, 0-dimensional float64, positive if the pair is accepted.
+            accept: Whether to learn from the pair, 0-dimensional; if it is false all stays as it
+                is. None: yes.
+        """
+        s, y = self._spectrum(step), self._spectrum(change)
+        _update(self.ss, MEMORY * self.ss + self._by_band(s, s), accept)
+        _update(self.sy, MEMORY * self.sy + self._by_band(s, y), accept)
+        scaling = self._scaling()
+        norm = (scaling * self.weight * (y.real.square() + y.imag.square())).sum()
+        gamma = (STRETCH * curvature / norm.double()).to(self.gamma.dtype)
+        _update(self.scaling, scaling, accept)
+        _update(self.gamma, gamma, accept)
+
+    def apply(self, x: Tensor) -> Tensor:
+        """γ P x for x ``(n,)``."""
+        spectrum = self._spectrum(x).mul_(self.scaling).mul_(self.gamma)
+        opponent = torch.fft.irfft2(spectrum, s=self.shape[-2:], norm="ortho")
+        x_scaled: Tensor = self.colours.T @ opponent.flatten(1)
+        return x_scaled.flatten()
+
+    def forget(self, all_of_it: Tensor) -> None:
+        """Drop what was learnt, where ``all_of_it`` (0-dimensional) is true."""
+        self.ss.masked_fill_(all_of_it, 0)
+        self.sy.masked_fill_(all_of_it, 0)
+
+    def state(self) -> State:
+        """What was learnt, from which ``restore`` goes on bit for bit."""
+        return State(tensors={"ss": self.ss, "sy": self.sy, "gamma": self.gamma})
+
+    def restore(self, state: State) -> None:
+        """Take the state of another scaling, for pictures of the same size."""
+        self.ss.copy_(state.tensors["ss"])
+        self.sy.copy_(state.tensors["sy"])
+        if "gamma" in state.numbers:  # as earlier versions saved it
+            self.gamma.fill_(state.numbers["gamma"])
+        else:
+            self.gamma.copy_(state.tensors["gamma"])
+        self.scaling.copy_(self._scaling())
+
+    def _scaling(self) -> Tensor:
         """P of what was learnt, ``(3, H, W // 2 + 1)``."""
         curvature = self.sy / self.ss.clamp(min=torch.finfo(self.ss.dtype).tiny)
         curvature = curvature / curvature.max()
         return curvature.clamp(min=FLOOR).pow(-POWER)[:, self.band]
 
-    def state(self) -> State:
-        """What was learnt; ``restore`` goes on from it bit for bit."""
-        return State(
-            {"gamma": self.gamma, "learnt": self.scaling is not None},
-            {"ss": self.ss, "sy": self.sy},
-        )
+    def _spectrum(self, x: Tensor) -> Tensor:
+        """The orthonormal Fourier transform of x ``(n,)`` in opponent colours.
 
-    def restore(self, state: State) -> None:
-        """Take the state of another scaling, for pictures of the same size."""
-        self.gamma = state.numbers["gamma"]
-        self.ss.copy_(state.tensors["ss"])
-        self.sy.copy_(state.tensors["sy"])
-        self.scaling = self.compute() if state.numbers["learnt"] else None
-
-    def apply(self, x: Tensor) -> Tensor:
-        """γ P x for x ``(n,)``."""
-        assert self.scaling is not None
-        return self.scale(x, self.scaling, self.gamma)
-
-    def scale(self, x: Tensor, scaling: Tensor, gamma: Tensor | float) -> Tensor:
-        """γ P x for x ``(n,)``, with P ``(3, H, W // 2 + 1)`` and γ as they are given."""
-        spectrum = self.spectrum(x).mul_(scaling).mul_(gamma)
-        opponent = torch.fft.irfft2(spectrum, s=self.shape[-2:], norm="ortho")
-        x_scaled: Tensor = self.colours.T @ opponent.flatten(1)
-        return x_scaled.flatten()
-
-    def spectrum(self, x: Tensor) -> Tensor:
-        """Of x ``(n,)``, in opponent colours: complex ``(3, H, W // 2 + 1)``, orthonormal."""
+        Complex ``(3, H, W // 2 + 1)``.
+        """
         opponent = self.colours @ x.view(3, -1)
         spectrum: Tensor = torch.fft.rfft2(opponent.view(self.shape[1:]), norm="ortho")
         return spectrum
 
     def _by_band(self, a: Tensor, b: Tensor) -> Tensor:
         """a·b summed over each band, ``(3, BANDS)``."""
-        products = (a.real * b.real + a.imag * b.imag).mul_(self.weight).flatten(1)
+        products = a.real * b.real + a.imag * b.imag
+        if self._members is not None:
+            return products.flatten(1) @ self._members
+        products = products.mul_(self.weight).flatten(1)
         return products.new_zeros(3, BANDS).index_add_(1, self.band.flatten(), products)
+
+
+def _update(old: Tensor, new: Tensor, accept: Tensor | None) -> None:
+    """Set ``old`` to ``new``, in place, where that is accepted."""
+    old.copy_(new if accept is None else torch.where(accept, new, old))

@@ -22,14 +22,14 @@ class State:
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
     def under(self, name: str) -> State:
-        """The same with every key below ``name``."""
+        """The same state with ``name.`` before every key."""
         return State(
             {f"{name}.{key}": value for key, value in self.numbers.items()},
             {f"{name}.{key}": value for key, value in self.tensors.items()},
         )
 
     def part(self, name: str) -> State:
-        """What ``under(name)`` was made from."""
+        """The state that ``under(name)`` was made from."""
         start = f"{name}."
         return State(
             {k.removeprefix(start): v for k, v in self.numbers.items() if k.startswith(start)},

@@ -1,4 +1,4 @@
-"""``torch.optim.LBFGS`` with the steps of ``projected``: the reference."""
+"""``torch.optim.LBFGS`` as a projected solver: the reference that ``lbfgs.py`` is held to."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from fastnst.solvers.state import State
 
 
 class TorchLBFGS(ProjectedSolver):
-    """``torch.optim.LBFGS`` with the same steps: the reference."""
+    """Takes the steps of ``torch.optim.LBFGS``, cut and clamped as those of ``LBFGS`` are."""
 
-    def prepare(self, history_size: int, first: float, slope: float) -> None:
-        # The objective is scaled so that |gradient|₁ becomes the number of values: torch ignores
+    def prepare(self, history_size: int, first: float, gradient_norm1: float) -> None:
+        """Set up the method; see ``ProjectedSolver``."""
+        # The objective is scaled so that ‖g‖₁ becomes the number of values: torch ignores
         # curvature pairs with yᵀs ≤ 1e-10, which small losses have.
-        self.scale = self.image.numel() / slope if slope > 0 else 1.0
+        self.scale = self.image.numel() / gradient_norm1 if gradient_norm1 > 0 else 1.0
         self.optimizer = torch.optim.LBFGS(
             [self.image],
             lr=first,  # for the step of length 1; then lr is 1
@@ -27,6 +28,8 @@ class TorchLBFGS(ProjectedSolver):
         )
 
     def propose(self, evaluation: Evaluation) -> Tensor:
+        """The quasi-Newton step from ``image``, in the image's shape."""
+
         def closure() -> Tensor:
             self.image.grad = evaluation.gradient * self.scale
             return evaluation.terms.total * self.scale
@@ -38,10 +41,12 @@ class TorchLBFGS(ProjectedSolver):
         return step
 
     def remember(self, displacement: Tensor) -> None:
+        """Keep the step that was really taken, ``(n,)``."""
         state = self.optimizer.state[self.image]  # its next pair has s = d · t
         state["d"] = displacement / state["t"]
 
     def state(self) -> State:
+        """What ``restore`` needs to go on bit for bit."""
         own = {"scale": self.scale, "lr": self.optimizer.param_groups[0]["lr"]}
         state = self.optimizer.state[self.image]
         if not state:
@@ -54,6 +59,7 @@ class TorchLBFGS(ProjectedSolver):
         return State({**own, **counts, **values, "pairs": len(state["ro"])}, tensors)
 
     def restore(self, state: State) -> None:
+        """Take the state of another solver of this kind, for a picture of this size."""
         self.scale = state.numbers["scale"]
         self.optimizer.param_groups[0]["lr"] = state.numbers["lr"]
         if "n_iter" not in state.numbers:

@@ -112,7 +112,7 @@ class Job(Watch):
                     self.hear,
                     checkpoints=states,
                     resume=resume,
-                    kept=kept,
+                    cache=kept,
                 )
             except Interrupted as interrupt:
                 self.stopped = True

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,24 +11,19 @@ from torch import Tensor
 
 from fastnst.errors import NonFiniteLoss
 from fastnst.evaluation import Evaluation, Terms
-from fastnst.solvers.device.loop import BATCH, DeviceIterate, minimise_on_device
-from fastnst.solvers.minimise import RESTARTS, minimise
+from fastnst.solvers.device.loop import minimise_on_device
+from fastnst.solvers.minimise import minimise
 from fastnst.solvers.projected import FIRST_STEP, LONGEST_STEP
-from fastnst.solvers.state import State
-from helpers.functions import curved, evaluator, uniform
-
-Evaluate = Callable[[Tensor], Evaluation]
-
-
-def path(iterates) -> list[tuple[int, int, float, Tensor]]:
-    return [(i.iteration, i.evaluations, i.loss, i.image.clone()) for i in iterates]
-
-
-def same(ours: list, theirs: list, tolerance: float) -> None:
-    assert [(i, e) for i, e, _, _ in ours] == [(i, e) for i, e, _, _ in theirs]
-    for (_, _, loss, image), (_, _, other, picture) in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(image, picture, rtol=0, atol=tolerance)
-        assert loss == pytest.approx(other, rel=1e3 * tolerance, abs=tolerance)
+from fastnst.solvers.restarts import RESTARTS
+from helpers.functions import (
+    Evaluate,
+    assert_same_path,
+    curved,
+    evaluator,
+    failing,
+    path_of,
+    uniform,
+)
 
 
 def rugged(x: Tensor) -> Tensor:
@@ -52,9 +45,9 @@ def test_the_path_is_that_of_the_host(optimizer: str, history_size: int, stepwis
         evaluate = evaluator(lambda x, w=weights, t=target: (w * (x - t) ** 2).sum())
         start = uniform(0, 1, seed=1)
         common = {"iterations": iterations, "history_size": history_size, "optimizer": optimizer}
-        theirs = path(minimise(evaluate, start, **common))
-        ours = path(minimise_on_device(evaluate, start, **common, stepwise=stepwise))
-        same(ours, theirs, 1e-6)
+        theirs = path_of(minimise(evaluate, start, **common))
+        ours = path_of(minimise_on_device(evaluate, start, **common, stepwise=stepwise))
+        assert_same_path(ours, theirs, 1e-6)
 
 
 def pairs_stored(evaluate: Evaluate, start: Tensor, iterations: int, optimizer: str) -> list[int]:
@@ -71,22 +64,8 @@ def test_pairs_without_positive_curvature_are_left_out(optimizer: str) -> None:
     left_out = sum(b == a for a, b in itertools.pairwise(used[2:]))
     assert 0 < left_out < 27  # some were, some were not
     common = {"iterations": 30, "optimizer": optimizer}
-    theirs = path(minimise(evaluate, start, **common))
-    same(path(minimise_on_device(evaluate, start, **common)), theirs, 1e-9)
-
-
-def failing(good: Evaluate, calls_that_fail: dict[int, float]) -> tuple[Evaluate, list[Tensor]]:
-    calls: list[Tensor] = []
-
-    def evaluate(image: Tensor) -> Evaluation:
-        calls.append(image.clone())
-        evaluation = good(image)
-        if len(calls) in calls_that_fail:
-            bad = torch.tensor(calls_that_fail[len(calls)], dtype=image.dtype)
-            return Evaluation(Terms(bad, {}, {}, torch.zeros(())), evaluation.gradient * bad)
-        return evaluation
-
-    return evaluate, calls
+    theirs = path_of(minimise(evaluate, start, **common))
+    assert_same_path(path_of(minimise_on_device(evaluate, start, **common)), theirs, 1e-9)
 
 
 @pytest.mark.parametrize("stepwise", [True, False])
@@ -102,10 +81,10 @@ def test_a_value_that_is_not_finite_starts_afresh_from_the_best(
     start = uniform(0, 1, seed=1)
     evaluate, calls = failing(curved(target), bad)
     common = {"iterations": 23, "history_size": 4, "optimizer": optimizer}
-    theirs = path(minimise(evaluate, start, **common))
+    theirs = path_of(minimise(evaluate, start, **common))
     replayed, ours_calls = failing(curved(target), bad)
-    ours = path(minimise_on_device(replayed, start, **common, stepwise=stepwise))
-    same(ours, theirs, 1e-9)
+    ours = path_of(minimise_on_device(replayed, start, **common, stepwise=stepwise))
+    assert_same_path(ours, theirs, 1e-9)
     assert len(ours_calls) == len(calls)
     assert ours[-1][0] == 23
 
@@ -120,7 +99,7 @@ def test_a_gradient_that_is_not_finite_counts_too() -> None:
         found = good(image)
         return Evaluation(found.terms, found.gradient * (math.nan if calls == 6 else 1))
 
-    iterates = path(minimise_on_device(evaluate, uniform(0, 1), iterations=12))
+    iterates = path_of(minimise_on_device(evaluate, uniform(0, 1), iterations=12))
     assert [e - i for i, e, _, _ in iterates] == [1] * 5 + [2] * 8
     assert all(bool(image.isfinite().all()) for _, _, _, image in iterates)
 
@@ -152,7 +131,7 @@ def test_a_start_that_is_not_finite_is_an_error() -> None:
 def test_the_first_step_moves_whatever_the_scale_of_the_loss(scale: float) -> None:
     target = uniform(0.2, 0.8, dtype=torch.float32)
     evaluate = evaluator(lambda x: scale * ((x - target) ** 2).sum())
-    images = [p[3] for p in path(minimise_on_device(evaluate, torch.full_like(target, 0.5),
+    images = [p[3] for p in path_of(minimise_on_device(evaluate, torch.full_like(target, 0.5),
                                                     iterations=12))]  # fmt: skip
     assert float((images[1] - images[0]).abs().mean()) == pytest.approx(FIRST_STEP, rel=1e-3)
     assert float((images[-1] - target).abs().max()) < 1e-3
@@ -160,7 +139,7 @@ def test_the_first_step_moves_whatever_the_scale_of_the_loss(scale: float) -> No
 
 def test_no_step_is_longer_than_the_longest_and_none_leaves_the_range() -> None:
     evaluate = evaluator(lambda x: (1e-3 * x + torch.relu(x - 0.5) ** 2).sum() * 10)
-    iterates = path(minimise_on_device(evaluate, uniform(-0.4, 1.3), iterations=20))
+    iterates = path_of(minimise_on_device(evaluate, uniform(-0.4, 1.3), iterations=20))
     images = [image for _, _, _, image in iterates]
     lengths = [float((b - a).square().mean().sqrt()) for a, b in itertools.pairwise(images)]
     assert max(lengths) == pytest.approx(LONGEST_STEP, rel=1e-6)  # it was cut
@@ -174,73 +153,3 @@ def test_a_start_that_is_the_minimum_stays() -> None:
     *_, last = minimise_on_device(curved(target), target, iterations=5)
     assert torch.equal(last.image, target)
     assert last.loss == 0
-
-
-@pytest.mark.parametrize("iterations", [0, 1, BATCH, BATCH + 1, 3 * BATCH + 2])
-def test_every_iterate_comes_once_with_its_picture_and_terms(iterations: int) -> None:
-    def evaluate(image: Tensor) -> Evaluation:
-        x = image.detach()
-        content, style = {"relu1_1": x.mean()}, {"conv2_2": x.std(), "pool1": x.amax()}
-        terms = Terms((x - 0.3).square().sum(), content, style, x.amin())
-        return Evaluation(terms, 2 * (x - 0.3))
-
-    start = uniform(0, 1)
-    before = start.clone()
-    seen = 0
-    for iterate in minimise_on_device(evaluate, start, iterations=iterations):
-        assert (iterate.iteration, iterate.evaluations) == (seen, seen + 1)
-        expected = evaluate(iterate.image).terms
-        got = iterate.terms
-        assert iterate.loss == float(got.total) == float(expected.total)
-        assert (dict(got.content), dict(got.style)) == (expected.content, expected.style)
-        assert (list(got.content), list(got.style)) == (["relu1_1"], ["conv2_2", "pool1"])
-        assert got.tv == expected.tv
-        seen += 1
-    assert seen == iterations + 1
-    assert torch.equal(start, before)
-
-
-def saved(iterate: DeviceIterate) -> State:
-    state = iterate.state()
-    copies = {name: tensor.clone() for name, tensor in state.tensors.items()}
-    return State(json.loads(json.dumps(dict(state.numbers))), copies)
-
-
-@pytest.mark.parametrize("fails_at", [0, 6])
-@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
-def test_it_goes_on_from_any_iterate_bit_for_bit(optimizer: str, fails_at: int) -> None:
-    target, start = uniform(-0.5, 1.5), uniform(0, 1, seed=1)
-    settings = {"iterations": 12, "history_size": 3, "optimizer": optimizer, "stepwise": True}
-    evaluate, _ = failing(curved(target), {fails_at: math.nan})
-    whole, states = [], []
-    for iterate in minimise_on_device(evaluate, start, **settings):
-        whole.append((iterate.iteration, iterate.evaluations, iterate.image.clone()))
-        states.append(saved(iterate))
-    assert all("image" in s.tensors and "best" in s.tensors for s in states)
-    # going on after the failure
-    for k, state in enumerate(states):
-        if k < fails_at - 1:
-            continue
-        rest = minimise_on_device(curved(target), torch.zeros_like(start), **settings, resume=state)
-        rest = [(i.iteration, i.evaluations, i.image.clone()) for i in rest]
-        assert len(rest) == 12 - k
-        for ours, theirs in zip(rest, whole[k + 1 :], strict=True):
-            assert ours[:2] == theirs[:2]
-            assert torch.equal(ours[2], theirs[2])
-
-
-def test_it_goes_on_further_than_was_asked_for_at_first() -> None:
-    target, start = uniform(-0.5, 1.5), uniform(0, 1, seed=1)
-    *_, last = minimise_on_device(curved(target), start, iterations=4, stepwise=True)
-    rest = path(minimise_on_device(curved(target), start, iterations=15, resume=saved(last)))
-    whole = path(minimise_on_device(curved(target), start, iterations=15))
-    same(rest, whole[5:], 1e-12)  # fewer rows of zeros in the sums
-    assert not path(minimise_on_device(curved(target), start, iterations=2, resume=saved(last)))
-
-
-def test_a_state_of_an_iterate_that_was_left_behind_is_refused() -> None:
-    iterates = minimise_on_device(curved(uniform(0, 1)), uniform(0, 1, seed=1), iterations=20)
-    next(iterates)
-    second = next(iterates)
-    with pytest.raises(RuntimeError, match="stepwise"):
-        second.state()

@@ -2,7 +2,7 @@
 
 What is recorded must be the same each time: it reads and writes tensors that stay where they are,
 allocates nothing but temporaries, fetches no number and takes no branch on one. On a CPU, and where
-recording is not wanted, it is simply run.
+recording is not wanted, the work is simply run.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from fastnst.devices import guard
 WARM_UP = 2  # runs before recording: libraries load their kernels and choose among them
 
 
-class Replayed:
-    """A function without arguments, to be called again and again.
+class CudaGraph:
+    """A function without arguments, to be called again and again, that becomes a CUDA graph.
 
     The first ``WARM_UP`` calls run it, the next one records it too, and all others replay. So each
     call does its work, whichever it is.
 
     Args:
         work: What to do; on a GPU it launches kernels on the current stream of ``device``.
-        device: Where.
-        record: False: run it each time.
+        device: The device that the work runs on.
+        record: Whether the work can be recorded; if not, it is run each time.
+
+    Attributes:
+        graph: The recording, or None before there is one.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class Replayed:
         self.stream: torch.cuda.Stream | None = None
 
     def __call__(self) -> None:
-        """Do it once; on a GPU it is done when the current stream gets there."""
+        """Do the work once; on a GPU it is done when the current stream gets there."""
         if not self.record:
             self.work()
             return
@@ -54,7 +57,7 @@ class Replayed:
             self.calls += 1
 
     def _warm_up(self) -> None:
-        """On the stream on which it will be recorded, so that what is made for a stream is there."""
+        """Do the work on the stream of the recording, so that what is made for a stream is there."""
         current = torch.cuda.current_stream()
         self.stream = self.stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.stream.wait_stream(current)

@@ -1,20 +1,23 @@
 """L-BFGS whose every number stays on the device: nothing is fetched, so that a GPU never waits.
 
-The method is that of ``lbfgs.py``, written with fixed shapes and without a branch, so that one iteration
-can be captured as a CUDA graph and replayed. What the host decides there is decided here by
-``torch.where`` on 0-dimensional tensors.
+The method is that of ``lbfgs.py`` and ``minimise.py``, written a second time with fixed shapes and
+without a branch, so that one iteration, its evaluation included, can be captured as a CUDA graph
+and replayed: a graph cannot wait for the host to decide. What the host decides there is decided here by
+``torch.where`` on 0-dimensional tensors. So this solver also keeps a best picture of its own, from
+which it begins again after a value that is not finite, while the host has yet to see the iterates;
+the best picture that a run shows is kept by ``loop.py``, from the iterates that were seen.
 
-The inverse Hessian has the form of ``curvature.py``, u = R⁻¹ S g and so on, but R⁻¹ is kept in the
-place of R, so that its slots may lie in any order and no system is to be solved:
+The inverse Hessian has the form of ``curvature.py``, u = R⁻¹ S g and so on, but R⁻¹ is kept instead
+of R, so that its slots may lie in any order and there is no system to solve:
 
-* a new pair adds a last column:  R' = [[R, r], [0, d]]   ⇒   R'⁻¹ = [[R⁻¹, −R⁻¹ r / d], [0, 1 / d]];
+* a new pair adds a last column:  R' = [[R, r], [0, d]]  ⇒  R'⁻¹ = [[R⁻¹, −R⁻¹ r / d], [0, 1 / d]];
 * the oldest pair takes the first row and column with it, and those of R⁻¹ go alike, since R is
   triangular;
 * so rows and columns may stay where the ring buffer has their pairs, in any order, and a slot that
   is not in use is a row and a column of zeros, which adds nothing to any product.
 
-Each row of R⁻¹ is one forward substitution, x R = e_i, done as far as R is known: its rounding is that of
-a triangular solve and does not grow with the number of iterations.
+Each row of R⁻¹ is one forward substitution, x R = e_i, done as far as R is known: its rounding is
+that of a triangular solve and does not grow with the number of iterations.
 """
 
 from __future__ import annotations
@@ -27,35 +30,37 @@ from torch import Tensor
 
 from fastnst.evaluation import Evaluation
 from fastnst.solvers.curvature import CURVATURE
-from fastnst.solvers.device.spectral import DeviceScaling
 from fastnst.solvers.projected import FIRST_STEP, LONGEST_STEP
+from fastnst.solvers.restarts import SHRINKAGE
+from fastnst.solvers.spectral import SpectralScaling
 from fastnst.solvers.state import State
 
 
 class DeviceLBFGS:
-    """A picture on its way, evaluated, and what L-BFGS has learnt on it; all of it tensors.
+    """A picture on its way, its evaluation, and what L-BFGS has learnt; all of it tensors.
 
     ``begin`` evaluates the start. Each ``advance`` is one evaluation and, as a rule, one iteration:
     a step from the last picture, and the evaluation of the next. After an evaluation that is not
-    finite it is the evaluation of the best picture again, from which L-BFGS starts afresh with steps a
-    quarter as long.
+    finite, ``advance`` evaluates the best picture again, from which L-BFGS starts afresh with steps
+    a quarter as long.
 
     Args:
         start: ``(1, 3, H, W)``, float; it is copied and clamped.
         evaluate: The objective and its gradient.
-        history_size: Curvature pairs to keep.
-        bounds: Smallest and largest value of a pixel.
-        spectral: H₀ by frequency and colour, as optimizer ``spectral`` has it; otherwise γ.
+        history_size: How many curvature pairs to keep, m.
+        bounds: The smallest and the largest value of a pixel.
+        spectral: Whether H₀ follows frequency and colour, as in ``SpectralLBFGS``; if not it is γ.
 
     Attributes:
         image: ``(1, 3, H, W)``, where the last evaluation was made.
         best: The picture with the lowest loss so far.
-        terms: ``(T,)`` float64: the last evaluation; total, content and style losses, variation.
-        layers: Those of the content and of the style losses.
-        precision: Of the features, as the engine has it.
+        terms: ``(T,)`` float64: the total, the content losses, the style losses and the total
+            variation of the last evaluation.
+        layers: The layers of the content losses and those of the style losses.
+        precision: The precision of the features, as the last evaluation had it.
         failed: Whether the last evaluation was not finite, 0-dimensional.
 
-    Memory: 2 · m + 8 pictures; with ``spectral`` some six more.
+    Memory: 2 · m + 8 pictures, and with ``spectral`` some six more.
     """
 
     def __init__(
@@ -88,12 +93,12 @@ class DeviceLBFGS:
         self.diagonal = start.new_zeros(m, dtype=torch.float64)  # D: s·y
         self.products = start.new_zeros(m, dtype=torch.float64)  # S g at last_gradient
         self.gamma = number(0.0)
-        self.caution = number(1.0)
-        self.slope = number(0.0)  # |gradient|₁
+        self.step_scale = number(1.0)
+        self.gradient_norm1 = number(0.0)  # ‖g‖₁
         self.best_loss = number(math.inf)
         self.fresh = number(True, torch.bool)  # no step was taken since L-BFGS started (afresh)
         self.failed = number(False, torch.bool)
-        self.scaling = DeviceScaling(self.image) if spectral else None
+        self.scaling = SpectralScaling(self.image) if spectral else None
 
     def begin(self) -> None:
         """Evaluate the start."""
@@ -104,10 +109,10 @@ class DeviceLBFGS:
         self._step()
         self._take(self.evaluate(self.image))
 
-    # --------------------------------------------------------------------------------- evaluation --
+    # -------------------------------------------------------------------------------- evaluation --
 
     def _take(self, evaluation: Evaluation) -> None:
-        """Take in an evaluation at ``image``."""
+        """Take an evaluation that was made at ``image``."""
         terms = evaluation.terms
         self.layers = tuple(terms.content), tuple(terms.style)
         self.precision = evaluation.precision
@@ -117,23 +122,24 @@ class DeviceLBFGS:
             self.terms = torch.empty_like(row)
         self.terms.copy_(row)
         self.gradient.copy_(evaluation.gradient.flatten())
-        self.slope.copy_(torch.linalg.vector_norm(self.gradient, 1))
+        self.gradient_norm1.copy_(torch.linalg.vector_norm(self.gradient, 1))
         loss = row[0]
-        finite = torch.isfinite(loss) & torch.isfinite(self.slope)
+        finite = torch.isfinite(loss) & torch.isfinite(self.gradient_norm1)
         self.failed.copy_(~finite)
-        self.caution.copy_(torch.where(finite, self.caution, self.caution / 4))
+        smaller = self.step_scale / SHRINKAGE
+        self.step_scale.copy_(torch.where(finite, self.step_scale, smaller))
         better = finite & (loss < self.best_loss)
         self.best_loss.copy_(torch.where(better, loss, self.best_loss))
         torch.where(better, self.image, self.best, out=self.best)
 
-    # --------------------------------------------------------------------------------------- step --
+    # -------------------------------------------------------------------------------------- step --
 
     def _step(self) -> None:
-        """From ``image`` to the next; to ``best``, with all forgotten, after a failure."""
+        """Go to the next picture; after a failure to ``best``, with all pairs forgotten."""
         self._forget()
         direction = self._direction()
         length = torch.linalg.vector_norm(direction).double() / direction.numel() ** 0.5
-        cut = (LONGEST_STEP * self.caution / length).clamp(max=1).to(direction.dtype)
+        cut = (LONGEST_STEP * self.step_scale / length).clamp(max=1).to(direction.dtype)
         before = self.image.flatten()
         after = torch.addcmul(before, direction, cut).clamp_(*self.bounds)
         torch.sub(after, before, out=self.pair[0])  # what really took place
@@ -162,39 +168,39 @@ class DeviceLBFGS:
         self._extend(accept, curvature, products - self.products)
         self.products.copy_(products)
 
-        first = FIRST_STEP * self.caution * self.image.numel() / self.slope
-        first = first.masked_fill(self.slope == 0, 0)
+        first = FIRST_STEP * self.step_scale * self.image.numel() / self.gradient_norm1
+        first = first.masked_fill(self.gradient_norm1 == 0, 0)
         newest = torch.where(accept, curvature / square, self.gamma)
         self.gamma.copy_(torch.where(self.fresh, first, newest))
         if self.scaling is not None:
             self.scaling.learn(step, change, curvature, accept)
 
-        kind = self.gradient.dtype
+        dtype = self.gradient.dtype
         u = self.inverse @ products
-        r = self._initial(torch.addmv(self.gradient, y.T, u.to(kind), alpha=-1))
+        r = self._initial(torch.addmv(self.gradient, y.T, u.to(dtype), alpha=-1))
         t = self.inverse.T @ (self.diagonal * u - (y @ r).double())
-        return torch.addmv(r, s.T, t.to(kind), beta=-1, alpha=-1)
+        return torch.addmv(r, s.T, t.to(dtype), beta=-1, alpha=-1)
 
     def _initial(self, q: Tensor) -> Tensor:
-        """H₀ q: γ q, and where something was learnt of the spectrum, by it."""
+        """H₀ q: γ P q once a pair was learnt, and γ q before that and without ``spectral``."""
         plain = q * self.gamma.to(q.dtype)
         if self.scaling is None:
             return plain
         return torch.where((self.diagonal != 0).any(), self.scaling.apply(q), plain)
 
     def _store(self, accept: Tensor) -> None:
-        """Put the newest pair into its slot, where it is accepted."""
+        """Put the newest pair into its slot, if it is accepted."""
         slot = self.slot.view(1)
         there = self.pairs.index_select(1, slot)
         self.pairs.index_copy_(1, slot, torch.where(accept, self.pair[:, None], there))
 
     def _extend(self, accept: Tensor, curvature: Tensor, s_y: Tensor) -> None:
-        """R⁻¹ and D with the newest pair in the place of the one that had its slot.
+        """Update R⁻¹ and D: the newest pair replaces the one that had its slot.
 
         Args:
-            accept: Whether there is a new pair; if not all stays as it is.
-            curvature: s·y of the pair.
-            s_y: S y, ``(m,)``, known but in the slot itself.
+            accept: Whether there is a new pair; if not, all stays as it is.
+            curvature: s·y of the new pair.
+            s_y: S y, ``(m,)``; its value in the slot of the new pair is not read.
         """
         here = (self.slots == self.slot) & accept
         self.inverse.masked_fill_(here[:, None] | here, 0)
@@ -203,12 +209,12 @@ class DeviceLBFGS:
         self.diagonal.copy_(torch.where(here, curvature, self.diagonal))
         self.slot.copy_(torch.where(accept, (self.slot + 1) % len(self.slots), self.slot))
 
-    # -------------------------------------------------------------------------------------- state --
+    # ------------------------------------------------------------------------------------- state --
 
     def state(self) -> State:
-        """What ``restore`` needs to go on bit for bit; the pairs of the slots in use."""
+        """What ``restore`` needs to go on bit for bit, with the pairs of the slots in use."""
         used = int((self.diagonal != 0).sum())  # the first so many slots
-        tensors = {name: getattr(self, name) for name in _STATE}
+        tensors = {key: getattr(self, name) for key, name in _STATE.items()}
         own = State(
             {"history": len(self.slots), "used": used},
             {**tensors, "s": self.pairs[0, :used], "y": self.pairs[1, :used]},
@@ -216,10 +222,10 @@ class DeviceLBFGS:
         return own if self.scaling is None else own | self.scaling.state().under("scaling")
 
     def restore(self, state: State) -> None:
-        """Take the state of another, for the same picture size and no longer history."""
+        """Take the state of another solver, for pictures of this size and no longer a history."""
         self.terms = torch.empty_like(state.tensors["terms"], device=self.image.device)
-        for name in _STATE:
-            saved = state.tensors[name]
+        for key, name in _STATE.items():
+            saved = state.tensors[key]
             getattr(self, name)[tuple(map(slice, saved.shape))].copy_(saved)
         used = state.numbers["used"]
         self.pairs[0, :used].copy_(state.tensors["s"])
@@ -228,8 +234,11 @@ class DeviceLBFGS:
             self.scaling.restore(state.part("scaling"))
 
 
-_STATE = (
-    *("image", "best", "terms", "gradient", "last_gradient", "pair", "slot"),
-    *("inverse", "diagonal", "products"),
-    *("gamma", "caution", "slope", "best_loss", "fresh", "failed"),
-)
+# What is saved, by the names that saved states have, with the attributes that hold it.
+_STATE = {
+    name: name
+    for name in (
+        *("image", "best", "terms", "gradient", "last_gradient", "pair", "slot"),
+        *("inverse", "diagonal", "products", "gamma", "best_loss", "fresh", "failed"),
+    )
+} | {"caution": "step_scale", "slope": "gradient_norm1"}

@@ -11,7 +11,6 @@ from PIL import Image
 
 import fastnst
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.output import plots
 from helpers.pictures import smooth
 
 SMALL = {"size": 48, "iterations": 14, "style_layers": ("relu1_1", "relu2_1"),
@@ -24,7 +23,7 @@ def result() -> fastnst.Result:
 
 
 def test_the_parts_add_up_to_the_total(result: fastnst.Result) -> None:
-    parts = plots.contributions(result)
+    parts = result.contributions()
     assert set(parts) == {
         "content relu2_1", "style relu1_1", "style relu2_1", "total variation"
     }  # fmt: skip
@@ -39,7 +38,7 @@ def test_the_parts_add_up_with_several_styles_and_content_weights() -> None:
         [smooth(40, 44, seed=1), smooth(44, 40, seed=2)],
         **{**SMALL, "content_layers": ("relu1_2", "relu2_1"), "content_layer_weights": (2.0, 0.5)},
     )
-    sums = np.sum(list(plots.contributions(result).values()), axis=0)
+    sums = np.sum(list(result.contributions().values()), axis=0)
     assert sums == pytest.approx([x.total for x in result.history], rel=1e-5)
 
 
@@ -48,7 +47,7 @@ def test_the_figure_has_the_curves_and_the_pictures(result: fastnst.Result) -> N
     figure = result.plot()
     curves, gain, *pictures = figure.get_axes()
     lines = {line.get_label(): line for line in curves.get_lines()}
-    assert set(lines) == {"total", *plots.contributions(result)}
+    assert set(lines) == {"total", *result.contributions()}
     assert list(lines["total"].get_ydata()) == [x.total for x in result.history]
     assert curves.get_yscale() == gain.get_yscale() == "log"
     titles = [axes.get_title() for axes in pictures]

@@ -1,0 +1,62 @@
+"""When a run writes its checkpoints."""
+
+from __future__ import annotations
+
+from fastnst.run.checkpoint import Checkpoint, Checkpoints, save_checkpoint
+from fastnst.run.identity import Identity
+from fastnst.run.recorder import Recorder
+from fastnst.solvers.iterate import Iterate
+
+
+class CheckpointWriter:
+    """Writes the state of a run at one scale every so many iterations, and after the last of them.
+
+    Args:
+        checkpoints: Where to write, and how often.
+        identity: What the run is made from.
+        recorder: What the run has done so far.
+        iterations: How many iterations this scale has.
+        written: The iteration whose state was saved last; 0 at the beginning.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        identity: Identity,
+        recorder: Recorder,
+        iterations: int,
+        written: int = 0,
+    ) -> None:
+        self.checkpoints = checkpoints
+        self.identity = identity
+        self.recorder = recorder
+        self.iterations = iterations
+        self.written = written
+
+    def note(self, iterate: Iterate) -> None:
+        """Write a checkpoint if it is time for one; the recorder knows of the iterate already."""
+        if iterate.averaged:
+            return  # the average is no part of the way, and the state before it is written
+        due = iterate.iteration - self.written >= self.checkpoints.every
+        if due or iterate.iteration >= self.iterations:
+            self.write(iterate)
+
+    def write(self, iterate: Iterate) -> None:
+        """Write a checkpoint now; the solver must not have gone on since it showed the iterate.
+
+        Raises:
+            OutputFailed: if it cannot be written.
+        """
+        recorder = self.recorder
+        checkpoint = Checkpoint(
+            self.identity,
+            iterate.state(),
+            recorder.history_table(),
+            tuple(recorder.history[0].to_row()),
+            recorder.best_row,
+            recorder.seconds(),
+            recorder.snapshots,
+            recorder.scales_before(),
+        )
+        save_checkpoint(checkpoint, self.checkpoints.path)
+        self.written = iterate.iteration

@@ -1,0 +1,68 @@
+"""What makes a run the run that it is: a checkpoint is resumed by no other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastnst.errors import InvalidInput
+from fastnst.settings.settings import Settings
+
+# Settings that may differ from those of the run that wrote the checkpoint: how far to go, and what
+# was asked for where what ran is compared instead.
+FREE_SETTINGS = ("iterations", "engine", "provider", "device", "precision")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run is made from, and by. A run with another identity takes another path.
+
+    Attributes:
+        settings: The settings, without ``FREE_SETTINGS``, as JSON has them.
+        made_from: What else the run depends on, by a name for messages: SHA-256 of the decoded
+            pictures and of the weights, and the engine, device and precision that run.
+    """
+
+    settings: Mapping[str, Any]
+    made_from: Mapping[str, str]
+
+    @classmethod
+    def of(cls, settings: Settings, made_from: Mapping[str, str]) -> Identity:
+        """The identity of a run with these settings."""
+        free = set(FREE_SETTINGS)
+        if settings.min_size is not None:  # a scale that is done keeps its number
+            free.remove("iterations")
+        fixed = {k: v for k, v in settings.to_dict().items() if k not in free}
+        return cls(json.loads(json.dumps(fixed)), dict(made_from))
+
+    def differences(self, now: Identity) -> list[str]:
+        """What ``now`` has otherwise than this identity, each in a few words."""
+        changed = [
+            f"{name} was {self.settings.get(name)!r} and is {now.settings.get(name)!r}"
+            for name in sorted({*self.settings, *now.settings})
+            if self.settings.get(name) != now.settings.get(name)
+        ]
+        for name in sorted({*self.made_from, *now.made_from}):
+            before, after = self.made_from.get(name), now.made_from.get(name)
+            if before != after:
+                short = before is not None and after is not None and len(before) < 32
+                changed.append(
+                    f"{name} was {before} and is {after}" if short else f"another {name}"
+                )
+        return changed
+
+    def check(self, now: Identity, path: Path) -> None:
+        """Refuse to go on with another run than the one that wrote a checkpoint.
+
+        Args:
+            now: The identity of the run that is to go on.
+            path: The checkpoint, for the message.
+
+        Raises:
+            InvalidInput: naming everything that differs.
+        """
+        if changed := self.differences(now):
+            raise InvalidInput(f"checkpoint {path} is of another run: {'; '.join(changed)}")

@@ -1,0 +1,150 @@
+"""What a run needs before it can begin: once for runs, estimates and exports.
+
+Whatever is wrong with a device, a picture, a size or a file of weights is said here, before the
+work starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from fastnst.cache import Cache
+from fastnst.devices import DEFAULT_SIZE, choose_device
+from fastnst.engines.create import choose_precision, create_engine
+from fastnst.evaluation import Engine
+from fastnst.images.decode import Picture
+from fastnst.inputs.pictures import Pictures, Sources, Styles, decode, scale_pictures
+from fastnst.network.weights import Weights, load_weights
+from fastnst.run import memory
+from fastnst.run.schedule import Scale, make_schedule
+from fastnst.settings.settings import Settings
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A run that can begin.
+
+    Attributes:
+        settings: The settings of the run.
+        device: The device that it runs on.
+        sources: The pictures as they were decoded.
+        schedule: The scales of the run, coarsest first.
+        width: Width of the result in pixels.
+        height: Height of the result in pixels.
+        weights: The weights of the network.
+        cache: What earlier runs made and this one may use again.
+    """
+
+    settings: Settings
+    device: torch.device
+    sources: Sources
+    schedule: tuple[Scale, ...]
+    width: int
+    height: int
+    weights: Weights
+    cache: Cache
+
+    @property
+    def style_pixels(self) -> int:
+        """The number of pixels of the largest style picture, scaled for the result."""
+        return self.sources.style_pixels(self.settings, self.schedule[-1].size)
+
+    def pictures(self, scale: Scale) -> Pictures:
+        """The pictures of one scale, on the device."""
+        return scale_pictures(self.sources, self.settings, scale.size).to(self.device)
+
+    def engine(self, pictures: Pictures, precision: str | None = None) -> Engine:
+        """Set up the engine for the pictures of one scale.
+
+        Args:
+            pictures: What ``pictures`` returned.
+            precision: ``fp32``, ``bf16`` or ``mixed``; ``auto`` is fp32. None: the setting, and
+                where that leaves it open what is quickest on the device.
+
+        Raises:
+            BackendUnavailable: if the engine that was asked for by name cannot run.
+            InvalidInput: for settings or pictures that do not fit together.
+        """
+        chosen = precision or choose_precision(self.settings, self.device)
+        settings = replace(self.settings, precision=chosen)
+        return create_engine(
+            *(self.weights, pictures.content, pictures.styles, settings, pictures.regions),
+            cache=self.cache,
+        )
+
+
+def prepare(
+    content: Picture,
+    style: Styles,
+    settings: Settings,
+    content_mask: Picture | None = None,
+    style_masks: Styles | None = None,
+    cache: Cache | None = None,
+) -> Preparation:
+    """Choose the device and the scales, decode the pictures, check the memory, load the weights.
+
+    Args:
+        content: Anything that ``load_image`` takes.
+        style: Anything that ``load_image`` takes, or a list or tuple of such.
+        settings: The settings of the run.
+        content_mask: Which part of the content gets which style; see ``masks.py``.
+        style_masks: Which part of each style counts.
+        cache: What earlier runs made and this one may use again.
+
+    Raises:
+        InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
+        BackendUnavailable: if the device that was asked for cannot be used, or the weights come from
+            a package that is not installed.
+    """
+    cache = cache or Cache()
+    device = choose_device(settings.device)
+    size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
+    sources = decode(content, style, content_mask, style_masks, cache)
+    schedule = make_schedule(settings, size, max(sources.content.shape[:2]))
+    width, height = _check_memory(sources, settings, schedule[-1].size, device)
+    source = (settings.weights, settings.preprocessing)
+    weights = cache.get("weights", source, lambda: load_weights(*source))
+    return Preparation(settings, device, sources, schedule, width, height, weights, cache)
+
+
+def load_pictures(
+    content: Picture,
+    style: Styles,
+    settings: Settings,
+    size: int,
+    device: torch.device | None = None,
+    content_mask: Picture | None = None,
+    style_masks: Styles | None = None,
+) -> Pictures:
+    """Load and scale the pictures of one run.
+
+    Args:
+        content: Anything that ``load_image`` takes.
+        style: Anything that ``load_image`` takes, or a list or tuple of such.
+        settings: ``init``, ``seed``, ``color`` and how styles are scaled are read from here.
+        size: Long side of the result in pixels; 0 keeps the content's own size.
+        device: The device that the run will be on, the CPU by default. Its memory must suffice for
+            the size, which is checked before anything is scaled.
+        content_mask: Which part of the content gets which style; see ``masks.py``.
+        style_masks: Which part of each style counts.
+
+    Returns:
+        The pictures, on the CPU.
+
+    Raises:
+        InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
+    """
+    sources = decode(content, style, content_mask, style_masks)
+    _check_memory(sources, settings, size, device or torch.device("cpu"))
+    return scale_pictures(sources, settings, size)
+
+
+def _check_memory(
+    sources: Sources, settings: Settings, size: int, device: torch.device
+) -> tuple[int, int]:
+    """Refuse a size that does not fit in the memory of a device; the width and height if it fits."""
+    width, height = sources.size(size)
+    memory.check(width, height, settings, device, sources.style_pixels(settings, size))
+    return width, height

@@ -1,0 +1,49 @@
+"""The contract of a solver: what it is made from, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from fastnst.evaluation import Evaluation
+from fastnst.solvers.state import State
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a solver is made from; each solver reads what it needs.
+
+    Attributes:
+        image: What is optimised, in place; of any shape and float dtype.
+        bounds: The smallest and the largest value of a pixel.
+        history_size: How many curvature pairs a quasi-Newton method keeps.
+        learning_rate: Of Adam: about the change of a pixel in a step.
+        step_scale: The factor on the length of the steps that the solver chooses itself; below 1
+            after a restart.
+        gradient_norm1: ‖g‖₁, the sum of the absolute values of the gradient at ``image``.
+    """
+
+    image: Tensor
+    bounds: tuple[float, float]
+    history_size: int
+    learning_rate: float
+    step_scale: float
+    gradient_norm1: float
+
+
+class Solver(Protocol):
+    """A method that changes a picture step by step so that the objective falls."""
+
+    def step(self, evaluation: Evaluation) -> None:
+        """Take one step from the picture, in place; ``evaluation`` was made at the picture."""
+        ...
+
+    def state(self) -> State:
+        """What ``restore`` needs to go on bit for bit."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Take the state of another solver of this kind, for a picture of this size."""
+        ...

@@ -1,0 +1,108 @@
+"""How much memory a run will need, how much there is, and what is said when it runs out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import fastnst
+from fastnst import InvalidInput
+from fastnst.run import memory, prepare
+from fastnst.settings.settings import Settings
+from helpers.pictures import smooth
+
+CONTENT, STYLE = smooth(48, 36), smooth(40, 44, seed=1)
+
+
+def test_memory_is_estimated_by_size_and_history(monkeypatch) -> None:
+    settings = Settings()
+    assert memory.estimate(512, 512, settings) == 4 * memory.estimate(256, 256, settings)
+    assert memory.estimate(256, 256, Settings(history_size=10)) < memory.estimate(
+        256, 256, settings
+    )
+    monkeypatch.setattr(memory, "available", lambda device: 2**30)
+    with pytest.raises(InvalidInput, match=r"1024×768.*use --size (\d+) or less") as caught:
+        memory.check(1024, 768, settings, torch.device("cpu"))
+    fits = int(str(caught.value).split("--size ")[1].split()[0])
+    memory.check(fits, fits * 3 // 4, settings, torch.device("cpu"))
+
+
+def group(root: Path, name: str, limit: str, usage: int, cache: int = 0) -> None:
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "memory.max").write_text(f"{limit}\n")
+    (folder / "memory.current").write_text(f"{usage}\n")
+    (folder / "memory.stat").write_text(f"anon 5\ninactive_file {cache}\n")
+
+
+def test_the_limits_of_a_container_count(tmp_path: Path) -> None:
+    group(tmp_path, "a", "1000", 700, 100)
+    group(tmp_path, "a/b", "500", 450)
+    group(tmp_path, "a/b/c", "max", 10)
+    (tmp_path / "self").write_text("0::/a/b/c\n")
+    assert memory._group_memory(tmp_path, tmp_path / "self") == [50, 400]
+    (tmp_path / "self").write_text("1:cpu:/x\n0::/a\n")
+    assert memory._group_memory(tmp_path, tmp_path / "self") == [400]
+    group(tmp_path, "a", "100", 700)
+    assert memory._group_memory(tmp_path, tmp_path / "self") == [0]
+    assert memory._group_memory(tmp_path, tmp_path / "missing") == []
+    (tmp_path / "self").write_text("1:memory:/x\n")  # version 1
+    assert memory._group_memory(tmp_path, tmp_path / "self") == []
+
+
+def test_the_smallest_limit_counts(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "_system_memory", lambda: 700)
+    monkeypatch.setattr(memory, "_group_memory", lambda *paths: [900, 500])
+    assert memory.available(torch.device("cpu")) == 500
+    monkeypatch.setattr(memory, "_system_memory", lambda: None)
+    monkeypatch.setattr(memory, "_group_memory", lambda *paths: [])
+    assert memory.available(torch.device("cpu")) is None
+
+
+def test_memory_that_runs_out_is_an_error_with_a_size_that_fits(monkeypatch) -> None:
+    settings = Settings(size=512)
+
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(memory, "available", lambda device: 2**34)
+    monkeypatch.setattr(prepare, "create_engine", out_of_memory)
+    with pytest.raises(InvalidInput, match=r"cpu ran out of memory with a 512×384") as caught:
+        fastnst.stylize(CONTENT, STYLE, size=512)
+    assert "\n" not in str(caught.value)
+    assert int(str(caught.value).split("--size ")[1].split()[0]) < 512
+    needed = memory.estimate(512, 384, settings)
+    monkeypatch.setattr(memory, "available", lambda device: needed // 2)
+    with (
+        pytest.raises(InvalidInput, match="ran out of memory") as caught,
+        memory.enough(512, 384, settings, torch.device("cpu")),
+    ):
+        out_of_memory()
+    fits = int(str(caught.value).split("--size ")[1].split()[0])
+    assert memory.estimate(fits, fits * 3 // 4, settings) < needed // 2
+
+
+def test_a_recording_that_ran_out_of_memory_says_so_too() -> None:
+    def record() -> None:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    with (
+        pytest.raises(InvalidInput, match="ran out of memory"),
+        memory.enough(64, 64, Settings(), torch.device("cpu")),
+    ):
+        record()
+
+
+def test_other_errors_pass() -> None:
+    for error in (RuntimeError("cuDNN error"), fastnst.BackendUnavailable("no"), ValueError("x")):
+        with (
+            pytest.raises(type(error), match=str(error)) as caught,
+            memory.enough(64, 64, Settings(), torch.device("cpu")),
+        ):
+            raise error
+        assert caught.value is error

@@ -1,0 +1,58 @@
+"""What is prepared once, for runs, estimates and exports."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fastnst import InvalidInput, load_pictures
+from fastnst.cache import Cache
+from fastnst.run import memory, prepare
+from fastnst.settings.settings import Settings
+from helpers.pictures import smooth
+
+CONTENT, STYLE = smooth(48, 36), smooth(40, 44, seed=1)
+SMALL = {"style_layers": ("relu1_1",), "content_layers": ("relu2_1",), "device": "cpu"}
+
+
+def test_a_preparation_has_the_scales_and_the_size_of_the_result() -> None:
+    settings = Settings(size=64, min_size=20, iterations=3, engine="torch", **SMALL)
+    prepared = prepare.prepare(CONTENT, STYLE, settings)
+    assert [scale.size for scale in prepared.schedule] == [32, 64]
+    assert (prepared.width, prepared.height) == (64, 48)
+    assert prepared.device == torch.device("cpu")
+    for scale in prepared.schedule:
+        pictures = prepared.pictures(scale)
+        assert pictures.start.shape[-1] == scale.size
+        engine = prepared.engine(pictures)
+        assert engine.name == "torch"
+        assert float(engine.evaluate(pictures.start).terms.total) > 0
+
+
+def test_memory_is_checked_once_and_before_the_weights_are_read(monkeypatch) -> None:
+    checked = []
+    monkeypatch.setattr(memory, "check", lambda *arguments: checked.append(arguments[:2]))
+    settings = Settings(size=64, min_size=20, **SMALL)
+    prepared = prepare.prepare(CONTENT, STYLE, settings)
+    for scale in prepared.schedule:
+        prepared.pictures(scale)
+    assert checked == [(64, 48)]
+
+    def refuse(*_: object) -> None:
+        raise InvalidInput("too large")
+
+    monkeypatch.setattr(memory, "check", refuse)
+    monkeypatch.setattr(prepare, "load_weights", lambda *_: pytest.fail("weights were read"))
+    with pytest.raises(InvalidInput, match="too large"):
+        prepare.prepare(CONTENT, STYLE, settings)
+    with pytest.raises(InvalidInput, match="too large"):
+        load_pictures(CONTENT, STYLE, settings, 64)
+
+
+def test_the_weights_are_read_once_for_all_runs_of_a_cache(monkeypatch) -> None:
+    real, reads = prepare.load_weights, []
+    monkeypatch.setattr(prepare, "load_weights", lambda *a: reads.append(a) or real(*a))
+    cache = Cache()
+    for size in (32, 40):
+        prepare.prepare(CONTENT, STYLE, Settings(size=size, **SMALL), cache=cache)
+    assert len(reads) == 1

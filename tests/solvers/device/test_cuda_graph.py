@@ -1,0 +1,71 @@
+"""Work that is recorded once and replayed, with stand-ins for the graphs and streams of a GPU."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from fastnst.solvers.device import cuda_graph
+from fastnst.solvers.device.cuda_graph import WARM_UP, CudaGraph
+
+
+class StandIn:
+    """CUDA graphs, streams and devices that take notes. Recording runs nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log: list[str] = []
+        log = self.log
+
+        class Context:
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            def __enter__(self) -> None:
+                log.append(f"{self.name} [")
+
+            def __exit__(self, *_: object) -> None:
+                log.append("]")
+
+        class Stream:
+            def __init__(self, name: str = "side") -> None:
+                self.name = name
+
+            def wait_stream(self, other: Any) -> None:
+                log.append(f"{self.name} waits for {other.name}")
+
+        class Graph:
+            def replay(self) -> None:
+                log.append("replay")
+
+        cuda = {
+            "Stream": Stream,
+            "CUDAGraph": Graph,
+            "current_stream": lambda: Stream("main"),
+            "stream": lambda stream: Context(stream.name),
+            "graph": lambda graph, stream, capture_error_mode: Context(f"record on {stream.name}"),
+        }
+        monkeypatch.setattr(cuda_graph, "guard", lambda device: Context(str(device)))
+        monkeypatch.setattr(cuda_graph, "torch", SimpleNamespace(cuda=SimpleNamespace(**cuda)))
+
+
+def test_work_is_warmed_up_recorded_once_and_replayed(monkeypatch) -> None:
+    notes = StandIn(monkeypatch)
+    work = CudaGraph(lambda: notes.log.append("work"), torch.device("cuda", 1))
+    for _ in range(WARM_UP + 3):
+        work()
+    on = "cuda:1 ["
+    warm = [on, "side waits for main", "side [", "work", "]", "main waits for side", "]"]
+    record = [on, "record on side [", "work", "]", "replay", "]"]
+    assert notes.log == warm * WARM_UP + record + [on, "replay", "]"] * 2
+
+
+@pytest.mark.parametrize(("device", "record"), [("cpu", True), ("cuda", False)])
+def test_elsewhere_work_is_done_each_time(monkeypatch, device: str, record: bool) -> None:
+    notes = StandIn(monkeypatch)
+    work = CudaGraph(lambda: notes.log.append("work"), torch.device(device), record)
+    for _ in range(4):
+        work()
+    assert notes.log == ["work"] * 4

@@ -1,0 +1,90 @@
+"""The loop that runs ahead of what it shows: every iterate once, and states to go on from."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastnst.evaluation import Evaluation, Terms
+from fastnst.solvers.device.loop import BATCH, minimise_on_device
+from helpers.functions import assert_same_path, curved, failing, path_of, saved, uniform
+
+
+@pytest.mark.parametrize("iterations", [0, 1, BATCH, BATCH + 1, 3 * BATCH + 2])
+def test_every_iterate_comes_once_with_its_picture_and_terms(iterations: int) -> None:
+    def evaluate(image: Tensor) -> Evaluation:
+        x = image.detach()
+        content, style = {"relu1_1": x.mean()}, {"conv2_2": x.std(), "pool1": x.amax()}
+        terms = Terms((x - 0.3).square().sum(), content, style, x.amin())
+        return Evaluation(terms, 2 * (x - 0.3))
+
+    start = uniform(0, 1)
+    before = start.clone()
+    seen = 0
+    for iterate in minimise_on_device(evaluate, start, iterations=iterations):
+        assert (iterate.iteration, iterate.evaluations) == (seen, seen + 1)
+        expected = evaluate(iterate.image).terms
+        got = iterate.terms
+        assert iterate.loss == float(got.total) == float(expected.total)
+        assert (dict(got.content), dict(got.style)) == (expected.content, expected.style)
+        assert (list(got.content), list(got.style)) == (["relu1_1"], ["conv2_2", "pool1"])
+        assert got.tv == expected.tv
+        seen += 1
+    assert seen == iterations + 1
+    assert torch.equal(start, before)
+
+
+@pytest.mark.parametrize("fails_at", [0, 6])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
+def test_it_goes_on_from_any_iterate_bit_for_bit(optimizer: str, fails_at: int) -> None:
+    target, start = uniform(-0.5, 1.5), uniform(0, 1, seed=1)
+    settings = {"iterations": 12, "history_size": 3, "optimizer": optimizer, "stepwise": True}
+    evaluate, _ = failing(curved(target), {fails_at: math.nan})
+    whole, states = [], []
+    for iterate in minimise_on_device(evaluate, start, **settings):
+        whole.append((iterate.iteration, iterate.evaluations, iterate.image.clone()))
+        states.append(saved(iterate))
+    assert all("image" in s.tensors and "best" in s.tensors for s in states)
+    # going on after the failure
+    for k, state in enumerate(states):
+        if k < fails_at - 1:
+            continue
+        rest = minimise_on_device(curved(target), torch.zeros_like(start), **settings, resume=state)
+        rest = [(i.iteration, i.evaluations, i.image.clone()) for i in rest]
+        assert len(rest) == 12 - k
+        for ours, theirs in zip(rest, whole[k + 1 :], strict=True):
+            assert ours[:2] == theirs[:2]
+            assert torch.equal(ours[2], theirs[2])
+
+
+def test_it_goes_on_further_than_was_asked_for_at_first() -> None:
+    target, start = uniform(-0.5, 1.5), uniform(0, 1, seed=1)
+    *_, last = minimise_on_device(curved(target), start, iterations=4, stepwise=True)
+    rest = path_of(minimise_on_device(curved(target), start, iterations=15, resume=saved(last)))
+    whole = path_of(minimise_on_device(curved(target), start, iterations=15))
+    assert_same_path(rest, whole[5:], 1e-12)  # fewer rows of zeros in the sums
+    assert not path_of(minimise_on_device(curved(target), start, iterations=2, resume=saved(last)))
+
+
+def test_a_state_of_an_iterate_that_was_left_behind_is_refused() -> None:
+    iterates = minimise_on_device(curved(uniform(0, 1)), uniform(0, 1, seed=1), iterations=20)
+    next(iterates)
+    second = next(iterates)
+    with pytest.raises(RuntimeError, match="stepwise"):
+        second.state()
+
+
+@pytest.mark.parametrize("stepwise", [True, False])
+def test_the_best_is_of_the_iterates_that_were_seen(stepwise: bool) -> None:
+    """Though the device is ahead of them, and past an evaluation that was not finite."""
+    evaluate, _ = failing(curved(uniform(0.3, 0.7)), {7: math.nan})
+    images, losses = [], []
+    for iterate in minimise_on_device(evaluate, uniform(0, 1), iterations=17, stepwise=stepwise):
+        images.append(iterate.image.clone())
+        losses.append(iterate.loss)
+        lowest = losses.index(min(losses))
+        assert torch.equal(iterate.best, images[lowest])
+        assert iterate.is_best == (lowest == len(losses) - 1)
