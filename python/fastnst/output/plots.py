@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fastnst.run.result import Result
 
 SUFFIXES = (".png", ".pdf", ".svg")
+SPACE = 4 << 20  # bytes that a figure may take
 WINDOW = 10  # evaluations over which a gain is shown
 LAST_PART = 0.2  # of the evaluations: what they still gain says whether a run has converged
 
@@ -32,7 +33,11 @@ def check(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise InvalidInput(f"plot {path}: expected a name ending in {', '.join(SUFFIXES)}")
     _matplotlib()
-    files.check_writable(path, "plot")
+    files.check_writable(path, "plot", SPACE, _is_figure, "PNG, PDF or SVG file")
+
+
+def _is_figure(head: bytes) -> bool:
+    return head.startswith((b"\x89PNG", b"%PDF")) or b"<svg" in head
 
 
 def plot(result: Result, path: str | os.PathLike[str] | None = None) -> Figure:
@@ -74,7 +79,7 @@ def plot(result: Result, path: str | os.PathLike[str] | None = None) -> Figure:
     if path is not None:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=Path(path).suffix[1:].lower(), dpi=110)
-        files.write(Path(path), buffer.getvalue())
+        files.write_or_rescue(Path(path), buffer.getvalue())
     return figure
 
 
