@@ -10,6 +10,7 @@ import pytest
 TOOL = Path(__file__).parents[1] / "tools" / "fuzz.py"
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     ("kind", "count"),
     [("pictures", 250), ("exif", 60), ("masks", 40), ("weights", 40)],

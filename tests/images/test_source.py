@@ -39,6 +39,8 @@ def test_a_picture_is_known_by_its_content(tmp_path: Path, kind: str) -> None:
     got = load_image(tmp_path / "words.txt")
     # lossy formats at their default quality: within 20 levels on average of a smooth picture
     assert np.abs(got * 255 - EIGHT).mean() < 20
+    assert got.flags.writeable
+    assert got.flags.c_contiguous
     assert identify(data[:1024]) == ("JPEG" if kind == "MPO" else kind)
     with open_image(tmp_path / "words.txt") as opened:
         assert opened.size == (24, 16)

@@ -53,7 +53,7 @@ class Levels:
         if alpha is not None:
             found *= alpha
             found += 1 - alpha
-        return np.ascontiguousarray(np.broadcast_to(found, (*found.shape[:2], 3)))
+        return found.repeat(3, axis=2) if found.shape[2] == 1 else np.ascontiguousarray(found)
 
 
 @dataclass(frozen=True)

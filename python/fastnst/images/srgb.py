@@ -116,7 +116,7 @@ def _with_profile(values: Pixels, profile: bytes) -> Pixels:
     if _changes_nothing(profile):
         return values
     image = Image.fromarray((values * 255).round().astype(np.uint8))
-    after: Pixels = np.asarray(apply_profile(image, profile), np.float32) / np.float32(255)
+    after: Pixels = np.array(apply_profile(image, profile), np.float32) / np.float32(255)
     return after
 
 
