@@ -19,6 +19,7 @@ from fastnst.errors import InvalidInput
 from fastnst.images import source
 from fastnst.images.decode import load_image, open_image
 from fastnst.images.formats import READ, identify
+from fastnst.inputs.pictures import version
 from helpers.pictures import smooth
 
 EIGHT = smooth(24, 16)
@@ -183,3 +184,8 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(os, "stat", refuse)  # root may read anything, so act it out
     with pytest.raises(InvalidInput, match=r"a\.png cannot be read: Permission denied"):
         load_image("a.png")
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "nul\0.png", "none.png"])
+def test_a_name_that_the_system_refuses_has_a_version_too(name: str) -> None:
+    assert version(name) == name
