@@ -195,6 +195,18 @@ def test_a_strip_that_inflates_beyond_its_picture_is_refused(tmp_path: Path) -> 
         load_image(tmp_path / "a.tif")
 
 
+def test_a_strip_that_claims_more_bytes_than_the_file_is_refused(tmp_path: Path) -> None:
+    for compression in (1, 8):
+        data = tiff_file(2, 1, 16, b"\0" * 4, compression)
+        claimed = data.replace(
+            struct.pack("<HHII", 279, 4, 1, 4), struct.pack("<HHII", 279, 4, 1, 1 << 31)
+        )
+        assert claimed != data
+        (tmp_path / "a.tif").write_bytes(claimed)
+        with pytest.raises(InvalidInput, match=r"a\.tif cannot be read: it is cut short"):
+            load_image(tmp_path / "a.tif")
+
+
 def test_a_gigantic_tiff_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     for bits in (8, 16):
         (tmp_path / "a.tif").write_bytes(tiff_file(200_000, 200_000, bits, b"\0" * 64))

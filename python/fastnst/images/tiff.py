@@ -198,6 +198,9 @@ def _check_segments(page: Any, compression: int) -> None:
         if tile > max(4 * picture, _LARGEST_TILE):
             raise InvalidInput("cannot be read: its tiles are far larger than the picture")
     allowed = 2 * int(page.imagewidth * page.imagelength * page.samplesperpixel) * 8 + (1 << 20)
+    size = page.parent.filehandle.size  # a read takes the memory for what it asks for
+    if any(o + c > size for o, c in zip(page.dataoffsets, page.databytecounts, strict=False)):
+        raise InvalidInput("cannot be read: it is cut short")
     if compression in (NONE, PACKBITS):  # a byte becomes 64 at most
         return
     if compression == LZW and importlib.util.find_spec("imagecodecs") is not None:
