@@ -15,11 +15,12 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fastnst import files
 from fastnst.cache import Cache
 from fastnst.errors import FastNSTError, InvalidInput, OutputFailed
 from fastnst.fingerprint import sha256_of_file
@@ -115,15 +116,20 @@ def pair(
     Raises:
         InvalidInput: for a pattern that fits nothing, or a name that does not tell results apart.
     """
+    made = set(read_journal(folder))  # what batches made there before is no content
     return [
         Job(content, style, folder / _fill(name, content, style), settings)
-        for content in expand(contents)
-        for style in expand(styles)
+        for content in expand(contents, made)
+        for style in expand(styles, made)
     ]
 
 
-def expand(patterns: Sequence[str]) -> list[str]:
+def expand(patterns: Sequence[str], made: Container[str] = ()) -> list[str]:
     """The pictures that files, folders, globs and ``sample:NAME`` stand for, each once.
+
+    Args:
+        patterns: Those.
+        made: Resolved paths of pictures that folders and globs do not stand for.
 
     Raises:
         InvalidInput: for one that stands for nothing.
@@ -138,7 +144,9 @@ def expand(patterns: Sequence[str]) -> list[str]:
         pictures = sorted(
             name
             for name in names
-            if Path(name).suffix.lower() in FORMATS and not Path(name).name.startswith(".")
+            if Path(name).suffix.lower() in FORMATS
+            and not Path(name).name.startswith(".")
+            and str(Path(name).resolve()) not in made
         )
         if not pictures:
             kind = "has no pictures in it" if path.is_dir() else "fits no picture"
@@ -188,6 +196,7 @@ def check_jobs(jobs: Sequence[Job], bits: int = 8) -> None:
     Raises:
         InvalidInput: for two jobs with the same output, or a format that cannot be written.
     """
+    inputs = {f"the picture {p}": p for job in jobs for p in (job.content, *job.styles)}
     outputs: dict[Path, Job] = {}
     for job in jobs:
         check_format(job.output, bits)
@@ -197,6 +206,7 @@ def check_jobs(jobs: Sequence[Job], bits: int = 8) -> None:
                 f"{other.pictures} and {job.pictures} would both "
                 f"be {job.output}; name the results otherwise, or each in a table"
             )
+    files.check_outputs({f"the output {job.output}": job.output for job in jobs}, inputs)
 
 
 @dataclass(frozen=True)

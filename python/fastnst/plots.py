@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".pdf", ".svg")
+SPACE = 4 << 20  # bytes that a figure may take
 WINDOW = 10  # evaluations over which a gain is shown
 LAST_PART = 0.2  # of the evaluations: what they still gain says whether a run has converged
 
@@ -31,7 +32,11 @@ def check(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise InvalidInput(f"plot {path}: expected a name ending in {', '.join(SUFFIXES)}")
     _matplotlib()
-    files.check_writable(path, "plot")
+    files.check_writable(path, "plot", SPACE, _is_figure, "PNG, PDF or SVG file")
+
+
+def _is_figure(head: bytes) -> bool:
+    return head.startswith((b"\x89PNG", b"%PDF")) or b"<svg" in head
 
 
 def plot(

@@ -370,7 +370,8 @@ def test_bad_input_is_one_clear_line(
     torch.save({"conv1_1.weight": torch.zeros(64, 3, 5, 5)}, tmp_path / "bad.pth")
     if "huge.png" in arguments:
         huge_png(tmp_path / "huge.png", 20_000)
-    (tmp_path / "out.png").write_bytes(b"old")
+    old = pair[1].read_bytes()
+    (tmp_path / "out.png").write_bytes(old)
     names = {"C": str(pair[0]), "S": str(pair[1])}
     monkeypatch.chdir(tmp_path)
     assert cli.run_app(["stylize", *(names.get(a, a) for a in arguments)]) == code
@@ -379,7 +380,7 @@ def test_bad_input_is_one_clear_line(
     if "Usage" not in stderr:
         assert len(stderr.strip().splitlines()) == 1
     assert stdout == ""
-    assert (tmp_path / "out.png").read_bytes() == b"old"
+    assert (tmp_path / "out.png").read_bytes() == old
     assert not list(tmp_path.glob(".*.part"))
 
 
@@ -390,12 +391,13 @@ def test_a_full_disk_is_found_and_the_old_file_stays(tmp_path: Path, pair) -> No
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk]).returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        (disk / "out.png").write_bytes(b"old")
+        Image.new("RGB", (8, 8)).save(disk / "out.png")
+        old = (disk / "out.png").read_bytes()
         (disk / "filler").write_bytes(b"x" * 40_000)
         done = fastnst("stylize", *pair, "-o", disk / "out.png", *QUICK)
         assert done.returncode == 2
         assert "are free in" in done.stderr
-        assert (disk / "out.png").read_bytes() == b"old"
+        assert (disk / "out.png").read_bytes() == old
     finally:
         subprocess.run(["umount", disk], check=True)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import struct
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -320,7 +322,7 @@ def test_too_little_space_is_found_before_the_work(tmp_path: Path, monkeypatch) 
 
 def test_a_disk_that_fills_up_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
     target = tmp_path / "a.png"
-    target.write_bytes(b"old")
+    old = save_image(PIXELS, target).read_bytes()
     real = Path.write_bytes
 
     def half(self, data):
@@ -331,7 +333,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file(tmp_path: Path, monkeypatch) -
     with pytest.raises(OutputFailed, match=r"a\.png could not be written: No space left"):
         save_image(PIXELS, target)
     monkeypatch.undo()
-    assert target.read_bytes() == b"old"
+    assert target.read_bytes() == old
     assert os.listdir(tmp_path) == ["a.png"]
 
 
@@ -341,3 +343,67 @@ def test_save_image_checks_the_format_too(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no 16-bit"):
         save_image(PIXELS, tmp_path / "a.jpg", 16)
     assert encode.FORMATS[".webp"] == "WEBP"
+
+
+def test_space_is_checked_for_the_pixels_that_there_will_be(tmp_path: Path, monkeypatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    check_output(tmp_path / "a.png", size=(1500, 1500))  # 6.75 MB
+    with pytest.raises(InvalidInput, match=r"10\.0 MB are free in .* may need 13\.7 MB"):
+        check_output(tmp_path / "a.png", 16, size=(1500, 1500))
+
+
+@pytest.mark.parametrize(("name", "most"), [("a.webp", 16383), ("a.jpg", 65500)])
+def test_sides_that_a_format_does_not_have(tmp_path: Path, name: str, most: int) -> None:
+    check_output(tmp_path / name, size=(most, 2))
+    for size in ((most + 1, 2), (2, most + 1)):
+        with pytest.raises(InvalidInput, match=rf"{name}: .* at most {most} pixels a side.*png"):
+            check_output(tmp_path / name, size=size)
+    wide = np.zeros((1, most, 3), np.float32)
+    with Image.open(save_image(wide, tmp_path / name)) as image:
+        assert image.size == (most, 1)
+    with pytest.raises(InvalidInput, match=f"at most {most}"):
+        save_image(np.zeros((1, most + 1, 3), np.float32), tmp_path / name)
+
+
+def test_what_is_no_picture_is_not_overwritten(tmp_path: Path) -> None:
+    for content in (b"import this\n", b"{}", b"\0" * 8 + b'{"__metadata__"', b"%!PS"):
+        (tmp_path / "a.png").write_bytes(content)
+        for attempt in (check_output, lambda path: save_image(PIXELS, path)):
+            with pytest.raises(InvalidInput, match=r"a\.png exists and is no picture"):
+                attempt(tmp_path / "a.png")
+        assert (tmp_path / "a.png").read_bytes() == content
+    (tmp_path / "a.png").write_bytes(b"")
+    check_output(tmp_path / "a.png")
+    save_image(PIXELS, tmp_path / "a.jpg").rename(tmp_path / "a.png")  # another picture is one
+    check_output(tmp_path / "a.png")
+
+
+def test_saving_to_an_open_file() -> None:
+    for name in ("png", "PNG", ".tiff", "bmp"):
+        buffer = io.BytesIO()
+        assert save_image(PIXELS, buffer, format=name) is None
+        np.testing.assert_array_equal(np.asarray(Image.open(buffer)) / np.float32(255), PIXELS)
+    save_image(PIXELS, io.BytesIO(), 16, format="png")
+    for name, bits, message in (
+        (None, 8, "needs a format"),
+        ("xyz", 8, "unknown"),
+        ("jpg", 16, "16"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            save_image(PIXELS, io.BytesIO(), bits, format=name)
+
+
+def test_a_finished_picture_is_saved_elsewhere(tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    check_output(folder / "a.png")
+    folder.rmdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(
+        OutputFailed, match=r"a\.png could not be written: .*; it was saved as "
+    ) as e:
+        save_image(PIXELS, folder / "a.png")
+    (kept,) = tmp_path.iterdir()
+    assert str(e.value).endswith(f"saved as {kept} instead")
+    np.testing.assert_array_equal(load_image(kept), PIXELS)

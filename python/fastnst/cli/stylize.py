@@ -25,6 +25,7 @@ from fastnst.cli.options import (
     StyleMask,
     settings_options,
 )
+from fastnst.cli.outputs import check_run, enumerate_masks
 from fastnst.cli.produce import Listener, produce
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
@@ -116,7 +117,7 @@ def stylize(
         {"--output": target, "--video": video_path, "--plot": plot, "--checkpoint": checkpoint}
     )
 
-    from fastnst.images.encode import check_format, check_output
+    from fastnst.images.encode import check_format
 
     check_format(target, bits)
     if only_estimate:
@@ -125,7 +126,16 @@ def stylize(
         needs = estimate(content, style, settings, content_mask, style_mask)
         _print_estimate(needs, as_json)
         return
-    check_output(target, bits, needed=64 * 1024)
+    check_run(
+        content,
+        style,
+        settings,
+        {"--output": target, "--video": video_path, "--plot": plot, "--checkpoint": checkpoint},
+        bits=bits,
+        masks={"the content mask": content_mask, **dict(enumerate_masks(style_mask))},
+        resume=resume,
+        save_every=save_every,
+    )
 
     from fastnst import plots
     from fastnst.output import video

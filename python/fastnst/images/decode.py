@@ -1,38 +1,50 @@
 """Pictures in: files, PIL images, arrays and tensors become RGB (sRGB) in [0, 1], float32.
 
-EXIF rotation is applied, ICC profiles are converted, alpha is composited on white; grey, palette, CMYK and
-16-bit pictures are understood.
+EXIF rotation is applied, ICC profiles (and a PNG's gamma) are converted, alpha is composited on white;
+grey, palette, CMYK, 16-bit and float pictures are understood. A file is known by its content, and only
+the formats in ``formats.READ`` are handed to a decoder. What bounds a decoder's time and memory is the
+number of pixels, which is checked before it starts, and that no format is read whose decoder may take
+more than its pixels need (``jpeg.MOST_SCANS``, ``tiff.py``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
+import functools
 import os
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from fastnst import samples
-from fastnst.errors import InvalidInput
+from fastnst.errors import FastNSTError, InvalidInput
+from fastnst.images.exif import ORIENTATION, upright, valid
+from fastnst.images.formats import HEAD, READ, identify, refusal
+from fastnst.images.jpeg import open_jpeg
+from fastnst.images.levels import Opened, check_size, levels_of
 from fastnst.images.pixels import Pixels
+from fastnst.images.plain import open_plain
+from fastnst.images.png import open_png
+from fastnst.images.source import open_source
+from fastnst.images.srgb import Colours
+from fastnst.images.tiff import open_tiff
 
 Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor"
 SAMPLE_PREFIX = "sample:"
+NEVER = {"EPS": "PostScript", "WMF": "a Windows metafile"}  # Pillow runs a program to draw them
 
 
 def load_image(picture: Picture, label: str = "the picture") -> Pixels:
     """Decode a picture.
 
     Args:
-        picture: A path, ``sample:NAME``, a PIL image, an array or a tensor. Arrays are
+        picture: A path, ``-`` (standard input), ``sample:NAME``, a PIL image, an array or a tensor. Arrays are
             ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``; tensors ``(3, H, W)``,
             ``(1, H, W)`` or with a leading batch of 1. Integers span their dtype's range;
             floats are in [0, 1].
@@ -54,90 +66,73 @@ def load_image(picture: Picture, label: str = "the picture") -> Pixels:
     name = os.fspath(picture)
     if name.startswith(SAMPLE_PREFIX):
         return _from_pil(samples.load(name.removeprefix(SAMPLE_PREFIX)), name)
-    return _from_file(Path(name))
-
-
-def _from_file(path: Path) -> Pixels:
-    with open_image(path) as file:
-        return _from_pil(file, str(path))
+    with open_image(name) as opened:
+        return opened.pixels()
 
 
 @contextlib.contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
-    """Open a picture file without decoding its pixels: its size is known, and if it is too large.
+def open_image(name: str | os.PathLike[str]) -> Iterator[Opened]:
+    """Open a picture without decoding its pixels: its size is known, and whether it is too large.
 
     Raises:
         InvalidInput: if it is missing, a folder, empty, no picture or too large to decode; also for
             what goes wrong while the pixels are decoded inside the block.
     """
-    if not path.exists():
-        raise InvalidInput(f"{path} does not exist")
-    if path.is_dir():
-        raise InvalidInput(f"{path} is a folder; a picture is needed")
+    name = os.fspath(name)
+    with open_source(name) as file, _named(name):
+        kind = identify(file.read(HEAD))
+        file.seek(0)
+        if kind not in READ:
+            raise InvalidInput(refusal(kind))
+        yield {"PNG": open_png, "JPEG": open_jpeg, "TIFF": open_tiff}.get(
+            kind, functools.partial(open_plain, kind=kind)
+        )(file)
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Say of which picture an error is, in one line, whatever a decoder raised.
+
+    Decoders meet bytes that anybody may have made, and raise errors of nearly every class.
+    """
     try:
-        if path.stat().st_size == 0:
-            raise InvalidInput(f"{path} is empty")
         with warnings.catch_warnings():
             # Pillow warns above 89 megapixels and refuses above 179, which is the limit here; it
             # also warns of damage in metadata, which does not matter if the pixels can be read.
             warnings.simplefilter("ignore")
-            with Image.open(path) as file:
-                yield file
+            yield
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise InvalidInput(
-            f"{path} has more than {limit / 1e6:.0f} megapixels, which is more than is decoded; "
+            f"{name} has more than {limit / 1e6:.0f} megapixels, which is more than is decoded; "
             "scale it down first"
         ) from error
-    except UnidentifiedImageError as error:
-        raise InvalidInput(f"{path} is not a picture that can be read") from error
-    except InvalidInput:
+    except InvalidInput as error:
+        raise InvalidInput(f"{name} {error}") from error
+    except FastNSTError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise InvalidInput(f"{path} cannot be read: {reason}") from error
+    except UnidentifiedImageError as error:
+        raise InvalidInput(f"{name} is not a picture that can be read: it is damaged") from error
+    except MemoryError as error:
+        raise InvalidInput(f"{name} needs more memory than there is") from error
+    except Exception as error:
+        lines = (
+            getattr(error, "strerror", None) or str(error) or type(error).__name__
+        ).splitlines()
+        raise InvalidInput(f"{name} cannot be read: {lines[0]}") from error
 
 
 def _from_pil(image: Image.Image, label: str) -> Pixels:
-    if min(image.size) < 1:
-        raise InvalidInput(f"{label} has no pixels")
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _from_deep_grey(image, label)
-    image = _to_srgb(image)
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    pixels: Pixels = np.asarray(image.convert("RGB"), np.float32) / np.float32(255)
-    return pixels
-
-
-def _from_deep_grey(image: Image.Image, label: str) -> Pixels:
-    """One channel of 16-bit or 32-bit integers, or floats."""
-    values = np.asarray(image, np.float32)
-    if not np.isfinite(values).all():
-        raise InvalidInput(f"{label} holds NaN or infinity")
-    largest = float(values.max(initial=0))
-    white = 65535.0 if image.mode != "F" or largest > 255 else 255.0 if largest > 1 else 1.0
-    return _grey_to_rgb((values / np.float32(white)).clip(0, 1))
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """Apply an embedded ICC profile. A profile that is broken or does not fit is ignored."""
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "RGBA", "L", "CMYK"):
-        return image
-    mode = "RGBA" if image.mode == "RGBA" else "RGB"
-    try:
-        converted = ImageCms.profileToProfile(
-            image,
-            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-            ImageCms.createProfile("sRGB"),
-            outputMode=mode,
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image
-    return converted if converted is not None else image
+    """An image that the caller opened."""
+    if image.format in NEVER:
+        raise InvalidInput(f"{label} {refusal(NEVER[image.format])}")
+    with _named(label):
+        check_size(*image.size)
+        image.load()
+        turned = valid(image.getexif().get(ORIENTATION, 1))
+        colours = Colours(image.info.get("icc_profile"))
+        pixels = levels_of(image, colours).pixels()
+        return np.ascontiguousarray(upright(pixels, turned))
 
 
 def _from_tensor(tensor: Tensor, label: str) -> Pixels:

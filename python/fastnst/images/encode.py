@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import PngImagePlugin
 
 from fastnst import files
 from fastnst.errors import InvalidInput
-from fastnst.images.deep_colour import encode_png16, encode_tiff16
+from fastnst.images.deep_colour import encode_png16
+from fastnst.images.formats import READ, identify
 from fastnst.images.pixels import Pixels, to_pil
 
 FORMATS = {
@@ -26,27 +29,47 @@ FORMATS = {
     ".bmp": "BMP",
 }
 _SIXTEEN_BIT = ("PNG", "TIFF")
+LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # of libjpeg and of the format
 
 
-def check_output(path: str | os.PathLike[str], bits: int = 8, needed: int = 0) -> Path:
+def check_output(
+    path: str | os.PathLike[str],
+    bits: int = 8,
+    size: tuple[int, int] | None = None,
+    needed: int = 0,
+) -> Path:
     """Make sure, before the work starts, that a picture can be written.
 
     Args:
         path: Where it will go.
         bits: 8, or 16 for PNG and TIFF.
-        needed: Bytes that the file may take at most.
+        size: Width and height of the picture, where they are known: for the format's own limits
+            and the space that it may take.
+        needed: Bytes that the file may take at most, where its size is not known.
 
     Raises:
         InvalidInput: for an unknown format, a folder, a missing or unwritable folder, bits that the
-            format does not have, or too little space.
+            format does not have, a picture that is too large for it, too little space, or an
+            existing file that is no picture.
     """
-    target = check_format(Path(path), bits)
-    files.check_writable(target, "output", needed)
+    target = check_format(Path(path), bits, size)
+    needed = needed if size is None else most_bytes(*size, bits)
+    files.check_writable(target, "output", needed, is_picture, "picture")
     return target
 
 
-def check_format(target: Path, bits: int = 8) -> Path:
-    """Make sure that there is a picture format for a file's name, with so many bits.
+def most_bytes(width: int, height: int, bits: int = 8) -> int:
+    """The bytes that a picture's file takes at most: its pixels, hardly compressed, and a record."""
+    return round(width * height * 3 * bits / 8 * 1.01) + 64 * 1024
+
+
+def is_picture(head: bytes) -> bool:
+    """Whether a file begins like a picture of a format that is read."""
+    return identify(head) in READ
+
+
+def check_format(target: Path, bits: int = 8, size: tuple[int, int] | None = None) -> Path:
+    """Make sure that there is a picture format for a file's name, with so many bits and pixels.
 
     Raises:
         InvalidInput: if not.
@@ -61,30 +84,70 @@ def check_format(target: Path, bits: int = 8) -> Path:
         raise InvalidInput(f"bits is {bits!r}: expected 8 or 16")
     if bits == 16 and kind not in _SIXTEEN_BIT:
         raise InvalidInput(f"output {target}: {kind} has no 16-bit colour; use .png or .tiff")
+    if size is not None:
+        _check_sides(f"output {target}", kind, size)
     return target
+
+
+def _check_sides(label: str, kind: str, size: tuple[int, int]) -> None:
+    longest = LONGEST_SIDE.get(kind)
+    if longest is not None and max(size) > longest:
+        raise InvalidInput(
+            f"{label}: {kind} holds at most {longest} pixels a side, the picture has "
+            f"{size[0]}×{size[1]}; use .png or .tiff"
+        )
 
 
 def save_image(
     pixels: Pixels,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     bits: int = 8,
     metadata: Mapping[str, str] | None = None,
-) -> Path:
+    format: str | None = None,
+) -> Path | None:
     """Encode a picture and put it in place in one go: beside the target first, then renamed.
 
     Args:
         pixels: ``(H, W, 3)`` in [0, 1].
-        path: Where; the suffix gives the format.
+        path: Where; the suffix gives the format. Or a binary file that is open for writing.
         bits: 8, or 16 for PNG and TIFF.
         metadata: Text entries for a PNG; other formats carry none.
+        format: ``png``, ``jpeg``, ``webp``, ``tiff`` or ``bmp``: needed for an open file, and
+            instead of what the suffix says otherwise.
+
+    Returns:
+        The path, or None for an open file.
 
     Raises:
-        InvalidInput: for an unknown format, or bits that it does not have.
-        OutputFailed: if it cannot be written; a file that was there before is left as it was.
+        InvalidInput: for an unknown format, bits or a size that it does not have, or an existing
+            file that is no picture.
+        OutputFailed: if it cannot be written; a file that was there before is left as it was, and
+            the picture is saved under another name, which the error tells.
     """
-    target = check_format(Path(path), bits)
-    files.write(target, encode(pixels, FORMATS[target.suffix.lower()], bits, metadata))
+    if not isinstance(path, (str, os.PathLike)):
+        path.write(encode(pixels, _format(format, bits, pixels), bits, metadata))
+        return None
+    size = pixels.shape[1], pixels.shape[0]
+    if format is None:
+        target = check_format(Path(path), bits, size)
+        kind = FORMATS[target.suffix.lower()]
+    else:
+        target, kind = Path(path), _format(format, bits, pixels)
+    with contextlib.suppress(OSError):  # writing says why, and saves the picture elsewhere
+        files.check_kind(target, "output", is_picture, "picture")
+    files.write_or_rescue(target, encode(pixels, kind, bits, metadata))
     return target
+
+
+def _format(name: str | None, bits: int, pixels: Pixels) -> str:
+    if name is None:
+        raise InvalidInput(
+            "an open file needs a format: png, jpeg, webp, tiff or bmp, as in format='png'"
+        )
+    target = check_format(Path(f"picture.{name.lower().removeprefix('.')}"), bits)
+    kind = FORMATS[target.suffix]
+    _check_sides("the picture", kind, (pixels.shape[1], pixels.shape[0]))
+    return kind
 
 
 def encode(
@@ -94,7 +157,7 @@ def encode(
     metadata = metadata or {}
     if bits == 16:
         values = (pixels * 65535).round().astype(np.uint16)
-        return encode_png16(values, metadata) if kind == "PNG" else encode_tiff16(values)
+        return encode_png16(values, metadata) if kind == "PNG" else _encode_tiff16(values)
     options: dict[str, Any] = {}
     if kind == "PNG":
         info = PngImagePlugin.PngInfo()
@@ -109,4 +172,22 @@ def encode(
         options.update(compression="tiff_deflate")
     buffer = io.BytesIO()
     to_pil(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _encode_tiff16(values: NDArray[np.uint16]) -> bytes:
+    """A TIFF file of ``(H, W, 3)`` uint16, one strip, deflate-compressed."""
+    import tifffile  # only here: most results are no TIFFs
+
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer,
+        values,
+        byteorder="<",
+        photometric="rgb",
+        compression="zlib",
+        rowsperstrip=values.shape[0],
+        metadata=None,
+        software=False,
+    )
     return buffer.getvalue()

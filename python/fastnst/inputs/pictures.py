@@ -209,9 +209,10 @@ def version(picture: Picture) -> Hashable:
     if not isinstance(picture, (str, os.PathLike)):
         return object()  # equal to nothing: it may change in place
     path = Path(picture)
-    if not path.exists():
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):  # decoding says what is wrong with it
         return os.fspath(picture)
-    stat = path.stat()
     return path.resolve(), stat.st_mtime_ns, stat.st_size
 
 

@@ -9,6 +9,7 @@ losses of the layers comparable.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -29,6 +30,10 @@ from fastnst.network.vgg import VGG16, VGG19, Architecture
 
 BUILT_IN = ("vgg19-normalised", "vgg19", "torchvision", "torchvision-vgg16")
 DEFAULT = "vgg19-normalised"
+_CAFFE_VGG16 = "00b39a1b"  # SHA-256 of the converted original that is passed around most
+_SAME_FILTER = (
+    0.98  # cosine: palettes of 8 bits leave more than 0.999, unrelated filters less than 0.6
+)
 _PALETTE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 
 
@@ -79,8 +84,10 @@ def load_weights(source: str | Path = DEFAULT, preprocessing: str = "auto") -> W
             normalisation), ``torchvision`` and ``torchvision-vgg16`` (downloaded by torchvision on
             first use), or the path of a ``.safetensors`` file or a ``.pth`` state dict with
             torchvision's names (``features.0.weight``) or the papers' (``conv1_1.weight``).
-        preprocessing: ``auto``: what the weights were trained with; for files that is torchvision
-            for torchvision's names and caffe for the papers'. ``caffe`` (0–255, mean subtracted;
+        preprocessing: ``auto``: what the weights were trained with. A file that says so in its
+            metadata is believed; the original VGG-19 is known by its first filters, under whatever
+            names and in RGB or BGR order; other files are torchvision's if they have its names, and
+            caffe's if they have the papers'. ``caffe`` (0–255, mean subtracted;
             the first filters of a file are in BGR order), ``torchvision`` (RGB, 0–1, mean and
             standard deviation) and ``torchvision-255`` (RGB, 0–255, mean) replace it.
 
@@ -100,7 +107,7 @@ def load_weights(source: str | Path = DEFAULT, preprocessing: str = "auto") -> W
         if preprocessing == "auto":
             return built_in
         return replace(built_in, preprocessing=PREPROCESSINGS[preprocessing])
-    if not Path(source).suffix and not Path(source).exists():
+    if not Path(source).suffix and not _is_file(Path(source)):
         raise InvalidInput(
             f"unknown weights {str(source)!r}: choose one of {', '.join(BUILT_IN)}, "
             "or the path of a .safetensors or .pth file"
@@ -199,8 +206,8 @@ def _torchvision(architecture: Architecture) -> Weights:
 
 
 def _from_file(path: Path, preprocessing: str) -> Weights:
-    if not path.is_file():
-        raise InvalidInput(f"weights file {path} does not exist or is not a file")
+    if not _is_file(path):
+        raise InvalidInput(f"weights file {str(path)!r} does not exist or is not a file")
     metadata: dict[str, str] = {}
     state: Mapping[str, Any]
     if path.suffix == ".safetensors":
@@ -208,23 +215,60 @@ def _from_file(path: Path, preprocessing: str) -> Weights:
             state = load_file(path, device="cpu")
             with safe_open(path, framework="pt", device="cpu") as file:
                 metadata = file.metadata() or {}
-        except (SafetensorError, OSError) as error:
-            raise InvalidInput(f"weights file {path} is not a safetensors file: {error}") from error
+        except Exception as error:  # it raises errors of many classes for damaged files
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InvalidInput(
+                f"weights file {path} is not a safetensors file: {reason}"
+            ) from error
     elif path.suffix in (".pth", ".pt"):
         state = _torch_load(path)
     else:
         raise InvalidInput(f"weights file {path}: expected a name ending in .safetensors or .pth")
     architecture, tensors = _rename(state, str(path))
+    sha256 = sha256_of_file(path)
+    first = tensors.get("conv1_1.weight")
+    order = None if first is None or architecture is not VGG19 else _order_of_original(first)
     if preprocessing == "auto":
         by_name = "torchvision" if any(k.startswith("features.") for k in state) else "caffe"
+        if order is not None or sha256.startswith(_CAFFE_VGG16):
+            by_name = "caffe"
         preprocessing = metadata.get("preprocessing", by_name)
         if preprocessing not in PREPROCESSINGS:
             raise InvalidInput(f"weights file {path}: unknown preprocessing {preprocessing!r}")
-    if preprocessing == "caffe" and "conv1_1.weight" in tensors:
-        tensors["conv1_1.weight"] = tensors["conv1_1.weight"].flip(1)  # BGR → RGB
-    return Weights(
-        path.name, sha256_of_file(path), architecture, PREPROCESSINGS[preprocessing], tensors
-    )
+    if preprocessing == "caffe" and first is not None and order != "RGB":
+        tensors["conv1_1.weight"] = first.flip(1)  # BGR → RGB
+    return Weights(path.name, sha256, architecture, PREPROCESSINGS[preprocessing], tensors)
+
+
+def _order_of_original(first: Tensor) -> str | None:
+    """Whether filters (64, 3, 3, 3) are the first of the original VGG-19, and in which order.
+
+    They are compared by direction, so files in other precisions and normalised ones are known too.
+
+    Returns:
+        ``RGB``, ``BGR``, or None for others, or if the original is not installed to compare with.
+    """
+    try:
+        original = _original_first()
+    except BackendUnavailable:
+        return None
+    for order, filters in (("RGB", original), ("BGR", original.flip(1))):
+        alike = torch.cosine_similarity(first.flatten(1), filters.flatten(1), dim=1)
+        if float(alike.median()) > _SAME_FILTER:
+            return order
+    return None
+
+
+@functools.cache
+def _original_first() -> Tensor:
+    return _original().tensors["conv1_1.weight"]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a NUL
+        return False
 
 
 def _torch_load(path: Path) -> dict[str, Any]:
@@ -238,6 +282,17 @@ def _torch_load(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(state, dict):
         raise InvalidInput(f"weights file {path} holds a {type(state).__name__}, not a state dict")
+    wrong = next((key for key in state if not isinstance(key, str)), None)
+    if wrong is not None:
+        raise InvalidInput(
+            f"weights file {path} is not a state dict: its keys should be names like "
+            f"features.0.weight, one is a {type(wrong).__name__}"
+        )
+    nested = next((key for key, value in state.items() if isinstance(value, dict)), None)
+    if nested is not None:
+        raise InvalidInput(
+            f"weights file {path} holds more than a state dict: save only what is under {nested!r}"
+        )
     return state
 
 
@@ -270,10 +325,25 @@ def _rename(state: Mapping[str, Any], source: str) -> tuple[Architecture, dict[s
             if not isinstance(value, Tensor) or tuple(value.shape) != shape:
                 got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 raise InvalidInput(f"{source}: {name}.{part} has shape {got}, expected {shape}")
-            if not torch.isfinite(value).all():
-                raise InvalidInput(f"{source}: {name}.{part} holds NaN or infinity")
-            tensors[f"{name}.{part}"] = value.float()
+            tensors[f"{name}.{part}"] = _plain(value, f"{source}: {name}.{part}", part)
     return architecture, tensors
+
+
+def _plain(value: Tensor, label: str, part: str) -> Tensor:
+    """A tensor as dense float32, if it can be a weight or a bias."""
+    if not value.is_floating_point():  # complex, integers, quantised
+        raise InvalidInput(f"{label} has dtype {value.dtype}, expected floats")
+    try:
+        plain = value.to_dense() if value.layout != torch.strided else value
+        plain = plain.to("cpu", torch.float32)
+    except (RuntimeError, NotImplementedError) as error:  # a layout or dtype of its own
+        reason = str(error).splitlines()[0]
+        raise InvalidInput(f"{label} cannot be read as dense floats: {reason}") from error
+    if not torch.isfinite(plain).all():
+        raise InvalidInput(f"{label} holds NaN or infinity")
+    if part == "weight" and not plain.any():
+        raise InvalidInput(f"{label} holds nothing but zeros")
+    return plain
 
 
 def _is_beginning(

@@ -17,6 +17,7 @@ from fastnst.images.pixels import Pixels
 SUFFIX = ".mp4"
 FRAMES_PER_SECOND = 30
 FRAMES = 300  # of a run, about: ten seconds
+SPACE = 16 << 20  # bytes that a film of a small picture may take
 LAST = 2  # seconds that the last picture stands
 
 
@@ -35,7 +36,7 @@ def check(path: Path) -> None:
     if path.suffix.lower() != SUFFIX:
         raise InvalidInput(f"video {path}: expected a name ending in {SUFFIX}")
     _av()
-    files.check_writable(path, "video")
+    files.check_writable(path, "video", SPACE, lambda head: head[4:8] == b"ftyp", "MP4 file")
 
 
 @contextlib.contextmanager

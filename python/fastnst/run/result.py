@@ -8,7 +8,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import PIL
@@ -176,19 +176,27 @@ class Result:
         """The picture, 8-bit RGB."""
         return to_pil(self.pixels)
 
-    def save(self, path: str | os.PathLike[str], bits: int = 8) -> Path:
+    def save(
+        self, path: str | os.PathLike[str] | BinaryIO, bits: int = 8, format: str | None = None
+    ) -> Path | None:
         """Write the picture; a PNG carries ``to_dict()`` as JSON in its text entry "fastnst".
 
         Args:
-            path: The file to write; .png, .jpg, .webp, .tiff or .bmp.
+            path: The file to write, .png, .jpg, .webp, .tiff or .bmp; or a binary file that is open
+                for writing.
             bits: 8, or 16 for PNG and TIFF.
+            format: ``png``, ``jpeg``, ``webp``, ``tiff`` or ``bmp``, which an open file needs.
+
+        Returns:
+            The path, or None for an open file.
 
         Raises:
             InvalidInput: for an unknown format, or a number of bits that it does not have.
             OutputFailed: if the file cannot be written.
         """
-        record = self.to_dict(output=os.fspath(path))
-        return save_image(self.pixels, path, bits, {"fastnst": json.dumps(record)})
+        output = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+        record = json.dumps(self.to_dict(output=output))
+        return save_image(self.pixels, path, bits, {"fastnst": record}, format)
 
     def contributions(self) -> dict[str, list[float]]:
         """What each part of the objective adds to the total, by evaluation.

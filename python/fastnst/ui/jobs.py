@@ -143,7 +143,7 @@ def check_upload(path: str | None, label: str, megapixels: float) -> str:
     if path.startswith(SAMPLE_PREFIX):
         return path
     try:
-        with open_image(Path(path)) as image:
+        with open_image(path) as image:
             pixels = image.width * image.height
     except InvalidInput as error:
         reason = str(error).replace(str(Path(path)), f"the {label} picture")
