@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks import measure
 from benchmarks.rows import COLUMNS
 
 
@@ -16,6 +17,12 @@ def _threads() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _small_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches are emptied with a megabyte: nothing here depends on what a timing is."""
+    monkeypatch.setattr(measure, "FLUSH_BYTES", 2**20)
 
 
 @pytest.fixture

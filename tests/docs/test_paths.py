@@ -14,6 +14,7 @@ PAGES = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *(REPOSITORY / name / "README.md" for name in ("csrc", "benchmarks")),
 ]
+FOLDERS = ("python", "csrc", "tests", "benchmarks", "tools", "docs", "examples")
 SOURCE = {".py", ".pyi", ".cpp", ".h", ".cu", ".cuh", ".sh"}
 ENDINGS = "pyi?|cpp|h|cuh?|sh|md|toml|yml|in"
 PATH = re.compile(rf"(?<![\w./-])[\w.-]*(?:/[\w.-]+)*\.(?:{ENDINGS})(?![\w/])")
@@ -30,17 +31,25 @@ def named(text: str) -> list[str]:
 
 
 def is_there(page: Path, name: str) -> bool:
-    homes = (REPOSITORY, REPOSITORY / "python" / "fastnst", page.parent)
-    if any((home / name).exists() for home in homes):
+    """Whether a file has this name or this end of its path; ``NAME`` stands for a file to come."""
+    path = Path(name)
+    if any((home / name).exists() for home in (REPOSITORY, page.parent)):
         return True
-    if Path(name).stem == "NAME":
-        return any((home / name).parent.is_dir() for home in homes)
-    if "/" in name:
-        return False
-    if Path(name).suffix not in SOURCE:  # such as a settings.toml of the reader's
+    folders = [REPOSITORY / f for f in FOLDERS]
+    if "NAME" in path.name:
+        ends = {path.parent.parts}
+        return any(
+            found.is_dir() and found.parts[-len(path.parent.parts) :] in ends
+            for folder in folders
+            for found in (folder, *folder.rglob("*"))
+        )
+    if "/" not in name and path.suffix not in SOURCE:  # such as a settings.toml of the reader's
         return True
-    folders = ("python", "csrc", "tests", "benchmarks", "tools", "docs", "examples")
-    return any(next((REPOSITORY / f).rglob(name), None) for f in folders)
+    return any(
+        found.parts[-len(path.parts) :] == path.parts
+        for folder in folders
+        for found in folder.rglob(path.name)
+    )
 
 
 def prose(text: str) -> list[str]:

@@ -25,7 +25,7 @@ ROOMS = {
     "losses": "ground ops network",
     "images": "ground samples",
     "solvers": "ground evaluation ops",
-    "settings": "ground network losses",
+    "settings": "ground",
     "objective": "ground evaluation ops network losses settings",
     "inputs": "ground samples images settings objective",
     "onnx_graph": "ground evaluation network losses settings objective",

@@ -15,7 +15,7 @@ from helpers.benchmarks import checked, good, run_suites
 def test_controls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {k: controls.CONTROLS[k] for k in ("the default", "two regions", "wasserstein")}
     monkeypatch.setattr(controls, "CONTROLS", chosen)
-    rows = run_suites(tmp_path, "controls")
+    rows = run_suites(tmp_path, "controls", "--skip", "bf16", "--skip", "onnx")
     assert "wasserstein" in report.to_markdown(checked(tmp_path / "results.json"))
     torch_rows = good(rows, "torch fp32")
     assert [r["case"] for r in torch_rows] == list(chosen)

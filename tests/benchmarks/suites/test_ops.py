@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks import environment
 from benchmarks.suites import ops
 from fastnst.ops import extension
-from helpers.benchmarks import good, run_suites
+from helpers.benchmarks import CEILINGS, good, run_suites
 
 
 def test_needed_flops_count_the_triangle_and_the_gradient() -> None:
@@ -63,6 +64,7 @@ def test_ops_where_torch_compile_fails(tmp_path: Path, monkeypatch: pytest.Monke
         return fail
 
     monkeypatch.setattr(ops, "_compiled", compiled)
+    monkeypatch.setattr(environment, "ceilings", lambda *_: CEILINGS)
     rows = run_suites(tmp_path, "ops", "--skip", "native")
     failed = [r for r in rows if r["implementation"] == "compile"]
     assert failed

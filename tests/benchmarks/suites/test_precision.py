@@ -11,7 +11,7 @@ from helpers.benchmarks import checked, good, run_suites
 
 
 def test_precision(tmp_path: Path) -> None:
-    rows = run_suites(tmp_path, "precision", "--skip", "onnx")
+    rows = run_suites(tmp_path, "precision", "--skip", "onnx", "--skip", "native", "--skip", "bf16")
     assert "over plain PyTorch's" in report.to_markdown(checked(tmp_path / "results.json"))
     baseline = good(rows, "torch fp32")[0]
     for name in ("torch fp32", "torch mixed"):
