@@ -36,7 +36,7 @@ class Contestant:
     """A way of getting to the same picture.
 
     Attributes:
-        name: In the tables.
+        name: The name in the tables.
         preset: A preset of fastnst, or None for the textbook loop.
         settings: What replaces the preset's settings.
     """
@@ -57,7 +57,7 @@ class Task:
         content: Path of a picture, or ``sample:NAME``.
         style: Path of a picture, or ``sample:NAME``.
         size: Long side in pixels.
-        seed: Of the white noise.
+        seed: Seed of the white noise.
         device: ``cpu`` or ``cuda``.
         threads: CPU threads.
         evaluations: When a contestant ends, if it is not stopped before.
@@ -80,7 +80,7 @@ class Point:
 
     Attributes:
         evaluation: 1 for the start.
-        seconds: Those on its clock.
+        seconds: The seconds on its clock.
         loss: What it reports: the loss of its own objective at its own precision.
         kept: Whether the picture was saved.
     """

@@ -131,7 +131,7 @@ def _eager(
 def _planned(
     x: Tensor, weight: Tensor, bias: Tensor, gradient: Tensor, dtype: torch.dtype, device: str
 ) -> Callable[[], object]:
-    """As engine ``native`` on a GPU has it: the ReLU's mask is a pass of its own."""
+    """What engine ``native`` does on a GPU, where the ReLU's mask is a pass of its own."""
     last = torch.channels_last
     x, gradient = (t.to(device, dtype, memory_format=last) for t in (x, gradient))
     filters = arrange_filters(weight.to(device), bias.to(device), dtype)

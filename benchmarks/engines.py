@@ -34,7 +34,7 @@ class Problem:
         content: ``(1, 3, H, W)`` float32, on the device of the run.
         styles: Style pictures, each ``(1, 3, H, W)`` with its own height and width.
         image: ``(1, 3, H, W)``, as large as ``content``.
-        settings: Of the run; each engine replaces engine, precision and provider.
+        settings: Settings of a run; each engine replaces engine, precision and provider.
         regions: Which style goes where; None for one style everywhere.
         is_default: Whether it is the default objective, which ``floors`` knows.
     """
@@ -61,7 +61,7 @@ def measure(
 
     Args:
         problem: What all of them compute.
-        options: Of the run of the benchmark.
+        options: What the benchmark was asked to do.
         row: Makes a row from an implementation's name and further columns.
         baseline: The implementation that ratios and errors are taken against: one of ``others``, or
             an engine's name as in ``setups.Way``. ``--skip`` does not leave it out.

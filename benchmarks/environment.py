@@ -95,7 +95,7 @@ def slug(name: str) -> str:
 
 
 def cpu_name() -> str:
-    """As /proc/cpuinfo has it, without trademark signs and clock."""
+    """The name in /proc/cpuinfo, without trademark signs and clock rate."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

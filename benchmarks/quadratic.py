@@ -16,7 +16,7 @@ class Quadratic:
     """½ Σ d (x − t)², with curvatures d spread over four decades so that L-BFGS stays busy.
 
     Args:
-        shape: Of the picture.
+        shape: Shape of the picture.
         device: Where the tensors lie: ``cpu`` or ``cuda``.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""From the JSON to something to read: Markdown tables, a page with charts, and comparisons."""
+"""Makes of the JSON something to read: Markdown tables, a page with charts, comparisons."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def machine(environment: Mapping[str, Any]) -> str:
 
 
 def _is_brief(row: RowDict) -> bool:
-    """Of ``ops`` the five layers together and each layer at 512 px; of the rest everything."""
+    """Whether a brief table has a row: all but the single layers of ``ops`` at 256 and 1024 px."""
     if row["suite"] != "ops":
         return True
     return row["case"].startswith("five layers") or (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 
+@lru_cache(maxsize=8)  # built-in pictures are drawn, which takes longer than many a measurement
 def pictures(content: str, style: str, size: int, settings: Settings | None = None) -> Pictures:
     """A content and a style picture (paths or ``sample:NAME``), scaled, and the start of a run."""
     return load_pictures(content, style, settings or Settings(), size)
@@ -77,9 +78,9 @@ class Way:
     """A way of computing the objective that fastnst offers; whether it runs here is another matter.
 
     Attributes:
-        engine: As in ``Settings``.
-        precision: As in ``Settings``.
-        provider: As in ``Settings``; ``auto`` for all engines but ``onnx``.
+        engine: The setting ``engine``.
+        precision: The setting ``precision``.
+        provider: The setting ``provider``; ``auto`` for all engines but ``onnx``.
     """
 
     engine: str

@@ -76,7 +76,7 @@ def plain(rows: Sequence[RowDict], columns: Mapping[str, tuple[str, str]] = NONE
     """One line for each row, with the floors where there are any.
 
     Args:
-        rows: Those of one suite.
+        rows: The rows of one suite.
         columns: Further columns of the suite: ``{name: (heading, format)}``.
     """
     floors = ["floor"] if any(row.get("floor_seconds") for row in rows) else []

@@ -188,7 +188,7 @@ class Search:
     Args:
         score: The reference objective of the picture kept at an evaluation.
         target: L_ref.
-        stride: Of the coarse pass.
+        stride: Evaluations between two pictures of the coarse pass.
 
     Attributes:
         reached: The first point at or below the target, or None so far.

@@ -59,9 +59,9 @@ class Peer:
     """A system that pip installs.
 
     Attributes:
-        name: In the tables.
+        name: The name in the tables.
         requirements: What its users give to pip.
-        command: Its command line for a job.
+        command: Makes its command line for a job.
         progress: Finds the number of evaluations done in a line that it prints.
         note: What is particular about how it is run.
     """
