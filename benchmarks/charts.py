@@ -18,7 +18,7 @@ REFERENCE, OURS, LOSING = "#8a8a8a", "#2a6f97", "#c1666b"
 
 
 def draw(document: Mapping[str, Any], folder: Path) -> list[tuple[Path, str]]:
-    """Draw what the document has data for; ``[(file, title)]``."""
+    """Draw the charts that the document has data for; returns their files and titles."""
     pictures = []
     for name in SUITES:
         rows = [row for row in document["rows"] if row["suite"] == name]
@@ -38,7 +38,7 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[tuple[Path, str]]:
 def _is_shown(row: Mapping[str, Any]) -> bool:
     if row["implementation"] == SUITES[row["suite"]].baseline:
         return False
-    return row["suite"] != "ops" or row["case"].startswith("five layers")
+    return row["suite"] != "ops" or str(row["case"]).startswith("five layers")
 
 
 def _bars(name: str, rows: Rows, folder: Path) -> tuple[Path, str]:

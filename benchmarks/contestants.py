@@ -1,9 +1,9 @@
 """Whole runs in processes of their own, advanced in turn: the reference and fastnst's ways.
 
 Each contestant runs as its users run it, in the main thread of a fresh process, and stops after
-every few evaluations until it is told to go on. Its clock counts its own work: evaluations and solver,
-not loading, the targets (which all have), two evaluations to warm up, the pauses, and what is done
-here to watch it.
+every few evaluations until it is told to go on. Its clock counts its own work: evaluations and
+solver. It does not count loading, the targets (which all compute), two evaluations to warm up, the
+pauses, and what is done here to watch it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Contestant:
     """A way of getting to the same picture.
 
     Attributes:
-        name: In the tables.
+        name: The name in the tables.
         preset: A preset of fastnst, or None for the textbook loop.
         settings: What replaces the preset's settings.
     """
@@ -55,9 +55,9 @@ class Task:
 
     Attributes:
         content: Path of a picture, or ``sample:NAME``.
-        style: Likewise.
+        style: Path of a picture, or ``sample:NAME``.
         size: Long side in pixels.
-        seed: Of the white noise.
+        seed: Seed of the white noise.
         device: ``cpu`` or ``cuda``.
         threads: CPU threads.
         evaluations: When a contestant ends, if it is not stopped before.
@@ -80,8 +80,8 @@ class Point:
 
     Attributes:
         evaluation: 1 for the start.
-        seconds: On its clock.
-        loss: By its own account; of its own objective at its own precision.
+        seconds: The seconds on its clock.
+        loss: What it reports: the loss of its own objective at its own precision.
         kept: Whether the picture was saved.
     """
 

@@ -53,7 +53,7 @@ def describe(options: Options) -> dict[str, Any]:
 
 @cache
 def ceilings(device: str, quick: bool) -> dict[str, Any]:
-    """The best that torch reaches here: a large matrix product in flop/s, a large copy in byte/s."""
+    """What torch reaches here: a large matrix product in flop/s, a large copy in byte/s."""
     side = 8192 if device == "cuda" else 1024 if quick else 2048
     count = (64 if quick else 256) * 2**20
     source = torch.zeros(count // 4, device=device)
@@ -95,7 +95,7 @@ def slug(name: str) -> str:
 
 
 def cpu_name() -> str:
-    """As /proc/cpuinfo has it, without trademark signs and clock."""
+    """The name in /proc/cpuinfo, without trademark signs and clock rate."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -113,7 +113,7 @@ def _gpu() -> dict[str, Any]:
         "memory_bytes": properties.total_memory,
         "capability": f"{properties.major}.{properties.minor}",
         "multiprocessors": properties.multi_processor_count,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
     }
 
 

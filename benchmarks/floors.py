@@ -1,9 +1,10 @@
 """The least time that a GPU could take: needed operations and bytes at its measured ceilings.
 
-Convolutions are counted directly, 2 · 9 · Ci · Co operations a position and direction; what a feature
-costs in traffic at least is five passes: written, read by the next layer and as the mask of its ReLU, and its
-gradient written and read. The rates are those of a large matrix product (in TF32 where PyTorch's flag lets
-convolutions have it) and of a large copy, measured in the same run (``environment.ceilings``).
+Convolutions are counted as direct ones, 2 · 9 · Ci · Co operations for each position and direction.
+A feature is in traffic five times at least: it is written, read by the next layer and read as the
+mask of its ReLU, and its gradient is written and read. The rates are those of a large matrix
+product (in TF32 where PyTorch's flag allows it for convolutions) and of a large copy, measured in
+the same run (``environment.ceilings``).
 """
 
 from __future__ import annotations
@@ -24,9 +25,8 @@ def evaluation(pixels: int, precision: str, ceilings: Mapping[str, Any]) -> floa
     """Seconds of one loss and gradient of the default objective."""
     flops = 2 * pixels * (2 * CONVOLUTIONS + STYLE // 2 + STYLE)  # half of a symmetric matrix
     moved = pixels * FEATURES * PASSES * BYTES[precision]
-    return max(
-        flops / convolution_rate(precision, ceilings), moved / ceilings["copy_bytes_per_second"]
-    )
+    traffic = moved / float(ceilings["copy_bytes_per_second"])
+    return max(flops / convolution_rate(precision, ceilings), traffic)
 
 
 def step(pixels: int, pairs: int, ceilings: Mapping[str, Any]) -> float:
@@ -44,7 +44,8 @@ def run(
 
 def convolution_rate(precision: str, ceilings: Mapping[str, Any]) -> float:
     """The machine's matrix product in flop/s, as precise as its convolutions are."""
-    tf32 = precision == "fp32" and torch.backends.cudnn.conv.fp32_precision == "tf32"
+    flag = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    tf32 = precision == "fp32" and flag == "tf32"
     if tf32 and "gemm_tf32_flops" in ceilings:
         return float(ceilings["gemm_tf32_flops"])
     return float(ceilings[f"gemm_{precision}_flops"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from benchmarks.rows import one_line
 
@@ -23,6 +24,11 @@ def now(device: str) -> float:
     """Seconds on a monotonic clock, read when the device is idle."""
     synchronise(device)
     return time.perf_counter()
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """|a − b| / |b| in the Euclidean norm."""
+    return float(torch.linalg.vector_norm(a.double() - b) / torch.linalg.vector_norm(b.double()))
 
 
 @dataclass
@@ -61,14 +67,14 @@ def interleave(
     """Time several arms in turn: A B C A B C …
 
     Args:
-        arms: What to time, by name. An arm may return its own seconds as a float, when only a part
-            of what it does is to be counted; otherwise the whole call is timed.
+        arms: What to time, by name. An arm whose work counts only in part returns the seconds of
+            that part as a float; otherwise the whole call is timed.
         device: Where they run; it is idle whenever the clock is read.
-        rounds: How often at most.
-        budget: No new round after so many seconds, once there are ``least``.
-        least: Rounds in any case.
-        warm_up: Rounds before, not counted.
-        between: Called before each timing, off the clock.
+        rounds: The number of rounds at most.
+        budget: Seconds after which no new round begins, once there were ``least``.
+        least: The number of rounds at least, whatever the budget.
+        warm_up: Rounds before the first one that counts.
+        between: Called before each timing; its time is not counted.
 
     Returns:
         The samples of each arm. An arm that raises is out, and the others go on.

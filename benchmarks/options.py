@@ -18,7 +18,7 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Options:
-    """Attributes are the options of ``run.py``.
+    """The options of ``run.py``.
 
     Attributes:
         device: ``cpu`` or ``cuda``.
@@ -27,7 +27,7 @@ class Options:
         quick: Everything small: about two minutes for all suites on two cores.
         pairs: How many of ``PAIRS`` the suite ``loss`` goes over.
         seeds: How many seeds of the white noise for each pair.
-        evaluations: Of the reference in the suite ``loss``, and of everyone in ``peers``.
+        evaluations: How many the reference does in the suite ``loss``, and all do in ``peers``.
         rounds: Interleaved repeats of a case at most.
         skip: Implementations to leave out: those whose name contains one of these.
         cache: Where the virtual environments of the peers live.

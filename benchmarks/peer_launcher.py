@@ -1,8 +1,8 @@
 """Starts a peer's command inside the peer's own environment: MODULE:FUNCTION ARGUMENT...
 
 torchvision refuses to be imported where its compiled operators do not fit the installed torch, even
-by programs that only use it to read pictures. There its operators are declared, without any code, so
-that the import goes through; a program that called one would fail.
+by programs that only use it to read pictures. There its operators are declared, without any code,
+so that the import goes through; a program that called one would fail.
 """
 
 import importlib

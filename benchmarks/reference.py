@@ -1,8 +1,8 @@
 """The textbook loop: what a reader of Gatys et al. (arXiv:1508.06576) writes in plain PyTorch.
 
-NCHW, float32, autograd, ``f @ f.T``, ``mse_loss``, ``torch.optim.LBFGS`` with a history of 100, frozen
-weights, white noise. It shares fastnst's weights and picture loading and nothing else. Every ratio of
-the benchmark is taken against this file, so it is never tuned.
+It has NCHW tensors in float32, autograd, ``f @ f.T``, ``mse_loss``, ``torch.optim.LBFGS`` with a
+history of 100, frozen weights and white noise. It shares fastnst's weights and picture loading and
+nothing else. Every ratio of the benchmark is taken against this file, so it is never tuned.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def gram_matrix(features: Tensor) -> Tensor:
 
 
 class Reference:
-    """L(x) = α · Σ mean (F − P)² + β · Σ w_l · mean (G − A)² of one content and one style picture."""
+    """L(x) = α · Σ mean (F − P)² + β · Σ w_l · mean (G − A)² of a content and a style picture."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Reference:
         return loss
 
     def optimise(self, start: Tensor) -> Iterator[tuple[Tensor, float]]:
-        """Evaluate, yield the picture and its loss, take an L-BFGS step; without end."""
+        """Yield a picture and its loss, then take an L-BFGS step from it; without end."""
         image = start.clone().requires_grad_()
         optimizer = torch.optim.LBFGS(
             [image], max_iter=1, history_size=100, tolerance_grad=-1, tolerance_change=-1
@@ -105,12 +105,13 @@ class Reference:
         def closure() -> Tensor:
             optimizer.zero_grad()
             loss = self.loss(image)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         while True:
             before = image.detach().clone()  # step() evaluates there, then moves on
-            yield before, optimizer.step(closure).item()
+            loss = optimizer.step(closure)  # type: ignore[no-untyped-call]
+            yield before, loss.item()
 
 
 def white_noise(like: Tensor, seed: int) -> Tensor:

@@ -1,21 +1,22 @@
-"""From the JSON to something to read: Markdown tables, a page with charts, and comparisons."""
+"""Makes of the JSON something to read: Markdown tables, a page with charts, comparisons."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import tables
 from benchmarks.suites import SUITES
+from benchmarks.tables import RowDict
 
 AGREEMENT = 0.15  # ratios of two runs on one machine should not differ by more
 MARK, END = "<!-- tables -->", "<!-- /tables -->"
 
 Document = Mapping[str, Any]
-RowDict = Mapping[str, Any]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def to_markdown(document: Document, brief: bool = False) -> str:
         if brief:
             rows = [row for row in rows if _is_brief(row)]
         if rows:
-            parts.append(f"### {suite.name}\n\n{suite.claim}\n\n{_TABLES[suite.name](rows)}")
+            parts.append(f"### {suite.name}\n\n{suite.claim}\n\n{suite.table(rows)}")
     if "second_run" in document:
         parts.append(f"### How well two runs agree\n\n{document['second_run']}")
     return "\n\n".join(parts) + "\n"
@@ -68,164 +69,8 @@ def machine(environment: Mapping[str, Any]) -> str:
     return text
 
 
-def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; every column but the first is right-aligned."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    cells = ([cell.replace("|", "\\|") for cell in line] for line in (header, rule, *lines))
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
-def seconds(value: float | None) -> str:
-    """Three figures and a unit that suits them."""
-    if value is None:
-        return ""
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= scale or unit == "µs":
-            return f"{_three(value / scale)} {unit}"
-    raise AssertionError
-
-
-def speedup(row: RowDict) -> str:
-    """``1.83×``; below 1 it is slower than the reference."""
-    return "" if row["speedup"] is None else f"{row['speedup']:.2f}×"
-
-
-def _three(value: float) -> str:
-    return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f}"
-
-
-def _spread(row: RowDict) -> str:
-    """The time, and the interquartile range in per cent of it."""
-    text = seconds(row["seconds"])
-    if row["runs"] and row["runs"] > 1 and row["seconds"]:
-        text += f" ± {100 * row['seconds_iqr'] / row['seconds']:.0f} %"
-    return text
-
-
-def _ops(rows: Sequence[RowDict]) -> str:
-    """One line a case, one column an implementation: time and ratio."""
-    columns = list(dict.fromkeys(row["implementation"] for row in rows))
-    cases: dict[tuple[Any, ...], dict[str, RowDict]] = {}
-    for row in rows:
-        key = (row["size"], row["case"], row["dtype"])
-        cases.setdefault(key, {})[row["implementation"]] = row
-    lines = []
-    for (size, case, dtype), found in sorted(cases.items(), key=lambda item: item[0][0]):
-        cells = [_ops_cell(found.get(name)) for name in columns]
-        lines.append([f"{size} {case} {dtype}", *cells])
-    text = table(["picture, layer, pass, type", *columns], lines)
-    return (
-        f"{text}\n\nEach cell: milliseconds, ratio to eager, and in brackets the share of the "
-        f"machine's ceiling.{_errors(rows)}"
-    )
-
-
-def _ops_cell(row: RowDict | None) -> str:
-    if row is None:
-        return ""
-    if row["error"] or row["seconds"] is None:
-        return "error"
-    text = f"{_three(1e3 * row['seconds'])} {speedup(row)}"
-    share = row.get("ceiling_share")
-    return text if share is None else f"{text} ({100 * share:.0f} %)"
-
-
-def _plain(rows: Sequence[RowDict], extra: Mapping[str, tuple[str, str]]) -> str:
-    """One line a row; ``extra`` is ``{column: (heading, format)}``. Floors, where there are any."""
-    floors = ["floor"] if any(row.get("floor_seconds") for row in rows) else []
-    header = [
-        "case",
-        "implementation",
-        "type",
-        "time ± IQR",
-        "ratio",
-        *[h for h, _ in extra.values()],
-        *floors,
-    ]
-    lines = []
-    for row in rows:
-        own = [
-            "" if row.get(name) is None else format(row[name], form)
-            for name, (_, form) in extra.items()
-        ]
-        own += [_floor(row) for _ in floors]
-        name = f"{row['case']}, {row['size']} px"
-        time = "**error**" if row["error"] and row["seconds"] is None else _spread(row)
-        lines.append([name, row["implementation"], row["dtype"], time, speedup(row), *own])
-    return table(header, lines) + _errors(rows)
-
-
-def _floor(row: RowDict) -> str:
-    """The least time that the GPU could take, and its share of the time taken."""
-    floor = row.get("floor_seconds")
-    if not floor or not row["seconds"]:
-        return ""
-    return f"{seconds(floor)} ({100 * floor / row['seconds']:.0f} %)"
-
-
-def _errors(rows: Sequence[RowDict]) -> str:
-    found: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        if row["error"]:
-            where = f"{row['case']} {row['dtype']} {row['size']} px"
-            found.setdefault((row["implementation"], row["error"]), []).append(where)
-    lines = []
-    for (name, error), places in found.items():
-        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-        lines.append(f"* {name} ({places[0]}{more}): {error}")
-    return "\n\nErrors:\n\n" + "\n".join(lines) if lines else ""
-
-
-def _memory(rows: Sequence[RowDict]) -> str:
-    lines = [
-        [
-            f"{row['case']}, {row['size']} px",
-            row["implementation"],
-            row["dtype"],
-            *(_gib(row.get(name)) for name in ("peak_bytes", "baseline_bytes", "own_bytes")),
-            "" if row.get("memory_ratio") is None else f"{row['memory_ratio']:.2f}×",
-        ]
-        for row in rows
-    ]
-    header = ["case", "implementation", "type", "peak", "before the run", "of the run", "ratio"]
-    return table(header, lines) + _errors(rows)
-
-
-def _gib(value: float | None) -> str:
-    return "**error**" if value is None else f"{value / 2**30:.2f} GiB"
-
-
-_TABLES = {
-    "ops": _ops,
-    "evaluation": lambda rows: _plain(
-        rows, {"loss_error": ("loss off by", ".0e"), "gradient_error": ("gradient off by", ".0e")}
-    ),
-    "controls": lambda rows: _plain(
-        rows, {"loss_error": ("loss off by", ".0e"), "gradient_error": ("gradient off by", ".0e")}
-    ),
-    "optimiser": lambda rows: _plain(rows, {}),
-    "loss": lambda rows: _plain(
-        rows,
-        {
-            "evaluations": ("evaluations", "d"),
-            "loss": ("loss", ".4g"),
-            "target": ("L_ref", ".4g"),
-            "saved_target": ("L_saved", ".4g"),
-            "saved_speedup": ("ratio to L_saved", ".1f"),
-        },
-    ),
-    "precision": lambda rows: _plain(
-        rows, {"loss": ("loss", ".4g"), "loss_ratio": ("over plain PyTorch's", ".3f")}
-    ),
-    "memory": _memory,
-    "peers": lambda rows: _plain(
-        rows, {"evaluations": ("evaluations", "d"), "loss": ("reference objective", ".4g")}
-    ),
-}
-
-
 def _is_brief(row: RowDict) -> bool:
-    """Of ``ops`` the five layers together and each layer at 512 px; of the rest everything."""
+    """Whether a brief table has a row: all but the single layers of ``ops`` at 256 and 1024 px."""
     if row["suite"] != "ops":
         return True
     return row["case"].startswith("five layers") or (
@@ -265,8 +110,9 @@ def comparison(first: Document, second: Document) -> str:
     apart = [difference(a, b) for _, a, b in pairs]
     beyond = [pair for pair in pairs if difference(pair[1], pair[2]) > AGREEMENT]
     text = (
-        f"{len(pairs)} ratios were measured in both runs; they differ by {100 * median(apart):.1f} % "
-        f"in the median and {100 * max(apart):.1f} % at most. "
+        f"{len(pairs)} ratios were measured in both runs; "
+        f"they differ by {100 * median(apart):.1f} % in the median "
+        f"and {100 * max(apart):.1f} % at most. "
         f"{len(beyond)} differ by more than {100 * AGREEMENT:.0f} %"
     )
     if not beyond:
@@ -288,9 +134,8 @@ def comparison(first: Document, second: Document) -> str:
             ]
         )
     header = ["row", "first", "second", "apart", "baseline's time", "own time"]
-    return (
-        f"{text}; in {baseline} of them the baseline's time moved more:\n\n{table(header, lines)}"
-    )
+    found = tables.table(header, lines)
+    return f"{text}; in {baseline} of them the baseline's time moved more:\n\n{found}"
 
 
 def print_comparison(first: Document, second: Document) -> int:

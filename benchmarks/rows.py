@@ -32,7 +32,7 @@ class Row:
     Attributes:
         suite: ``ops``, ``evaluation``, …
         case: What was measured, in a few words; unique in its suite with dtype and size.
-        implementation: Who did it; ``reference`` is the textbook loop.
+        implementation: What did it; ``reference`` is the textbook loop.
         device: ``cpu`` or ``cuda``.
         dtype: ``fp32`` or ``bf16``.
         size: Long side of the picture in pixels.

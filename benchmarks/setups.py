@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,8 +30,9 @@ __all__ = [
 ]
 
 
+@lru_cache(maxsize=8)  # built-in pictures are drawn, which takes longer than many a measurement
 def pictures(content: str, style: str, size: int, settings: Settings | None = None) -> Pictures:
-    """Two pictures (paths or ``sample:NAME``), scaled; the start is that of the settings."""
+    """A content and a style picture (paths or ``sample:NAME``), scaled, and the start of a run."""
     return load_pictures(content, style, settings or Settings(), size)
 
 
@@ -76,9 +78,9 @@ class Way:
     """A way of computing the objective that fastnst offers; whether it runs here is another matter.
 
     Attributes:
-        engine: As in ``Settings``.
-        precision: Likewise.
-        provider: Likewise; ``auto`` but for engine ``onnx``.
+        engine: The setting ``engine``.
+        precision: The setting ``precision``.
+        provider: The setting ``provider``; ``auto`` for all engines but ``onnx``.
     """
 
     engine: str
@@ -87,19 +89,21 @@ class Way:
 
     @property
     def name(self) -> str:
-        """In the tables: ``native fp32``, ``onnx openvino bf16``."""
+        """The name in the tables: ``native fp32``, ``onnx openvino bf16``."""
         provider = () if self.provider == "auto" else (self.provider,)
         return " ".join((self.engine, *provider, self.precision))
 
     @property
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
+        """What to replace in ``Settings``."""
         return asdict(self)
 
 
 def engines(device: str, mixed: bool = False) -> Iterator[Way]:
-    """Every engine, provider and precision for a device, those that cannot run here too.
+    """Every engine, provider and precision for a device, also those that cannot run here.
 
-    Precision ``mixed`` only where it is asked for: it is that of a run, not of an evaluation.
+    Precision ``mixed`` is left out unless ``mixed`` is true: it belongs to a run, not to an
+    evaluation.
     """
     for engine in CHOICES["engine"]:
         for precision in CHOICES["precision"]:

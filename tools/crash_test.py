@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -165,16 +166,13 @@ def main() -> None:
         for scenario in SCENARIOS:
             out = root / f"{scenario.__name__}-whole"
             out.mkdir()
-            seconds[scenario] = finish(lambda scenario=scenario, out=out: scenario(root, out))
+            seconds[scenario] = finish(partial(scenario, root, out))
             whole[scenario] = pixels(out)
         for number in range(options.count):
             scenario = SCENARIOS[number % len(SCENARIOS)]
             out = root / f"{scenario.__name__}-{number}"
             out.mkdir()
-
-            def work(scenario=scenario, out=out) -> None:
-                scenario(root, out)
-
+            work = partial(scenario, root, out)
             if rng.random() < 0.5:
                 child = fork(work)
                 time.sleep(rng.uniform(0, seconds[scenario]))

@@ -58,7 +58,7 @@ def main() -> int:
     sources = sorted((ROOT / "csrc/cuda").glob("*.cu"))
     jobs = list(product(sources, options.arch or architectures(nvcc)))
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda job: compiled(nvcc, dump, *job, Path(folder)), jobs)
+        found = pool.map(lambda job: compiled(nvcc, dump, job[0], job[1], Path(folder)), jobs)
         kernels = sorted((k for batch in found for k in batch), key=lambda k: (k.name, k.arch))
     column = "HMMA" if dump else "mma.sync (PTX)"
     print(f"{'kernel':<40} {'sm':>4} {'registers':>9} {'shared':>7} {'spilled':>7} {column:>5}")

@@ -2,9 +2,10 @@
 
     python tools/evaluation_profile.py [--size 512] [--precision fp32]
 
-Every call of a kernel in an evaluation is timed, median of 30. The floor of a convolution is what the
-products of its Winograd tiles take at the speed of PyTorch's 1×1 convolution (oneDNN) of 512 channels, a
-matrix product, measured before; there is none for the transforms, the border of tiles and the traffic.
+Every call of a kernel in an evaluation is timed; the figures are medians of 30. The floor of a
+convolution is the time that the products of its Winograd tiles take at the speed of PyTorch's 1×1
+convolution (oneDNN) of 512 channels, which is a matrix product and is measured before. The
+transforms, the borders of tiles and the memory traffic have no floor.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastnst import make_settings
 from fastnst.api import run_texture
@@ -49,10 +50,12 @@ PICTURES: dict[str, tuple[str | None, str | tuple[str, str], dict[str, object]]]
 }
 
 
-def sky_mask(height: int = 90, width: int = 120) -> np.ndarray:
+def sky_mask(height: int = 90, width: int = 120) -> NDArray[np.float32]:
     """White above, black below, with a soft edge; ``(H, W, 3)``."""
-    rows = np.clip((0.45 - np.linspace(0, 1, height)) / 0.1 + 0.5, 0, 1).astype(np.float32)
-    return np.broadcast_to(rows[:, None, None], (height, width, 3)).copy()
+    rows = np.clip((0.45 - np.linspace(0, 1, height)) / 0.1 + 0.5, 0, 1)
+    mask: NDArray[np.float32] = np.empty((height, width, 3), np.float32)
+    mask[:] = rows[:, None, None]
+    return mask
 
 
 def main() -> None:

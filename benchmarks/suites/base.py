@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks import tables
 from benchmarks.options import Options
 from benchmarks.rows import Row
+from benchmarks.tables import RowDict
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class Case:
     """One thing to measure with several implementations side by side.
 
     Attributes:
-        title: The ``case`` of its rows.
+        title: The column ``case`` of its rows.
         size: Long side of the picture in pixels.
         dtype: ``fp32`` or ``bf16``, where all implementations share it.
         details: What else the suite needs to know.
@@ -32,12 +34,13 @@ class Suite:
     """A named family of cases.
 
     Attributes:
-        name: As on the command line.
+        name: What the command line calls it.
         claim: What its figures say, in one sentence for the report.
         cases: What there is to measure under these options.
         measure: Yields the rows of a case, the baseline's among them.
         baseline: The implementation that the ratios are taken against.
-        summarise: Rows over all the suite's rows, made at the end.
+        summarise: Makes further rows from all of the suite's rows, at the end.
+        table: Shows the suite's rows in Markdown.
     """
 
     name: str
@@ -46,3 +49,4 @@ class Suite:
     measure: Callable[[Case, Options], Iterable[Row]]
     baseline: str = "reference"
     summarise: Callable[[Sequence[Row]], Iterable[Row]] | None = None
+    table: Callable[[Sequence[RowDict]], str] = tables.plain

@@ -1,16 +1,16 @@
 """``loss``: time to quality.
 
-The reference evaluates 300 times from white noise. Its lowest loss is L_ref, which is that of its last
-evaluations, and its clock is read there. (Its first steps can jump far away, so that the last of a
-short run may be anything.) A contestant has the same
-content, style, size and objective, and any start and any way it likes. Its clock stops at the first
-picture whose *reference objective in float32* is ≤ L_ref. That is looked up afterwards, off the
-clock: of the pictures that were kept (all of them up to 256 px), the first and every tenth are scored
-until one is there, then those before it one by one.
+The reference evaluates 300 times from white noise. L_ref is its lowest loss, and its clock is read
+where it has that. (This is near its end; but its first steps can jump far away, so the last loss of
+a short run may be anything.) A contestant has the same content, style, size and objective, and is
+free in its start and its method. Its clock stops at the first picture whose *reference objective in
+float32* is ≤ L_ref. That picture is found afterwards, off the clock: of the pictures that were kept
+(all of them up to 256 px), the first and every tenth are scored until one is at the target, then
+those before it one by one.
 
-The reference's colours are free to leave [0, 1], and do; who saves its picture clamps them, and the
-loss of that, L_saved, is higher. ``saved_seconds`` and ``saved_speedup`` are those of the first picture
-scored (of every tenth) that is as good as that. The ratio of the rows is always the strict one.
+The reference's colours are free to leave [0, 1], and do. Saving its picture clamps them, and the
+loss of the clamped picture, L_saved, is higher. ``saved_seconds`` and ``saved_speedup`` belong to
+the first scored picture that is as good as that one. The ratio of a row is always the strict one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from statistics import median
 
 import torch
 
-from benchmarks import setups
+from benchmarks import setups, tables
 from benchmarks.contestants import REFERENCE, Contestant, Point, Runner, Task, advance_in_turn
 from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, ratio, summary
@@ -117,7 +117,7 @@ def _race(
     target: float | None = None
     saved = float("inf")
     best: Point | None = None
-    # The reference at twice the pace of the others, so that those who are there sooner need not go on.
+    # The reference goes at twice the pace, so that a contestant at the target need not go on.
     for _ in advance_in_turn([reference, *runners]):
         if not reference.ended:
             continue
@@ -188,7 +188,7 @@ class Search:
     Args:
         score: The reference objective of the picture kept at an evaluation.
         target: L_ref.
-        stride: Of the coarse pass.
+        stride: Evaluations between two pictures of the coarse pass.
 
     Attributes:
         reached: The first point at or below the target, or None so far.
@@ -278,6 +278,13 @@ def summarise(rows: Sequence[Row]) -> Iterator[Row]:
             yield row(case=f"worst of {len(mine)}", error=note)
 
 
+COLUMNS = {
+    "evaluations": ("evaluations", "d"),
+    "loss": ("loss", ".4g"),
+    "target": ("L_ref", ".4g"),
+    "saved_target": ("L_saved", ".4g"),
+    "saved_speedup": ("ratio to L_saved", ".1f"),
+}
 SUITE = Suite(
     "loss",
     "Seconds until the picture is as good, by the reference objective, as the reference's best.",
@@ -285,4 +292,5 @@ SUITE = Suite(
     measure,
     "reference",
     summarise,
+    table=partial(tables.plain, columns=COLUMNS),
 )

@@ -2,7 +2,8 @@
 
 A run's peak is reached when the curvature history is full, after as many evaluations as it keeps
 pairs. To get there in seconds, the evaluations in between are replaced by those of a quadratic,
-which takes little memory and fills the history all the same; the first two and the last two are real.
+which takes little memory and fills the history all the same; the first two and the last two are
+real.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks import setups
+from benchmarks import setups, tables
 from benchmarks.options import PAIRS, Options
+from benchmarks.quadratic import Quadratic
 from benchmarks.rows import Row, one_line, ratio
 from benchmarks.suites.base import Case, Suite
-from benchmarks.suites.optimiser import Quadratic
 from fastnst import Settings, Terms, Weights, minimise
 from fastnst.engines.create import create_engine, unavailable_reason
 from fastnst.engines.onnx import providers
@@ -91,7 +92,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
 
 
 def _unavailable_reason(way: setups.Way, device: str) -> str | None:
-    """Why a way cannot run, known without a process."""
+    """Why a way cannot run here, as far as it is known without starting a process."""
     if way.engine == "onnx":
         return providers.unavailable_reason(way.provider, torch.device(device))
     return unavailable_reason(way.engine, torch.device(device))
@@ -231,4 +232,5 @@ SUITE = Suite(
     "Peak memory of a run with a full history of 100 pairs, in a process of its own.",
     cases,
     measure,
+    table=tables.memory,
 )

@@ -3,9 +3,9 @@
 Needed flops: G is symmetric, so its triangle needs C(C+1)·N; the gradient 4/(C²N)·(G − A)F needs
 2C²·N. Needed bytes: the features once for the loss, once more and the gradient for the backward
 pass. ``floor_seconds`` is the time that the needed flops and bytes take at the machine's measured
-matrix product and copy, whichever is longer, and ``ceiling_share`` that time over the time measured.
-On a GPU ``native graph`` replays the kernels without Python between them, as a run does. The
-convolutions have a module of their own, ``convolutions.py``.
+matrix product and copy, whichever is longer, and ``ceiling_share`` that time over the time
+measured. On a GPU ``native graph`` replays the kernels without Python between them, as a run does.
+The convolutions have a module of their own, ``convolutions.py``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from benchmarks import environment
+from benchmarks import convolutions, environment, tables
 from benchmarks.measure import Flusher, interleave
 from benchmarks.options import Options
 from benchmarks.rows import Row, summary
-from benchmarks.suites import convolutions
 from benchmarks.suites.base import Case, Suite
 from fastnst.ops import buffers, extension, gram, style_losses
 
@@ -40,8 +39,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def cases(options: Options) -> list[Case]:
-    """Every size × layer × dtype × passes, grouped so that torch.compile compiles seldom; then the
-    convolutions.
+    """Every size × layer × dtype × passes, then the convolutions.
+
+    They are grouped so that torch.compile compiles seldom.
     """
     sizes = options.choose_sizes(full=(256, 512, 1024), quick=(256,))
     passes = (BOTH,) if options.quick else (FORWARD, BOTH)
@@ -105,7 +105,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
         for isa in extension.available_isas():
             if options.wants(f"native {isa}"):
                 functions[f"native {isa}"] = partial(_with_isa, isa, fused, features, grams)
-    arms = {
+    arms: dict[str, Callable[[], object]] = {
         name: partial(_run, function, features, passes == BOTH)
         for name, function in functions.items()
     }
@@ -232,9 +232,10 @@ def _inputs(
 
 SUITE = Suite(
     "ops",
-    "Gram matrix and style loss at VGG-19's style layers, and its convolutions, against the same in "
-    "eager PyTorch.",
+    "Gram matrix and style loss at VGG-19's style layers, and its convolutions, against the same "
+    "in eager PyTorch.",
     cases,
     measure,
     "eager",
+    table=tables.grid,
 )

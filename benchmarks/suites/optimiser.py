@@ -3,13 +3,14 @@
 The objective is a quadratic whose gradient costs one multiplication; the time inside it is
 subtracted. The history is full before the first timing.
 
-On a GPU ``fastnst`` is the solver that stays there, an iteration recorded as a CUDA graph (the time inside
-the objective is not subtracted), and there is a case more: a run of 500 evaluations at 512 px.
+On a GPU ``fastnst`` is the solver that keeps its state there, with an iteration recorded as a CUDA
+graph (the time inside the objective is not subtracted), and there is one more case: a run of 500
+evaluations at 512 px.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from benchmarks import environment, floors, setups
 from benchmarks.measure import interleave, now
 from benchmarks.options import PAIRS, Options
+from benchmarks.quadratic import Quadratic
 from benchmarks.rows import Row, summary
 from benchmarks.suites.base import Case, Suite
 from fastnst import Settings, Terms, minimise, stylize
@@ -43,39 +45,6 @@ def cases(options: Options) -> list[Case]:
     return [*steps, *(Case(f"{evaluations} evaluations", size) for size in sizes)]
 
 
-class Quadratic:
-    """½ Σ d (x − t)² with curvatures d over four decades: L-BFGS does not end it soon.
-
-    Attributes:
-        seconds: Spent inside since it was last set to zero.
-    """
-
-    def __init__(self, shape: Sequence[int], device: str) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.target = (0.2 + 0.6 * torch.rand(shape, generator=generator)).to(device)
-        self.curvature = (10 ** (4 * torch.rand(shape, generator=generator))).to(device)
-        self.start = torch.full(tuple(shape), 0.5, device=device)
-        self.device = device
-        self.seconds = 0.0
-
-    def __call__(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and gradient."""
-        began = now(self.device)
-        with torch.no_grad():
-            difference = image - self.target
-            gradient = self.curvature * difference
-            loss = 0.5 * (gradient * difference).sum()
-        self.seconds += now(self.device) - began
-        return loss, gradient
-
-    def evaluate(self, image: Tensor) -> Evaluation:
-        """The same with no look at the clock, for a CUDA graph."""
-        difference = image - self.target
-        gradient = self.curvature * difference
-        loss = 0.5 * (gradient * difference).sum()
-        return Evaluation(Terms(loss, {}, {}, loss), gradient)
-
-
 class TorchSteps:
     """``torch.optim.LBFGS`` as the textbook loop calls it; each call is one step."""
 
@@ -93,7 +62,10 @@ class TorchSteps:
             loss, self.image.grad = self.objective(self.image)
             return loss
 
-        return _less_objective(self.objective, lambda: self.optimizer.step(closure))
+        def step() -> None:
+            self.optimizer.step(closure)  # type: ignore[no-untyped-call]
+
+        return _less_objective(self.objective, step)
 
 
 class FastnstSteps:
@@ -115,7 +87,7 @@ class FastnstSteps:
 
 
 class DeviceSteps:
-    """``DeviceLBFGS`` as a run on a GPU has it; each call is one iteration, its evaluation included."""
+    """``DeviceLBFGS`` as in a run on a GPU; a call is one iteration and its evaluation."""
 
     def __init__(self, objective: Quadratic, history: int) -> None:
         self.solver = DeviceLBFGS(objective.start, objective.evaluate, history)
@@ -173,7 +145,7 @@ def _floor(pixels: int, history: int, options: Options) -> dict[str, float]:
 
 
 def _runs(case: Case, options: Options) -> Iterator[Row]:
-    """Whole runs from white noise, in turn; without loading and the targets, which all have."""
+    """Whole runs from white noise, in turn, without loading pictures and computing targets."""
     evaluations = int(case.title.split()[0])
     loaded = setups.pictures(*PAIRS[0], case.size)
     content, style = (x.to(options.device) for x in (loaded.content, loaded.style))

@@ -2,9 +2,9 @@
 
 Each lives in a virtual environment of its own with the same version of torch, made on first use.
 All get the same content, style, size and number of evaluations, and otherwise their own defaults:
-their own objective, so ``loss``, the reference objective of their picture, says how far that is from
-what the reference minimises, not how good they are. Seconds are per evaluation, from the times at
-which their progress lines appear; starting up is not counted.
+their own objective, so ``loss``, the reference objective of their picture, says how far that is
+from what the reference minimises, not how good they are. Seconds are per evaluation, from the times
+at which their progress lines appear; starting up is not counted.
 
 The reference and fastnst do one half of their evaluations before the peer and one half after it.
 """
@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks import setups
+from benchmarks import setups, tables
 from benchmarks.contestants import REFERENCE, Contestant, Point, Runner, Task, advance_in_turn
 from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, one_line, summary
@@ -59,9 +59,9 @@ class Peer:
     """A system that pip installs.
 
     Attributes:
-        name: In the tables.
+        name: The name in the tables.
         requirements: What its users give to pip.
-        command: Its command line for a job.
+        command: Makes its command line for a job.
         progress: Finds the number of evaluations done in a line that it prints.
         note: What is particular about how it is run.
     """
@@ -318,9 +318,11 @@ def _last_line(text: str) -> str:
     return lines[-1][:300] if lines else ""
 
 
+COLUMNS = {"evaluations": ("evaluations", "d"), "loss": ("reference objective", ".4g")}
 SUITE = Suite(
     "peers",
     "Seconds per evaluation of other systems, and the reference objective of their pictures.",
     cases,
     measure,
+    table=partial(tables.plain, columns=COLUMNS),
 )

@@ -1,8 +1,8 @@
 """``precision``: where a run ends in each engine and precision, after as many evaluations.
 
-Every run has the default settings and its own white noise; its picture is scored by the textbook loop's
-objective in float32. Two runs that differ in the last bit of a sum end some per cent apart, for better or
-worse: one pair says nothing, the median over pairs and seeds does.
+Every run has the default settings and its own white noise; its picture is scored by the textbook
+loop's objective in float32. Two runs that differ in the last bit of a sum end some per cent apart,
+in either direction, so one pair says nothing; the median over pairs and seeds does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from statistics import median
 
 import torch
 
-from benchmarks import setups
+from benchmarks import setups, tables
 from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, one_line, ratio
 from benchmarks.suites.base import Case, Suite
@@ -96,6 +96,7 @@ def summarise(rows: Sequence[Row]) -> Iterator[Row]:
         )
 
 
+COLUMNS = {"loss": ("loss", ".4g"), "loss_ratio": ("over plain PyTorch's", ".3f")}
 SUITE = Suite(
     "precision",
     "The loss of the picture after equal evaluations, over that of plain PyTorch in float32.",
@@ -103,4 +104,5 @@ SUITE = Suite(
     measure,
     BASELINE,
     summarise,
+    table=partial(tables.plain, columns=COLUMNS),
 )

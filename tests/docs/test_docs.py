@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pydoc
 import re
 import shlex
 from pathlib import Path
@@ -78,6 +79,18 @@ def test_every_option_that_it_names_exists() -> None:
     for page in PAGES:
         for name in re.findall(r"`(--[a-z-]+)", page.read_text("utf-8")):
             assert name in options | others, f"{page.name}: {name}"
+
+
+def test_what_the_reference_shows_exists() -> None:
+    """The names after ``:::`` are found without mkdocstrings, which says so only when it builds."""
+    names = [
+        name
+        for page in PAGES
+        for name in re.findall(r"^::: (\S+)$", page.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert len(names) > 30
+    for name in names:
+        assert pydoc.locate(name) is not None, name
 
 
 def test_every_preset_is_described() -> None:

@@ -23,7 +23,7 @@ def test_every_option_that_is_named_exists(repository: Path, name: str) -> None:
     path = repository / "docs" / name
     if not path.is_file():
         pytest.skip("not in a checkout")
-    # an option of fastnst stands first in its code; those of other systems are in the text of tables
+    # An option of fastnst stands first in its code; those of other systems are within tables.
     named = re.findall(r"`(--[a-z][a-z-]+)", path.read_text())
     assert len(named) > 20
     theirs = {
@@ -39,7 +39,8 @@ def test_every_control_is_explained(repository: Path) -> None:
         pytest.skip("not in a checkout")
     text = path.read_text()
     elsewhere = {  # the README's, or without influence on the picture
-        "preprocessing", "weights", "history_size", "seed", "engine", "device", "precision", "provider",
+        "preprocessing", "weights", "history_size", "seed",
+        "engine", "device", "precision", "provider",
     }  # fmt: skip
     for name in SPECS:
         flag = f"--{name.replace('_', '-')}"

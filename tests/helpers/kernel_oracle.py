@@ -1,4 +1,4 @@
-"""Gram matrix, style loss and gradient in float64, from the formulas, and how close to be to them."""
+"""Gram matrix, style loss and gradient in float64, from the formulas, and their tolerances."""
 
 import torch
 from torch import Tensor

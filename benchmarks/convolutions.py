@@ -1,9 +1,10 @@
-"""The rows of ``ops`` on convolutions: conv + bias + ReLU and its input gradient, against oneDNN.
+"""The rows of the suite ``ops`` on convolutions: conv + bias + ReLU and its input gradient.
 
-At VGG-19's shapes for square pictures. On a GPU ``native`` is what its engine does with cuDNN. ``eager`` is torch's convolution (oneDNN on a CPU) in NCHW, as
-the textbook loop has it; ``eager channels_last`` the same in the layout that suits it best. Flops
-are counted as direct convolution needs them, 2 · 9 · Ci · Co · H · W each way, so that a rate above
-the machine's matrix product means that Winograd saved multiplications.
+The shapes are VGG-19's for square pictures. ``eager`` is torch's convolution (oneDNN on a CPU) in
+NCHW, as the textbook loop has it; ``eager channels_last`` is the same in the layout that suits it
+best. On a GPU ``native`` is what engine ``native`` does with cuDNN. Flops are counted as a direct
+convolution needs them, 2 · 9 · Ci · Co · H · W each way, so a rate above that of the machine's
+matrix product means that Winograd's algorithm saved multiplications.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def _eager(
 def _planned(
     x: Tensor, weight: Tensor, bias: Tensor, gradient: Tensor, dtype: torch.dtype, device: str
 ) -> Callable[[], object]:
-    """As engine ``native`` on a GPU has it: the ReLU's mask is a pass of its own."""
+    """What engine ``native`` does on a GPU, where the ReLU's mask is a pass of its own."""
     last = torch.channels_last
     x, gradient = (t.to(device, dtype, memory_format=last) for t in (x, gradient))
     filters = arrange_filters(weight.to(device), bias.to(device), dtype)
@@ -145,7 +146,10 @@ def _planned(
 def _native(
     x: Tensor, weight: Tensor, bias: Tensor, gradient: Tensor, dtype: torch.dtype
 ) -> Callable[[], object]:
-    """The gradient is masked by this layer's ReLU beforehand and by the previous one's in passing."""
+    """Engine ``native`` on a CPU: the gradient comes masked by this layer's ReLU.
+
+    The previous layer's ReLU masks it while it is written.
+    """
     out = torch.empty(gradient.permute(0, 2, 3, 1).shape, dtype=dtype)
     masked = gradient.permute(0, 2, 3, 1).to(dtype).contiguous()
     if x.shape[1] == 3:

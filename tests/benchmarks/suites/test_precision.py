@@ -1,0 +1,23 @@
+"""The suite ``precision``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from helpers.benchmarks import checked, good, run_suites
+
+
+def test_precision(tmp_path: Path) -> None:
+    rows = run_suites(tmp_path, "precision", "--skip", "onnx", "--skip", "native", "--skip", "bf16")
+    assert "over plain PyTorch's" in report.to_markdown(checked(tmp_path / "results.json"))
+    baseline = good(rows, "torch fp32")[0]
+    for name in ("torch fp32", "torch mixed"):
+        single, summed = good(rows, name)
+        assert summed["case"] == "median of 1"
+        assert single["loss_ratio"] == summed["loss_ratio"]
+        assert single["loss_ratio"] == pytest.approx(single["loss"] / baseline["loss"])
+        assert 0.5 < single["loss_ratio"] < 2  # in the steepest part of the way
+    assert single["loss_ratio"] != 1

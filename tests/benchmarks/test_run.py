@@ -1,0 +1,104 @@
+"""The command: what it writes, merges and refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import environment, report, run
+from benchmarks.options import Options
+from benchmarks.rows import Row
+from benchmarks.suites import Case
+from helpers.benchmarks import checked, row_of, suite_of
+
+
+def test_interrupted_run_writes_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(case: Case, options: Options) -> Iterator[Row]:
+        yield row_of(case, options)
+        if case.title == "second":
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(run.SUITES, "evaluation", suite_of("evaluation", measure))
+    path = tmp_path / "results.json"
+    assert run.main(["evaluation", "memory", "--json", str(path)]) == 130
+    document = checked(path)
+    assert [r["case"] for r in document["rows"]] == ["first", "second"]
+    assert document["environment"]["interrupted"] is True
+
+
+def test_failing_case_is_a_row_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(case: Case, options: Options) -> Iterator[Row]:
+        if case.title == "first":
+            raise MemoryError("too large")
+        yield row_of(case, options)
+
+    monkeypatch.setitem(run.SUITES, "evaluation", suite_of("evaluation", measure))
+    path = tmp_path / "results.json"
+    assert run.main(["evaluation", "--json", str(path)]) == 0
+    first, second = checked(path)["rows"]
+    assert (first["case"], first["error"]) == ("first", "MemoryError: too large")
+    assert second["error"] is None
+
+
+def test_nothing_measured_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(case: Case, options: Options) -> Iterator[Row]:
+        raise RuntimeError("never")
+        yield
+
+    monkeypatch.setitem(run.SUITES, "evaluation", suite_of("evaluation", measure))
+    assert run.main(["evaluation", "--json", str(tmp_path / "results.json")]) == 1
+
+
+def test_merge_replaces_the_suites_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(case: Case, options: Options) -> Iterator[Row]:
+        yield row_of(case, options)
+
+    monkeypatch.setitem(run.SUITES, "evaluation", suite_of("evaluation", measure))
+    path = tmp_path / "results.json"
+    old = Row("ops", "a", "eager", "cpu", "fp32", 32, 1.0, 0.0, 1).to_dict()
+    stale = Row("evaluation", "stale", "x", "cpu", "fp32", 32, 1.0, 0.0, 1).to_dict()
+    run.write_json({"environment": {"ceilings": 1}, "rows": [old, stale]}, path)
+    assert run.main(["evaluation", "--json", str(path), "--merge"]) == 0
+    document = checked(path)
+    assert [r["case"] for r in document["rows"]] == ["a", "first", "second"]
+    assert document["environment"]["ceilings"] == 1
+
+
+def test_unknown_suite_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run.main(["speed"])
+    assert "no suite named 'speed'" in capsys.readouterr().err
+
+
+def test_results_of_a_gpu_are_kept_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(case: Case, options: Options) -> Iterator[Row]:
+        yield row_of(case, options)
+
+    monkeypatch.setitem(run.SUITES, "evaluation", suite_of("evaluation", measure))
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    here = environment.describe(Options())
+    gpu = {**here, "machine": "NVIDIA H100 80GB"}
+    monkeypatch.setattr(environment, "describe", lambda options: dict(gpu))
+    path = tmp_path / "nvidia-h100-80gb.json"
+    old = Row("ops", "a", "eager", "cuda", "fp32", 32, 1.0, 0.0, 1).to_dict()
+    run.write_json({"environment": {}, "rows": [old]}, path)
+    assert run.main(["evaluation", "--device", "cuda", "--quick"]) == 0
+    assert len(report.load(path)["rows"]) == 1
+    assert run.main(["evaluation", "--device", "cuda"]) == 0
+    assert [r["suite"] for r in report.load(path)["rows"]] == ["ops", *["evaluation"] * 2]
+
+
+def test_the_real_readme_has_a_place_for_the_tables() -> None:
+    assert report.MARK in run.README.read_text()

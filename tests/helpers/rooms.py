@@ -1,0 +1,54 @@
+"""Who may import whom in ``python/fastnst``: the one table of it, which CONTRIBUTING.md shows.
+
+A room is a folder or a file of ``python/fastnst``. The rooms stand in the order of their floors:
+each may import only rooms that stand above it here, and no others than those named. ``ground``
+stands for the files that ``GROUND`` names.
+"""
+
+from __future__ import annotations
+
+GROUND = ("errors", "_version", "files", "fingerprint", "cache", "devices")
+
+ROOMS = {
+    "errors": "",
+    "_version": "",
+    "_C": "",
+    "files": "errors",
+    "fingerprint": "errors",
+    "cache": "errors",
+    "devices": "errors",
+    "evaluation": "errors",
+    "data": "",
+    "samples": "errors",
+    "ops": "errors devices _C",
+    "network": "ground",
+    "losses": "ground ops network",
+    "images": "ground samples",
+    "plots": "ground images",
+    "solvers": "ground evaluation ops",
+    "settings": "ground",
+    "objective": "ground evaluation ops network losses settings",
+    "inputs": "ground samples images settings objective",
+    "onnx_graph": "ground evaluation network losses settings objective",
+    "engines": "ground evaluation ops network losses settings objective onnx_graph",
+    "run": "ground evaluation ops network images plots solvers settings objective inputs engines",
+    "output": "ground images",
+    "info": "ground ops network settings engines",
+    "estimate": "ground network images settings objective inputs engines run",
+    "export": "ground network images settings objective inputs onnx_graph run",
+    "api": "ground network images settings inputs run",
+    "tables": "ground samples settings",
+    "batch": "ground tables network images settings inputs run",
+    "ui": "ground samples images settings inputs run output api",
+    "cli": "ground samples network images settings inputs run output"
+    " plots info estimate export api batch ui",
+    "__init__": "errors _version evaluation ops network losses images solvers settings objective"
+    " inputs run api",
+    "__main__": "cli",
+}
+
+
+def allowed(room: str) -> set[str]:
+    """The rooms that a room may import."""
+    names = ROOMS[room].split()
+    return {one for name in names for one in (GROUND if name == "ground" else (name,))}
