@@ -30,7 +30,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -66,7 +66,8 @@ def cut(data: bytes, rng: random.Random) -> bytes:
 
 def number(data: bytes, rng: random.Random) -> bytes:
     """A length, a size or an offset becomes extreme."""
-    size, order = rng.choice((1, 2, 4)), rng.choice(("little", "big"))
+    size = rng.choice((1, 2, 4))
+    order: Literal["little", "big"] = "little" if rng.random() < 0.5 else "big"
     at = rng.randrange(max(1, min(len(data), 512 if rng.random() < 0.7 else len(data))))
     value = rng.choice(EXTREMES) & ((1 << 8 * size) - 1)
     return data[:at] + value.to_bytes(size, order) + data[at + size :]
@@ -119,7 +120,9 @@ def picture_files() -> list[bytes]:
     save(Image.fromarray(deep[..., 0]), "PNG")
     from fastnst.images.encode import encode
 
-    found.append(encode(np.asarray(rgb, np.float32) / 255, "PNG", 16, {"fastnst": "{}"}))
+    found.append(
+        encode(np.asarray(rgb, np.float32) / np.float32(255), "PNG", 16, {"fastnst": "{}"})
+    )
     for image in (rgb, grey, cmyk):
         save(image, "JPEG", exif=exif)
         save(image, "JPEG", progressive=True)
@@ -266,7 +269,8 @@ def odd_mask(rng: random.Random) -> np.ndarray:
     if rng.random() < 0.2:
         return numbers.random((height, width, 3), np.float32)
     way = rng.choice((Image.Resampling.NEAREST, Image.Resampling.BICUBIC))
-    return np.asarray(image.resize((width, height), way), np.float32) / np.float32(255)
+    mask: np.ndarray = np.asarray(image.resize((width, height), way), np.float32) / np.float32(255)
+    return mask
 
 
 def weight_files(folder: Path) -> list[tuple[str, bytes]]:
@@ -600,7 +604,8 @@ class Worker:
         try:
             self.pipe.send(index)
             if self.pipe.poll(SECONDS):
-                return self.pipe.recv()
+                outcome: tuple[str, str] = self.pipe.recv()
+                return outcome
             self.process.kill()
             return "failed", f"hangs for more than {SECONDS:g} s"
         except (EOFError, OSError):
