@@ -43,15 +43,25 @@ class TotalVariationLoss(nn.Module):
         kind, _, total = self.form.partition("-")
         rows, columns = (d.square() if kind == "squared" else d.abs() for d in differences)
         if total:
-            return rows.sum() + columns.sum()
-        # not .mean(): a side of one pixel has no neighbours, and no NaN.
-        return rows.sum() / max(rows.numel(), 1) + columns.sum() / max(columns.numel(), 1)
+            return _sum(rows) + _sum(columns)
+        return _mean(rows) + _mean(columns)
 
 
 def _nine_point(image: Tensor) -> Tensor:
     x = nn.functional.pad(image, (1, 1, 1, 1), mode="replicate")
-    down = (x[..., 2:, 1:-1] - x[..., 1:-1, 1:-1]).square().mean()
-    right = (x[..., 1:-1, 2:] - x[..., 1:-1, 1:-1]).square().mean()
-    falling = (x[..., 1:, 1:] - x[..., :-1, :-1]).square().mean()
-    rising = (x[..., 1:, :-1] - x[..., :-1, 1:]).square().mean()
+    down = _mean((x[..., 2:, 1:-1] - x[..., 1:-1, 1:-1]).square())
+    right = _mean((x[..., 1:-1, 2:] - x[..., 1:-1, 1:-1]).square())
+    falling = _mean((x[..., 1:, 1:] - x[..., :-1, :-1]).square())
+    rising = _mean((x[..., 1:, :-1] - x[..., :-1, 1:]).square())
     return 2 / 3 * (down + right) + 1 / 6 * (falling + rising)
+
+
+def _sum(x: Tensor) -> Tensor:
+    """The sum of ``(B, C, H, W)``, row by row: the same bits for any number of threads."""
+    total: Tensor = x.sum(-1).sum(-1).sum()
+    return total
+
+
+def _mean(x: Tensor) -> Tensor:
+    """The mean; 0 where there are no values, as a side of one pixel has no neighbours."""
+    return _sum(x) / max(x.numel(), 1)

@@ -28,7 +28,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from fastnst.ops import buffers
+from fastnst.ops import buffers, sums
 from fastnst.ops.history import CompressedRows
 from fastnst.solvers.state import State
 
@@ -49,8 +49,8 @@ class Curvature(NamedTuple):
 
 def curvature_along(step: Tensor, change: Tensor) -> Curvature | None:
     """The products of a pair, each ``(n,)``; None if s·y is not positive beyond rounding."""
-    curvature = Curvature(float(torch.dot(step, change)), float(torch.dot(change, change)))
-    lengths = float(torch.linalg.vector_norm(step)) * math.sqrt(curvature.change)
+    curvature = Curvature(float(sums.dot(step, change)), float(sums.dot(change, change)))
+    lengths = float(sums.norm2(step)) * math.sqrt(curvature.change)
     return curvature if curvature.along > CURVATURE * lengths else None
 
 

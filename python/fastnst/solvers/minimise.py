@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fastnst.errors import InvalidInput
 from fastnst.evaluation import Evaluation, Terms
+from fastnst.ops import sums
 from fastnst.solvers.adam import Adam, IterateAverage
 from fastnst.solvers.best_so_far import BestSoFar
 from fastnst.solvers.iterate import Iterate
@@ -126,7 +127,7 @@ def minimise(
             evaluation = evaluate(image)
             evaluations += 1
             loss = float(evaluation.terms.total)
-            gradient_norm1 = float(torch.linalg.vector_norm(evaluation.gradient, 1))
+            gradient_norm1 = float(sums.norm1(evaluation.gradient))
             if not (math.isfinite(loss) and math.isfinite(gradient_norm1)):
                 if not best.is_known:
                     raise refuse_start()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fastnst.evaluation import Evaluation
+from fastnst.ops import sums
 from fastnst.solvers.solver import Setup
 from fastnst.solvers.state import State
 
@@ -66,7 +67,7 @@ class ProjectedSolver(ABC):
         """Take one step from the picture, in place; ``evaluation`` was made at the picture."""
         before = self._before.copy_(self.image)
         step = self.propose(evaluation)
-        length = float(torch.linalg.vector_norm(step)) / self.image.numel() ** 0.5
+        length = float(sums.norm2(step)) / self.image.numel() ** 0.5
         cut = self.longest / length if length > self.longest else 1.0
         self.image.add_(step, alpha=cut).clamp_(*self.bounds)
         self.remember(torch.sub(self.image, before, out=self._displacement).flatten())

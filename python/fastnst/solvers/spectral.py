@@ -103,8 +103,9 @@ class SpectralScaling:
         s, y = self._spectrum(step), self._spectrum(change)
         _update(self.ss, MEMORY * self.ss + self._by_band(s, s), accept)
         _update(self.sy, MEMORY * self.sy + self._by_band(s, y), accept)
-        scaling = self._scaling()
-        norm = (scaling * self.weight * (y.real.square() + y.imag.square())).sum()
+        by_band = self._by_band_scaling()
+        scaling = by_band[:, self.band]
+        norm = (by_band * self._by_band(y, y)).sum()  # y·P y
         gamma = (STRETCH * curvature / norm.double()).to(self.gamma.dtype)
         _update(self.scaling, scaling, accept)
         _update(self.gamma, gamma, accept)
@@ -133,13 +134,13 @@ class SpectralScaling:
             self.gamma.fill_(state.numbers["gamma"])
         else:
             self.gamma.copy_(state.tensors["gamma"])
-        self.scaling.copy_(self._scaling())
+        self.scaling.copy_(self._by_band_scaling()[:, self.band])
 
-    def _scaling(self) -> Tensor:
-        """P of what was learnt, ``(3, H, W // 2 + 1)``."""
+    def _by_band_scaling(self) -> Tensor:
+        """P of what was learnt, ``(3, BANDS)``."""
         curvature = self.sy / self.ss.clamp(min=torch.finfo(self.ss.dtype).tiny)
         curvature = curvature / curvature.max()
-        return curvature.clamp(min=FLOOR).pow(-POWER)[:, self.band]
+        return curvature.clamp(min=FLOOR).pow(-POWER)
 
     def _spectrum(self, x: Tensor) -> Tensor:
         """The orthonormal Fourier transform of x ``(n,)`` in opponent colours.
@@ -156,9 +157,18 @@ class SpectralScaling:
         if self._members is not None:
             return products.flatten(1) @ self._members
         products = products.mul_(self.weight).flatten(1)
-        return products.new_zeros(3, BANDS).index_add_(1, self.band.flatten(), products)
+        return _add_by_band(products, self.band)
 
 
 def _update(old: Tensor, new: Tensor, accept: Tensor | None) -> None:
     """Set ``old`` to ``new``, in place, where that is accepted."""
     old.copy_(new if accept is None else torch.where(accept, new, old))
+
+
+def _add_by_band(products: Tensor, band: Tensor) -> Tensor:
+    """Sums of products ``(3, n)`` over the members of each band, ``(3, BANDS)``, on a CPU.
+
+    In float64, and one after the other: the same bits for any number of threads.
+    """
+    sums = torch.zeros(3, BANDS, dtype=torch.float64, device=products.device)
+    return sums.index_add_(1, band.flatten(), products.double()).to(products.dtype)

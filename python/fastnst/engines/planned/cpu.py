@@ -26,7 +26,7 @@ from fastnst.engines.planned.walk import Layer, Walk
 from fastnst.engines.planned.workspace import Workspace
 from fastnst.network.vgg import VGG, L2Pool
 from fastnst.objective.objective import Objective
-from fastnst.ops import convolution, extension, gram
+from fastnst.ops import convolution, extension, gram, sums
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 CPU = torch.device("cpu")
@@ -195,8 +195,8 @@ class NativeEngine(Walk):
     def _compare_content(self, key: str, target: Tensor) -> tuple[Tensor, Tensor]:
         difference = self._content_buffers[key]
         torch.sub(self.features[key], _channels_last(target), out=difference)
-        flat = difference.view(-1)
-        return torch.dot(flat, flat) / flat.numel(), _channels_first(difference)
+        loss = sums.squared_norm(difference).float() / difference.numel()
+        return loss, _channels_first(difference)
 
     def _compare_style(self, targets: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
         differences = [self._gram_buffers[key] for key in targets]
