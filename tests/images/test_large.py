@@ -18,7 +18,7 @@ from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.images import large
 from fastnst.images.decode import load_image
 from fastnst.images.encode import save_image
-from fastnst.images.large import open_large
+from fastnst.images.large import open_large, open_rows
 from fastnst.images.pixels import Pixels
 from fastnst.strips.storage import MemoryStore, ScratchStore, Store
 from helpers.pictures import huge_png, smooth
@@ -177,6 +177,43 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "pyvips", None)
     with pytest.raises(BackendUnavailable, match=r"pip install 'fastnst\[large\]'"):
         open_large(tmp_path / "a.png", MemoryStore())
+
+
+def test_small_pictures_stay_in_memory_and_large_ones_go_to_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    Image.fromarray(RGB).save(tmp_path / "a.bmp")  # which libvips does not read
+    for picture in (tmp_path / "a.png", str(tmp_path / "a.bmp"), RGB, "sample:waves"):
+        with ScratchStore(tmp_path) as store:
+            source = open_rows(picture, store)
+            assert np.array_equal(source.rows(0, source.height), load_image(picture))
+            assert store.size == 0
+    monkeypatch.setattr(large, "WHOLE", 203 * 131 - 1)
+    with ScratchStore(tmp_path) as store:
+        source = open_rows(tmp_path / "a.png", store)
+        assert np.array_equal(source.rows(0, source.height), load_image(tmp_path / "a.png"))
+        assert store.size == 203 * 131 * 3
+        with pytest.raises(InvalidInput, match="has 0 megapixels, more than"):
+            open_rows(tmp_path / "a.png", store, largest=10)
+        with pytest.raises(InvalidInput, match=r"none\.png does not exist"):
+            open_rows(tmp_path / "none.png", store)
+
+
+def test_pillows_limit_is_named_without_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    source = open_rows(tmp_path / "a.png", MemoryStore())
+    assert np.array_equal(source.rows(0, 131), load_image(tmp_path / "a.png"))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    with pytest.raises(
+        InvalidInput, match=r"more than 179 megapixels.*pip install 'fastnst\[large\]'"
+    ):
+        open_rows(tmp_path / "a.png", MemoryStore())
+    with pytest.raises(InvalidInput, match=r"none\.png does not exist$"):
+        open_rows(tmp_path / "none.png", MemoryStore())
 
 
 def _run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:

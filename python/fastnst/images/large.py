@@ -11,6 +11,7 @@ import importlib
 import io
 import logging
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,16 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.images.rows import StoredRows, largest_value
+from fastnst.images.decode import Picture, load_image
+from fastnst.images.rows import PixelRows, RowSource, StoredRows, largest_value
 from fastnst.strips.storage import Store
 
 # Pixels that are decoded unless more are asked for, against files that are made to unpack to a size
 # that nobody expects: the limit that Pillow has.
 LARGEST = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
+
+# Pixels up to which a picture is decoded whole and kept in memory: 200 MB as float32.
+WHOLE = 1 << 24
 
 _ROWS = 64  # decoded at a time; libvips buffers several times as much
 _DTYPES = {"uchar": torch.uint8, "ushort": torch.uint16, "float": torch.float32}
@@ -39,6 +44,37 @@ def unavailable_reason() -> str | None:
     except ImportError as error:
         return f"the extra 'large' is not installed (pip install 'fastnst[large]'): {error}"
     return None
+
+
+def open_rows(
+    picture: Picture, store: Store, largest: int = LARGEST, label: str = "the picture"
+) -> RowSource:
+    """A picture by rows: in memory up to ``WHOLE`` pixels, decoded into a store beyond.
+
+    Without the extra, a file is decoded whole as long as Pillow decodes it.
+
+    Args:
+        picture: Anything that ``load_image`` takes.
+        store: Where the pixels of a large file go.
+        largest: The most pixels of a file to decode: more than the default must be asked for.
+        label: What to call an array or tensor in messages.
+
+    Raises:
+        InvalidInput: for a picture that cannot be used or is too large; without the extra this
+            names Pillow's limit.
+        OutputFailed: if the store has no space.
+    """
+    if not isinstance(picture, (str, os.PathLike)):
+        return PixelRows(load_image(picture, label))
+    reason = unavailable_reason()
+    if reason is None and _pixels(picture) > WHOLE:
+        return open_large(picture, store, largest)
+    if reason and _beyond_pillow(picture):
+        raise InvalidInput(
+            f"{picture} has more than {LARGEST / 1e6:.0f} megapixels, which is more than is decoded "
+            f"whole, and {reason}"
+        )
+    return PixelRows(load_image(picture, label))
 
 
 def open_large(picture: str | os.PathLike[str], store: Store, largest: int = LARGEST) -> StoredRows:
@@ -87,6 +123,29 @@ def open_large(picture: str | os.PathLike[str], store: Store, largest: int = LAR
         highest = largest_value(values, store, str(path))
         white = 65535.0 if highest > 255 else 255.0 if highest > 1 else 1.0
     return StoredRows(values, store, orientation if 1 <= orientation <= 8 else 1, white)
+
+
+def _pixels(path: str | os.PathLike[str]) -> int:
+    """The number of pixels of a file, by its header; 0 if libvips cannot tell."""
+    vips = _vips()
+    try:
+        image = vips.Image.new_from_file(os.fspath(path))
+    except vips.Error:
+        return 0
+    return int(image.width * image.height)
+
+
+def _beyond_pillow(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has more pixels than Pillow opens."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns from half of the limit on
+            Image.open(path).close()
+    except Image.DecompressionBombError:
+        return True
+    except (OSError, SyntaxError, ValueError, EOFError):
+        return False  # the decoder will say what is wrong
+    return False
 
 
 def _vips() -> Any:
