@@ -80,8 +80,11 @@ def read(name: str) -> Callable[[Path, int, ScratchStore], None]:
 
 
 def read_truncated(folder: Path, side: int, store: ScratchStore) -> None:
-    data = (folder / "big.jpg").read_bytes()
-    (folder / "cut.jpg").write_bytes(data[: len(data) // 2])
+    with (folder / "big.jpg").open("rb") as whole, (folder / "cut.jpg").open("wb") as cut:
+        left = (folder / "big.jpg").stat().st_size // 2
+        while data := whole.read(min(left, 1 << 20)):
+            cut.write(data)
+            left -= len(data)
     try:
         open_large(folder / "cut.jpg", store, side * side)
     except FastNSTError as error:

@@ -36,13 +36,13 @@ def _read(path: Path, store: Store | None = None) -> Pixels:
     return np.concatenate([source.rows(0, 50), source.rows(50, source.height)])
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
 def test_every_format_and_mode(tmp_path: Path, suffix: str, mode: str) -> None:
-    if mode in ("P", "1") and suffix in (".jpg", ".webp"):
+    if mode in ("P", "1") and suffix == ".jpg":
         pytest.skip("the format has no such mode")
     path = tmp_path / f"a{suffix}"
-    Image.fromarray(RGB).convert(mode).save(path, **({"lossless": True} if "w" in suffix else {}))
+    Image.fromarray(RGB).convert(mode).save(path)
     with ScratchStore(tmp_path) as store:
         got = _read(path, store)
     assert got.dtype == np.float32
@@ -115,18 +115,23 @@ def test_profiles_are_converted_to_srgb(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("no picture")
+    Image.fromarray(RGB).save(tmp_path / "a.webp")
     for name, message in (
         ("none.png", "does not exist"),
         ("", "is a folder"),
         ("empty.png", "is empty"),
-        ("text.png", "is not a picture that can be read by rows, or is cut short"),
+        ("text.png", "is not a TIFF, PNG or JPEG file that can be read by rows, or is cut short"),
+        ("a.webp", "is not a TIFF, PNG or JPEG file"),
     ):
         with pytest.raises(InvalidInput, match=message):
             open_large(tmp_path / name, MemoryStore())
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
-def test_truncated_files_are_one_line(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "reason"),
+    [(".png", "libpng read error"), (".tif", "Read error"), (".jpg", "premature end")],
+)
+def test_truncated_files_are_one_line(tmp_path: Path, suffix: str, reason: str) -> None:
     path = tmp_path / f"a{suffix}"
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
@@ -146,8 +151,12 @@ def test_truncated_files_are_one_line(tmp_path: Path, suffix: str) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 1
-    assert done.stdout.startswith(f"{path} cannot be read: ")
-    assert len(done.stdout) > len(f"{path} cannot be read: \n")
+    assert done.stdout.startswith(f"{path} cannot be read: {reason}")
+
+
+def test_a_name_that_ends_in_brackets(tmp_path: Path) -> None:
+    Image.fromarray(RGB).save(tmp_path / "a[page=2]", "PNG")
+    assert np.array_equal(_read(tmp_path / "a[page=2]"), load_image(tmp_path / "a[page=2]"))
 
 
 def test_more_pixels_than_were_asked_for(tmp_path: Path) -> None:

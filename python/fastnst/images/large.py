@@ -32,6 +32,7 @@ LARGEST = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
 # Pixels up to which a picture is decoded whole and kept in memory: 200 MB as float32.
 WHOLE = 1 << 24
 
+_LOADERS = ("tiffload", "pngload", "jpegload")  # libvips' that need not decode all at once
 _ROWS = 64  # decoded at a time; libvips buffers several times as much
 _DTYPES = {"uchar": torch.uint8, "ushort": torch.uint16, "float": torch.float32}
 _COLOURS = {"GRAY": 1, "RGB ": 3, "CMYK": 4}  # channels of a profile's colour space
@@ -67,7 +68,8 @@ def open_rows(
     if not isinstance(picture, (str, os.PathLike)):
         return PixelRows(load_image(picture, label))
     reason = unavailable_reason()
-    if reason is None and _pixels(picture) > WHOLE:
+    image = None if reason else _header(picture)
+    if image is not None and image.width * image.height > WHOLE:
         return open_large(picture, store, largest)
     if reason and _beyond_pillow(picture):
         raise InvalidInput(
@@ -84,7 +86,7 @@ def open_large(picture: str | os.PathLike[str], store: Store, largest: int = LAR
     strips of rows, beside the pixels in the store, 3, 6 or 12 bytes each.
 
     Args:
-        picture: The file. Whatever libvips reads is accepted.
+        picture: The file: TIFF, PNG or JPEG, by its content.
         store: Where the decoded pixels go.
         largest: The most pixels to decode: more than the default must be asked for.
 
@@ -104,35 +106,35 @@ def open_large(picture: str | os.PathLike[str], store: Store, largest: int = LAR
         raise InvalidInput(f"{path} is a folder; a picture is needed")
     if path.stat().st_size == 0:
         raise InvalidInput(f"{path} is empty")
-    vips = _vips()
-    try:
-        image = vips.Image.new_from_file(str(path), access="sequential", fail_on="error")
-    except vips.Error as error:
+    image = _header(path)
+    if image is None:
         raise InvalidInput(
-            f"{path} is not a picture that can be read by rows, or is cut short"
-        ) from error
+            f"{path} is not a TIFF, PNG or JPEG file that can be read by rows, or is cut short"
+        )
     _check_size(image, path, largest)
     try:
         orientation = _field(image, "orientation", 1)
         image, white = _to_rgb(image)
         values = store.zeros((image.height, image.width, 3), _DTYPES[image.format])
         _decode(image, values, store)
-    except vips.Error as error:
-        raise InvalidInput(f"{path} cannot be read: {_first_line(error)}") from error
+    except _vips().Error as error:
+        raise InvalidInput(f"{path} cannot be read: {_reason(error)}") from error
     if not white:  # floats, of which a file does not say where white is
         highest = largest_value(values, store, str(path))
         white = 65535.0 if highest > 255 else 255.0 if highest > 1 else 1.0
     return StoredRows(values, store, orientation if 1 <= orientation <= 8 else 1, white)
 
 
-def _pixels(path: str | os.PathLike[str]) -> int:
-    """The number of pixels of a file, by its header; 0 if libvips cannot tell."""
+def _header(path: str | os.PathLike[str]) -> Any:
+    """A TIFF, PNG or JPEG file opened for one pass from top to bottom; None for any other file."""
     vips = _vips()
     try:
-        image = vips.Image.new_from_file(os.fspath(path))
+        # Brackets at the end would hold options; empty ones, so that a name may end in brackets.
+        name = f"{os.fspath(path)}[]"
+        image = vips.Image.new_from_file(name, access="sequential", fail_on="error")
     except vips.Error:
-        return 0
-    return int(image.width * image.height)
+        return None
+    return image if image.get("vips-loader") in _LOADERS else None
 
 
 def _beyond_pillow(path: str | os.PathLike[str]) -> bool:
@@ -241,8 +243,7 @@ def _decode(image: Any, values: Tensor, store: Store) -> None:
         store.release(rows)
 
 
-def _first_line(error: Exception) -> str:
-    """What libvips says is wrong, without the name of the operation that says it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    details = [line for line in lines if not line.startswith("unable to call")]
-    return (details or lines or ["no reason is given"])[0]
+def _reason(error: Any) -> str:
+    """The first thing that libvips says is wrong, without the name of the part that says it."""
+    lines = [line.strip() for line in error.detail.splitlines() if line.strip()]
+    return lines[0].partition(": ")[2] or lines[0] if lines else "it is damaged or cut short"
