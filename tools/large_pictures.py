@@ -119,10 +119,10 @@ def steps(folder: Path, side: int, store: ScratchStore) -> None:
 
 
 def histogram(folder: Path, side: int, store: ScratchStore) -> None:
-    """Match the colours of a quarter of the picture to those of another part of it."""
+    """Match the colours of the picture at an eighth of its size to those of another."""
     source: StoredRows = open_large(folder / "big.jpg", store, side * side)
-    picture = banded(ResizedRows(source, side // 4, side // 4), store)
-    matched = HistogramMatchedRows(BandedRows(picture), Pattern(side // 4), store)
+    picture = banded(ResizedRows(source, side // 8, side // 8), store)
+    matched = HistogramMatchedRows(BandedRows(picture), Pattern(side // 8), store)
     for start, stop in rows.strips(matched):
         matched.rows(start, stop)
 

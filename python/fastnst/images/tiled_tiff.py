@@ -19,7 +19,7 @@ from fastnst.images.rows import RowSource
 
 TILE = 512  # side of a tile in pixels
 _LEVEL = 6  # of zlib's compression
-_STRIP_BYTES = 1 << 22  # of float32 source pixels halved at a time, at each level of a pyramid
+_STRIP_BYTES = 1 << 22  # of float32 pixels rounded, or halved for a pyramid, at a time
 
 
 def unavailable_reason() -> str | None:
@@ -139,11 +139,15 @@ def _write_level(
 def _tiles(source: RowSource, bits: int) -> Iterator[NDArray[Any]]:
     """The tiles from left to right and from top to bottom, zeros beyond the picture's edges."""
     dtype, white = (np.uint8, 255) if bits == 8 else (np.uint16, 65535)
+    step = max(1, _STRIP_BYTES // (12 * source.width))
     for top in range(0, source.height, TILE):
-        pixels = source.rows(top, min(top + TILE, source.height))
         row: NDArray[Any] = np.zeros((TILE, -(-source.width // TILE) * TILE, 3), dtype)
-        row[: pixels.shape[0], : source.width] = (pixels * white).round()
-        del pixels
+        bottom = min(top + TILE, source.height)
+        for start in range(top, bottom, step):
+            stop = min(start + step, bottom)
+            row[start - top : stop - top, : source.width] = (
+                source.rows(start, stop) * white
+            ).round()
         for left in range(0, source.width, TILE):
             yield np.ascontiguousarray(row[:, left : left + TILE])
 
