@@ -22,7 +22,8 @@ _ORIGIN = 0.5  # what is subtracted before squares are added: mid-grey, near any
 
 def moments(source: RowSource) -> Moments:
     """``colour.moments``: mean (3, 1) and covariance (3, 3) of the colours, float64."""
-    total, squares = torch.zeros(3, 1, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
+    total = torch.zeros(3, 1, dtype=torch.float64, device="cpu")
+    squares = torch.zeros(3, 3, dtype=torch.float64, device="cpu")
     for start, stop in strips(source):
         colours = _colours(source, start, stop) - _ORIGIN
         total += colours.sum(1, keepdim=True)

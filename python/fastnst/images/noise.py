@@ -43,7 +43,7 @@ class _Noise:
     def __init__(self, count: int, seed: int) -> None:
         self._left = count
         self._generator = torch.Generator().manual_seed(seed)
-        self._drawn = torch.empty(0)
+        self._drawn = torch.empty(0, dtype=torch.float32, device="cpu")
 
     def take(self, count: int) -> Tensor:
         """The next ``count`` values."""
@@ -59,4 +59,4 @@ class _Noise:
     def _draw(self) -> Tensor:
         count = self._left if self._left < _CHUNK + _BLOCK else _CHUNK
         self._left -= count
-        return torch.randn(count, generator=self._generator, dtype=torch.float32)
+        return torch.randn(count, generator=self._generator, dtype=torch.float32, device="cpu")

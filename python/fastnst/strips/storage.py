@@ -70,7 +70,7 @@ class MemoryStore(Store):
 
     def zeros(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         """A contiguous tensor of zeros, on the CPU."""
-        return torch.zeros(tuple(shape), dtype=dtype)
+        return torch.zeros(tuple(shape), dtype=dtype, device="cpu")
 
     def release(self, tensor: Tensor) -> None:
         """Nothing: the values have no other place."""
@@ -121,7 +121,7 @@ class ScratchStore(Store):
         tensor = torch.empty(tuple(shape), dtype=dtype, device="meta")
         length = tensor.numel() * tensor.element_size()
         if not length:
-            return torch.zeros(tuple(shape), dtype=dtype)
+            return torch.zeros(tuple(shape), dtype=dtype, device="cpu")
         at = -(-self.size // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
         try:
             _reserve(self._file.fileno(), at, length)
@@ -221,7 +221,9 @@ class BandedTensor:
         """
         low, high, _ = rows.indices(self.height)
         first, last, _ = columns.indices(self.width)
-        result = torch.empty((*self.leading, high - low, last - first), dtype=self.dtype)
+        result = torch.empty(
+            (*self.leading, high - low, last - first), dtype=self.dtype, device="cpu"
+        )
         for part in parts(self._bands, low, high):
             result[..., part.of_range, :] = self._tensors[part.index][..., part.within, columns]
         return result

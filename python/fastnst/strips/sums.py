@@ -115,7 +115,7 @@ class BandSums:
     """
 
     def __init__(self, bands: int, terms: int) -> None:
-        self._table = torch.zeros(bands, terms, dtype=torch.float64)
+        self._table = torch.zeros(bands, terms, dtype=torch.float64, device="cpu")
 
     def set(self, band: int, values: Tensor) -> None:
         """Give a band's parts of all scalars, ``(terms,)``, float32 or float64."""
@@ -138,7 +138,7 @@ class BandSums:
 
     def value(self) -> Tensor:
         """The scalars, ``(terms,)`` float64."""
-        total = torch.zeros(self._table.shape[1], dtype=torch.float64)
+        total = torch.zeros_like(self._table[0])
         for parts in self._table:  # one after the other: sum(0) is free to choose its order
             total += parts
         return total
@@ -178,4 +178,4 @@ def _total(chunks: Iterator[Tensor]) -> Tensor:
         whole = chunk.numel() // _ROW * _ROW
         part = chunk[:whole].view(-1, _ROW).sum(1).sum() + chunk[whole:].sum()
         total = part if total is None else total + part
-    return torch.zeros((), dtype=torch.float64) if total is None else total
+    return torch.zeros((), dtype=torch.float64, device="cpu") if total is None else total
