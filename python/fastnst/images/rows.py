@@ -63,8 +63,9 @@ class BandedRows:
         self.height, self.width = stored.height, stored.width
 
     def rows(self, start: int, stop: int) -> Pixels:
-        """The rows ``start`` to ``stop - 1``."""
+        """The rows ``start`` to ``stop - 1``; what is mapped for them is released again."""
         values = self._stored.read(slice(start, stop))[0].clamp_(0, 1)
+        self._stored.release_rows(slice(start, stop))
         pixels: Pixels = values.permute(1, 2, 0).contiguous().numpy()
         return pixels
 
@@ -122,7 +123,7 @@ def fill(stored: BandedTensor, source: RowSource) -> None:
         raise ValueError(message)
     for start, stop in strips(source):
         stored.write(slice(start, stop), to_tensor_rows(source, start, stop))
-        stored.release()
+        stored.release_rows(slice(start, stop))
 
 
 def largest_value(values: Tensor, store: Store, label: str) -> float:

@@ -255,6 +255,12 @@ class BandedTensor:
         for tensor in self._tensors if index is None else [self._tensors[index]]:
             self._store.release(tensor)
 
+    def release_rows(self, rows: slice) -> None:
+        """Say that the bands that a range of rows lies in are not needed for now."""
+        low, high, _ = rows.indices(self.height)
+        for part in parts(self._bands, low, high):
+            self.release(part.index)
+
 
 def _reserve(file: int, at: int, length: int) -> None:
     """Make a file long enough for a range of bytes, zeros, with its blocks on the disk.
