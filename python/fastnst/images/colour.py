@@ -5,7 +5,8 @@ Gatys et al. 2016, "Preserving Color in Neural Artistic Style Transfer" (arXiv:1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch import Tensor
 LUMINANCE = (0.299, 0.587, 0.114)  # of RGB, ITU-R BT.601
 ROTATIONS = 12  # of match_histogram; the distance of the two clouds hardly falls after ten
 QUANTILES = 1024
+
+Moments: TypeAlias = "tuple[Tensor, Tensor]"
 
 
 def match_colours(
@@ -31,15 +34,19 @@ def match_colours(
     Returns:
         The picture, clamped to [0, 1], in the dtype of ``image``.
     """
-    mean, covariance = _moments(image)
     references = [reference] if isinstance(reference, Tensor) else list(reference)
-    mean_r, covariance_r = _mixture(references, weights or [1 / len(references)] * len(references))
-    root = _power(covariance, 0.5)
-    inverse = _power(covariance, -0.5)
-    matrix = inverse @ _power(root @ covariance_r @ root, 0.5) @ inverse
+    own = moments(image)
+    wanted = mixture([moments(picture) for picture in references], weights)
     colours = image[0].flatten(1).double()
-    matched = matrix @ (colours - mean) + mean_r
+    matched = transport(own, wanted) @ (colours - own[0]) + wanted[0]
     return matched.reshape(image.shape).clamp(0, 1).to(image)
+
+
+def transport(own: Moments, wanted: Moments) -> Tensor:
+    """The matrix A of ``match_colours``, (3, 3): it takes one covariance to the other."""
+    root = _power(own[1], 0.5)
+    inverse = _power(own[1], -0.5)
+    return inverse @ _power(root @ wanted[1] @ root, 0.5) @ inverse
 
 
 def match_histogram(image: Tensor, reference: Tensor) -> Tensor:
@@ -57,17 +64,21 @@ def match_histogram(image: Tensor, reference: Tensor) -> Tensor:
     """
     colours = match_colours(image, reference)[0].flatten(1).double().cpu()
     wanted = reference[0].flatten(1).double().cpu()
-    generator = torch.Generator().manual_seed(0)
-    for index in range(ROTATIONS):
-        axes = torch.eye(3, dtype=torch.float64, device="cpu")
-        if index:
-            normal = torch.randn(3, 3, generator=generator, dtype=torch.float64, device="cpu")
-            axes = torch.linalg.qr(normal)[0]
+    for axes in rotations():
         projected, wanted_projected = axes.T @ colours, axes.T @ wanted
         colours = axes @ torch.stack(
             [_match_values(a, b) for a, b in zip(projected, wanted_projected, strict=True)]
         )
     return colours.reshape(image.shape).clamp(0, 1).to(image)
+
+
+def rotations() -> Iterator[Tensor]:
+    """The axes of ``match_histogram``, ``ROTATIONS`` times (3, 3) float64, the same every time."""
+    yield torch.eye(3, dtype=torch.float64, device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(ROTATIONS - 1):
+        normal = torch.randn(3, 3, generator=generator, dtype=torch.float64, device="cpu")
+        yield torch.linalg.qr(normal)[0]
 
 
 def luminance(image: Tensor) -> Tensor:
@@ -101,40 +112,54 @@ def with_colours_of(image: Tensor, content: Tensor) -> Tensor:
 
 def _match_values(values: Tensor, wanted: Tensor) -> Tensor:
     """The increasing map that gives ``values`` the distribution of ``wanted``, both 1-dimensional."""
-    source, target = _quantiles(values), _quantiles(wanted)
+    return between_quantiles(
+        values, quantiles(values.sort().values), quantiles(wanted.sort().values)
+    )
+
+
+def between_quantiles(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Map values so that their quantiles ``source`` become ``target``, linearly in between."""
     after = torch.searchsorted(source, values.contiguous()).clamp(1, len(source) - 1)
     low, high = source[after - 1], source[after]
     part = ((values - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
     return torch.lerp(target[after - 1], target[after], part)
 
 
-def _quantiles(values: Tensor) -> Tensor:
-    """``QUANTILES`` values of a 1-dimensional tensor at equal ranks, smallest to largest."""
-    ranks = torch.linspace(0, len(values) - 1, QUANTILES, dtype=torch.float64, device="cpu")
-    ordered = values.sort().values
+def quantiles(ordered: Tensor) -> Tensor:
+    """``QUANTILES`` values at equal ranks of a 1-dimensional tensor in ascending order."""
+    ranks = torch.linspace(0, len(ordered) - 1, QUANTILES, dtype=torch.float64, device="cpu")
     low = ranks.floor().long()
-    high = (low + 1).clamp_max(len(values) - 1)
+    high = (low + 1).clamp_max(len(ordered) - 1)
     return torch.lerp(ordered[low], ordered[high], ranks - low)
 
 
-def _mixture(pictures: Sequence[Tensor], weights: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Mean and covariance of the colours of several pictures, mixed in proportion."""
-    moments = [_moments(picture) for picture in pictures]
-    mean = torch.stack([w * m for w, (m, _) in zip(weights, moments, strict=True)]).sum(0)
-    parts = [
+def mixture(parts: Sequence[Moments], weights: Sequence[float] | None = None) -> Moments:
+    """Mean and covariance of the colours of several pictures, mixed in proportion.
+
+    Args:
+        parts: Each picture's own mean and covariance.
+        weights: Proportions of the mixture, with sum 1; None: equal.
+    """
+    weights = weights or [1 / len(parts)] * len(parts)
+    mean = torch.stack([w * m for w, (m, _) in zip(weights, parts, strict=True)]).sum(0)
+    covariances = [
         w * (covariance + (m - mean) @ (m - mean).T)
-        for w, (m, covariance) in zip(weights, moments, strict=True)
+        for w, (m, covariance) in zip(weights, parts, strict=True)
     ]
-    return mean, torch.stack(parts).sum(0)
+    return mean, torch.stack(covariances).sum(0)
 
 
-def _moments(image: Tensor) -> tuple[Tensor, Tensor]:
+def moments(image: Tensor) -> Moments:
     """Mean (3, 1) and covariance (3, 3) of the colours, float64; never quite singular."""
     colours = image[0].flatten(1).double()
     mean = colours.mean(1, keepdim=True)
     centred = colours - mean
-    covariance = centred @ centred.T / colours.shape[1]
-    return mean, covariance + 1e-6 * torch.eye(3, dtype=covariance.dtype, device=covariance.device)
+    return mean, never_singular(centred @ centred.T / colours.shape[1])
+
+
+def never_singular(covariance: Tensor) -> Tensor:
+    """A covariance of colours with a little noise, so that a picture of one colour has a root."""
+    return covariance + 1e-6 * torch.eye(3, dtype=covariance.dtype, device=covariance.device)
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:

@@ -1,0 +1,249 @@
+"""Large pictures in: decoded once, as a stream, into a store, and read by rows from there.
+
+This needs the extra ``large`` (libvips by way of pyvips). Pixels become what ``decode.load_image``
+makes of them: EXIF rotation is applied, ICC profiles are converted to sRGB, alpha is composited on
+white, grey and CMYK become RGB. 16-bit colour keeps its 16 bits, which Pillow does not do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms
+from torch import Tensor
+
+from fastnst.errors import BackendUnavailable, InvalidInput
+from fastnst.images.decode import Picture, load_image
+from fastnst.images.rows import PixelRows, RowSource, StoredRows, largest_value
+from fastnst.strips.storage import Store
+
+# Pixels that are decoded unless more are asked for, against files that are made to unpack to a size
+# that nobody expects: the limit that Pillow has.
+LARGEST = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
+
+# Pixels up to which a picture is decoded whole and kept in memory: 200 MB as float32.
+WHOLE = 1 << 24
+
+_LOADERS = ("tiffload", "pngload", "jpegload")  # libvips' that need not decode all at once
+_ROWS = 64  # decoded at a time; libvips buffers several times as much
+_DTYPES = {"uchar": torch.uint8, "ushort": torch.uint16, "float": torch.float32}
+_COLOURS = {"GRAY": 1, "RGB ": 3, "CMYK": 4}  # channels of a profile's colour space
+
+
+def unavailable_reason() -> str | None:
+    """Why large pictures cannot be decoded here, or None if they can."""
+    try:
+        _vips()
+    except ImportError as error:
+        return f"the extra 'large' is not installed (pip install 'fastnst[large]'): {error}"
+    return None
+
+
+def open_rows(
+    picture: Picture, store: Store, largest: int = LARGEST, label: str = "the picture"
+) -> RowSource:
+    """A picture by rows: in memory up to ``WHOLE`` pixels, decoded into a store beyond.
+
+    Without the extra, a file is decoded whole as long as Pillow decodes it.
+
+    Args:
+        picture: Anything that ``load_image`` takes.
+        store: Where the pixels of a large file go.
+        largest: The most pixels of a file to decode: more than the default must be asked for.
+        label: What to call an array or tensor in messages.
+
+    Raises:
+        InvalidInput: for a picture that cannot be used or is too large; without the extra this
+            names Pillow's limit.
+        OutputFailed: if the store has no space.
+    """
+    if not isinstance(picture, (str, os.PathLike)):
+        return PixelRows(load_image(picture, label))
+    reason = unavailable_reason()
+    image = None if reason else _header(picture)
+    if image is not None and image.width * image.height > WHOLE:
+        return open_large(picture, store, largest)
+    if reason and _beyond_pillow(picture):
+        raise InvalidInput(
+            f"{picture} has more than {LARGEST / 1e6:.0f} megapixels, which is more than is decoded "
+            f"whole, and {reason}"
+        )
+    return PixelRows(load_image(picture, label))
+
+
+def open_large(picture: str | os.PathLike[str], store: Store, largest: int = LARGEST) -> StoredRows:
+    """Decode a picture file into a store.
+
+    Memory is bounded for TIFF (also BigTIFF), baseline JPEG and PNG that is not interlaced: a few
+    strips of rows, beside the pixels in the store, 3, 6 or 12 bytes each.
+
+    Args:
+        picture: The file: TIFF, PNG or JPEG, by its content.
+        store: Where the decoded pixels go.
+        largest: The most pixels to decode: more than the default must be asked for.
+
+    Raises:
+        BackendUnavailable: if the extra is not installed.
+        InvalidInput: if the file is missing, a folder, empty, truncated, no picture, has more than
+            ``largest`` pixels or values that are not finite, or can only be decoded whole.
+        OutputFailed: if the store has no space.
+    """
+    reason = unavailable_reason()
+    if reason:
+        raise BackendUnavailable(f"{picture} cannot be read by rows: {reason}")
+    path = Path(picture)
+    if not path.exists():
+        raise InvalidInput(f"{path} does not exist")
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder; a picture is needed")
+    if path.stat().st_size == 0:
+        raise InvalidInput(f"{path} is empty")
+    image = _header(path)
+    if image is None:
+        raise InvalidInput(
+            f"{path} is not a TIFF, PNG or JPEG file that can be read by rows, or is cut short"
+        )
+    _check_size(image, path, largest)
+    try:
+        orientation = _field(image, "orientation", 1)
+        image, white = _to_rgb(image)
+        values = store.zeros((image.height, image.width, 3), _DTYPES[image.format])
+        _decode(image, values, store)
+    except _vips().Error as error:
+        raise InvalidInput(f"{path} cannot be read: {_reason(error)}") from error
+    if not white:  # floats, of which a file does not say where white is
+        highest = largest_value(values, store, str(path))
+        white = 65535.0 if highest > 255 else 255.0 if highest > 1 else 1.0
+    return StoredRows(values, store, orientation if 1 <= orientation <= 8 else 1, white)
+
+
+def _header(path: str | os.PathLike[str]) -> Any:
+    """A TIFF, PNG or JPEG file opened for one pass from top to bottom; None for any other file."""
+    vips = _vips()
+    try:
+        # Brackets at the end would hold options; empty ones, so that a name may end in brackets.
+        name = f"{os.fspath(path)}[]"
+        image = vips.Image.new_from_file(name, access="sequential", fail_on="error")
+    except vips.Error:
+        return None
+    return image if image.get("vips-loader") in _LOADERS else None
+
+
+def _beyond_pillow(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has more pixels than Pillow opens."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns from half of the limit on
+            Image.open(path).close()
+    except Image.DecompressionBombError:
+        return True
+    except (OSError, SyntaxError, ValueError, EOFError):
+        return False  # the decoder will say what is wrong
+    return False
+
+
+def _vips() -> Any:
+    """The module pyvips, with no cache of operations: nothing is decoded twice, all is let go.
+
+    Raises:
+        ImportError: if it, or libvips, is not installed.
+    """
+    # pyvips logs what libvips warns of, which would go to the terminal if nobody listened
+    logging.getLogger("pyvips").addHandler(logging.NullHandler())
+    try:
+        pyvips = importlib.import_module("pyvips")
+    except OSError as error:  # the library is there but does not load
+        raise ImportError(str(error)) from error
+    pyvips.cache_set_max(0)
+    return pyvips
+
+
+def _check_size(image: Any, path: Path, largest: int) -> None:
+    pixels = image.width * image.height
+    if pixels > largest:
+        raise InvalidInput(
+            f"{path} has {pixels / 1e6:.0f} megapixels, more than the {largest / 1e6:.0f} that are "
+            "decoded; ask for a larger limit, or scale it down first"
+        )
+    if pixels > LARGEST and _field(image, "interlaced", 0):
+        raise InvalidInput(
+            f"{path} is interlaced (progressive) and has {pixels / 1e6:.0f} megapixels: it can only "
+            "be decoded whole; save it without interlacing"
+        )
+
+
+def _field(image: Any, name: str, default: int) -> int:
+    return int(image.get(name)) if image.get_typeof(name) else default
+
+
+def _to_rgb(image: Any) -> tuple[Any, float]:
+    """An image in sRGB without alpha, three bands, and its white; 0 if that must be looked for."""
+    if image.format not in ("uchar", "ushort"):
+        # Pillow's mode I, whole numbers of 32 bits, has 65535 for white; floats are looked at
+        white = 0.0 if image.format in ("float", "double") else 65535.0
+        image = image.cast("float")
+    else:
+        white = 255.0 if image.format == "uchar" else 65535.0
+    image = _profile_applied(image)
+    if image.interpretation == "lab":
+        image = image.colourspace("srgb")
+        white = 255.0
+    alpha = image.hasalpha()
+    if image.interpretation == "cmyk":
+        image = _cmyk_to_rgb(image, white)
+    if alpha:
+        opaque = white or 1.0
+        image = image.flatten(background=[opaque] * (image.bands - 1), max_alpha=opaque)
+    if image.bands < 3:
+        grey = image[0]
+        image = grey.bandjoin([grey, grey])
+    return image[0:3] if image.bands > 3 else image, white
+
+
+def _profile_applied(image: Any) -> Any:
+    """An embedded ICC profile applied. One that is broken or does not fit is ignored."""
+    if image.format == "float" or not image.get_typeof("icc-profile-data"):
+        return image
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.get("icc-profile-data")))
+        colours = _COLOURS.get(profile.profile.xcolor_space, 0)
+    except (ImageCms.PyCMSError, OSError):
+        return image
+    if colours != image.bands - bool(image.hasalpha()):
+        return image
+    depth = 16 if image.format == "ushort" else 8
+    return image.icc_transform("srgb", embedded=True, intent="perceptual", depth=depth)
+
+
+def _cmyk_to_rgb(image: Any, white: float) -> Any:
+    """Ink on white paper: 1 − min(1, colour + black) … as Pillow, (1 − colour)(1 − black)."""
+    paper = (image[0:3] * -1 + white) * (image[3] * -1 + white) / white
+    rgb = paper.round("rint").cast(image.format)
+    if image.bands > 4:
+        rgb = rgb.bandjoin(image[4])
+    return rgb.copy(interpretation="srgb" if white == 255 else "rgb16")
+
+
+def _decode(image: Any, values: Tensor, store: Store) -> None:
+    """Decode an image from top to bottom into ``(h, w, 3)``, a few rows at a time."""
+    region = _vips().Region.new(image)
+    dtype = values.numpy().dtype
+    for start in range(0, image.height, _ROWS):
+        rows = values[start : start + _ROWS]
+        data = region.fetch(0, start, image.width, len(rows))
+        rows.numpy()[:] = np.frombuffer(data, dtype).reshape(rows.shape)
+        store.release(rows)
+
+
+def _reason(error: Any) -> str:
+    """The first thing that libvips says is wrong, without the name of the part that says it."""
+    lines = [line.strip() for line in error.detail.splitlines() if line.strip()]
+    return lines[0].partition(": ")[2] or lines[0] if lines else "it is damaged or cut short"

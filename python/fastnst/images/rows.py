@@ -1,0 +1,153 @@
+"""Pictures that are read a few rows at a time, wherever they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastnst.errors import InvalidInput
+from fastnst.images.pixels import Pixels
+from fastnst.strips.storage import BandedTensor, Store
+
+STRIP_BYTES = 1 << 24  # of float32 pixels that are looked at in one go: 16 MB
+
+
+class RowSource(Protocol):
+    """A picture of which any rows can be had, any number of times."""
+
+    @property
+    def height(self) -> int:
+        """The number of rows."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """The number of columns."""
+        ...
+
+    def rows(self, start: int, stop: int) -> Pixels:
+        """The rows ``start`` to ``stop - 1``, ``(stop - start, W, 3)`` float32, RGB in [0, 1]."""
+        ...
+
+
+class PixelRows:
+    """The rows of a picture that is in memory.
+
+    Args:
+        pixels: ``(H, W, 3)`` float32, RGB in [0, 1].
+    """
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._pixels = pixels
+        self.height, self.width = pixels.shape[:2]
+
+    def rows(self, start: int, stop: int) -> Pixels:
+        """The rows ``start`` to ``stop - 1``: a view."""
+        return self._pixels[start:stop]
+
+
+class BandedRows:
+    """The rows of a picture that is stored by band, clipped to [0, 1].
+
+    Args:
+        stored: ``(1, 3, H, W)`` float32.
+    """
+
+    def __init__(self, stored: BandedTensor) -> None:
+        self._stored = stored
+        self.height, self.width = stored.height, stored.width
+
+    def rows(self, start: int, stop: int) -> Pixels:
+        """The rows ``start`` to ``stop - 1``; what is mapped for them is released again."""
+        values = self._stored.read(slice(start, stop))[0].clamp_(0, 1)
+        self._stored.release_rows(slice(start, stop))
+        pixels: Pixels = values.permute(1, 2, 0).contiguous().numpy()
+        return pixels
+
+
+class StoredRows:
+    """The rows of a picture that is stored as a file's decoder left it.
+
+    Args:
+        values: ``(h, w, 3)``, uint8, uint16 or float32: RGB as it is in the file, which may have
+            been taken lying on its side.
+        store: Where ``values`` lie.
+        orientation: How to turn them, 1 to 8 as in EXIF 2.32, tag 0x0112. From 5 on, rows of the
+            picture are columns of ``values``; reading a few touches every page of the file.
+        white: The value of white.
+    """
+
+    def __init__(self, values: Tensor, store: Store, orientation: int, white: float) -> None:
+        self._values, self._store = values, store
+        self._sideways = orientation >= 5
+        self._turned = _turned(values.numpy(), orientation)
+        self._white = np.float32(white)
+        self.height, self.width = self._turned.shape[:2]
+
+    def rows(self, start: int, stop: int) -> Pixels:
+        """The rows ``start`` to ``stop - 1``; what is mapped for them is released again."""
+        pixels: Pixels = np.ascontiguousarray(self._turned[start:stop], np.float32)
+        pixels = (pixels / self._white).clip(0, 1)
+        self._store.release(self._values)
+        return pixels
+
+
+def strips(source: RowSource) -> Iterator[tuple[int, int]]:
+    """Ranges of rows, first and last excluded, of about ``STRIP_BYTES`` each, from top to bottom."""
+    step = max(1, STRIP_BYTES // (12 * source.width))
+    for start in range(0, source.height, step):
+        yield start, min(start + step, source.height)
+
+
+def to_tensor_rows(source: RowSource, start: int, stop: int) -> Tensor:
+    """Rows of a picture as a tensor, ``(1, 3, stop - start, W)`` float32."""
+    return torch.from_numpy(source.rows(start, stop).transpose(2, 0, 1).copy())[None]
+
+
+def fill(stored: BandedTensor, source: RowSource) -> None:
+    """Copy a picture into a tensor ``(1, 3, H, W)`` that is stored by band, strip by strip.
+
+    Raises:
+        ValueError: if the sizes differ.
+    """
+    if (stored.height, stored.width) != (source.height, source.width):
+        message = (
+            f"a picture of {source.width}×{source.height} does not fill "
+            f"{stored.width}×{stored.height}"
+        )
+        raise ValueError(message)
+    for start, stop in strips(source):
+        stored.write(slice(start, stop), to_tensor_rows(source, start, stop))
+        stored.release_rows(slice(start, stop))
+
+
+def largest_value(values: Tensor, store: Store, label: str) -> float:
+    """The largest of stored floats, ``(h, w, 3)``, read a few rows at a time.
+
+    Raises:
+        InvalidInput: if any is NaN or infinite.
+    """
+    largest = 0.0
+    step = max(1, STRIP_BYTES // (values.element_size() * 3 * values.shape[1]))
+    for part in torch.split(values, step):
+        found = part.abs().amax()
+        if not bool(torch.isfinite(found)):
+            raise InvalidInput(f"{label} holds NaN or infinity")
+        largest = max(largest, float(part.amax()))
+        store.release(part)
+    return largest
+
+
+def _turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """A view of ``(h, w, 3)`` the right way up."""
+    if orientation >= 5:
+        values = values.swapaxes(0, 1)
+    # After the transposition: 5 is right, 6 is to be mirrored, 7 turned by 180°, 8 upended.
+    upended = orientation in (3, 4, 7, 8)
+    mirrored = orientation in (2, 3, 6, 7)
+    return values[:: -1 if upended else 1, :: -1 if mirrored else 1]

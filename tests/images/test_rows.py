@@ -1,0 +1,65 @@
+"""Pictures by rows: what is read is what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from fastnst.errors import InvalidInput
+from fastnst.images import rows
+from fastnst.images.rows import BandedRows, PixelRows, StoredRows, fill, largest_value, strips
+from fastnst.strips.geometry import Spacing, spans
+from fastnst.strips.storage import BandedTensor, MemoryStore, ScratchStore
+from helpers.pictures import smooth
+
+PIXELS = smooth(41, 103).astype(np.float32) / 255
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation(tmp_path: Path, orientation: int) -> None:
+    values = smooth(41, 30)
+    image = Image.fromarray(values)
+    image.getexif()[0x0112] = orientation
+    want = np.asarray(ImageOps.exif_transpose(image), np.float32) / 255
+    with ScratchStore(tmp_path) as store:
+        stored = store.zeros(values.shape, torch.uint8)
+        stored.copy_(torch.from_numpy(values.copy()))
+        source = StoredRows(stored, store, orientation, 255)
+        assert (source.height, source.width) == want.shape[:2]
+        got = np.concatenate([source.rows(0, 7), source.rows(7, source.height)])
+        assert np.array_equal(got, want)
+
+
+def test_a_picture_fills_bands_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "STRIP_BYTES", 12 * 41 * 10)
+    source = PixelRows(PIXELS)
+    assert list(strips(source))[-1] == (100, 103)
+    stored = BandedTensor(MemoryStore(), spans(103, 32, Spacing(16, 16)), (1, 3), 41)
+    fill(stored, source)
+    assert np.array_equal(stored.whole()[0].permute(1, 2, 0).numpy(), PIXELS)
+    assert np.array_equal(BandedRows(stored).rows(20, 77), PIXELS[20:77])
+    with pytest.raises(ValueError, match="41×100 does not fill 41×103"):
+        fill(stored, PixelRows(PIXELS[:100]))
+
+
+def test_rows_of_bands_are_clipped() -> None:
+    stored = BandedTensor(MemoryStore(), spans(2, 2, Spacing(1, 1)), (1, 3), 2)
+    stored.band(0)[0, 0] = torch.tensor([[-1.0, 2.0], [0.5, 1.0]])
+    assert BandedRows(stored).rows(0, 2)[..., 0].tolist() == [[0, 1], [0.5, 1]]
+    assert stored.band(0)[0, 0, 0, 0] == -1  # what is stored is left as it is
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_values_that_are_not_finite_are_refused(value: float) -> None:
+    store = MemoryStore()
+    values = store.zeros((70, 5, 3))
+    values[:] = torch.rand(70, 5, 3)
+    values[3, 2, 1] = 2.5
+    assert largest_value(values, store, "x") == 2.5
+    values[69, 4, 2] = value
+    with pytest.raises(InvalidInput, match="x holds NaN or infinity"):
+        largest_value(values, store, "x")

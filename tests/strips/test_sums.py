@@ -1,0 +1,172 @@
+"""Sums with the same bits in any order, against exact rational sums."""
+
+from __future__ import annotations
+
+import math
+import random
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastnst.strips import sums
+from fastnst.strips.sums import BandSums, FixedPointSum, symmetric, upper_triangle
+
+
+def _addends(count: int, size: int = 15) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    scale = torch.logspace(-3, 3, size)
+    return [scale * torch.randn(size, generator=generator) for _ in range(count)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_any_order_any_grouping_same_bits_and_near_the_exact_sum(dtype: torch.dtype) -> None:
+    addends = [a.to(dtype) for a in _addends(67)]
+    bound = 67 * 5e3
+    want = [sum(Fraction(float(a[i])) for a in addends) for i in range(15)]
+    results = []
+    for seed in range(5):
+        order = addends.copy()
+        random.Random(seed).shuffle(order)
+        parties = [FixedPointSum((15,), bound) for _ in range(1 + seed)]
+        for k, addend in enumerate(order):
+            parties[k % len(parties)].add(addend)
+        for other in parties[1:]:
+            parties[0].merge(other.state())
+        assert parties[0].holds
+        results.append(parties[0].value())
+    assert all(torch.equal(results[0], r) for r in results)
+    shift = FixedPointSum((15,), bound).shift
+    for got, exact in zip(results[0].tolist(), want, strict=True):
+        # each addend rounded to half a unit, and the result to float64
+        allowed = Fraction(67, 2 ** (shift + 1)) + abs(exact) / 2**52
+        assert abs(Fraction(got) - exact) <= allowed
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_size=20),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=60, deadline=None)
+def test_sums_hold_up_to_the_bound_itself(values: list[float], rng: random.Random) -> None:
+    bound = sum(abs(v) for v in values) or 1.0
+    first, second = FixedPointSum((1,), bound), FixedPointSum((1,), bound)
+    shuffled = values.copy()
+    rng.shuffle(shuffled)
+    for a, b in zip(values, shuffled, strict=True):
+        first.add(torch.tensor([a], dtype=torch.float64))
+        second.add(torch.tensor([b], dtype=torch.float64))
+    assert first.holds
+    assert torch.equal(first.state(), second.state())
+    exact = float(sum(Fraction(v) for v in values))
+    # a unit is below the bound over 2^60
+    assert float(first.value()) == pytest.approx(exact, rel=2**-52, abs=len(values) * bound / 2**60)
+
+
+def test_what_breaks_the_bound_is_noticed_in_any_order() -> None:
+    for values in ([3e3, 3e3, -3e3], [1e30], [1e5, -1e5], [float("inf")], [float("nan")]):
+        for order in (values, values[::-1]):
+            total = FixedPointSum((2,), 1e3)
+            for value in order:
+                total.add(torch.tensor([value, 0.0]))
+            assert not total.holds
+            assert bool(total.value().isnan().all())
+    total.clear()
+    total.add(torch.tensor([1.0, 2.0]))
+    assert total.holds
+    assert total.value().tolist() == [1.0, 2.0]
+
+
+def test_overflow_of_several_parties_is_noticed() -> None:
+    parties = [FixedPointSum((1,), 1.0) for _ in range(5)]
+    for party in parties:
+        party.add(torch.tensor([1.0]))
+        assert party.holds
+    for other in parties[1:]:
+        parties[0].merge(other.state())
+    # within the limit that the integers have, although over the bound: the value is still right
+    assert float(parties[0].value()) == 5.0 or not parties[0].holds
+    for _ in range(5):
+        parties[0].add(torch.tensor([1.0]))
+    assert not parties[0].holds
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, math.inf, math.nan])
+def test_a_bound_must_be_a_positive_number(bound: float) -> None:
+    with pytest.raises(ValueError, match="bound"):
+        FixedPointSum((1,), bound)
+
+
+def test_state_can_be_loaded() -> None:
+    a = FixedPointSum((2, 3), 10.0)
+    a.add(torch.tensor([[1.0, 2, 3], [4, 0.5, -0.25]]))
+    b = FixedPointSum((2, 3), 10.0)
+    b.load(a.state())
+    assert torch.equal(a.value(), b.value())
+    assert b.value().shape == (2, 3)
+
+
+def test_triangles() -> None:
+    x = torch.randn(5, 7)
+    matrix = x @ x.T
+    matrix = (matrix + matrix.T) / 2
+    assert upper_triangle(matrix).shape == (15,)
+    assert torch.equal(symmetric(upper_triangle(matrix), 5), matrix)
+
+
+def test_band_sums_are_added_in_the_bands_order() -> None:
+    parts = torch.tensor([[1e16, 1.0], [1.0, 2.0], [-1e16, 3.0]], dtype=torch.float64)
+    results = []
+    for owners in ([0, 0, 0], [1, 0, 1], [2, 1, 0]):
+        parties = [BandSums(3, 2) for _ in range(3)]
+        for band in (2, 0, 1):
+            parties[owners[band]].set(band, parts[band])
+        for other in parties[1:]:
+            parties[0].merge(other.state())
+        results.append(parties[0].value())
+    # ((1e16 + 1) - 1e16) in float64 is 0: the order is that of the bands, not one that is better
+    assert all(r.tolist() == [0.0, 6.0] for r in results)
+    loaded = BandSums(3, 2)
+    loaded.load(parties[0].state())
+    assert loaded.value().tolist() == [0.0, 6.0]
+
+
+@pytest.mark.parametrize("n", [0, 1, 4095, 4096, 4097, 3_000_017])
+def test_sums_within_a_band(n: int) -> None:
+    generator = torch.Generator().manual_seed(n)
+    a, b = torch.rand(n, generator=generator), torch.rand(n, generator=generator) - 0.5
+    before = a.clone()
+    exact_dot = math.fsum((a.double() * b.double()).tolist())
+    exact_distance = math.fsum((a.double() - b.double()).square().tolist())
+    exact_absolute = math.fsum(b.double().abs().tolist())
+    # float64 rounding times the square root of the terms added one after another, generously
+    tolerance = 1e-13
+    assert float(sums.dot(a, b)) == pytest.approx(exact_dot, rel=1e-10, abs=tolerance)
+    assert float(sums.squared_distance(a, b)) == pytest.approx(exact_distance, rel=tolerance)
+    assert float(sums.absolute_sum(b)) == pytest.approx(exact_absolute, rel=tolerance)
+    assert torch.equal(a, before)
+    assert sums.dot(a, b).dtype == torch.float64
+
+
+def test_float64_input_is_not_changed() -> None:
+    a = torch.randn(100, dtype=torch.float64)
+    before = a.clone()
+    sums.absolute_sum(a)
+    sums.squared_distance(a, a)
+    assert torch.equal(a, before)
+
+
+def test_sums_have_the_same_bits_for_any_number_of_threads() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2_500_001, generator=generator), torch.randn(2_500_001, generator=generator)
+    found = []
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 3, 7):
+            torch.set_num_threads(count)
+            found.append((sums.dot(a, b), sums.squared_distance(a, b), sums.absolute_sum(a)))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(one == found[0] for one in found)
