@@ -70,10 +70,8 @@ def test_exif_rotation(tmp_path: Path, suffix: str, orientation: int) -> None:
         (FOUR, "CMYK", ".jpg", 2),
         (GREY.astype(np.uint16) * 256 + 7, "I;16", ".png", 0),
         (GREY.astype(np.uint16) * 256 + 7, "I;16", ".tif", 0),
-        (GREY.astype(np.int32) * 257, "I", ".tif", 0),
         (GREY.astype(np.float32) / 255, "F", ".tif", 0),
         (GREY.astype(np.float32), "F", ".tif", 0),
-        (GREY.astype(np.float32) * 200, "F", ".tif", 0),
     ],
 )
 def test_alpha_ink_and_depth(
@@ -116,12 +114,20 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("no picture")
     Image.fromarray(RGB).save(tmp_path / "a.webp")
+    (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    Image.fromarray((GREY - GREY.min()).astype(np.float32) * 200).save(tmp_path / "range.tif")
+    Image.fromarray(np.full((9, 9), np.nan, np.float32)).save(tmp_path / "nan.tif")
+    Image.fromarray(GREY.astype(np.int32)).save(tmp_path / "long.tif")
     for name, message in (
         ("none.png", "does not exist"),
         ("", "is a folder"),
         ("empty.png", "is empty"),
-        ("text.png", "is not a TIFF, PNG or JPEG file that can be read by rows, or is cut short"),
-        ("a.webp", "is not a TIFF, PNG or JPEG file"),
+        ("text.png", "is read by rows only as a TIFF, PNG or JPEG file"),
+        ("a.webp", "is read by rows only as a TIFF, PNG or JPEG file"),
+        ("damaged.png", "is not a picture that can be read: it is damaged"),
+        ("range.tif", r"range\.tif holds floats from 0 to .* of which it cannot be told"),
+        ("nan.tif", r"nan\.tif holds NaN"),
+        ("long.tif", r"long\.tif holds integers of more than 16 bits"),
     ):
         with pytest.raises(InvalidInput, match=message):
             open_large(tmp_path / name, MemoryStore())

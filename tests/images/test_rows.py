@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from fastnst.errors import InvalidInput
 from fastnst.images import rows
-from fastnst.images.rows import BandedRows, PixelRows, StoredRows, fill, largest_value, strips
+from fastnst.images.rows import BandedRows, PixelRows, StoredRows, extremes, fill, strips
 from fastnst.strips.geometry import Spacing, spans
 from fastnst.strips.storage import BandedTensor, MemoryStore, ScratchStore
 from helpers.pictures import smooth
@@ -59,7 +59,7 @@ def test_values_that_are_not_finite_are_refused(value: float) -> None:
     values = store.zeros((70, 5, 3))
     values[:] = torch.rand(70, 5, 3)
     values[3, 2, 1] = 2.5
-    assert largest_value(values, store, "x") == 2.5
+    assert extremes(values, store) == (float(values.min()), 2.5)
     values[69, 4, 2] = value
-    with pytest.raises(InvalidInput, match="x holds NaN or infinity"):
-        largest_value(values, store, "x")
+    with pytest.raises(InvalidInput, match="^holds NaN or infinity"):
+        extremes(values, store)

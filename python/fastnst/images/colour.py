@@ -111,7 +111,7 @@ def with_colours_of(image: Tensor, content: Tensor) -> Tensor:
 
 
 def _match_values(values: Tensor, wanted: Tensor) -> Tensor:
-    """The increasing map that gives ``values`` the distribution of ``wanted``, both 1-dimensional."""
+    """The increasing map that gives ``values`` the distribution of ``wanted``, both of one axis."""
     return between_quantiles(
         values, quantiles(values.sort().values), quantiles(wanted.sort().values)
     )

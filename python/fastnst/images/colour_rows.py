@@ -186,8 +186,8 @@ def _stored_colours(source: RowSource, store: Store) -> Tensor:
 
 
 def _parts(colours: Tensor) -> tuple[Tensor, ...]:
-    """Views of ``(k, n)`` of a million columns each."""
-    return torch.split(colours, 1 << 20, dim=1)
+    """Views of ``(k, n)`` of a quarter of a million columns each: 6 MB of colours."""
+    return torch.split(colours, 1 << 18, dim=1)
 
 
 def _colours(source: RowSource, start: int, stop: int) -> Tensor:

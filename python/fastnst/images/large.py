@@ -22,7 +22,11 @@ from torch import Tensor
 
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.images.decode import Picture, load_image
-from fastnst.images.rows import PixelRows, RowSource, StoredRows, largest_value
+from fastnst.images.exif import valid
+from fastnst.images.formats import HEAD, identify
+from fastnst.images.levels import white_of_floats
+from fastnst.images.rows import PixelRows, RowSource, StoredRows, extremes
+from fastnst.images.source import open_source
 from fastnst.strips.storage import Store
 
 # Pixels that are decoded unless more are asked for, against files that are made to unpack to a size
@@ -32,7 +36,8 @@ LARGEST = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
 # Pixels up to which a picture is decoded whole and kept in memory: 200 MB as float32.
 WHOLE = 1 << 24
 
-_LOADERS = ("tiffload", "pngload", "jpegload")  # libvips' that need not decode all at once
+# libvips' loaders that need not decode all at once, by the names that ``formats`` gives
+_LOADERS = {"TIFF": "tiffload", "PNG": "pngload", "JPEG": "jpegload"}
 _ROWS = 64  # decoded at a time; libvips buffers several times as much
 _DTYPES = {"uchar": torch.uint8, "ushort": torch.uint16, "float": torch.float32}
 _COLOURS = {"GRAY": 1, "RGB ": 3, "CMYK": 4}  # channels of a profile's colour space
@@ -65,7 +70,7 @@ def open_rows(
             names Pillow's limit.
         OutputFailed: if the store has no space.
     """
-    if not isinstance(picture, (str, os.PathLike)):
+    if not isinstance(picture, (str, os.PathLike)) or not Path(picture).is_file():
         return PixelRows(load_image(picture, label))
     reason = unavailable_reason()
     image = None if reason else _header(picture)
@@ -73,8 +78,8 @@ def open_rows(
         return open_large(picture, store, largest)
     if reason and _beyond_pillow(picture):
         raise InvalidInput(
-            f"{picture} has more than {LARGEST / 1e6:.0f} megapixels, which is more than is decoded "
-            f"whole, and {reason}"
+            f"{picture} has more than {LARGEST / 1e6:.0f} megapixels, which is more than is "
+            f"decoded whole, and {reason}"
         )
     return PixelRows(load_image(picture, label))
 
@@ -100,29 +105,26 @@ def open_large(picture: str | os.PathLike[str], store: Store, largest: int = LAR
     if reason:
         raise BackendUnavailable(f"{picture} cannot be read by rows: {reason}")
     path = Path(picture)
-    if not path.exists():
-        raise InvalidInput(f"{path} does not exist")
-    if path.is_dir():
-        raise InvalidInput(f"{path} is a folder; a picture is needed")
-    if path.stat().st_size == 0:
-        raise InvalidInput(f"{path} is empty")
+    with open_source(str(path)) as file:  # says whether it is missing, a folder, empty, …
+        kind = identify(file.read(HEAD))
+    if kind not in _LOADERS:
+        raise InvalidInput(f"{path} is read by rows only as a TIFF, PNG or JPEG file")
     image = _header(path)
     if image is None:
-        raise InvalidInput(
-            f"{path} is not a TIFF, PNG or JPEG file that can be read by rows, or is cut short"
-        )
+        raise InvalidInput(f"{path} is not a picture that can be read: it is damaged")
     _check_size(image, path, largest)
     try:
-        orientation = _field(image, "orientation", 1)
+        turned = valid(_field(image, "orientation", 1))
         image, white = _to_rgb(image)
         values = store.zeros((image.height, image.width, 3), _DTYPES[image.format])
         _decode(image, values, store)
+        if not white:  # floats, of which a file does not say where white is
+            white = white_of_floats(*extremes(values, store))
     except _vips().Error as error:
         raise InvalidInput(f"{path} cannot be read: {_reason(error)}") from error
-    if not white:  # floats, of which a file does not say where white is
-        highest = largest_value(values, store, str(path))
-        white = 65535.0 if highest > 255 else 255.0 if highest > 1 else 1.0
-    return StoredRows(values, store, orientation if 1 <= orientation <= 8 else 1, white)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path} {error}") from error
+    return StoredRows(values, store, turned, white)
 
 
 def _header(path: str | os.PathLike[str]) -> Any:
@@ -134,7 +136,7 @@ def _header(path: str | os.PathLike[str]) -> Any:
         image = vips.Image.new_from_file(name, access="sequential", fail_on="error")
     except vips.Error:
         return None
-    return image if image.get("vips-loader") in _LOADERS else None
+    return image if image.get("vips-loader") in _LOADERS.values() else None
 
 
 def _beyond_pillow(path: str | os.PathLike[str]) -> bool:
@@ -175,8 +177,8 @@ def _check_size(image: Any, path: Path, largest: int) -> None:
         )
     if pixels > LARGEST and _field(image, "interlaced", 0):
         raise InvalidInput(
-            f"{path} is interlaced (progressive) and has {pixels / 1e6:.0f} megapixels: it can only "
-            "be decoded whole; save it without interlacing"
+            f"{path} is interlaced (progressive) and has {pixels / 1e6:.0f} megapixels: it can "
+            "only be decoded whole; save it without interlacing"
         )
 
 
@@ -186,12 +188,13 @@ def _field(image: Any, name: str, default: int) -> int:
 
 def _to_rgb(image: Any) -> tuple[Any, float]:
     """An image in sRGB without alpha, three bands, and its white; 0 if that must be looked for."""
-    if image.format not in ("uchar", "ushort"):
-        # Pillow's mode I, whole numbers of 32 bits, has 65535 for white; floats are looked at
-        white = 0.0 if image.format in ("float", "double") else 65535.0
+    if image.format not in ("uchar", "ushort", "float", "double"):
+        raise InvalidInput(
+            "holds integers of more than 16 bits or with signs: save it as a 16-bit TIFF or PNG"
+        )
+    white = {"uchar": 255.0, "ushort": 65535.0}.get(image.format, 0.0)
+    if image.format == "double":
         image = image.cast("float")
-    else:
-        white = 255.0 if image.format == "uchar" else 65535.0
     image = _profile_applied(image)
     if image.interpretation == "lab":
         image = image.colourspace("srgb")

@@ -138,7 +138,21 @@ def of_floats(values: NDArray[Any], colours: Colours, premultiplied: bool = Fals
     """
     if not np.isfinite(values).all():
         raise InvalidInput("holds NaN or infinity")
-    smallest, largest = float(values.min()), float(values.max())
+    white = white_of_floats(float(values.min()), float(values.max()))
+    return Levels(values[..., None] if values.ndim == 2 else values, white, colours, premultiplied)
+
+
+def white_of_floats(smallest: float, largest: float) -> float:
+    """What is white in a float picture: 1 or 255.
+
+    Args:
+        smallest: Its smallest value.
+        largest: Its largest value.
+
+    Raises:
+        InvalidInput: if it is over another range.
+    """
+    white: float | None
     if smallest < -SMALL * max(1.0, largest):
         white = None
     elif largest <= 1 + SMALL:
@@ -150,7 +164,7 @@ def of_floats(values: NDArray[Any], colours: Colours, premultiplied: bool = Fals
             f"holds floats from {smallest:g} to {largest:g}, of which it cannot be told what is "
             "white: expected 0 to 1 or 0 to 255; map its tones and save it as a 16-bit PNG or TIFF"
         )
-    return Levels(values[..., None] if values.ndim == 2 else values, white, colours, premultiplied)
+    return white
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:

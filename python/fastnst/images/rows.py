@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
+from fastnst.images.exif import upright
 from fastnst.images.pixels import Pixels
 from fastnst.strips.storage import BandedTensor, Store
 
-STRIP_BYTES = 1 << 24  # of float32 pixels that are looked at in one go: 16 MB
+STRIP_BYTES = 1 << 23  # of float32 pixels that are looked at in one go: 8 MB
 
 
 class RowSource(Protocol):
@@ -84,8 +85,7 @@ class StoredRows:
 
     def __init__(self, values: Tensor, store: Store, orientation: int, white: float) -> None:
         self._values, self._store = values, store
-        self._sideways = orientation >= 5
-        self._turned = _turned(values.numpy(), orientation)
+        self._turned = upright(values.numpy(), orientation)
         self._white = np.float32(white)
         self.height, self.width = self._turned.shape[:2]
 
@@ -98,7 +98,7 @@ class StoredRows:
 
 
 def strips(source: RowSource) -> Iterator[tuple[int, int]]:
-    """Ranges of rows, first and last excluded, of about ``STRIP_BYTES`` each, from top to bottom."""
+    """Ranges of rows, ``(start, stop)``, of about ``STRIP_BYTES`` each, from top to bottom."""
     step = max(1, STRIP_BYTES // (12 * source.width))
     for start in range(0, source.height, step):
         yield start, min(start + step, source.height)
@@ -126,28 +126,18 @@ def fill(stored: BandedTensor, source: RowSource) -> None:
         stored.release_rows(slice(start, stop))
 
 
-def largest_value(values: Tensor, store: Store, label: str) -> float:
-    """The largest of stored floats, ``(h, w, 3)``, read a few rows at a time.
+def extremes(values: Tensor, store: Store) -> tuple[float, float]:
+    """The smallest and the largest of stored floats, ``(h, w, 3)``, read a few rows at a time.
 
     Raises:
         InvalidInput: if any is NaN or infinite.
     """
-    largest = 0.0
+    smallest, largest = math.inf, -math.inf
     step = max(1, STRIP_BYTES // (values.element_size() * 3 * values.shape[1]))
     for part in torch.split(values, step):
-        found = part.abs().amax()
-        if not bool(torch.isfinite(found)):
-            raise InvalidInput(f"{label} holds NaN or infinity")
-        largest = max(largest, float(part.amax()))
+        low, high = (float(found) for found in part.aminmax())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise InvalidInput("holds NaN or infinity")
+        smallest, largest = min(smallest, low), max(largest, high)
         store.release(part)
-    return largest
-
-
-def _turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """A view of ``(h, w, 3)`` the right way up."""
-    if orientation >= 5:
-        values = values.swapaxes(0, 1)
-    # After the transposition: 5 is right, 6 is to be mirrored, 7 turned by 180°, 8 upended.
-    upended = orientation in (3, 4, 7, 8)
-    mirrored = orientation in (2, 3, 6, 7)
-    return values[:: -1 if upended else 1, :: -1 if mirrored else 1]
+    return smallest, largest

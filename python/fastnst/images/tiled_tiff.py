@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,22 +12,13 @@ from numpy.typing import NDArray
 from PIL import ImageCms
 
 from fastnst import files
-from fastnst.errors import BackendUnavailable, InvalidInput, OutputFailed
+from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images.pixels import Pixels
 from fastnst.images.rows import RowSource
 
 TILE = 512  # side of a tile in pixels
 _LEVEL = 6  # of zlib's compression
 _STRIP_BYTES = 1 << 22  # of float32 pixels rounded, or halved for a pyramid, at a time
-
-
-def unavailable_reason() -> str | None:
-    """Why tiled TIFF files cannot be written here, or None if they can."""
-    try:
-        _tifffile()
-    except ImportError as error:
-        return f"the extra 'large' is not installed (pip install 'fastnst[large]'): {error}"
-    return None
 
 
 def save_tiff(
@@ -52,7 +42,6 @@ def save_tiff(
         description: Text for the tag ImageDescription, in ASCII; other characters become ``?``.
 
     Raises:
-        BackendUnavailable: if the extra is not installed.
         InvalidInput: for another suffix, or bits other than 8 and 16.
         OutputFailed: if the file cannot be written.
     """
@@ -61,15 +50,14 @@ def save_tiff(
         raise InvalidInput(f"output {target}: a tiled TIFF has a name ending in .tif or .tiff")
     if bits not in (8, 16):
         raise InvalidInput(f"bits is {bits!r}: expected 8 or 16")
-    reason = unavailable_reason()
-    if reason:
-        raise BackendUnavailable(f"{target} cannot be written in tiles: {reason}")
+    import tifffile  # only here: most pictures are no TIFFs
+
     levels = [source]
     while pyramid and max(levels[-1].height, levels[-1].width) > TILE:
         levels.append(HalvedRows(levels[-1]))
     try:
         with files.beside(target) as draft:
-            with _tifffile().TiffWriter(draft, bigtiff=True) as writer:
+            with tifffile.TiffWriter(draft, bigtiff=True) as writer:
                 for index, level in enumerate(levels):
                     _write_level(writer, level, bits, index, len(levels) - 1, description)
             files.put_in_place(draft, target)
@@ -150,12 +138,3 @@ def _tiles(source: RowSource, bits: int) -> Iterator[NDArray[Any]]:
             ).round()
         for left in range(0, source.width, TILE):
             yield np.ascontiguousarray(row[:, left : left + TILE])
-
-
-def _tifffile() -> Any:
-    """The module tifffile.
-
-    Raises:
-        ImportError: if it is not installed.
-    """
-    return importlib.import_module("tifffile")

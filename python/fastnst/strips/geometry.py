@@ -38,8 +38,8 @@ def level_of(layer: str) -> int:
 def reach(layers: Iterable[str]) -> int:
     """How many pixels beyond a position's own pixels its receptive field goes, on each side.
 
-    A position ``p`` at level ℓ has the pixels ``p << ℓ`` to ``((p + 1) << ℓ) - 1`` for its own. Each
-    3×3 convolution at level ℓ adds ``1 << ℓ`` pixels on either side; a pooling adds none.
+    A position ``p`` at level ℓ has the pixels ``p << ℓ`` to ``((p + 1) << ℓ) - 1`` for its own.
+    Each 3×3 convolution at level ℓ adds ``1 << ℓ`` pixels on either side; a pooling adds none.
 
     Args:
         layers: The layers from the first to the deepest in use, as ``Architecture.up_to`` gives

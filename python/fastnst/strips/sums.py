@@ -25,7 +25,7 @@ _CHUNK = 256 * _ROW  # elements converted to float64 at a time: 8 MB for each op
 class FixedPointSum:
     """A sum of tensors as int64 fixed point: exact whatever the order, and overflow is noticed.
 
-    Each addend is rounded once, to the nearest multiple of ``2 ** -shift``; the additions are exact.
+    Each addend is rounded once, to the nearest multiple of ``2 ** -shift``; additions are exact.
     With k addends the result is within ``k * 2 ** -(shift + 1)`` of the exact sum. With the bound a
     thousand times the largest entry, an entry a thousandth of the largest is still known to
     ``2 ** -42`` of its value, k times.
