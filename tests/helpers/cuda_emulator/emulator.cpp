@@ -329,6 +329,18 @@ void load_matrices(Matrices lane) {
     });
 }
 
+// CUDA C++ Programming Guide, __shfl_xor_sync: the value of lane (own ^ distance)
+void exchange(Exchange lane) {
+    warp_wide("shfl.xor", lane, [](const Exchange* lanes) {
+        for (int i = 0; i < 32; ++i) {
+            const Exchange& own = lanes[i];
+            if (own.distance < 0 || own.distance > 31) fail("shfl.xor: no such lane");
+            if (own.distance != lanes[i ^ own.distance].distance) fail("shfl.xor: lanes disagree");
+            std::memcpy(own.to, lanes[i ^ own.distance].from, own.bytes);
+        }
+    });
+}
+
 // PTX ISA, mma.m16n8k16 of 16-bit elements, two to a register, the lower half first:
 //     a_i: row = groupID for 0 <= i < 2 and 4 <= i < 6, else groupID + 8;
 //          column = 2 threadID_in_group + (i & 1), + 8 for i >= 4
@@ -471,16 +483,17 @@ std::size_t emulator_gradient_workspace(const fastnst::GradientLayer* layers, st
 int emulator_gram(const fastnst::GramLayer* layers, std::size_t count, int precision,
                   void* workspace, std::size_t bytes, char* error, std::size_t error_size) {
     return reported(error, error_size, [&] {
-        fastnst::cuda_gram(layers, count, static_cast<fastnst::CudaPrecision>(precision), workspace,
-                           bytes, 0, nullptr);
+        fastnst::cuda_gram(layers, nullptr, count, static_cast<fastnst::CudaPrecision>(precision),
+                           workspace, bytes, 0, nullptr);
     });
 }
 
 int emulator_gradient(const fastnst::GradientLayer* layers, std::size_t count, int precision,
                       void* workspace, std::size_t bytes, char* error, std::size_t error_size) {
     return reported(error, error_size, [&] {
-        fastnst::cuda_gram_gradient(layers, count, static_cast<fastnst::CudaPrecision>(precision),
-                                    workspace, bytes, 0, nullptr);
+        fastnst::cuda_gram_gradient(layers, nullptr, count,
+                                    static_cast<fastnst::CudaPrecision>(precision), workspace,
+                                    bytes, 0, nullptr);
     });
 }
 
