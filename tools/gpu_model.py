@@ -171,6 +171,7 @@ def _backward(size: int, width: int, arithmetic: str) -> Iterator[Step]:
             yield Step(
                 f"gradient of {name}", "convolution", f + width * c_in * n, flops, arithmetic
             )
+    yield Step("no total variation", "fill", 4)
     yield Step("losses and their sum", "weigh_losses", 1e4)
 
 

@@ -15,15 +15,19 @@ from torch import Tensor
 
 import fastnst
 from fastnst.engines.create import create_engine
-from fastnst.engines.planned.cuda import PlannedEngine, _fused, _fuses, convolve
+from fastnst.engines.planned.cuda import PlannedEngine
+from fastnst.engines.planned.cudnn import CHOICE, convolve, fused
+from fastnst.engines.planned.kernels import KernelEngine
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.evaluation import Evaluation
 from fastnst.network.weights import Weights, load_weights
 from fastnst.objective.build import build_objective
+from fastnst.ops import device as kernels
 from fastnst.settings.settings import Settings
 from fastnst.solvers.device.cuda_graph import WARM_UP, CudaGraph
 from fastnst.solvers.device.lbfgs import DeviceLBFGS
 from fastnst.solvers.device.loop import minimise_on_device
+from fastnst.solvers.device.steps import KernelSteps
 from helpers.engines import SETTINGS, pictures
 from helpers.pictures import smooth
 
@@ -134,15 +138,23 @@ def test_bias_and_relu_in_the_convolution_change_nothing(precision: str) -> None
     for filters in engine.filters.values():
         x = torch.rand(1, filters.forward.shape[1], 33, 21, device=DEVICE)
         x = x.to(filters.forward.dtype).contiguous(memory_format=torch.channels_last)
-        if not _fuses(filters):
+        if not CHOICE.fuses(x, filters, 1):
             continue
         tried += 1
-        got = _fused(x, filters, 1).float()
+        got = fused(x, filters, 1).float()
         expected = convolve(x, filters.forward, filters.bias).relu().float()
         # rounded once after bias and ReLU, not after each: 2⁻⁸ in bfloat16, 2⁻¹¹ in TF32
         assert float((got - expected).norm()) <= 0.01 * float(expected.norm())
     if not tried:
         pytest.skip("cuDNN has no such convolution here")
+
+
+def test_the_kernels_are_in_use() -> None:
+    """A build for this GPU computes with its kernels, and not with matrix products that pass too."""
+    assert kernels.unavailable_reason(torch.device("cuda", 0)) is None
+    engine, image = built(load_weights(), Settings(), 64, 64)
+    assert isinstance(engine, KernelEngine)
+    assert isinstance(DeviceLBFGS(image, engine.evaluate, 3).steps, KernelSteps)
 
 
 # ------------------------------------------------------------------------------------ recording --
@@ -294,7 +306,8 @@ def test_a_second_gpu_does_all_of_it() -> None:
 def test_a_gpu_that_runs_out_of_memory_names_a_size_that_fits() -> None:
     total = torch.cuda.mem_get_info()[1]
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(1.5 * 2**30 / total)
+    # a run at 1024 × 768 takes about 1.5 GiB: it has to end in the middle, and not at the edge
+    torch.cuda.set_per_process_memory_fraction(0.7 * 2**30 / total)
     try:
         with pytest.raises(fastnst.InvalidInput, match=r"ran out of memory.*use --size \d+"):
             fastnst.stylize(CONTENT, STYLE, size=1024, iterations=5, device="cuda")

@@ -101,6 +101,8 @@ ucontext_t scheduler_context;
 std::jmp_buf scheduler;
 std::string failure;
 std::mt19937 generator;
+std::map<std::string, int> launches;  // by kernel
+std::string launched;
 
 // A fibre that finds something wrong says so and never runs again.
 [[noreturn]] void fail(const std::string& what) {
@@ -292,6 +294,7 @@ void* shared(std::size_t bytes) {
 
 void run(const char* name, std::int64_t blocks, int count, const std::function<void()>& body) {
     const Signals signals;
+    ++launches[name];
     if (!shared_pages) shared_pages = std::make_unique<Guarded>(kSharedLimit);
     threads = count;
     kernel = &body;
@@ -457,6 +460,15 @@ extern "C" {
 void emulator_set(int order, unsigned seed, int early_copies, int tensor_cores) {
     settings = {static_cast<Order>(order), early_copies != 0, tensor_cores != 0};
     generator.seed(seed);
+}
+
+// Every kernel that was launched since the last call, with how often: "name count" by lines.
+const char* emulator_launched() {
+    launched.clear();
+    for (const auto& [name, count] : launches)
+        launched += name + " " + std::to_string(count) + "\n";
+    launches.clear();
+    return launched.c_str();
 }
 
 // Bytes that end at a page that may not be touched, or begin at one.

@@ -134,6 +134,11 @@ class Emulator:
         mode = self.mode
         self.library.emulator_set(mode.order, mode.seed, mode.early_copies, mode.tensor_cores)
 
+    def launched(self) -> dict[str, int]:
+        """How often each kernel was launched since the last call."""
+        lines = self.library.emulator_launched().decode().splitlines()
+        return {name: int(count) for name, count in (line.split() for line in lines)}
+
     def tensor(self, x: Tensor) -> Tensor:
         """A copy beside a page that may not be touched; free it with ``emulator_free_all``."""
         size = max(x.numel() * x.element_size(), 1)
@@ -248,6 +253,7 @@ def compile_library(compiler: str, folder: Path, *definitions: str) -> Emulator:
 
 def _loaded(path: Path) -> Emulator:
     library = ctypes.CDLL(str(path))
+    library.emulator_launched.restype = ctypes.c_char_p
     library.emulator_allocate.restype = ctypes.c_void_p
     library.emulator_allocate.argtypes = (ctypes.c_size_t, ctypes.c_int)
     for name in ("gram", "gradient"):

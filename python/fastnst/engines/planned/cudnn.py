@@ -8,7 +8,8 @@ later after all, the other way is taken from then on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +42,17 @@ def arrange_filters(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Filters
     back = weight.flip(2, 3).transpose(0, 1)
     forward, backward = (w.to(dtype).contiguous(memory_format=last) for w in (weight, back))
     return Filters(forward, backward, bias.to(dtype))
+
+
+@contextmanager
+def same_plans() -> Iterator[None]:
+    """While it lasts cuDNN chooses by rules and not by a race, which a resumed run might decide otherwise."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 1) -> Tensor:

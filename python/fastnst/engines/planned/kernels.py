@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from fastnst.cache import Cache
-from fastnst.engines.planned.cuda import PlannedEngine, convolve, convolve_relu
+from fastnst.engines.planned.cuda import PlannedEngine
+from fastnst.engines.planned.cudnn import convolve, convolve_relu
 from fastnst.engines.planned.walk import Layer
 from fastnst.evaluation import Terms
 from fastnst.objective.objective import Objective
