@@ -20,7 +20,7 @@ from torch.nn import functional
 
 import fastnst
 from fastnst.engines.create import create_engine
-from fastnst.engines.planned import cuda as plan
+from fastnst.engines.planned import cudnn
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.network.weights import load_weights
 from fastnst.objective.build import build_objective
@@ -383,10 +383,10 @@ def layers(at: Where) -> Iterator[Case]:
                     continue
                 weight = tensor.to(at.device)
                 bias = weights.tensors[name.replace("weight", "bias")].to(at.device)
-                filters = plan.arrange_filters(weight, bias, dtype)
+                filters = cudnn.arrange_filters(weight, bias, dtype)
                 channels = weight.shape[1]
                 x = last(_random(at, 1, channels, 24, 19, dtype=dtype))
-                y = plan.convolve_relu(x, filters)
+                y = cudnn.convolve_relu(x, filters)
                 at.wait()
                 exact = filters.forward.double(), filters.bias.double()
                 truth = functional.conv2d(x.double(), *exact, padding=1).relu()
@@ -423,7 +423,7 @@ def plans(at: Where) -> Iterator[Case]:
 def _ways(at: Where, tensor: Tensor, side: int, dtype: torch.dtype) -> Point:
     """Times and errors of the ways to compute a convolution, into memory full of NaN."""
     weight = tensor.to(at.device)
-    filters = plan.arrange_filters(weight, _random(at, weight.shape[0]), dtype)
+    filters = cudnn.arrange_filters(weight, _random(at, weight.shape[0]), dtype)
     error = 2e-2 if dtype == torch.bfloat16 else 5e-3
     image = last(_random(at, 1, weight.shape[1], side, side, dtype=dtype))
     above = last(_random(at, 1, weight.shape[0], side, side, dtype=dtype))
@@ -433,12 +433,12 @@ def _ways(at: Where, tensor: Tensor, side: int, dtype: torch.dtype) -> Point:
     ways: dict[str, tuple[Tensor, Callable[[], Tensor]]] = {
         "forward": (
             forward,
-            lambda: plan.convolve(image, filters.forward, filters.bias).relu_(),
+            lambda: cudnn.convolve(image, filters.forward, filters.bias).relu_(),
         ),
-        "backward": (backward, lambda: plan.convolve(above, filters.backward)),
+        "backward": (backward, lambda: cudnn.convolve(above, filters.backward)),
     }
     if not at.dry:
-        ways["forward fused"] = (forward, lambda: plan._fused(image, filters, 1))
+        ways["forward fused"] = (forward, lambda: cudnn.fused(image, filters, 1))
     figures: dict[str, Any] = {}
     for name, (truth, work) in ways.items():
         for benchmark in (False, True):
@@ -453,7 +453,7 @@ def _ways(at: Where, tensor: Tensor, side: int, dtype: torch.dtype) -> Point:
                     figures[key] = {"reason": str(reason).splitlines()[0][:200]}
     # a way may be wrong or missing, but the one that the engine takes may not
     _poison(at, forward.numel() * image.element_size())
-    taken = near(plan.convolve_relu(image, filters), forward, error)
+    taken = near(cudnn.convolve_relu(image, filters), forward, error)
     plain = all(figures[name].get("holds") for name in ("forward", "backward"))
     times = {k: round(1e6 * v["seconds"], 1) for k, v in figures.items() if "seconds" in v}
     return Point(bool(taken.holds and plain), f"taken: {taken.found}; µs {times}", figures)
