@@ -165,6 +165,7 @@ CudaSolver solver_of(const py::dict& t) {
     solver.first_step = t["first_step"].cast<double>();
     solver.longest_step = t["longest_step"].cast<double>();
     solver.least_curvature = t["least_curvature"].cast<double>();
+    solver.shrinkage = t["shrinkage"].cast<double>();
     solver.found = floats("found");
     solver.losses = floats("losses");
     solver.image = floats("image");

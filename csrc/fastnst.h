@@ -301,6 +301,7 @@ struct CudaSolver {
     std::int64_t length, terms, capacity;
     float low, high;                                   // of a pixel
     double first_step, longest_step, least_curvature;  // FIRST_STEP, LONGEST_STEP, CURVATURE
+    double shrinkage;                                  // SHRINKAGE
     const float* found;                           // [length] gradient of an evaluation at image
     const float* losses;                          // [terms] its total and parts
     float *image, *best;                          // [length]

@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kJudgeThreads) solver_judge(const CudaSolver s
         std::int64_t& slot = counter[static_cast<int>(SolverCounter::slot)];
         std::int64_t& used = counter[static_cast<int>(SolverCounter::used)];
         if (failed) {
-            scale /= 4;
+            scale /= solver.shrinkage;
             slot = 0;
             used = 0;
         }

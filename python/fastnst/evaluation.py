@@ -55,6 +55,8 @@ class Engine(Protocol):
             recorded as a CUDA graph and run without the host.
         device_only: Whether ``evaluate`` fetches nothing to the host, so that the solver may run on
             the device alone.
+        tf32: Whether products of float32 features are rounded to TF32, as PyTorch's flags allow it
+            on a GPU.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Engine(Protocol):
     provider: str | None = None
     capturable: bool = False
     device_only: bool = False
+    tf32: bool = False
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)``, which is left as it is."""

@@ -41,6 +41,7 @@ class MixedEngine(Engine):
         self.provider = self._engine.provider
         self.capturable = self._engine.capturable
         self.device_only = self._engine.device_only
+        self.tf32 = self._engine.tf32
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)``, in the precision in use by then."""

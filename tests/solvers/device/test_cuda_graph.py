@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,3 +70,19 @@ def test_elsewhere_work_is_done_each_time(monkeypatch, device: str, record: bool
     for _ in range(4):
         work()
     assert notes.log == ["work"] * 4
+
+
+def test_a_thread_records_only_what_it_has_run(monkeypatch) -> None:
+    """The plans of cuDNN are made for a thread, and must not be made while a graph is recorded."""
+    notes = StandIn(monkeypatch)
+    work = CudaGraph(lambda: notes.log.append("work"), torch.device("cuda", 0))
+    for _ in range(WARM_UP):
+        work()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert work.graph is None
+    for _ in range(WARM_UP + 1):
+        work()
+    assert work.graph is not None
+    assert notes.log.count("work") == 2 * WARM_UP + 2  # one of them is the recording

@@ -68,6 +68,12 @@ def convolve_relu(x: Tensor, filters: Filters, padding: int = 1) -> Tensor:
     return CHOICE.run(x, filters, padding)
 
 
+def rounds_to_tf32(device: torch.device) -> bool:
+    """Whether cuDNN may round float32 to TF32 there: PyTorch's flag, on a GPU that can."""
+    allowed: bool = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
+    return allowed and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def separate(x: Tensor, filters: Filters, padding: int) -> Tensor:
     """max(0, W ∗ x + b) in three passes."""
     return convolve(x, filters.forward, filters.bias, padding).relu_()

@@ -22,14 +22,13 @@ from fastnst.solvers.device.memory import (
     FAILED,
     FRESH,
     GAMMA,
-    SLOPE,
     SLOT,
-    SQUARE,
     STEP_SCALE,
     USED,
     SolverMemory,
 )
 from fastnst.solvers.projected import FIRST_STEP, LONGEST_STEP
+from fastnst.solvers.restarts import SHRINKAGE
 
 
 class Steps(Protocol):
@@ -91,7 +90,7 @@ class TorchSteps:
         fresh = m.flags[FRESH] | failed
         accept = ~fresh & (along > CURVATURE * lengths)
         better = ~failed & (m.row[0] < m.numbers[BEST_LOSS])
-        scale = torch.where(failed, m.numbers[STEP_SCALE] / 4, m.numbers[STEP_SCALE])
+        scale = torch.where(failed, m.numbers[STEP_SCALE] / SHRINKAGE, m.numbers[STEP_SCALE])
         first = (FIRST_STEP * scale * m.image.numel() / slope).masked_fill(slope == 0, 0)
         newest = torch.where(accept, along / square, m.numbers[GAMMA])
         gamma = torch.where(fresh, first, newest)
@@ -186,6 +185,7 @@ class KernelSteps:
             "first_step": FIRST_STEP,
             "longest_step": LONGEST_STEP,
             "least_curvature": CURVATURE,
+            "shrinkage": SHRINKAGE,
             "s": self.s.address,
             "y": self.y.address,
             **{name: tensor.data_ptr() for name, tensor in self._tensors().items()},
@@ -239,6 +239,3 @@ class KernelSteps:
         """The direction from z, and the step along it."""
         m = self.memory
         kernels.solver_second(self._described(m.gradient, m.image), m.image)
-
-
-__all__ = ["SLOPE", "SQUARE", "KernelSteps", "Steps", "TorchSteps", "choose"]
