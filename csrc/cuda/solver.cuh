@@ -16,15 +16,29 @@ inline std::int64_t chunks_of(std::int64_t length) {
     return ceil_div(length, kChunk);
 }
 
-// Four floats of x [length] from n on, zeros beyond its end. Vectors where x is aligned.
+// Whether four floats of x [length] from n on are one vector of 16 bytes.
+__device__ __forceinline__ bool is_vector(const float* x, std::int64_t n, std::int64_t length) {
+    return n + 4 <= length && reinterpret_cast<std::uintptr_t>(x + n) % 16 == 0;
+}
+
+// Four floats of x [length] from n on, zeros beyond its end.
 __device__ __forceinline__ void load_four(const float* x, std::int64_t n, std::int64_t length,
                                           float (&four)[4]) {
+    if (is_vector(x, n, length)) {
+        const float4 v = *reinterpret_cast<const float4*>(x + n);
+        four[0] = v.x, four[1] = v.y, four[2] = v.z, four[3] = v.w;
+        return;
+    }
 #pragma unroll
     for (int i = 0; i < 4; ++i) four[i] = n + i < length ? x[n + i] : 0.0f;
 }
 
 __device__ __forceinline__ void store_four(float* x, std::int64_t n, std::int64_t length,
                                            const float (&four)[4]) {
+    if (is_vector(x, n, length)) {
+        *reinterpret_cast<float4*>(x + n) = float4{four[0], four[1], four[2], four[3]};
+        return;
+    }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
         if (n + i < length) x[n + i] = four[i];

@@ -8,6 +8,7 @@ later after all, the other way is taken from then on.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,15 +45,32 @@ def arrange_filters(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Filters
     return Filters(forward, backward, bias.to(dtype))
 
 
-@contextmanager
-def same_plans() -> Iterator[None]:
-    """While it lasts cuDNN chooses by rules and not by a race, which a resumed run might decide otherwise."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
+class _SamePlans:
+    """Sets ``torch.backends.cudnn.benchmark``, which all threads share, for as long as any needs it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = False
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """While it lasts cuDNN chooses by rules, and not by a race that a resumed run may end otherwise."""
+        with self._lock:
+            if not self._inside:
+                self._before = torch.backends.cudnn.benchmark
+                torch.backends.cudnn.benchmark = False
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    torch.backends.cudnn.benchmark = self._before
+
+
+same_plans = _SamePlans()
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 1) -> Tensor:

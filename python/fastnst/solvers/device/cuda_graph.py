@@ -62,6 +62,12 @@ class CudaGraph:
                 self.graph = self._record()
                 self.graph.replay()
 
+    def renew(self) -> None:
+        """Record anew: what the work does has changed. What was launched is done first."""
+        if self.graph is not None:
+            torch.cuda.current_stream(self.device).synchronize()
+        self.graph, self.warm = None, 0  # its memory goes before that of the next comes
+
     def _warm_up(self) -> None:
         """Do the work on the stream of the recording, so that what is made for a stream is there."""
         current = torch.cuda.current_stream()

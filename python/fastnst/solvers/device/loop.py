@@ -103,7 +103,7 @@ def minimise_on_device(
         if not (math.isfinite(values[0]) and math.isfinite(gradient_norm1)):
             raise refuse_start()
         if note is not None and note(values[0]):
-            work = CudaGraph(solver.advance, start.device, record)
+            work.renew()
         yield seen(values, image, start_batch.precision)
     else:
         numbers = resume.numbers
@@ -131,8 +131,7 @@ def minimise_on_device(
             iteration += not failed  # after a failure the best picture is evaluated again
             failed = not (math.isfinite(values[0]) and math.isfinite(gradient_norm1))
             if note is not None and note(values[0]):
-                del work  # its memory goes before that of the next comes
-                work = CudaGraph(solver.advance, start.device, record)
+                work.renew()
             if failed:
                 restarts.begin_again(iteration)
             else:
