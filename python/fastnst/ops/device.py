@@ -18,7 +18,8 @@ from torch import Tensor
 
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.ops import buffers, extension
-from fastnst.ops.extension import DTYPES, loaded
+from fastnst.ops.buffers import DTYPES
+from fastnst.ops.extension import loaded
 
 PRECISIONS = {"fp32": 0, "tf32": 1, "bf16": 2}
 POOLINGS = {None: 0, "average": 1, "max": 2}
@@ -33,7 +34,7 @@ def unavailable_reason(device: torch.device) -> str | None:
         return f"no such kernel for device {device.type!r}"
     if not extension.is_available():
         return extension.unavailable_reason()
-    return buffers.cannot_run(torch.empty(1, 1, 1, 1, device=device))
+    return buffers.unavailable_reason(torch.empty(1, 1, 1, 1, device=device))
 
 
 def _place(tensor: Tensor) -> tuple[contextlib.AbstractContextManager[object], int, int]:
