@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -288,6 +289,43 @@ def test_a_resumed_run_is_bit_identical(tmp_path: Path) -> None:
 def test_the_host_leads_the_other_solvers(optimizer: str) -> None:
     result = fastnst.stylize(CONTENT, STYLE, optimizer=optimizer, device="cuda", **SMALL)
     assert result.losses.total < result.history[0].total
+
+
+def test_a_run_after_another_is_the_same_run() -> None:
+    """What the first leaves in caches and flags changes nothing."""
+    first, second = (fastnst.stylize(CONTENT, STYLE, device="cuda", **SMALL) for _ in range(2))
+    assert first.history == second.history
+    assert np.array_equal(first.pixels, second.pixels)
+
+
+def test_two_runs_side_by_side_are_those_of_one_after_another() -> None:
+    """In threads, on as many GPUs as there are."""
+    devices = [f"cuda:{n % torch.cuda.device_count()}" for n in range(2)]
+
+    def run(device: str) -> fastnst.Result:
+        return fastnst.stylize(CONTENT, STYLE, device=device, **SMALL)
+
+    alone = [run(device) for device in devices]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(run, devices))
+    for one, other in zip(alone, together, strict=True):
+        assert one.history == other.history
+        assert np.array_equal(one.pixels, other.pixels)
+
+
+def test_mixed_precision_goes_from_bfloat16_to_float32_without_leaving_the_device() -> None:
+    asked = {**SMALL, "iterations": 80, "precision": "mixed"}
+    result = fastnst.stylize(CONTENT, STYLE, device="cuda", **asked)
+    assert result.precision == "mixed"
+    exact = fastnst.stylize(CONTENT, STYLE, device="cuda", **{**asked, "precision": "fp32"})
+    assert result.losses.total == pytest.approx(exact.losses.total, rel=0.1)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_result_says_whether_float32_was_tf32(allowed: bool) -> None:
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=allowed):
+        result = fastnst.stylize(CONTENT, STYLE, device="cuda", precision="fp32", **SMALL)
+    assert result.tf32 is (allowed and torch.cuda.get_device_capability() >= (8, 0))
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
