@@ -16,8 +16,8 @@ Stages, in the order in which they are of use; none means all:
     tests       the tests marked gpu
     bench       the benchmark's suites
 
-Every point is printed and appended to FOLDER/points.jsonl the moment it is known. A command that was
-cut off goes on where it stopped when it is given again; ``--again`` looks at all points anew.
+Every point is printed and appended to FOLDER/points.jsonl the moment it is known. A command that
+was cut off goes on where it stopped when it is given again; ``--again`` looks at all points anew.
 ``--dry-run`` runs every stage's logic on the CPU, kernels in the emulator. Needs no network.
 
 0: all points hold. 1: some do not, or could not be looked at. 3: the time was up; go on.

@@ -45,7 +45,7 @@ def run(command: Sequence[str], **environment: str) -> tuple[int, str]:
     return done.returncode, lines[-1] if lines else ""
 
 
-# --------------------------------------------------------------------------------------- sanitize --
+# ------------------------------------------------------------------------------------ sanitize --
 
 
 def our_kernels() -> list[str]:
@@ -88,7 +88,7 @@ def sanitize(at: Where) -> Iterator[Case]:
         yield Case(tool, lambda t=tool: look(t))
 
 
-# ------------------------------------------------------------------------------------------ tests --
+# --------------------------------------------------------------------------------------- tests --
 
 
 def tests(at: Where) -> Iterator[Case]:
@@ -112,7 +112,7 @@ def _tests(at: Where, name: str) -> Point:
     return Point(None if code == 124 or (code == 0 and not passed) else code == 0, end)
 
 
-# ------------------------------------------------------------------------------------------ bench --
+# --------------------------------------------------------------------------------------- bench --
 
 
 def bench(at: Where) -> Iterator[Case]:

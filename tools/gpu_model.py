@@ -2,10 +2,11 @@
 
     python tools/gpu_model.py [--size 512] [--history 100] [--precision bf16]
 
-A step takes the longer of its bytes at the memory's rate and its operations at the rate of their kind,
-and each launch ``LAUNCH`` seconds at least. The ceilings are given; those of ``H100`` were measured on
-such a card with large copies and products, none of the kernels ever was. The launches are those of a
-run whose kernels are all in use; a test holds their names to what an iteration really calls.
+A step takes the longer of its bytes at the memory's rate and its operations at the rate of their
+kind, and each launch ``LAUNCH`` seconds at least. The ceilings are given; those of ``H100`` were
+measured on such a card with large copies and products, none of the kernels ever was. The launches
+are those of a run whose kernels are all in use; a test holds their names to what an iteration
+really calls.
 """
 
 from __future__ import annotations
@@ -194,8 +195,8 @@ def _solver(n: int, history: int) -> Iterator[Step]:
 def before(size: int = 512, precision: str = "bf16", history: int = 100) -> Iteration:
     """The same iteration without the kernels of an iteration, as it was: operators of PyTorch's.
 
-    Its launches were counted on a CPU: 86 of an evaluation, 25 to take it in, 82 of a step and 5 of the
-    ring buffer.
+    Its launches were counted on a CPU: 86 of an evaluation, 25 to take it in, 82 of a step and 5
+    of the ring buffer.
     """
     width = 2 if precision == "bf16" else 4
     arithmetic = "bf16" if precision == "bf16" else "tf32"

@@ -159,7 +159,7 @@ def _random(at: Where, *shape: int, dtype: torch.dtype = torch.float32) -> Tenso
 
 
 def _bandwidth(at: Where, point: Point, moved: float, seconds: float, *, judged: bool) -> Point:
-    """The point with its bandwidth, which has to be a share of that of copies where it is judged."""
+    """The point with its bandwidth; where it is judged it has to be a share of a copy's."""
     if at.dry or not point.holds:
         return point
     rate = moved / seconds
@@ -333,7 +333,7 @@ def alone(at: Where) -> Iterator[Case]:
         yield from history(at, 3 * 512 * 512, 100)
 
 
-# ------------------------------------------------------------------------------- layers and plans --
+# ---------------------------------------------------------------------------- layers and plans --
 
 
 def _pictures(at: Where, size: int) -> tuple[Tensor, Tensor, Tensor]:

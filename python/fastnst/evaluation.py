@@ -71,7 +71,7 @@ class Engine(Protocol):
         ...
 
     def launch(self, image: Tensor) -> Evaluation:
-        """``evaluate`` without looking at what is found, for a solver that runs on the device alone.
+        """Evaluate without looking at what is found, for a solver that runs on the device alone.
 
         It hands the totals to ``note`` when it reads them.
         """

@@ -1,4 +1,4 @@
-"""What only a GPU can show: recorded iterations, the engine's numbers there, and what it does when short.
+"""What only a GPU can show: recorded iterations, the engine's numbers, and running out of memory.
 
 ``python tools/gpu_check.py`` runs these and the rest of what has to be seen on hardware.
 """
@@ -151,7 +151,7 @@ def test_bias_and_relu_in_the_convolution_change_nothing(precision: str) -> None
 
 
 def test_the_kernels_are_in_use() -> None:
-    """A build for this GPU computes with its kernels, and not with matrix products that pass too."""
+    """A build for this GPU computes with its kernels: matrix products would pass too."""
     assert kernels.unavailable_reason(torch.device("cuda", 0)) is None
     engine, image = built(load_weights(), Settings(), 64, 64)
     assert isinstance(engine, KernelEngine)
@@ -187,7 +187,7 @@ def test_a_replayed_run_is_the_run_itself(
 
 
 def test_a_failure_is_undone_inside_the_graph(random_weights: Weights) -> None:
-    """One bad evaluation, by a counter on the device: the same graph goes on from the best picture."""
+    """One bad evaluation, by a counter on the device: the graph goes on from the best picture."""
     engine, image = built(random_weights, SETTINGS[0], 32, 32)
     count = torch.zeros((), device=DEVICE)
 

@@ -35,7 +35,7 @@ def test_nine_points_have_the_value_and_gradient_of_the_definition(shape: tuple)
 
 
 def test_nothing_in_it_adds_in_no_fixed_order() -> None:
-    """The gradient of torch's padding does on a GPU, and a resumed run would not be the run itself."""
+    """The gradient of torch's padding does on a GPU: a resumed run would not be the run itself."""
     called: set[str] = set()
 
     class Names(TorchDispatchMode):

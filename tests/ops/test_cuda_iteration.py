@@ -1,7 +1,7 @@
 """The kernels of an iteration on a CPU, in the emulator, against float64.
 
-Gram matrices have tests of their own in test_cuda_kernels.py. Buffers lie beside pages that may not be
-touched, and blocks and threads run in several orders, which no result may show.
+Gram matrices have tests of their own in test_cuda_kernels.py. Buffers lie beside pages that may
+not be touched, and blocks and threads run in several orders, which no result may show.
 """
 
 from __future__ import annotations

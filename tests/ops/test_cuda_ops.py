@@ -109,8 +109,8 @@ def test_odd_shapes(shape: tuple[int, int, int], precision: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "bfloat16"])
 def test_a_million_positive_positions(dtype: torch.dtype) -> None:
-    # no error cancels; sums of 256 are rounded towards zero, which costs SUMS at most. The values are
-    # random, since the partial sums of a constant with few bits are exact, flushed or not
+    # no error cancels; sums of 256 are rounded towards zero, which costs SUMS at most. The values
+    # are random, since the partial sums of a constant with few bits are exact, flushed or not
     generator = torch.Generator(DEVICE).manual_seed(0)
     x = torch.rand((1, 3, 1024, 1024), generator=generator, device=DEVICE).add_(0.5).to(dtype)
     if dtype == torch.float32:

@@ -124,7 +124,7 @@ def test_an_unknown_stage_is_refused(check: Any, capsys: pytest.CaptureFixture[s
     assert "no such stage: smok" in capsys.readouterr().err
 
 
-# ----------------------------------------------------------------------------- the figures judged --
+# -------------------------------------------------------------------------- the figures judged --
 
 
 def document(commands: Any, factor: float) -> dict[str, Any]:

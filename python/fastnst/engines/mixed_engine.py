@@ -2,8 +2,8 @@
 
 The gradient in bfloat16 is wrong by some per cent of its own length at the start, which no step
 notices, and by most of it near the end, where it stalls. So the first of an engine's evaluations
-are in bfloat16, and once the loss falls by less than ``PROGRESS`` in ``WINDOW`` of them it goes on in
-float32 and does not return. With a smaller ``PROGRESS`` runs are quicker and end higher:
+are in bfloat16, and once the loss falls by less than ``PROGRESS`` in ``WINDOW`` of them it goes on
+in float32 and does not return. With a smaller ``PROGRESS`` runs are quicker and end higher:
 docs/performance.md has the numbers.
 """
 
@@ -44,7 +44,7 @@ class MixedEngine(Engine):
         self.tf32 = self._engine.tf32
 
     def evaluate(self, image: Tensor) -> Evaluation:
-        """The objective and its gradient at ``image`` ``(1, 3, H, W)``, in the precision in use by then."""
+        """The objective and its gradient at ``image`` ``(1, 3, H, W)``, in the current precision."""
         evaluation = self.launch(image)
         self.note(float(evaluation.terms.total))
         return evaluation

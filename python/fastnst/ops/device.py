@@ -1,9 +1,9 @@
-"""The kernels that only a GPU has: everything of an iteration that is neither a convolution nor a plan.
+"""The kernels that only a GPU has: an iteration but for its inner convolutions.
 
-Features are ``(B, C, H, W)`` in channels_last, float32 or bfloat16. Every function queues its work on
-the current stream of the tensors' device, writes into given tensors and waits for nothing. The formulas
-in PyTorch's operators that these answer to stand in the engine and the solver that call them, and in
-``tests/ops/test_cuda_iteration.py``.
+Features are ``(B, C, H, W)`` in channels_last, float32 or bfloat16. Every function queues its work
+on the current stream of the tensors' device, writes into given tensors and waits for nothing. The
+formulas in PyTorch's operators that these answer to stand in the engine and the solver that call
+them, and in ``tests/ops/test_cuda_iteration.py``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def _queue(function: str, tensor: Tensor, *arguments: Any, **named: Any) -> None
     Raises:
         InvalidInput: a shape, address or size is wrong.
         BackendUnavailable: this build has no code for the device or its driver.
-        RuntimeError: an error of the device, under the name that the extension gives it: it may come
+        RuntimeError: an error of the device, under the name that the extension gives it: it may
+        come
             of work that was queued before.
     """
     context, device, stream = _place(tensor)
@@ -115,7 +116,8 @@ def layer_gradient(
 
     Args:
         features: F.
-        incoming: The gradient at the pooled features ``(B, C, H // 2, W // 2)`` with a pooling, without
+        incoming: The gradient at the pooled features ``(B, C, H // 2, W // 2)`` with a pooling,
+        without
             one at F; None: zero.
         pooling: ``average``, ``max`` or None.
         relu_mask: Whether out is zero where F ≤ 0.
@@ -171,7 +173,7 @@ class LossTerm:
 
 
 def weigh_losses(terms: Sequence[LossTerm], losses: Tensor) -> None:
-    """losses[1 + k] = the loss of term k, losses[0] = their weighted sum; ``(1 + terms,)`` float32."""
+    """losses[1 + k] = the loss of term k, losses[0] = their weighted sum, all float32."""
     described = []
     for term in terms:
         sums = term.value.dtype == torch.float64
@@ -344,12 +346,12 @@ def image_features(
 
 
 def image_gradient(gradient: Tensor, filters: ImageFilters, *, out: Tensor) -> None:
-    """out ``(B, 3, H, W)`` float32: the gradient of ``image_features``, padded by zeros, without ReLU.
+    """The gradient at the picture from that at ``image_features`` without ReLU, padded by zeros.
 
     Args:
         gradient: At the features before ReLU, ``(B, C, H, W)`` channels_last, float32 or bfloat16.
         filters: From ``arrange_image_filters``.
-        out: Contiguous, written.
+        out: ``(B, 3, H, W)`` float32, contiguous, written.
     """
     batch, height, width, channels = _sizes(_check("gradient", gradient, gradient))
     buffers.check_buffer("out", out, (batch, 3, height, width), device=gradient.device)

@@ -1,4 +1,4 @@
-"""The plan in PyTorch's operators, which runs on GPUs, on the CPU: against the float64 oracle and autograd."""
+"""The plan in PyTorch's operators on the CPU, against the float64 oracle and autograd."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_gram_matrices_are_as_coarse_as_the_convolutions_and_no_coarser() -> Non
 def test_a_race_of_the_users_decides_no_plan(
     random_weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With cudnn.benchmark a resumed run might compute by other plans than the run that was stopped."""
+    """With cudnn.benchmark a resumed run might compute by other plans than the stopped one."""
     planned, _, image = both(random_weights, SETTINGS[0], 16, 16, dtype=torch.float32)
     seen: list[bool] = []
     convolve = cuda.convolve

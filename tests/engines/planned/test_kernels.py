@@ -1,4 +1,4 @@
-"""The plan with our kernels, in the emulator, against the plan in PyTorch's operators and float64."""
+"""The plan with our kernels, in the emulator, against autograd in float64."""
 
 from __future__ import annotations
 

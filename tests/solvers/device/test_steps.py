@@ -101,8 +101,8 @@ def test_the_kernels_walk_the_path_of_the_operators(
     wide, expected = run(TorchSteps, start.double(), evaluate, 14, history)
     memory, found = run(KernelSteps, start.float(), evaluate, 14, history)
     for index, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
-        # float32 against float64: a pair's numbers round to 8 bits otherwise now and then, one part in
-        # 127 of one value of a step
+        # float32 against float64: a pair's numbers round to 8 bits otherwise now and then, one
+        # part in 127 of one value of a step
         torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=2e-3, msg=f"{index}")
     assert torch.equal(memory.counters, wide.counters)
     assert torch.equal(memory.flags, wide.flags)

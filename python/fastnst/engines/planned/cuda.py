@@ -1,16 +1,16 @@
 """The plan in PyTorch's operators: engine ``native`` on a GPU.
 
-The convolutions are the library's (cuDNN), in channels_last; Gram matrices and style losses are those
-of ``ops.gram`` where they take the features, and matrix products where they do not.
+The convolutions are the library's (cuDNN), in channels_last; Gram matrices and style losses are
+those of ``ops.gram`` where they take the features, and matrix products where they do not.
 
 The input gradient of a 3×3 convolution is again a forward convolution, with the filters flipped and
 transposed, which are arranged once. ``convolution_backward`` would do the same work, but cuDNN may
 answer it with sums in no fixed order, and a run that is resumed must be the run that went on.
 
-The first convolution and the way back through it are always float32: its input is the picture, whose
-256 levels bfloat16 does not tell apart. An evaluation launches operators and fetches nothing, so that
-the solver may run on the device alone (``device_only``) and, unless a loss needs the host, an
-evaluation can be recorded as a CUDA graph (``capturable``). Features and gradients are allocated as
+The first convolution and the way back through it are always float32: its input is the picture,
+whose 256 levels bfloat16 does not tell apart. An evaluation launches operators and fetches nothing,
+so that the solver may run on the device alone (``device_only``) and, unless a loss needs the host,
+an evaluation can be recorded as a CUDA graph (``capturable``). Features and gradients are allocated as
 the walk goes and given back as soon as it has passed them: in a recorded graph their places are
 shared by the graph's own pool of memory.
 """
@@ -79,7 +79,7 @@ class PlannedEngine(Walk):
         self._pooled_at: dict[str, Tensor] = {}  # where each maximum was, by pooling
 
     def evaluate(self, image: Tensor) -> Evaluation:
-        """The objective and its gradient at ``image`` ``(1, 3, H, W)``, by the same plans each time."""
+        """The objective and its gradient at ``image`` ``(1, 3, H, W)``, by the same plans."""
         with same_plans():
             return super().evaluate(image)
 
@@ -197,7 +197,7 @@ def bfloat16_reason(device: torch.device) -> str | None:
 
 
 def _arrange(network: VGG, dtype: torch.dtype) -> dict[str, Filters]:
-    """The filters of every convolution, by name; the first, which sees the picture, stays float32."""
+    """The filters of every convolution, by name; the first sees the picture: it stays float32."""
     arranged: dict[str, Filters] = {}
     for name, module in network.layers.items():
         if isinstance(module, nn.Conv2d):
@@ -253,7 +253,7 @@ def _add_style_gradient(
 
 
 def _rounding(*features: Tensor) -> str | None:
-    """What the kernels may round float32 features to: what the convolutions round them to anyway."""
+    """What the kernels may round float32 features to: what the convolutions round them to."""
     conv_in_tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
     return "tf32" if conv_in_tf32 and features[0].dtype == torch.float32 else None
 

@@ -1,9 +1,9 @@
-"""3×3 convolutions on a GPU by cuDNN, with bias and ReLU in the same pass where that is right and pays.
+"""3×3 convolutions on a GPU by cuDNN, with bias and ReLU in the same pass where that pays.
 
 ``cudnn_convolution_relu`` is one pass, ``conv2d`` and ReLU are three. But which of cuDNN's engines
 answers the first is cuDNN's choice: some read the output before it was written, some are many times
-slower. So it is tried, for each shape as it comes, on memory full of NaN, and timed; and where it fails
-later after all, the other way is taken from then on.
+slower. So it is tried, for each shape as it comes, on memory full of NaN, and timed; and where it
+fails later after all, the other way is taken from then on.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def arrange_filters(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Filters
 
 
 class _SamePlans:
-    """Sets ``torch.backends.cudnn.benchmark``, which all threads share, for as long as any needs it."""
+    """Sets ``torch.backends.cudnn.benchmark``, which all threads share, while any needs it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class _SamePlans:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """While it lasts cuDNN chooses by rules, and not by a race that a resumed run may end otherwise."""
+        """Let cuDNN choose by rules: a race may end otherwise in a resumed run."""
         with self._lock:
             if not self._inside:
                 self._before = torch.backends.cudnn.benchmark
@@ -132,7 +132,7 @@ class FusedChoice:
             return separate(x, filters, padding)
 
     def fuses(self, x: Tensor, filters: Filters, padding: int) -> bool:
-        """Whether this convolution is to be fused; tried where it is not known and nothing is recorded."""
+        """Whether this convolution is to be fused; it is tried unless a graph is being recorded."""
         key = _key(x, filters, padding)
         if key not in self.known:
             if _capturing():

@@ -1,9 +1,9 @@
 """The plan on a GPU with the kernels of csrc/cuda: cuDNN is left with the inner convolutions alone.
 
 It is ``cuda.py``'s plan with fewer passes over memory. The first convolution reads the picture and
-writes features in their own dtype; unpooling, content loss and the mask of a ReLU are one pass, style
-gradient and mask another; the losses become their weighted sum in one kernel. Where an objective asks
-for something else (L2 pooling, losses found by autograd), it is computed as there.
+writes features in their own dtype; unpooling, content loss and the mask of a ReLU are one pass,
+style gradient and mask another; the losses become their weighted sum in one kernel. Where an
+objective asks for something else (L2 pooling, losses found by autograd), it is computed as there.
 """
 
 from __future__ import annotations

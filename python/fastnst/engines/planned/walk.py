@@ -213,7 +213,7 @@ class Walk(Engine, ABC):
     def _weigh(
         self, content: Mapping[str, Tensor], style: Mapping[str, Tensor], tv: Tensor
     ) -> Terms:
-        """The losses with their weighted sum; a plan that leaves them in parts sums them up here."""
+        """The losses with their weighted sum; a plan with losses in parts sums them up here."""
         return self.objective.terms(content, style, tv)
 
     # ------------------------------------------------------------------- what a plan supplies --

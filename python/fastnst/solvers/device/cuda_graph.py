@@ -69,7 +69,7 @@ class CudaGraph:
         self.graph, self.warm = None, 0  # its memory goes before that of the next comes
 
     def _warm_up(self) -> None:
-        """Do the work on the stream of the recording, so that what is made for a stream is there."""
+        """Do the work on the stream of the recording, where what is made for a stream then is."""
         current = torch.cuda.current_stream()
         self.stream = self.stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.stream.wait_stream(current)

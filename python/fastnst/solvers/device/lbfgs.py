@@ -2,7 +2,8 @@
 
 The method is that of ``lbfgs.py`` and ``minimise.py``, written a second time with fixed shapes and
 without a branch, so that one iteration, its evaluation included, can be captured as a CUDA graph
-and replayed: a graph cannot wait for the host to decide. So this solver also keeps a best picture of
+and replayed: a graph cannot wait for the host to decide. So this solver also keeps a best picture
+of
 its own, from which it begins again after a value that is not finite, while the host has yet to see
 the iterates; the best picture that a run shows is kept by ``loop.py``, from the iterates that were
 seen. The arithmetic stands in ``steps.py``: in PyTorch's operators, and in kernels.
@@ -65,8 +66,8 @@ class DeviceLBFGS:
         layers: The layers of the content losses and those of the style losses.
         precision: The precision of the features, as the last evaluation had it.
 
-    Memory: 2 · m rows, of float32 or of eight bits in the kernels, and 10 pictures; with ``spectral``
-    some six more.
+    Memory: 2 · m rows, of float32 or of eight bits in the kernels, and 10 pictures; with
+    ``spectral`` some six more.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """The arithmetic of an L-BFGS iteration on a device, in two ways that answer one contract.
 
-``TorchSteps`` is written in PyTorch's operators, for any float dtype and device. ``KernelSteps`` is the
+``TorchSteps`` is written in PyTorch's operators, for any float dtype and device. ``KernelSteps``
+is the
 same in ten kernels of csrc/cuda, with the curvature pairs in eight bits. Both work in fixed memory,
 fetch no number and take no branch of the host's.
 """
