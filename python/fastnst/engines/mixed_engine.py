@@ -44,7 +44,7 @@ class MixedEngine(Engine):
         self.tf32 = self._engine.tf32
 
     def evaluate(self, image: Tensor) -> Evaluation:
-        """The objective and its gradient at ``image`` ``(1, 3, H, W)``, in the current precision."""
+        """The objective and its gradient at ``image`` ``(1, 3, H, W)``."""
         evaluation = self.launch(image)
         self.note(float(evaluation.terms.total))
         return evaluation

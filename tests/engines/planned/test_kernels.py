@@ -40,7 +40,8 @@ CONTROLS = [
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     compiled = shared_library(str(COMPILER))
-    with in_place_of_a_gpu(compiled):
+    # PyTorch's flag allows TF32 unless it is told otherwise, and the emulated tensor cores round to it
+    with in_place_of_a_gpu(compiled), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield compiled
 
 
@@ -84,6 +85,21 @@ def test_every_control_equals_float64(
 def test_bfloat16_is_near_float64(emulator: Emulator, random_weights: Weights) -> None:
     del emulator
     compared(random_weights, SETTINGS[0], "bf16")
+
+
+def test_tf32_where_the_convolutions_may_have_it(
+    emulator: Emulator, random_weights: Weights
+) -> None:
+    del emulator
+    content, style, image = pictures(19, 22)
+    objective = build_objective(random_weights, content, style, SETTINGS[0], "torch")
+    exact, rounded = KernelEngine(objective), KernelEngine(objective)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        found = rounded.evaluate(image).terms.total
+    expected = exact.evaluate(image).terms.total
+    assert found != expected
+    # Gram matrices are of two factors that are rounded at 2⁻¹¹, and the losses of their squares
+    assert float(found) == pytest.approx(float(expected), rel=4e-3)
 
 
 def test_two_evaluations_have_the_same_bits(emulator: Emulator, random_weights: Weights) -> None:

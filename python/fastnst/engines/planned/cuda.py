@@ -10,8 +10,8 @@ answer it with sums in no fixed order, and a run that is resumed must be the run
 The first convolution and the way back through it are always float32: its input is the picture,
 whose 256 levels bfloat16 does not tell apart. An evaluation launches operators and fetches nothing,
 so that the solver may run on the device alone (``device_only``) and, unless a loss needs the host,
-an evaluation can be recorded as a CUDA graph (``capturable``). Features and gradients are allocated as
-the walk goes and given back as soon as it has passed them: in a recorded graph their places are
+an evaluation can be recorded as a CUDA graph (``capturable``). Features and gradients are allocated
+as the walk goes and given back as soon as it has passed them: in a recorded graph their places are
 shared by the graph's own pool of memory.
 """
 
