@@ -40,7 +40,7 @@ CONTROLS = [
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     compiled = shared_library(str(COMPILER))
-    # PyTorch's flag allows TF32 unless it is told otherwise, and the emulated tensor cores round to it
+    # PyTorch's flag allows TF32 unless told otherwise, and the emulated tensor cores round to it
     with in_place_of_a_gpu(compiled), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield compiled
 

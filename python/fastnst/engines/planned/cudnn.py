@@ -186,9 +186,10 @@ def _poison(like: Tensor) -> None:
 def _seconds(work: Callable[[], Tensor]) -> float:
     """Of one run by the GPU's own clock; the shortest of some."""
     work()
-    times = []
+    times: list[float] = []
     for _ in range(TRIES):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         begin.record()
         work()
         end.record()

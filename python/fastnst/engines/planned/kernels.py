@@ -41,6 +41,8 @@ class KernelEngine(PlannedEngine):
     ) -> None:
         super().__init__(objective, precision, name, cache)
         first = objective.network.layers[self.layers[0].conv]
+        assert isinstance(first, torch.nn.Conv2d)
+        assert first.bias is not None
         normalize = objective.normalize
         self._image_filters = kernels.arrange_image_filters(
             first.weight, first.bias, normalize.mean, normalize.std

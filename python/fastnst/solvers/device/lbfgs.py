@@ -164,12 +164,12 @@ class DeviceLBFGS:
             getattr(memory, name)[tuple(map(slice, saved.shape))].copy_(saved)
         memory.counters[EVALUATIONS] = -1  # the ring buffer begins with the next one
         for key, rows in self.steps.rows().items():
-            saved = state.tensors.get(key)
-            if saved is None or saved.dtype != rows.dtype:
+            pairs = state.tensors.get(key)
+            if pairs is None or pairs.dtype != rows.dtype:
                 raise InvalidInput(
-                    "resume: the curvature pairs were saved by another kind of device"
+                    "resume: the curvature pairs are those of another kind of device"
                 )
-            rows[:, :used].copy_(saved)
+            rows[:, :used].copy_(pairs)
         if self.scaling is not None:
             self.scaling.restore(state.part("scaling"))
 

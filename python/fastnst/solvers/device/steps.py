@@ -173,10 +173,9 @@ class KernelSteps:
         length = image.numel()
         self.s, self.y = (kernels.DeviceRows(m, length, image.device) for _ in range(2))
         chunks = len(self.s.values)
-        wide = {"dtype": torch.float64, "device": image.device}
-        self._scratch = torch.empty(2 * m, **wide)
+        self._scratch = image.new_empty(2 * m, dtype=torch.float64)
         self._weights = image.new_empty(m)
-        self._sums = torch.empty(4, kernels.BLOCKS * chunks, **wide)
+        self._sums = image.new_empty(4, kernels.BLOCKS * chunks, dtype=torch.float64)
         self._partials = self.s.partials()
         self._fixed: dict[str, Any] = {
             "length": length,
