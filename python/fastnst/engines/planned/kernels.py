@@ -176,11 +176,11 @@ class KernelEngine(PlannedEngine):
         row = torch.empty(1 + len(terms), device=tv.device)
         kernels.weigh_losses(terms, row)
         total, *parts, tv = row.unbind()
-        found = dict(zip((*content, *style), parts, strict=True))
+        count = len(content)
         return Terms(
             total,
-            {key: found[key] for key in content},
-            dict(zip(style, parts[len(content) :], strict=True)),
+            dict(zip(content, parts[:count], strict=True)),
+            dict(zip(style, parts[count:], strict=True)),
             tv,
             row,
         )
