@@ -32,6 +32,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such stage: {', '.join(sorted(unknown))}")
     names = [name for name in gpu_stages.STAGES if not chosen.stages or name in chosen.stages]
     with gpu_stages.where(dry=chosen.dry_run, out=chosen.out) as where:
-        stages: dict[str, Stage] = {
-            name: (lambda name=name: gpu_stages.STAGES[name](where)) for name in names
-        }
+        stages: dict[str, Stage] = {name: partial(gpu_stages.STAGES[name], where) for name in names}
         record = Record(chosen.out / "points.jsonl", where.machine)
         return look_at(stages, record, limit=chosen.limit, again=chosen.again)
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,7 +86,7 @@ def sanitize(at: Where) -> Iterator[Case]:
         return Point(None if code == 124 else code == 0, end, {"exit": code})
 
     for tool in SANITIZERS:
-        yield Case(tool, lambda t=tool: look(t))
+        yield Case(tool, partial(look, tool))
 
 
 # --------------------------------------------------------------------------------------- tests --
@@ -100,7 +101,7 @@ def tests(at: Where) -> Iterator[Case]:
     ]
     for path in marked:
         name = str(path.relative_to(ROOT))
-        yield Case(name, lambda n=name: _tests(at, n))
+        yield Case(name, partial(_tests, at, name))
 
 
 def _tests(at: Where, name: str) -> Point:
@@ -128,12 +129,18 @@ def bench(at: Where) -> Iterator[Case]:
         return Point(None if code == 124 else code == 0, end)
 
     for name in SUITES:
-        yield Case(name, lambda n=name: suite(n))
+        yield Case(name, partial(suite, name))
     for title in JUDGED:
         if at.dry:
-            yield Case(title, lambda t=title: _judged_both_ways(t))
+            yield Case(title, partial(_judged_both_ways, title))
         else:
-            yield Case(title, lambda t=title: judge(_document(path), t))
+            yield Case(title, partial(_judged, path, title))
+
+
+def _judged(path: Path, title: str) -> Point:
+    """What the benchmark in a file says of a figure, now that its suites were run."""
+    document = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    return judge(document, title)
 
 
 def _judged_both_ways(title: str) -> Point:
@@ -143,10 +150,6 @@ def _judged_both_ways(title: str) -> Point:
         judge({"rows": [{**wanted, figure: bound * factor}]}, title).holds for factor in (0.9, 1.1)
     ]
     return Point(answers == ([True, False] if largest else [False, True]), f"{answers}")
-
-
-def _document(path: Path) -> Mapping[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {"rows": []}
 
 
 # title: rows of the benchmark, figure, bound, whether it is a largest one

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import platform
 import re
-import tempfile
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +79,14 @@ class Where:
             work()
             return 0.0
         work()
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         begin.record()
         for _ in range(repeats):
             work()
         end.record()
         end.synchronize()
-        return begin.elapsed_time(end) / 1e3 / repeats
+        return float(begin.elapsed_time(end)) / 1e3 / repeats
 
     def copies(self) -> float:
         """Bytes per second that a large copy reads and writes."""
@@ -107,12 +110,12 @@ def where(*, dry: bool, out: Path) -> Iterator[Where]:
         name = torch.cuda.get_device_name()
         yield Where(torch.device("cuda", torch.cuda.current_device()), False, out, name)
         return
-    from helpers.cuda_emulator.library import compile_library, in_place_of_a_gpu
-
-    with tempfile.TemporaryDirectory() as folder:
-        emulator = compile_library("g++", Path(folder))
-        with in_place_of_a_gpu(emulator):
-            yield Where(torch.device("cpu"), True, out, f"dry run on {platform.machine()}")
+    library = importlib.import_module("helpers.cuda_emulator.library")
+    compiler = shutil.which("g++")
+    if compiler is None:
+        raise SystemExit("a dry run compiles the kernels for the CPU: g++ is not on the path")
+    with library.in_place_of_a_gpu(library.shared_library(compiler)):
+        yield Where(torch.device("cpu"), True, out, f"dry run on {platform.machine()}")
 
 
 def near(found: Tensor, truth: Tensor, error: float, **figures: Any) -> Point:
@@ -180,9 +183,11 @@ def history(at: Where, length: int, rows: int) -> Iterator[Case]:
         for row in range(rows):
             held.store(torch.tensor(row, device=at.device), _random(at, length).roll(row))
         at.wait()
-        wide = held.values.unflatten(2, (-1, kernels.BLOCK)).double()
+        chunks = len(held.values)
+        wide = held.values.view(chunks, rows, -1, kernels.BLOCK).double()
         wide = wide * held.scales.double()[..., None]
-        return wide.flatten(2).transpose(0, 1).flatten(1)[:, :length]
+        found: Tensor = wide.flatten(2).transpose(0, 1).flatten(1)[:, :length]
+        return found
 
     def products() -> Point:
         truth, partials = fill() @ x.double(), held.partials()
@@ -263,10 +268,10 @@ def one_layer(at: Where, shape: tuple[int, int, int], dtype: torch.dtype) -> Ite
         return Point(bool(loss.holds and point.holds), point.found, point.figures)
 
     for pooling in (None, "average", "max"):
-        yield Case(f"layer gradient {pooling}, {name}", lambda p=pooling: back(p))
+        yield Case(f"layer gradient {pooling}, {name}", partial(back, pooling))
     precisions = ("fp32", "tf32") if dtype == torch.float32 else ("fp32", "bf16")
     for precision in precisions:
-        yield Case(f"style {precision}, {name}", lambda p=precision: style(p))
+        yield Case(f"style {precision}, {name}", partial(style, precision))
 
 
 def picture(at: Where, height: int, width: int, dtype: torch.dtype) -> Iterator[Case]:
@@ -311,8 +316,7 @@ def smoke(at: Where) -> Iterator[Case]:
 
 
 def _short_run(at: Where) -> Point:
-    from helpers.pictures import smooth
-
+    smooth = importlib.import_module("helpers.pictures").smooth
     result = fastnst.stylize(
         smooth(48, 36), smooth(40, 44, seed=1), size=48, iterations=12, device=at.device.type
     )
@@ -337,8 +341,7 @@ def alone(at: Where) -> Iterator[Case]:
 
 
 def _pictures(at: Where, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    from helpers.engines import pictures
-
+    pictures = importlib.import_module("helpers.engines").pictures
     content, style, image = (x.to(at.device) for x in pictures(size, size - 7))
     return content, style, image
 
@@ -352,8 +355,8 @@ def layers(at: Where) -> Iterator[Case]:
         settings = Settings(precision="bf16" if precision == "bf16" else "fp32")
         weights = load_weights()
         content, style, image = _pictures(at, size)
-        wide = (x.double() for x in (content.cpu(), style.cpu()))
-        truth = TorchEngine(build_objective(weights, *wide, settings, "torch"))
+        exact, painting = content.cpu().double(), style.cpu().double()
+        truth = TorchEngine(build_objective(weights, exact, painting, settings, "torch"))
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=precision == "tf32"):
             engine = create_engine(weights, content, style, settings)
             evaluation = engine.evaluate(image)
@@ -388,16 +391,16 @@ def layers(at: Where) -> Iterator[Case]:
                 x = last(_random(at, 1, channels, 24, 19, dtype=dtype))
                 y = cudnn.convolve_relu(x, filters)
                 at.wait()
-                exact = filters.forward.double(), filters.bias.double()
-                truth = functional.conv2d(x.double(), *exact, padding=1).relu()
+                exact, shift = filters.forward.double(), filters.bias.double()
+                truth = functional.conv2d(x.double(), exact, shift, padding=1).relu()
                 errors[name] = near(y, truth, 1.0).figures["error"]
         worst = max(errors, key=lambda key: errors[key])
         text = f"worst {worst}: {errors[worst]:.1e}, at most {ERRORS[precision]:.0e}"
         return Point(errors[worst] <= ERRORS[precision], text, errors)
 
     for precision in precisions:
-        yield Case(f"features layer by layer, {precision}", lambda p=precision: by_layer(p))
-        yield Case(f"losses and gradient, {precision}", lambda p=precision: compared(p))
+        yield Case(f"features layer by layer, {precision}", partial(by_layer, precision))
+        yield Case(f"losses and gradient, {precision}", partial(compared, precision))
 
 
 def plans(at: Where) -> Iterator[Case]:
@@ -416,7 +419,7 @@ def plans(at: Where) -> Iterator[Case]:
             kind = str(dtype).removeprefix("torch.")
             yield Case(
                 f"{name.removesuffix('.weight')} {side} {kind}",
-                lambda n=name, s=side, d=dtype: _ways(at, weights.tensors[n], s, d),
+                partial(_ways, at, weights.tensors[name], side, dtype),
             )
 
 
@@ -427,8 +430,8 @@ def _ways(at: Where, tensor: Tensor, side: int, dtype: torch.dtype) -> Point:
     error = 2e-2 if dtype == torch.bfloat16 else 5e-3
     image = last(_random(at, 1, weight.shape[1], side, side, dtype=dtype))
     above = last(_random(at, 1, weight.shape[0], side, side, dtype=dtype))
-    wide = (x.double() for x in (filters.forward, filters.bias))
-    forward = functional.conv2d(image.double(), *wide, padding=1).relu()
+    weights, bias = filters.forward.double(), filters.bias.double()
+    forward = functional.conv2d(image.double(), weights, bias, padding=1).relu()
     backward = functional.conv2d(above.double(), filters.backward.double(), padding=1)
     ways: dict[str, tuple[Tensor, Callable[[], Tensor]]] = {
         "forward": (
@@ -476,7 +479,7 @@ def graph(at: Where) -> Iterator[Case]:
         for precision in ("fp32",) if at.dry else ("fp32", "bf16"):
             yield Case(
                 f"{name} {precision}",
-                lambda c=control, p=precision: _replayed(at, {**c, "precision": p}, size),
+                partial(_replayed, at, {**control, "precision": precision}, size),
             )
     if not at.dry:
         yield Case("default at 512 px", lambda: _replayed(at, {"precision": "bf16"}, 512))
@@ -509,7 +512,7 @@ def _replayed(at: Where, control: dict[str, Any], size: int) -> Point:
 def profile(at: Where) -> Iterator[Case]:
     """The kernels of an iteration beside the model of it."""
     for precision in ("fp32",) if at.dry else ("fp32", "bf16"):
-        yield Case(f"one iteration {precision}", lambda p=precision: _profiled(at, p))
+        yield Case(f"one iteration {precision}", partial(_profiled, at, precision))
 
 
 def _profiled(at: Where, precision: str) -> Point:
@@ -552,7 +555,7 @@ def _profiled(at: Where, precision: str) -> Point:
 def onnx(at: Where) -> Iterator[Case]:
     """ONNX Runtime's providers for a GPU: one evaluation against PyTorch's, with bound memory."""
     for provider in ("cpu",) if at.dry else ("cuda", "tensorrt"):
-        yield Case(provider, lambda p=provider: _provider(at, p))
+        yield Case(provider, partial(_provider, at, provider))
 
 
 def _provider(at: Where, provider: str) -> Point:
