@@ -144,7 +144,8 @@ class KernelEngine(PlannedEngine):
     def _add(self, gradient: Tensor | None, key: str, found: Tensor, scale: float) -> Tensor:
         if found is not self._content_targets.get(key):
             self._masked = None
-            return super()._add(gradient, key, found, scale)
+            added = super()._add(gradient, key, found, scale)
+            return added.contiguous(memory_format=torch.channels_last)
         features, is_relu = self.features[key], key.startswith("relu")
         out = torch.empty_like(features) if gradient is None else gradient
         kernels.layer_gradient(
