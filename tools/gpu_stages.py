@@ -264,7 +264,9 @@ def one_layer(at: Where, shape: tuple[int, int, int], dtype: torch.dtype) -> Ite
         d = wide @ wide.T / wide.shape[1] - target.double()
         loss = near(losses, d.square().mean().view(1), 4 * ERRORS[precision])
         truth = (0.5 * (d + d.T) / 2 @ wide).view_as(features).masked_fill(features <= 0, 0)
-        point = near(out, truth, 2 * ERRORS[precision], loss=loss.figures["error"])
+        # of the arithmetic, or of a result that is stored in bfloat16
+        error = max(2 * ERRORS[precision], tolerance)
+        point = near(out, truth, error, loss=loss.figures["error"])
         return Point(bool(loss.holds and point.holds), point.found, point.figures)
 
     for pooling in (None, "average", "max"):

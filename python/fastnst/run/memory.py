@@ -141,8 +141,8 @@ def enough(width: int, height: int, settings: Settings, device: torch.device) ->
         settings: The settings of the run.
         device: The device that it runs on.
 
-    What the failed run held is freed, so that another can follow: the error that is raised knows
-    nothing of the one before, whose frames would keep their tensors.
+    What the failed run held is freed, so that another can follow: its frames are cleared, which
+    would keep their tensors for as long as the error is kept.
 
     Raises:
         InvalidInput: where torch raises ``torch.OutOfMemoryError``.
