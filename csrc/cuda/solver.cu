@@ -19,7 +19,7 @@ namespace cuda {
 namespace {
 
 constexpr int kJudgeThreads = 256;
-constexpr int kPairThreads = 1024;
+constexpr int kPairThreads = 512;
 constexpr int kSums = 4;  // |g|_1, s.y, y.y, s.s
 
 std::int64_t solver_blocks(const CudaSolver& solver) {
@@ -47,7 +47,7 @@ struct ChangeMemory {
     double sums[kSums][kSolverThreads / 32];
 };
 
-__global__ void __launch_bounds__(kSolverThreads) solver_change(const CudaSolver solver) {
+__global__ void __launch_bounds__(kSolverThreads, 4) solver_change(const CudaSolver solver) {
     auto& memory = shared_memory<ChangeMemory>();
     const std::int64_t n = first_of_thread();
     float g[4], last[4], s[4], y[4];
