@@ -201,7 +201,7 @@ __device__ __forceinline__ double row_product(const double* row, const double* x
     return warp_sum(sum);
 }
 
-__global__ void __launch_bounds__(kPairThreads) solver_first(const CudaSolver solver) {
+__global__ void __launch_bounds__(kPairThreads, 1) solver_first(const CudaSolver solver) {
     auto& memory = shared_memory<PairMemory>();
     const int thread = static_cast<int>(threadIdx.x), warp = thread / 32;
     constexpr int warps = kPairThreads / 32;
@@ -246,7 +246,7 @@ __global__ void __launch_bounds__(kPairThreads) solver_first(const CudaSolver so
     }
 }
 
-__global__ void __launch_bounds__(kPairThreads) solver_second(const CudaSolver solver) {
+__global__ void __launch_bounds__(kPairThreads, 1) solver_second(const CudaSolver solver) {
     auto& memory = shared_memory<PairMemory>();
     const int thread = static_cast<int>(threadIdx.x);
     const std::int64_t m = solver.s.rows;
