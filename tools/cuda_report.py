@@ -4,7 +4,8 @@
 
 Compiles csrc/cuda for every architecture of CMakeLists.txt that nvcc knows, with warnings as
 errors; no GPU is needed. Fails if a kernel spills registers, or if one that multiplies by tensor
-cores has no such instruction: HMMA in the machine code where cuobjdump is at hand, else mma.sync in the PTX.
+cores has no such instruction: HMMA in the machine code where cuobjdump is at hand, else mma.sync
+in the PTX.
 """
 
 from __future__ import annotations

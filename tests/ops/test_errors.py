@@ -172,7 +172,7 @@ def test_a_build_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_driver_older_than_the_build_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch may bring an older CUDA, which runs there; the kernels would fail at their first launch."""
+    """torch may bring an older CUDA, which runs; the kernels would fail at their first launch."""
     info = {"cuda": "13.0", "cuda_architectures": "90"}
     monkeypatch.setattr(extension, "build_info", lambda: info)
     old = {"devices": [], "reason": "CUDA driver version is insufficient"}
