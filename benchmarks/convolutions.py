@@ -21,7 +21,7 @@ from benchmarks.measure import Flusher, interleave
 from benchmarks.options import Options
 from benchmarks.rows import Row, summary
 from benchmarks.suites.base import Case
-from fastnst.engines.planned.cuda import arrange_filters, convolve, convolve_relu
+from fastnst.engines.planned.cudnn import arrange_filters, convolve, convolve_relu
 from fastnst.ops import convolution, extension
 
 LAYERS = {  # input and output channels, and by how much the picture's sides are divided

@@ -1,59 +1,13 @@
 // Python bindings: integers become pointers, the GIL is released, exceptions become ValueError
 // (std::invalid_argument) or RuntimeError. No arithmetic, and no checks that Python has made.
 
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
-#include <array>
-#include <cstdint>
-#include <tuple>
-#include <vector>
-
+#include "bindings.h"
 #include "build_info.h"
-#include "fastnst.h"
 
 namespace py = pybind11;
+using namespace fastnst::bindings;
 
 namespace {
-
-using Address = std::uintptr_t;
-// (data, dtype, batch, channels, positions, batch_stride, channel_stride, position_stride)
-using FeaturesTuple = std::tuple<Address, int, std::int64_t, std::int64_t, std::int64_t,
-                                 std::int64_t, std::int64_t, std::int64_t>;
-// (features, gram, target, target_batch_stride, difference, loss)
-using GramTuple = std::tuple<FeaturesTuple, Address, Address, std::int64_t, Address, Address>;
-// (features, difference, scale, relu_mask, accumulate, out, out_dtype, out_strides)
-using GradientTuple = std::tuple<FeaturesTuple, Address, float, bool, bool, Address, int,
-                                 std::array<std::int64_t, 3>>;
-
-template <class T>
-T* pointer(Address address) {
-    return reinterpret_cast<T*>(address);
-}
-
-fastnst::Features features(const FeaturesTuple& t) {
-    const auto [data, dtype, b, c, n, sb, sc, sn] = t;
-    return {pointer<const void>(data), static_cast<fastnst::DType>(dtype), b, c, n, sb, sc, sn};
-}
-
-std::vector<fastnst::GramLayer> gram_layers(const std::vector<GramTuple>& tuples) {
-    std::vector<fastnst::GramLayer> layers;
-    for (const auto& [f, g, target, target_stride, difference, loss] : tuples) {
-        layers.push_back({features(f), pointer<float>(g), pointer<const float>(target),
-                          target_stride, pointer<float>(difference), pointer<float>(loss)});
-    }
-    return layers;
-}
-
-std::vector<fastnst::GradientLayer> gradient_layers(const std::vector<GradientTuple>& tuples) {
-    std::vector<fastnst::GradientLayer> layers;
-    for (const auto& [f, difference, scale, mask, accumulate, out, dtype, strides] : tuples) {
-        layers.push_back({features(f), pointer<const float>(difference), scale, mask, accumulate,
-                          pointer<void>(out), static_cast<fastnst::DType>(dtype), strides[0],
-                          strides[1], strides[2]});
-    }
-    return layers;
-}
 
 void gram(const std::vector<GramTuple>& tuples, int threads) {
     const std::vector<fastnst::GramLayer> layers = gram_layers(tuples);
@@ -65,33 +19,6 @@ void gram_gradient(const std::vector<GradientTuple>& tuples, int threads) {
     const std::vector<fastnst::GradientLayer> layers = gradient_layers(tuples);
     const py::gil_scoped_release release;
     fastnst::gram_gradient(layers.data(), layers.size(), threads);
-}
-
-std::size_t cuda_gram_workspace(const std::vector<GramTuple>& tuples) {
-    const std::vector<fastnst::GramLayer> layers = gram_layers(tuples);
-    return fastnst::cuda_gram_workspace(layers.data(), layers.size());
-}
-
-std::size_t cuda_gram_gradient_workspace(const std::vector<GradientTuple>& tuples) {
-    const std::vector<fastnst::GradientLayer> layers = gradient_layers(tuples);
-    return fastnst::cuda_gram_gradient_workspace(layers.data(), layers.size());
-}
-
-void cuda_gram(const std::vector<GramTuple>& tuples, int precision, Address workspace,
-               std::size_t bytes, int device, Address stream) {
-    const std::vector<fastnst::GramLayer> layers = gram_layers(tuples);
-    const py::gil_scoped_release release;
-    fastnst::cuda_gram(layers.data(), layers.size(), static_cast<fastnst::CudaPrecision>(precision),
-                       pointer<void>(workspace), bytes, device, pointer<void>(stream));
-}
-
-void cuda_gram_gradient(const std::vector<GradientTuple>& tuples, int precision, Address workspace,
-                        std::size_t bytes, int device, Address stream) {
-    const std::vector<fastnst::GradientLayer> layers = gradient_layers(tuples);
-    const py::gil_scoped_release release;
-    fastnst::cuda_gram_gradient(layers.data(), layers.size(),
-                                static_cast<fastnst::CudaPrecision>(precision),
-                                pointer<void>(workspace), bytes, device, pointer<void>(stream));
 }
 
 // (batch, height, width, channels_in, channels_out)
@@ -150,14 +77,6 @@ void unpool(int dtype, const Shape& shape, Address pooled, Address features, int
                      pointer<const void>(features), static_cast<fastnst::Pooling>(pooling),
                      relu_mask, pointer<void>(out)},
                     threads);
-}
-
-// (rows, length, values, scales)
-using HistoryTuple = std::tuple<std::int64_t, std::int64_t, Address, Address>;
-
-fastnst::History history(const HistoryTuple& t) {
-    const auto [rows, length, values, scales] = t;
-    return {rows, length, pointer<std::int8_t>(values), pointer<float>(scales)};
 }
 
 void history_store(const HistoryTuple& t, std::int64_t row, Address x, int threads) {
@@ -262,10 +181,5 @@ PYBIND11_MODULE(_C, m) {
     m.def("force_isa", &fastnst::force_isa, py::arg("name"));
     m.def("build_info", &build_info);
     m.def("cuda_devices", &cuda_devices);
-    m.def("cuda_gram_workspace", &cuda_gram_workspace, py::arg("layers"));
-    m.def("cuda_gram_gradient_workspace", &cuda_gram_gradient_workspace, py::arg("layers"));
-    m.def("cuda_gram", &cuda_gram, py::arg("layers"), py::arg("precision"), py::arg("workspace"),
-          py::arg("workspace_bytes"), py::arg("device"), py::arg("stream"));
-    m.def("cuda_gram_gradient", &cuda_gram_gradient, py::arg("layers"), py::arg("precision"),
-          py::arg("workspace"), py::arg("workspace_bytes"), py::arg("device"), py::arg("stream"));
+    bind_cuda(m);
 }

@@ -192,11 +192,138 @@ enum class CudaPrecision : int { fp32 = 0, tf32 = 1, bf16 = 2 };
 // aligned to 16 bytes, until the stream has done the work; the first two say how many bytes it
 // needs. The result does not depend on the device's size. A launch may be captured into a graph
 // once the same call has run outside of one.
+//
+// Two things spare a pass. `symmetric` [B, C, 8 ceil(C / 8)], or null for each layer, is S = (D +
+// D^T) / 2 in float, or in bfloat16 where cuda_symmetric_dtype says so: cuda_gram writes it beside
+// D, and a gradient that is given it needs no launch to make it of D. A masked sum: the mask is
+// that of all of out, and not only of what is added.
+struct CudaGramExtra {
+    void* symmetric;
+    DType dtype;
+};
+struct CudaGradientExtra {
+    const void* symmetric;
+    bool masked_sum;
+};
+DType cuda_symmetric_dtype(DType features, CudaPrecision precision, int device);
+
 std::size_t cuda_gram_workspace(const GramLayer* layers, std::size_t count);
 std::size_t cuda_gram_gradient_workspace(const GradientLayer* layers, std::size_t count);
-void cuda_gram(const GramLayer* layers, std::size_t count, CudaPrecision precision, void* workspace,
-               std::size_t bytes, int device, void* stream);
-void cuda_gram_gradient(const GradientLayer* layers, std::size_t count, CudaPrecision precision,
-                        void* workspace, std::size_t bytes, int device, void* stream);
+void cuda_gram(const GramLayer* layers, const CudaGramExtra* extras, std::size_t count,
+               CudaPrecision precision, void* workspace, std::size_t bytes, int device,
+               void* stream);
+void cuda_gram_gradient(const GradientLayer* layers, const CudaGradientExtra* extras,
+                        std::size_t count, CudaPrecision precision, void* workspace,
+                        std::size_t bytes, int device, void* stream);
+
+// ------------------------------------------------------------------ the rest of an iteration --
+//
+// All pointers below are to memory of a CUDA device; everything is queued on the stream, nothing is
+// allocated or waited for, and a launch may be captured. No result depends on the device's size.
+
+// The three operations of History, with rows and counts that stand on the device. Products are left
+// in parts, [ceil(length / 4096), rows], of which a row's sum over the chunks is its product; rows
+// from `used` on are neither read nor written. Row `slot` <- x.
+void cuda_history_store(const History& history, const std::int64_t* slot, const float* x,
+                        int device, void* stream);
+void cuda_history_products(const History& history, const std::int64_t* used, const float* x,
+                           float* partials, int device, void* stream);
+// out <- outer * (sign * base + sum of weights[r] * row r), outer is 1 where null; base may be out.
+// squares [4 ceil(length / 4096)], or null: their sum is |out|^2.
+void cuda_history_combination(const History& history, const std::int64_t* used,
+                              const float* weights, float sign, const float* base,
+                              const double* outer, float* out, double* squares, int device,
+                              void* stream);
+
+// out = mask(F) (up(incoming) + scale (F - P)): all that happens to a gradient between two layers.
+struct CudaLayerGradient {
+    DType dtype;  // of all but the squares
+    std::int64_t batch, height, width, channels;
+    const void* features;  // F [B, H, W, C]
+    const void* incoming;  // as F, or with a pooling [B, H / 2, W / 2, C]; null: zero
+    Pooling pooling;       // as for Unpool above
+    bool relu_mask;        // out is zero where F <= 0
+    const void* target;    // P [B, H, W, C], or null: no content loss
+    float scale;
+    double* squares;  // [cuda_layer_gradient_blocks], sums of (F - P)^2, or null: not wanted
+    void* out;        // [B, H, W, C]; without a pooling it may be incoming
+};
+
+std::int64_t cuda_layer_gradient_blocks(const CudaLayerGradient& layer);
+void cuda_layer_gradient(const CudaLayerGradient& layer, int device, void* stream);
+
+// losses[1 + k] = value + offset, the value given or sum(sums) / divisor; losses[0] = the sum of
+// factor * losses[1 + k].
+struct CudaLossTerm {
+    const double* sums;  // [count]
+    std::int64_t count;  // 0: the value is given
+    double divisor;
+    const float* value;  // null: 0
+    double offset, factor;
+};
+constexpr std::size_t kMaxLossTerms = 64;
+
+void cuda_losses(const CudaLossTerm* terms, std::size_t count, float* losses, int device,
+                 void* stream);
+
+// out = relu(W * (image - mean) / deviation + bias), padded by zeros after the normalisation, or
+// with the picture's edges where `replicate`.
+struct CudaImageFeatures {
+    std::int64_t batch, height, width, channels;
+    const float* image;  // [B, 3, H, W]
+    float mean[3], deviation[3];
+    const float* weights;  // [27, C]: W[c, plane, u, v] with the 27 taps in the order plane, u, v
+    const float* bias;     // [C]
+    bool relu, replicate;
+    DType dtype;  // of out
+    void* out;    // [B, H, W, C]
+};
+
+// Its input gradient with zeros as padding: out[plane, y, x] = sum over (u, v), c of
+// weights[3 u + v, c, plane] gradient[y - 1 + u, x - 1 + v, c].
+struct CudaImageGradient {
+    std::int64_t batch, height, width, channels;
+    DType dtype;           // of the gradient
+    const void* gradient;  // [B, H, W, C]
+    const float* weights;  // [9, C, 4]; the fourth number is not used
+    float* out;            // [B, 3, H, W]
+};
+
+void cuda_image_features(const CudaImageFeatures& layer, int device, void* stream);
+void cuda_image_gradient(const CudaImageGradient& layer, int device, void* stream);
+
+// An L-BFGS iteration; what it means stands in python/fastnst/solvers/device/lbfgs.py.
+enum class SolverNumber : int { gamma, step_scale, slope, best_loss, along, square, count };
+enum class SolverFlag : int { fresh, failed, accepted, better, count };
+enum class SolverCounter : int { slot, used, evaluations, count };
+
+struct CudaSolver {
+    std::int64_t length, terms, capacity;
+    float low, high;                                   // of a pixel
+    double first_step, longest_step, least_curvature;  // FIRST_STEP, LONGEST_STEP, CURVATURE
+    double shrinkage;                                  // SHRINKAGE
+    const float* found;                           // [length] gradient of an evaluation at image
+    const float* losses;                          // [terms] its total and parts
+    float *image, *best;                          // [length]
+    float *gradient, *step, *change, *direction;  // [length] g, s, y, and -H g
+    History s, y;                                 // m rows each
+    float* ring_images;                           // [capacity, length]
+    double *ring_rows, *row;                      // [capacity, terms + 1], [terms]
+    double* numbers;                              // [SolverNumber::count]
+    std::uint8_t* flags;                          // [SolverFlag::count]
+    std::int64_t* counters;                       // [SolverCounter::count]
+    double *inverse, *diagonal, *products, *u;    // R^-1 [m, m], D [m], S g [m], [m]
+    double* scratch;                              // [2 m]
+    float* weights;                               // [m]
+    double* sums;                                 // [4, 4 ceil(length / 4096)]
+    float* partials;                              // [ceil(length / 4096), m]
+};
+
+// Takes in an evaluation at image: three launches.
+void cuda_solver_take(const CudaSolver& solver, int device, void* stream);
+// direction <- g - Y^T u, times gamma if it is `scaled`: three launches.
+void cuda_solver_first(const CudaSolver& solver, bool scaled, int device, void* stream);
+// direction z <- -(z + S^T t), and the step from image along it: four launches.
+void cuda_solver_second(const CudaSolver& solver, int device, void* stream);
 
 }  // namespace fastnst

@@ -1,10 +1,11 @@
-"""What nvcc made of the CUDA kernels: registers, shared memory, spills and tensor-core instructions.
+"""What nvcc made of the CUDA kernels: registers, shared memory, spills, tensor-core instructions.
 
     python tools/cuda_report.py [--nvcc PATH] [--cuobjdump PATH] [--arch 90 ...]
 
-Compiles csrc/cuda for every architecture of CMakeLists.txt that nvcc knows, with warnings as errors;
-no GPU is needed. Fails if a kernel spills registers, or if one that multiplies by tensor cores has no
-such instruction: HMMA in the machine code where cuobjdump is at hand, else mma.sync in the PTX.
+Compiles csrc/cuda for every architecture of CMakeLists.txt that nvcc knows, with warnings as
+errors; no GPU is needed. Fails if a kernel spills registers, or if one that multiplies by tensor
+cores has no such instruction: HMMA in the machine code where cuobjdump is at hand, else mma.sync
+in the PTX.
 """
 
 from __future__ import annotations

@@ -1,33 +1,43 @@
-"""Everything that only a GPU can show, in one command; builds nothing.
+"""Everything that only a GPU can show, in stages of less than ten minutes each.
 
-    python tools/gpu_check.py [--skip-benchmark] [--json FILE]
+    python tools/gpu_check.py [STAGE ...] [--out FOLDER] [--again] [--limit SECONDS] [--dry-run]
 
-Runs the tests marked ``gpu``, those of the kernels under compute-sanitizer where it is found, and
-``benchmarks/run.py --device cuda``; then says of each point whether it holds. 0: all do. A point that
-could not be looked at counts as one that does not hold.
+Stages, in the order in which they are of use; none means all:
+
+    build       the extension has code for this GPU and its driver takes it
+    smoke       every kernel of ours once, with a wait after each
+    kernels     every kernel alone, against float64, and its share of the memory's bandwidth
+    layers      features and gradients, layer by layer, against float64
+    plans       13 convolutions, both directions, every way to compute them: right, and how long
+    graph       a replayed iteration is the eager one bit for bit, for every control; its launches
+    profile     the kernels of one replayed iteration, beside the model of it
+    sanitize    compute-sanitizer over our kernels by name, on small odd shapes
+    onnx        ONNX Runtime's CUDA and TensorRT providers
+    tests       the tests marked gpu
+    bench       the benchmark's suites
+
+Every point is printed and appended to FOLDER/points.jsonl the moment it is known. A command that
+was cut off goes on where it stopped when it is given again; ``--again`` looks at all points anew.
+``--dry-run`` runs every stage's logic on the CPU, kernels in the emulator. Needs no network.
+
+0: all points hold. 1: some do not, or could not be looked at. 3: the time was up; go on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-KERNELS = "tests/ops/test_cuda_ops.py"
-NARROW = ("relu1_1", "relu2_1", "relu3_1")  # layers of at most 256 channels
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider")
-SANITIZERS = ("memcheck", "racecheck", "synccheck")
-NO_GRAPHS = ("-k", "not captur and not graph")  # which need torch's memory pool
+LIMIT = 540.0  # seconds: a machine may kill a command at ten minutes
 
 
 @dataclass(frozen=True)
@@ -35,152 +45,131 @@ class Point:
     """A thing that is to hold.
 
     Attributes:
-        name: What.
         holds: Whether it does; None: it could not be looked at.
-        found: What was found.
+        found: What was found, in a few words.
+        figures: The same as numbers, and whatever else is worth keeping.
+    """
+
+    holds: bool | None
+    found: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A point that is still to be looked at.
+
+    Attributes:
+        name: What, unique in its stage.
+        look: Looks at it.
     """
 
     name: str
-    holds: bool | None
-    found: str
+    look: Callable[[], Point]
+
+
+Stage = Callable[[], Iterator[Case]]
+
+
+class Record:
+    """The points that are known, in a file of lines.
+
+    Args:
+        path: The file; it is created with its folder.
+        machine: Points of another machine do not count as known.
+    """
+
+    def __init__(self, path: Path, machine: str) -> None:
+        self.path = path
+        self.machine = machine
+        self.known: dict[tuple[str, str], Point] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines() if path.exists() else []
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue  # cut off in the middle
+            if row["machine"] == machine:
+                point = Point(row["holds"], row["found"], row["figures"])
+                self.known[row["stage"], row["name"]] = point
+
+    def add(self, stage: str, name: str, point: Point, seconds: float) -> None:
+        """Write a point at the end of the file, at once."""
+        self.known[stage, name] = point
+        row = {"machine": self.machine, "stage": stage, "name": name, **asdict(point)}
+        with self.path.open("a") as file:
+            file.write(json.dumps({**row, "seconds": round(seconds, 3)}) + "\n")
+            file.flush()
+
+
+def look_at(
+    stages: dict[str, Stage], record: Record, *, limit: float = LIMIT, again: bool = False
+) -> int:
+    """Look at all points of some stages that are not known yet; the exit code.
+
+    Args:
+        stages: By name.
+        record: Where points are kept.
+        limit: Seconds after which no further point is begun.
+        again: Look at points that are known too.
+    """
+    began = time.monotonic()
+    found: list[Point] = []
+    for stage, cases in stages.items():
+        for case in cases():
+            known = record.known.get((stage, case.name))
+            if known is not None and known.holds is not None and not again:
+                found.append(known)
+                continue
+            if time.monotonic() - began > limit:
+                print(f"\nthe time is up at {stage}: {case.name}; give the same command again")
+                return 3
+            start = time.monotonic()
+            point = _look(case)
+            record.add(stage, case.name, point, time.monotonic() - start)
+            mark = {True: "pass", False: "FAIL", None: "????"}[point.holds]
+            print(f"{mark}  {stage}: {case.name}: {point.found}", flush=True)
+            found.append(point)
+    good = sum(point.holds is True for point in found)
+    print(f"\n{good} of {len(found)} points hold; {record.path}")
+    return 0 if found and good == len(found) else 1
+
+
+def _look(case: Case) -> Point:
+    try:
+        return case.look()
+    except Exception as error:  # noqa: BLE001 - the next point is looked at all the same
+        text = str(error).strip().splitlines()
+        line = f"{type(error).__name__}: {text[0] if text else ''}"
+        return Point(False, line[:300], {"trace": traceback.format_exc()[-3000:]})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="tools/gpu_check.py", description=__doc__)
-    parser.add_argument("--skip-benchmark", action="store_true", help="tests and sanitizer only")
-    parser.add_argument("--json", type=Path, help="results of the benchmark, to be kept")
+    for folder in ("tools", "tests", ""):
+        path = str(ROOT / folder)
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    import gpu_stages
+
+    parser = argparse.ArgumentParser(
+        prog="tools/gpu_check.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=", ".join(gpu_stages.STAGES))
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu-check", help="results")
+    parser.add_argument("--again", action="store_true", help="look at known points too")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for one command")
+    parser.add_argument("--dry-run", action="store_true", help="on the CPU, in the emulator")
     chosen = parser.parse_args(arguments)
-    points = [
-        tests("the kernels against float64", KERNELS),
-        tests("engine, recorded iterations, memory, devices", "tests", f"--ignore={KERNELS}"),
-        *sanitized(),
-    ]
-    if not chosen.skip_benchmark:
-        with tempfile.TemporaryDirectory() as folder:
-            points += benchmark(chosen.json or Path(folder, "results.json"))
-    print()
-    for point in points:
-        mark = {True: "pass", False: "FAIL", None: "????"}[point.holds]
-        print(f"{mark}  {point.name}: {point.found}")
-    return 0 if all(point.holds for point in points) else 1
-
-
-def tests(name: str, *where: str) -> Point:
-    """The tests of a GPU in some folders."""
-    code, last = run((*PYTEST, *where))
-    passed = " passed" in last
-    return Point(name, code == 0 if passed or code else None, last)
-
-
-def sanitized() -> list[Point]:
-    """The kernels' tests under each of compute-sanitizer's tools.
-
-    Without torch's pool of memory each tensor is an allocation, whose ends the sanitizer knows.
-    """
-    program = shutil.which("compute-sanitizer")
-    points = []
-    for tool in SANITIZERS:
-        name = f"compute-sanitizer {tool}"
-        if program is None:
-            points.append(Point(name, None, "compute-sanitizer is not on the path"))
-            continue
-        options = ("--tool", tool, "--error-exitcode", "1")
-        command = (program, *options, *PYTEST, *NO_GRAPHS, KERNELS)
-        code, last = run(command, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
-        points.append(Point(name, code == 0, last))
-    return points
-
-
-def benchmark(path: Path) -> list[Point]:
-    """All suites, and what they are to show."""
-    began = time.perf_counter()
-    code, last = run((sys.executable, "benchmarks/run.py", "--device", "cuda", "--json", str(path)))
-    minutes = (time.perf_counter() - began) / 60
-    if code or not path.exists():
-        return [Point("the benchmark", False, last)]
-    took = Point("all suites in eight minutes", minutes < 8, f"{minutes:.1f} minutes")
-    return [took, *judge(json.loads(path.read_text()))]
-
-
-def judge(document: Mapping[str, Any]) -> list[Point]:
-    """What the figures of an H100 are to be, held against those of a benchmark."""
-    rows = document["rows"]
-    bandwidth = document["environment"].get("ceilings", {}).get("copy_bytes_per_second", 0.0)
-
-    def figures(name: str, **wanted: Any) -> list[float]:
-        return [
-            row[name]
-            for row in rows
-            if row.get(name) is not None and all(row.get(k) == v for k, v in wanted.items())
-        ]
-
-    ops: dict[str, Any] = {"suite": "ops", "implementation": "native", "size": 512}
-    together = figures("speedup", **ops, case="five layers forward+backward")
-    traffic = [
-        x for layer in NARROW for x in figures("gbps", **ops, case=f"{layer} forward+backward")
-    ]
-    shares = [1e9 * gbps / bandwidth for gbps in traffic] if bandwidth else []
-    recorded: dict[str, Any] = {"suite": "evaluation", "size": 512}
-    evaluations = [
-        x
-        for precision in ("fp32", "bf16")
-        for x in figures("speedup", **recorded, implementation=f"native {precision} graph")
-    ]
-    runs = [
-        x
-        for precision in ("fp32", "bf16")
-        for x in figures(
-            "seconds",
-            suite="optimiser",
-            case="500 evaluations",
-            implementation=f"fastnst {precision}",
-        )
-    ]
-    races = [
-        row["speedup"]
-        for row in rows
-        if row["suite"] == "loss" and row["case"].startswith("median") and row["speedup"]
-    ]
-    return [
-        _at_least("ops: five layers, 512 px, against eager (worst type)", together, 4, min, "×"),
-        _at_least("ops: share of the copy's bandwidth, C ≤ 256 (worst)", shares, 0.7, min, ""),
-        _at_least("evaluation at 512 px (best precision)", evaluations, 8, max, "×"),
-        _at_most("500 evaluations with L-BFGS at 512 px (best precision)", runs, 1.0, " s"),
-        _at_least("loss: median over the pairs (best way)", races, 20, max, "×"),
-    ]
-
-
-def _at_least(name: str, found: Sequence[float], bound: float, pick: Any, unit: str) -> Point:
-    if not found:
-        return Point(name, None, "not measured")
-    value = pick(found)
-    return Point(name, value >= bound, f"{value:.2f}{unit}, wanted {bound:g}{unit} or more")
-
-
-def _at_most(name: str, found: Sequence[float], bound: float, unit: str) -> Point:
-    if not found:
-        return Point(name, None, "not measured")
-    value = min(found)
-    return Point(name, value <= bound, f"{value:.3f}{unit}, wanted {bound:g}{unit} or less")
-
-
-def run(command: Sequence[str], **environment: str) -> tuple[int, str]:
-    """The exit code and the last line that a command printed, which is shown as it comes."""
-    print(f"\n$ {' '.join(command)}", flush=True)
-    last = ""
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            last = line.strip() or last
-    return process.returncode, last
+    if unknown := set(chosen.stages) - set(gpu_stages.STAGES):
+        parser.error(f"no such stage: {', '.join(sorted(unknown))}")
+    names = [name for name in gpu_stages.STAGES if not chosen.stages or name in chosen.stages]
+    with gpu_stages.where(dry=chosen.dry_run, out=chosen.out) as where:
+        stages: dict[str, Stage] = {name: partial(gpu_stages.STAGES[name], where) for name in names}
+        record = Record(chosen.out / "points.jsonl", where.machine)
+        return look_at(stages, record, limit=chosen.limit, again=chosen.again)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 // What the kernels need of the CUDA runtime: static shared memory, checked launches, the caller's
-// device. tests/helpers/cuda_emulator replaces this file's and mma.cuh's contents to run the kernels on a
-// CPU.
+// device. tests/helpers/cuda_emulator replaces this file's and mma.cuh's contents to run the
+// kernels on a CPU.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,8 @@
 #else
 #include <cuda_runtime.h>
 
+#include "device_error.h"
+
 namespace fastnst::cuda {
 
 // The one block of shared memory of a kernel.
@@ -21,9 +23,16 @@ __device__ __forceinline__ Storage& shared_memory() {
     return *reinterpret_cast<Storage*>(bytes);
 }
 
+// Throws std::runtime_error where this build cannot run on the device or its driver, DeviceError
+// for all else: that may be the fault of work that somebody else has queued.
 inline void check(cudaError_t status, const char* what) {
-    if (status != cudaSuccess)
-        throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
+    if (status == cudaSuccess) return;
+    const std::string message = std::string(what) + ": " + cudaGetErrorString(status);
+    const bool cannot_run = status == cudaErrorNoKernelImageForDevice ||
+                            status == cudaErrorInsufficientDriver ||
+                            status == cudaErrorUnsupportedPtxVersion;
+    if (cannot_run) throw std::runtime_error(message);
+    throw DeviceError(message);
 }
 
 // Makes a device current while it lives.

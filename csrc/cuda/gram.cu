@@ -41,6 +41,7 @@ constexpr int kReduceThreads = kGroups * kReduceRows * kTile / 4;
 
 struct GramEntry {
     GramLayer layer;
+    CudaGramExtra extra;
     bool vectors;
     std::int64_t tiles, chunks, chunk;  // of the triangle; of the positions; positions in one
     float* partials;                    // [batch, chunks, tiles, 64, 64]
@@ -86,9 +87,9 @@ __global__ void __launch_bounds__(kThreads, Arithmetic::kBlocks)
     }
 }
 
-// G[i, j] from its sum; D there; D^2.
-__device__ __forceinline__ double finish(const GramEntry& entry, std::int64_t sample,
-                                         std::int64_t i, std::int64_t j, float g) {
+// G[i, j] from its sum; D there, which it returns.
+__device__ __forceinline__ float finish(const GramEntry& entry, std::int64_t sample, std::int64_t i,
+                                        std::int64_t j, float g) {
     const GramLayer& layer = entry.layer;
     const std::int64_t channels = layer.features.channels;
     const std::int64_t at = (sample * channels + i) * channels + j;
@@ -96,7 +97,19 @@ __device__ __forceinline__ double finish(const GramEntry& entry, std::int64_t sa
     if (!layer.target) return 0;
     const float d = g - layer.target[sample * layer.target_batch_stride + i * channels + j];
     if (layer.difference) layer.difference[at] = d;
-    return static_cast<double>(d) * static_cast<double>(d);
+    return d;
+}
+
+// S[i, j]
+__device__ __forceinline__ void put_symmetric(const GramEntry& entry, std::int64_t sample,
+                                              std::int64_t i, std::int64_t j, float s) {
+    const std::int64_t channels = entry.layer.features.channels;
+    const std::int64_t at = (sample * channels + i) * (ceil_div(channels, 8) * 8) + j;
+    if (entry.extra.dtype == DType::bfloat16) {
+        static_cast<bf16*>(entry.extra.symmetric)[at] = from_float<bf16>(s);
+    } else {
+        static_cast<float*>(entry.extra.symmetric)[at] = s;
+    }
 }
 
 // values[0] = the sum of values[0 .. count), by halves; count is a power of two.
@@ -154,8 +167,15 @@ __global__ void __launch_bounds__(kReduceThreads)
         const std::int64_t j = place.column * kTile + thread % kTile;
         if (i < f.channels && j <= i) {
             const float g = static_cast<float>(total / static_cast<double>(f.positions));
-            squares = finish(entry, sample, i, j, g);
-            if (i != j) squares += finish(entry, sample, j, i, g);
+            const float d = finish(entry, sample, i, j, g);
+            const float mirrored = i != j ? finish(entry, sample, j, i, g) : 0;
+            squares = static_cast<double>(d) * static_cast<double>(d) +
+                      static_cast<double>(mirrored) * static_cast<double>(mirrored);
+            if (entry.extra.symmetric) {
+                const float s = i != j ? (d + mirrored) / 2 : d;
+                put_symmetric(entry, sample, i, j, s);
+                if (i != j) put_symmetric(entry, sample, j, i, s);
+            }
         }
         memory.squares[thread] = squares;
     }
@@ -195,13 +215,16 @@ std::int64_t reduce_blocks(const GramEntry& entry) {
     return entry.layer.features.batch * entry.tiles * (kTile / kReduceRows);
 }
 
-std::vector<GramEntry> plan(const GramLayer* layers, std::size_t count, Workspace& workspace) {
+std::vector<GramEntry> plan(const GramLayer* layers, const CudaGramExtra* extras, std::size_t count,
+                            Workspace& workspace) {
     std::vector<GramEntry> entries;
     for (std::size_t i = 0; i < count; ++i) {
         const Features& f = layers[i].features;
         check_features(f);
         expect(!layers[i].target || layers[i].loss, "loss: null pointer");
-        GramEntry entry{layers[i], aligned(f, 16), 0, 0, 0, nullptr, nullptr};
+        const CudaGramExtra extra = extras ? extras[i] : CudaGramExtra{nullptr, DType::float32};
+        expect(!extra.symmetric || layers[i].target, "symmetric: expected a target");
+        GramEntry entry{layers[i], extra, aligned(f, 16), 0, 0, 0, nullptr, nullptr};
         const std::int64_t rows = ceil_div(f.channels, kTile);
         entry.tiles = rows * (rows + 1) / 2;
         const std::int64_t wanted = ceil_div(kBlocks, f.batch * entry.tiles);
@@ -232,17 +255,17 @@ void launch_partials(const std::vector<GramEntry>& entries, bool channels_contig
 
 std::size_t cuda_gram_workspace(const GramLayer* layers, std::size_t count) {
     cuda::Workspace counted(nullptr, 0);
-    cuda::plan(layers, count, counted);
+    cuda::plan(layers, nullptr, count, counted);
     return counted.used();
 }
 
-void cuda_gram(const GramLayer* layers, std::size_t count, CudaPrecision precision, void* memory,
-               std::size_t bytes, int device, void* stream) {
+void cuda_gram(const GramLayer* layers, const CudaGramExtra* extras, std::size_t count,
+               CudaPrecision precision, void* memory, std::size_t bytes, int device, void* stream) {
     using namespace cuda;
     if (count == 0) return;
     expect(memory != nullptr, "workspace: null pointer");
     Workspace workspace(memory, bytes);
-    const std::vector<GramEntry> entries = plan(layers, count, workspace);
+    const std::vector<GramEntry> entries = plan(layers, extras, count, workspace);
     const DeviceGuard guard(device);
     const bool exact =
         precision == CudaPrecision::fp32 ||

@@ -1,6 +1,8 @@
 // out <- (accumulate ? out : 0) + scale * mask(F) * S F  with  S = (D + D^T) / 2, in two launches:
 //
-//   symmetrise      S, in the type that the product takes, its rows padded to 16 bytes
+//   symmetrise      S, in the type that the product takes, its rows padded to 16 bytes; none for
+//   the
+//                   layers whose S is given
 //   gram_gradient   a tile of 64 channels x 64 positions of S F, and all that is done to it
 //
 // The least that it takes for VGG-19's layers at 512 x 512: 2 C^2 N flops, 9.1 G in all, and F and
@@ -20,6 +22,8 @@ namespace {
 
 struct GradientEntry {
     GradientLayer layer;
+    bool masked_sum;
+    bool given;        // S is
     bool vectors;      // F can be read in vectors of 16 bytes
     bool out_vectors;  // F and out can be walked together, four elements at a time
     void* symmetric;   // [B, C, pitch]
@@ -62,8 +66,9 @@ struct alignas(sizeof(T) * kCount) Vector {
 
 // kCount elements that follow each other in out, and in F where kCount > 1.
 template <int kCount, class T, class Out>
-__device__ __forceinline__ void finish(const GradientLayer& layer, const float* sums, const T* f,
+__device__ __forceinline__ void finish(const GradientEntry& entry, const float* sums, const T* f,
                                        Out* out) {
+    const GradientLayer& layer = entry.layer;
     using Values = Vector<Out, kCount>;
     Vector<T, kCount> mask{};
     Values before{}, after;
@@ -73,7 +78,8 @@ __device__ __forceinline__ void finish(const GradientLayer& layer, const float* 
     for (int i = 0; i < kCount; ++i) {
         const bool kept = !(layer.relu_mask && to_float(mask.at[i]) <= 0);
         const float value = kept ? layer.scale * sums[i] : 0;
-        after.at[i] = from_float<Out>(layer.accumulate ? to_float(before.at[i]) + value : value);
+        const bool adds = layer.accumulate && (kept || !entry.masked_sum);
+        after.at[i] = from_float<Out>(adds ? to_float(before.at[i]) + value : value);
     }
     *reinterpret_cast<Values*>(out) = after;
 }
@@ -106,12 +112,12 @@ __device__ __forceinline__ void write_tile(const GradientEntry& entry, std::int6
         if (line >= lines) break;
         const float* s = sums + line * kOutPitch + at;
         if (entry.out_vectors && at + 4 <= length) {
-            finish<4>(layer, s, f + line * f_line + at, out + line * out_line + at);
+            finish<4>(entry, s, f + line * f_line + at, out + line * out_line + at);
             continue;
         }
 #pragma unroll 1
         for (int e = 0; e < 4 && at + e < length; ++e) {
-            finish<1>(layer, s + e, f + line * f_line + (at + e) * f_step,
+            finish<1>(entry, s + e, f + line * f_line + (at + e) * f_step,
                       out + line * out_line + (at + e) * out_step);
         }
     }
@@ -168,14 +174,19 @@ std::int64_t gradient_blocks(const GradientEntry& entry) {
     return f.batch * ceil_div(f.channels, kTile) * ceil_div(f.positions, kTile);
 }
 
-std::vector<GradientEntry> plan(const GradientLayer* layers, std::size_t count,
-                                Workspace& workspace) {
+std::vector<GradientEntry> plan(const GradientLayer* layers, const CudaGradientExtra* extras,
+                                std::size_t count, Workspace& workspace) {
     std::vector<GradientEntry> entries;
     for (std::size_t i = 0; i < count; ++i) {
         const GradientLayer& layer = layers[i];
         const Features& f = layer.features;
         check_features(f);
-        expect(layer.difference && layer.out, "gradient: null pointer");
+        const CudaGradientExtra extra = extras ? extras[i] : CudaGradientExtra{nullptr, false};
+        const bool given = extra.symmetric != nullptr;
+        expect((layer.difference || given) && layer.out, "gradient: null pointer");
+        expect(reinterpret_cast<std::uintptr_t>(extra.symmetric) % 16 == 0,
+               "symmetric: expected an address that is a multiple of 16");
+        expect(layer.relu_mask || !extra.masked_sum, "gradient: a masked sum without a mask");
         expect(layer.out_dtype == DType::float32 || layer.out_dtype == DType::bfloat16,
                "out: expected float32 or bfloat16");
         const bool same_walk =
@@ -184,10 +195,11 @@ std::vector<GradientEntry> plan(const GradientLayer* layers, std::size_t count,
             same_walk && aligned(f, 4 * size_of(f.dtype)) &&
             aligned(layer.out, layer.out_dtype, layer.out_batch_stride, layer.out_channel_stride,
                     layer.out_position_stride, 4 * size_of(layer.out_dtype));
-        GradientEntry entry{layer, aligned(f, 16), out_vectors, nullptr,
-                            ceil_div(f.channels, 8) * 8};
-        entry.symmetric =
-            workspace.take(f.batch * f.channels * entry.pitch * static_cast<int>(sizeof(float)));
+        GradientEntry entry{layer,   extra.masked_sum,           given, aligned(f, 16), out_vectors,
+                            nullptr, ceil_div(f.channels, 8) * 8};
+        entry.symmetric = given ? const_cast<void*>(extra.symmetric)
+                                : workspace.take(f.batch * f.channels * entry.pitch *
+                                                 static_cast<int>(sizeof(float)));
         entries.push_back(entry);
     }
     return entries;
@@ -196,7 +208,10 @@ std::vector<GradientEntry> plan(const GradientLayer* layers, std::size_t count,
 template <class Arithmetic, class T>
 void launch_gradient(const std::vector<GradientEntry>& entries, bool channels_contiguous,
                      void* stream) {
-    in_launches(entries, symmetrise_blocks,
+    std::vector<GradientEntry> wanting;
+    std::copy_if(entries.begin(), entries.end(), std::back_inserter(wanting),
+                 [](const GradientEntry& e) { return !e.given; });
+    in_launches(wanting, symmetrise_blocks,
                 [&](const Work<GradientEntry>& work, std::int64_t blocks) {
                     launch("symmetrise", symmetrise<typename Arithmetic::Element>, blocks,
                            kSymmetriseThreads, stream, work);
@@ -215,17 +230,27 @@ void launch_gradient(const std::vector<GradientEntry>& entries, bool channels_co
 
 std::size_t cuda_gram_gradient_workspace(const GradientLayer* layers, std::size_t count) {
     cuda::Workspace counted(nullptr, 0);
-    cuda::plan(layers, count, counted);
+    cuda::plan(layers, nullptr, count, counted);
     return counted.used();
 }
 
-void cuda_gram_gradient(const GradientLayer* layers, std::size_t count, CudaPrecision precision,
-                        void* memory, std::size_t bytes, int device, void* stream) {
+DType cuda_symmetric_dtype(DType features, CudaPrecision precision, int device) {
+    using namespace cuda;
+    if (features != DType::bfloat16 || precision != CudaPrecision::bf16) return DType::float32;
+    const DeviceGuard guard(device);
+    const bool products =
+        compiled_for_tensor_cores("gram_gradient", cuda::gram_gradient<Bfloat16, bf16, false>);
+    return products ? DType::bfloat16 : DType::float32;
+}
+
+void cuda_gram_gradient(const GradientLayer* layers, const CudaGradientExtra* extras,
+                        std::size_t count, CudaPrecision precision, void* memory, std::size_t bytes,
+                        int device, void* stream) {
     using namespace cuda;
     if (count == 0) return;
     expect(memory != nullptr, "workspace: null pointer");
     Workspace workspace(memory, bytes);
-    const std::vector<GradientEntry> entries = plan(layers, count, workspace);
+    const std::vector<GradientEntry> entries = plan(layers, extras, count, workspace);
     const DeviceGuard guard(device);
     if (precision != CudaPrecision::fp32 &&
         !compiled_for_tensor_cores("gram_gradient", cuda::gram_gradient<Bfloat16, bf16, false>))

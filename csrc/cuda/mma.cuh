@@ -1,6 +1,6 @@
-// All of PTX that the kernels use: copies to shared memory that do not wait, and products of small
-// matrices by a warp. A lane of a warp is (g, t) = (lane / 4, lane % 4); the layouts of the
-// fragments are those of the PTX ISA, "Matrix Fragments for mma.m16n8k8 / mma.m16n8k16".
+// What a warp does as one: copies to shared memory that do not wait, products of small matrices,
+// and an exchange of registers. A lane of a warp is (g, t) = (lane / 4, lane % 4); the layouts of
+// the fragments are those of the PTX ISA, "Matrix Fragments for mma.m16n8k8 / mma.m16n8k16".
 #pragma once
 
 #ifdef FASTNST_CUDA_EMULATOR
@@ -108,6 +108,12 @@ __device__ __forceinline__ void multiply_tf32(float (&sum)[4], const std::uint32
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #endif
+}
+
+// x of the lane whose number differs from this one's by the bits of `distance`.
+template <class T>
+__device__ __forceinline__ T exchange(T x, int distance) {
+    return __shfl_xor_sync(0xffffffffu, x, distance);
 }
 
 }  // namespace fastnst::cuda

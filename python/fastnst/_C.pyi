@@ -85,7 +85,10 @@ def force_isa(name: str) -> None: ...
 def build_info() -> dict[str, Any]: ...
 def cuda_devices() -> dict[str, Any]: ...
 
-# precision: 0 fp32, 1 tf32, 2 bf16
+class DeviceError(RuntimeError): ...
+
+# precision: 0 fp32, 1 tf32, 2 bf16; extras: (symmetric, dtype) and (symmetric, masked_sum)
+def cuda_symmetric_dtype(features: int, precision: int, device: int) -> int: ...
 def cuda_gram_workspace(layers: list[_GramLayer]) -> int: ...
 def cuda_gram_gradient_workspace(layers: list[_GradientLayer]) -> int: ...
 def cuda_gram(
@@ -95,6 +98,7 @@ def cuda_gram(
     workspace_bytes: int,
     device: int,
     stream: int,
+    extras: list[tuple[int, int]] = ...,
 ) -> None: ...
 def cuda_gram_gradient(
     layers: list[_GradientLayer],
@@ -103,4 +107,56 @@ def cuda_gram_gradient(
     workspace_bytes: int,
     device: int,
     stream: int,
+    extras: list[tuple[int, bool]] = ...,
 ) -> None: ...
+def cuda_history_store(history: _History, slot: int, x: int, device: int, stream: int) -> None: ...
+def cuda_history_products(
+    history: _History, used: int, x: int, partials: int, device: int, stream: int
+) -> None: ...
+def cuda_history_combination(
+    history: _History,
+    used: int,
+    weights: int,
+    sign: float,
+    base: int,
+    outer: int,
+    out: int,
+    squares: int,
+    device: int,
+    stream: int,
+) -> None: ...
+
+# batch, height, width, channels
+_Sizes: TypeAlias = tuple[int, int, int, int]
+# (dtype, sizes, features, incoming, pooling, relu_mask, target, scale, squares, out)
+_LayerGradient: TypeAlias = tuple[int, _Sizes, int, int, int, bool, int, float, int, int]
+
+def cuda_layer_gradient_blocks(layer: _LayerGradient) -> int: ...
+def cuda_layer_gradient(layer: _LayerGradient, device: int, stream: int) -> None: ...
+
+# (sums, count, divisor, value, offset, factor)
+def cuda_losses(
+    terms: list[tuple[int, int, float, int, float, float]], losses: int, device: int, stream: int
+) -> None: ...
+def cuda_image_features(
+    sizes: _Sizes,
+    image: int,
+    mean: tuple[float, float, float],
+    deviation: tuple[float, float, float],
+    weights: int,
+    bias: int,
+    relu: bool,
+    replicate: bool,
+    dtype: int,
+    out: int,
+    device: int,
+    stream: int,
+) -> None: ...
+def cuda_image_gradient(
+    sizes: _Sizes, dtype: int, gradient: int, weights: int, out: int, device: int, stream: int
+) -> None: ...
+
+# solver: the fields of CudaSolver by name
+def cuda_solver_take(solver: dict[str, Any], device: int, stream: int) -> None: ...
+def cuda_solver_first(solver: dict[str, Any], scaled: bool, device: int, stream: int) -> None: ...
+def cuda_solver_second(solver: dict[str, Any], device: int, stream: int) -> None: ...

@@ -47,6 +47,11 @@ def unavailable_reason(device: torch.device) -> str | None:
     return None
 
 
+def model(device: torch.device) -> str:
+    """What computes: ``cpu``, or a GPU by its model. Another model rounds otherwise."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def guard(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Makes a GPU the current one while the context lasts; on a CPU there is nothing to do."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()

@@ -18,12 +18,14 @@ class Terms:
         content: c_l by layer, unweighted.
         style: g_l by layer, unweighted.
         tv: tv(x), unweighted; zero where its weight is zero (it is not computed then).
+        row: All of them in this order, ``(T,)``, where the engine has them in one tensor.
     """
 
     total: Tensor
     content: Mapping[str, Tensor]
     style: Mapping[str, Tensor]
     tv: Tensor
+    row: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Engine(Protocol):
             recorded as a CUDA graph and run without the host.
         device_only: Whether ``evaluate`` fetches nothing to the host, so that the solver may run on
             the device alone.
+        tf32: Whether products of float32 features are rounded to TF32, as PyTorch's flags allow it
+            on a GPU.
     """
 
     name: str
@@ -60,10 +64,26 @@ class Engine(Protocol):
     provider: str | None = None
     capturable: bool = False
     device_only: bool = False
+    tf32: bool = False
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)``, which is left as it is."""
         ...
+
+    def launch(self, image: Tensor) -> Evaluation:
+        """Evaluate without looking at what is found, for a solver that runs on the device alone.
+
+        It hands the totals to ``note`` when it reads them.
+        """
+        return self.evaluate(image)
+
+    def note(self, loss: float) -> bool:  # noqa: ARG002 - for engines with a memory
+        """Take the total of an evaluation that was launched.
+
+        Returns:
+            Whether the evaluations to come are others, so that a recording is out of date.
+        """
+        return False
 
     def resume(self, losses: Sequence[float]) -> str:  # noqa: ARG002 - for engines with a memory
         """Bring the engine to the state that it had at a checkpoint.

@@ -15,8 +15,9 @@ from fastnst import BackendUnavailable, Settings
 from fastnst.engines import create, mixed_engine
 from fastnst.engines.create import choose_precision, create_engine
 from fastnst.engines.mixed_engine import MixedEngine
+from fastnst.engines.planned import cuda
 from fastnst.engines.torch_engine import TorchEngine
-from fastnst.evaluation import Evaluation, Terms
+from fastnst.evaluation import Engine, Evaluation, Terms
 from fastnst.network.weights import Weights
 from fastnst.ops import extension
 from fastnst.run.checkpoint import load_checkpoint
@@ -30,7 +31,7 @@ SMALL = {
 }  # fmt: skip
 
 
-class Told:
+class Told(Engine):
     """An engine that finds the losses it was told."""
 
     name, provider = "told", None
@@ -169,3 +170,38 @@ def test_a_graph_keeps_its_precision(random_weights: Weights) -> None:
             random_weights, torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32),
             Settings(**{**SMALL, "engine": "onnx"}),
         )  # fmt: skip
+
+
+def test_a_solver_on_the_device_hands_over_totals_when_it_reads_them() -> None:
+    """Evaluations that were launched before the stall was seen are still in bf16."""
+    slow = [1.0] * (mixed_engine.WINDOW + 1)
+    engine = MixedEngine(lambda precision: Told(precision, [1.0] * 40))
+    launched = [engine.launch(IMAGE).precision for _ in range(20)]
+    assert set(launched) == {"bf16"}
+    answers = [engine.note(loss) for loss in slow]
+    assert answers == [False] * mixed_engine.WINDOW + [True]
+    assert engine.launch(IMAGE).precision == "fp32"
+    assert not engine.note(1.0)  # it changes once
+
+
+def test_it_leaves_the_device_no_more_than_its_engines_do() -> None:
+    for on_device in (True, False):
+
+        def create_told(precision: str, on_device: bool = on_device) -> Told:
+            told = Told(precision, [])
+            told.capturable = told.device_only = told.tf32 = on_device
+            return told
+
+        engine = MixedEngine(create_told)
+        assert engine.capturable is engine.device_only is engine.tf32 is on_device
+
+
+def test_mixed_is_the_default_on_a_gpu_with_products_of_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device = torch.device("cuda", 0)
+    for reason, expected in ((None, "mixed"), ("it has none", "fp32")):
+        monkeypatch.setattr(cuda, "bfloat16_reason", lambda _, r=reason: r)
+        assert choose_precision(Settings(), device) == expected
+        assert choose_precision(Settings(engine="torch"), device) == "fp32"
+        assert choose_precision(Settings(precision="bf16"), device) == "bf16"

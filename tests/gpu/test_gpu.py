@@ -1,4 +1,4 @@
-"""What only a GPU can show: recorded iterations, the engine's numbers there, and what it does when short.
+"""What only a GPU can show: recorded iterations, the engine's numbers, and running out of memory.
 
 ``python tools/gpu_check.py`` runs these and the rest of what has to be seen on hardware.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,19 @@ from torch import Tensor
 
 import fastnst
 from fastnst.engines.create import create_engine
-from fastnst.engines.planned.cuda import PlannedEngine, _fused, _fuses, convolve
+from fastnst.engines.planned.cuda import PlannedEngine
+from fastnst.engines.planned.cudnn import CHOICE, convolve, fused
+from fastnst.engines.planned.kernels import KernelEngine
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.evaluation import Evaluation
 from fastnst.network.weights import Weights, load_weights
 from fastnst.objective.build import build_objective
+from fastnst.ops import device as kernels
 from fastnst.settings.settings import Settings
 from fastnst.solvers.device.cuda_graph import WARM_UP, CudaGraph
 from fastnst.solvers.device.lbfgs import DeviceLBFGS
 from fastnst.solvers.device.loop import minimise_on_device
+from fastnst.solvers.device.steps import KernelSteps
 from helpers.engines import SETTINGS, pictures
 from helpers.pictures import smooth
 
@@ -134,15 +139,23 @@ def test_bias_and_relu_in_the_convolution_change_nothing(precision: str) -> None
     for filters in engine.filters.values():
         x = torch.rand(1, filters.forward.shape[1], 33, 21, device=DEVICE)
         x = x.to(filters.forward.dtype).contiguous(memory_format=torch.channels_last)
-        if not _fuses(filters):
+        if not CHOICE.fuses(x, filters, 1):
             continue
         tried += 1
-        got = _fused(x, filters, 1).float()
+        got = fused(x, filters, 1).float()
         expected = convolve(x, filters.forward, filters.bias).relu().float()
         # rounded once after bias and ReLU, not after each: 2⁻⁸ in bfloat16, 2⁻¹¹ in TF32
         assert float((got - expected).norm()) <= 0.01 * float(expected.norm())
     if not tried:
         pytest.skip("cuDNN has no such convolution here")
+
+
+def test_the_kernels_are_in_use() -> None:
+    """A build for this GPU computes with its kernels: matrix products would pass too."""
+    assert kernels.unavailable_reason(torch.device("cuda", 0)) is None
+    engine, image = built(load_weights(), Settings(), 64, 64)
+    assert isinstance(engine, KernelEngine)
+    assert isinstance(DeviceLBFGS(image, engine.evaluate, 3).steps, KernelSteps)
 
 
 # ------------------------------------------------------------------------------------ recording --
@@ -174,7 +187,7 @@ def test_a_replayed_run_is_the_run_itself(
 
 
 def test_a_failure_is_undone_inside_the_graph(random_weights: Weights) -> None:
-    """One bad evaluation, by a counter on the device: the same graph goes on from the best picture."""
+    """One bad evaluation, by a counter on the device: the graph goes on from the best picture."""
     engine, image = built(random_weights, SETTINGS[0], 32, 32)
     count = torch.zeros((), device=DEVICE)
 
@@ -278,6 +291,43 @@ def test_the_host_leads_the_other_solvers(optimizer: str) -> None:
     assert result.losses.total < result.history[0].total
 
 
+def test_a_run_after_another_is_the_same_run() -> None:
+    """What the first leaves in caches and flags changes nothing."""
+    first, second = (fastnst.stylize(CONTENT, STYLE, device="cuda", **SMALL) for _ in range(2))
+    assert first.history == second.history
+    assert np.array_equal(first.pixels, second.pixels)
+
+
+def test_two_runs_side_by_side_are_those_of_one_after_another() -> None:
+    """In threads, on as many GPUs as there are."""
+    devices = [f"cuda:{n % torch.cuda.device_count()}" for n in range(2)]
+
+    def run(device: str) -> fastnst.Result:
+        return fastnst.stylize(CONTENT, STYLE, device=device, **SMALL)
+
+    alone = [run(device) for device in devices]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(run, devices))
+    for one, other in zip(alone, together, strict=True):
+        assert one.history == other.history
+        assert np.array_equal(one.pixels, other.pixels)
+
+
+def test_mixed_precision_goes_from_bfloat16_to_float32_without_leaving_the_device() -> None:
+    asked = {**SMALL, "iterations": 80, "precision": "mixed"}
+    result = fastnst.stylize(CONTENT, STYLE, device="cuda", **asked)
+    assert result.precision == "mixed"
+    exact = fastnst.stylize(CONTENT, STYLE, device="cuda", **{**asked, "precision": "fp32"})
+    assert result.losses.total == pytest.approx(exact.losses.total, rel=0.1)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_result_says_whether_float32_was_tf32(allowed: bool) -> None:
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=allowed):
+        result = fastnst.stylize(CONTENT, STYLE, device="cuda", precision="fp32", **SMALL)
+    assert result.tf32 is (allowed and torch.cuda.get_device_capability() >= (8, 0))
+
+
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
 def test_a_second_gpu_does_all_of_it() -> None:
     first = fastnst.stylize(CONTENT, STYLE, device="cuda:0", **SMALL)
@@ -294,7 +344,8 @@ def test_a_second_gpu_does_all_of_it() -> None:
 def test_a_gpu_that_runs_out_of_memory_names_a_size_that_fits() -> None:
     total = torch.cuda.mem_get_info()[1]
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(1.5 * 2**30 / total)
+    # a run at 1024 × 768 takes about 1.5 GiB: it has to end in the middle, and not at the edge
+    torch.cuda.set_per_process_memory_fraction(0.7 * 2**30 / total)
     try:
         with pytest.raises(fastnst.InvalidInput, match=r"ran out of memory.*use --size \d+"):
             fastnst.stylize(CONTENT, STYLE, size=1024, iterations=5, device="cuda")

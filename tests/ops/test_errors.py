@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,7 @@ def test_gpus_that_the_build_covers(
 ) -> None:
     info = {"cuda": "13.0", "cuda_architectures": architectures}
     monkeypatch.setattr(extension, "build_info", lambda: info)
+    monkeypatch.setattr(extension, "cuda_devices", lambda: {"devices": [{}], "reason": ""})
     buffers.gpu_unavailable_reason.cache_clear()
     reason = buffers.gpu_unavailable_reason(capability)
     buffers.gpu_unavailable_reason.cache_clear()
@@ -167,6 +169,41 @@ def test_a_build_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     buffers.gpu_unavailable_reason.cache_clear()
     assert buffers.gpu_unavailable_reason((9, 0)) == "fastnst was built without CUDA"
     buffers.gpu_unavailable_reason.cache_clear()
+
+
+def test_a_driver_older_than_the_build_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch may bring an older CUDA, which runs; the kernels would fail at their first launch."""
+    info = {"cuda": "13.0", "cuda_architectures": "90"}
+    monkeypatch.setattr(extension, "build_info", lambda: info)
+    old = {"devices": [], "reason": "CUDA driver version is insufficient"}
+    monkeypatch.setattr(extension, "cuda_devices", lambda: old)
+    buffers.gpu_unavailable_reason.cache_clear()
+    reason = buffers.gpu_unavailable_reason((9, 0))
+    buffers.gpu_unavailable_reason.cache_clear()
+    assert reason == (
+        "fastnst's CUDA 13.0 does not run with this driver: CUDA driver version is insufficient"
+    )
+
+
+def test_an_error_of_a_gpu_keeps_its_type() -> None:
+    """It may come of work that somebody queued before, and is no reason to compute elsewhere."""
+
+    class DeviceError(RuntimeError):
+        """As the extension has it."""
+
+    def failing(error: Exception) -> Callable[[], None]:
+        def run() -> None:
+            raise error
+
+        return run
+
+    for error, expected in (
+        (DeviceError("an illegal memory access"), DeviceError),
+        (RuntimeError("no such instruction set"), BackendUnavailable),
+        (ValueError("negative"), InvalidInput),
+    ):
+        with pytest.raises(expected, match=str(error)):
+            extension.call(failing(error))
 
 
 @needs_native

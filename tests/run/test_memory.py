@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,36 @@ def test_a_recording_that_ran_out_of_memory_says_so_too() -> None:
         memory.enough(64, 64, Settings(), torch.device("cpu")),
     ):
         record()
+
+
+def test_what_torch_has_cached_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run before this one leaves its memory in torch's cache, where the next finds it."""
+    answers = {
+        "mem_get_info": (3 * 2**30, 8 * 2**30),
+        "memory_reserved": 4 * 2**30,
+        "memory_allocated": 2**30,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, a=answer: a)
+    assert memory.available(torch.device("cuda", 0)) == 6 * 2**30
+
+
+def test_what_a_run_held_that_ran_out_of_memory_is_freed() -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def run() -> None:
+        tensor = torch.ones(1000)
+        held.append(weakref.ref(tensor))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    error = None
+    try:
+        with memory.enough(64, 64, Settings(), torch.device("cpu")):
+            run()
+    except InvalidInput as caught:
+        error = caught  # a caller may keep it, in a batch's report say
+    assert error is not None
+    assert held[0]() is None
 
 
 def test_other_errors_pass() -> None:

@@ -25,7 +25,7 @@ SMALL = {"size": 48, "iterations": 14, "style_layers": ("relu1_1", "relu2_1"),
 @pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
 def test_the_run_is_that_of_the_host(as_on_a_gpu: None, monkeypatch, optimizer: str) -> None:
     # without the compiled kernels, so that both keep the history as it is
-    monkeypatch.setattr(buffers, "cannot_run", lambda features: "not asked for")
+    monkeypatch.setattr(buffers, "unavailable_reason", lambda features: "not asked for")
     led_by_device = fastnst.stylize(CONTENT, STYLE, optimizer=optimizer, **SMALL)
     monkeypatch.setattr(solve, "runs_on_device", lambda engine, settings: False)
     led_by_host = fastnst.stylize(CONTENT, STYLE, optimizer=optimizer, **SMALL)

@@ -35,7 +35,8 @@ def test_what_the_device_cannot_lead_the_host_does(as_on_a_gpu: None, random_wei
 
 
 def places(solver: DeviceLBFGS) -> dict[str, int]:
-    tensors = {**vars(solver), **(vars(solver.scaling) if solver.scaling else {})}
+    owners = (solver.memory, solver.steps, *([solver.scaling] if solver.scaling else []))
+    tensors = {name: tensor for owner in owners for name, tensor in vars(owner).items()}
     return {k: v.data_ptr() for k, v in tensors.items() if torch.is_tensor(v)}
 
 

@@ -22,6 +22,7 @@ from fastnst.engines.onnx.engine import OnnxEngine
 from fastnst.engines.planned import cpu, cuda
 from fastnst.engines.planned.cpu import NativeEngine
 from fastnst.engines.planned.cuda import PlannedEngine
+from fastnst.engines.planned.kernels import KernelEngine
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import BackendUnavailable
 from fastnst.evaluation import Engine
@@ -29,6 +30,7 @@ from fastnst.network.weights import Weights
 from fastnst.objective.build import build_objective
 from fastnst.objective.objective import Objective
 from fastnst.objective.regions import Region
+from fastnst.ops import device as device_kernels
 from fastnst.ops import extension
 from fastnst.settings.settings import Settings
 
@@ -81,13 +83,16 @@ def unavailable_reason(engine: str, device: torch.device) -> str | None:
 def choose_precision(settings: Settings, device: torch.device) -> str:
     """The precision of a run whose settings leave it open: ``mixed`` where bf16 is quicker.
 
-    That is the native engine on a processor with avx512bf16; anywhere else it is fp32.
+    That is the native engine on a processor with avx512bf16 and on a GPU whose tensor cores multiply
+    bfloat16; anywhere else it is fp32.
     """
     if settings.precision != "auto":
         return settings.precision
-    on_cpu = settings.engine in ("auto", "native") and device.type == "cpu"
-    compiled = on_cpu and not unavailable_reason("native", device)
-    return "mixed" if compiled and extension.convolves_bfloat16() else "fp32"
+    if settings.engine not in ("auto", "native") or unavailable_reason("native", device):
+        return "fp32"
+    if device.type == "cuda":
+        return "fp32" if cuda.bfloat16_reason(device) else "mixed"
+    return "mixed" if extension.convolves_bfloat16() else "fp32"
 
 
 @undisturbed()
@@ -152,6 +157,13 @@ def _choose_provider(settings: Settings, device: torch.device) -> tuple[str, str
     return providers.choose(settings.provider, device, settings.precision)
 
 
+def gpu_plan(objective: Objective) -> type[PlannedEngine]:
+    """The plan of engine ``native`` on a GPU: with our kernels where they run the objective."""
+    mean = objective.normalize.mean
+    runs = mean.dtype == torch.float32 and device_kernels.unavailable_reason(mean.device) is None
+    return KernelEngine if runs else PlannedEngine
+
+
 # ------------------------------------------------------------------------- the table of engines --
 
 
@@ -198,7 +210,7 @@ def _cpu_reason(objective: Objective, precision: str) -> str | None:
 
 
 def _gpu_plan(objective: Objective, precision: str, request: _Request) -> Engine:
-    return PlannedEngine(objective, precision, cache=request.cache)
+    return gpu_plan(objective)(objective, precision, cache=request.cache)
 
 
 def _gpu_reason(objective: Objective, precision: str) -> str | None:

@@ -2,8 +2,8 @@
 
 The gradient in bfloat16 is wrong by some per cent of its own length at the start, which no step
 notices, and by most of it near the end, where it stalls. So the first of an engine's evaluations
-are in bfloat16, and once the loss falls by less than ``PROGRESS`` in ``WINDOW`` of them it goes on in
-float32 and does not return. With a smaller ``PROGRESS`` runs are quicker and end higher:
+are in bfloat16, and once the loss falls by less than ``PROGRESS`` in ``WINDOW`` of them it goes on
+in float32 and does not return. With a smaller ``PROGRESS`` runs are quicker and end higher:
 docs/performance.md has the numbers.
 """
 
@@ -39,17 +39,24 @@ class MixedEngine(Engine):
         self._stalled = False
         self.name = self._engine.name
         self.provider = self._engine.provider
+        self.capturable = self._engine.capturable
+        self.device_only = self._engine.device_only
+        self.tf32 = self._engine.tf32
 
     def evaluate(self, image: Tensor) -> Evaluation:
-        """The objective and its gradient at ``image`` ``(1, 3, H, W)``, in the precision in use by then."""
+        """The objective and its gradient at ``image`` ``(1, 3, H, W)``."""
+        evaluation = self.launch(image)
+        self.note(float(evaluation.terms.total))
+        return evaluation
+
+    def launch(self, image: Tensor) -> Evaluation:
+        """``evaluate`` without looking at the loss."""
         if self._stalled and (self._engine is None or self._engine.precision == "bf16"):
             self._engine = None  # its buffers are freed before those of the next are allocated
             with undisturbed():
                 self._engine = self._create("fp32")
         assert self._engine is not None
-        evaluation = self._engine.evaluate(image)
-        self._note(float(evaluation.terms.total))
-        return evaluation
+        return self._engine.evaluate(image)
 
     def resume(self, losses: Sequence[float]) -> str:
         """Come to the state of an engine that has found ``losses``, for a run that goes on.
@@ -63,12 +70,14 @@ class MixedEngine(Engine):
         precision = "bf16"
         for loss in losses:
             precision = "fp32" if self._stalled else "bf16"
-            self._note(loss)
+            self.note(loss)
         return precision
 
-    def _note(self, loss: float) -> None:
+    def note(self, loss: float) -> bool:
+        """Take the total of an evaluation; whether bf16 has stalled with it."""
         if self._stalled or not math.isfinite(loss):
-            return
+            return False
         best = self._losses
         best.append(min(loss, best[-1]) if best else loss)
         self._stalled = len(best) > WINDOW and best[-1] > (1 - PROGRESS) * best[0]
+        return self._stalled

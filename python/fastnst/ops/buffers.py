@@ -41,6 +41,8 @@ def gpu_unavailable_reason(capability: tuple[int, int]) -> str | None:
     info = extension.build_info()
     if not info["cuda"]:
         return "fastnst was built without CUDA"
+    if reason := extension.cuda_devices()["reason"]:  # torch may bring an older CUDA, which runs
+        return f"fastnst's CUDA {info['cuda']} does not run with this driver: {reason}"
     architectures = info["cuda_architectures"]
     if any(_covers(name, capability) for name in architectures.split()):
         return None

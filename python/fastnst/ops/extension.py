@@ -62,12 +62,16 @@ def call(function: Any, *arguments: Any) -> Any:
     Raises:
         InvalidInput: the extension rejected a value (``ValueError``).
         BackendUnavailable: it cannot run on this machine (``RuntimeError``).
+        RuntimeError: an error of a GPU, which has a type of its own: it may be that of work which
+            was queued before, and says nothing of this machine.
     """
     try:
         return function(*arguments)
     except ValueError as error:
         raise InvalidInput(str(error)) from None
     except RuntimeError as error:
+        if type(error) is not RuntimeError:
+            raise
         raise BackendUnavailable(str(error)) from None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,9 +63,14 @@ def _pair_bytes(settings: Settings, device: torch.device | None) -> float:
 def available(device: torch.device) -> int | None:
     """Free bytes on the device, or None if the system does not say."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        return int(torch.cuda.mem_get_info(device)[0]) + _cached(device)
     free = [_system_memory(), *_group_memory(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))]
     return min((number for number in free if number is not None), default=None)
+
+
+def _cached(device: torch.device) -> int:
+    """Bytes of a GPU that torch holds and no tensor uses: a run before this one has left them."""
+    return torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def _system_memory() -> int | None:
@@ -134,23 +141,33 @@ def enough(width: int, height: int, settings: Settings, device: torch.device) ->
         settings: The settings of the run.
         device: The device that it runs on.
 
+    What the failed run held is freed, so that another can follow: its frames are cleared, which
+    would keep their tensors for as long as the error is kept.
+
     Raises:
         InvalidInput: where torch raises ``torch.OutOfMemoryError``.
     """
     try:
         yield
+        return
     except RuntimeError as error:
         if not _ran_out(error):
             raise
-        needed = estimate(width, height, settings, device=device)
-        ours = torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
-        free = (available(device) or 0) + ours
-        # The estimate was too low, or somebody else took what was free: leave a fifth.
-        fits = int(max(width, height) * (0.8 * min(1.0, free / needed)) ** 0.5)
-        raise InvalidInput(
-            f"{device} ran out of memory with a {width}×{height} picture; "
-            f"use --size {fits} or less, or a smaller --history-size"
-        ) from None
+        chain: BaseException | None = error
+        while chain is not None:
+            traceback.clear_frames(chain.__traceback__)
+            chain = chain.__cause__ or chain.__context__
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    needed = estimate(width, height, settings, device=device)
+    free = available(device) or 0
+    # The estimate was too low, or somebody else took what was free: leave a fifth.
+    fits = int(max(width, height) * (0.8 * min(1.0, free / needed)) ** 0.5)
+    raise InvalidInput(
+        f"{device} ran out of memory with a {width}×{height} picture; "
+        f"use --size {fits} or less, or a smaller --history-size"
+    )
 
 
 def _ran_out(error: BaseException | None) -> bool:

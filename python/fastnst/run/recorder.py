@@ -149,6 +149,7 @@ class Recorder:
             done,
             {k: Image.fromarray(picture.numpy()) for k, picture in self.snapshots.items()},
             self._engine.provider,
+            self._engine.tf32,
         )
 
 

@@ -154,6 +154,7 @@ class Result:
         scales: What was done at each scale, coarsest first.
         snapshots: ``{iteration: picture}`` of the start and of the middle of the run, 8-bit RGB.
         provider: What ran the graph of engine ``onnx``; None for the others.
+        tf32: Whether products of float32 features were rounded to TF32, on a GPU.
     """
 
     pixels: Pixels
@@ -170,6 +171,7 @@ class Result:
     scales: tuple[ScaleRecord, ...] = ()
     snapshots: Mapping[int, Image.Image] = field(default_factory=dict, repr=False)
     provider: str | None = None
+    tf32: bool = False
 
     @property
     def image(self) -> Image.Image:
@@ -260,6 +262,7 @@ class Result:
             "provider": self.provider,
             "device": self.device,
             "precision": self.precision,
+            "tf32": self.tf32,
             "seed": self.settings.seed,
             "weights": dict(self.weights),
             "settings": self.settings.to_dict(),

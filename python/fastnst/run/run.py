@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fastnst.cache import Cache
-from fastnst.devices import undisturbed
+from fastnst.devices import model, undisturbed
 from fastnst.errors import NonFiniteLoss
 from fastnst.evaluation import Engine
 from fastnst.images.decode import Picture
@@ -129,7 +129,7 @@ def _identity(prepared: Preparation, engine: Engine) -> Identity:
     made_from = {
         "file of weights": prepared.weights.sha256,
         "engine": engine.name,
-        "device": prepared.device.type,
+        "device": model(prepared.device),
         "precision": engine.precision,
     }
     return Identity.of(prepared.settings, prepared.sources.digests(prepared.settings) | made_from)

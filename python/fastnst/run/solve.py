@@ -46,13 +46,14 @@ def solve(
     """
     if runs_on_device(engine, settings):
         return minimise_on_device(
-            engine.evaluate,
+            engine.launch,
             start,
             iterations=iterations,
             history_size=settings.history_size,
             optimizer=settings.optimizer,
             stepwise=stepwise,
             record=engine.capturable,
+            note=engine.note,
             resume=resume,
         )
     return minimise(

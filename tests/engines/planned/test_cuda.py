@@ -1,4 +1,4 @@
-"""The plan in PyTorch's operators, which runs on GPUs, on the CPU: against the float64 oracle and autograd."""
+"""The plan in PyTorch's operators on the CPU, against the float64 oracle and autograd."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from fastnst.cache import Cache
 from fastnst.engines.planned import cuda
-from fastnst.engines.planned import cuda as module
 from fastnst.engines.planned.cuda import PlannedEngine, unavailable_reason
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.evaluation import Evaluation
@@ -221,19 +220,21 @@ def test_gram_matrices_are_as_coarse_as_the_convolutions_and_no_coarser() -> Non
             assert cuda._rounding(half) is None  # their products are exact
 
 
-def test_a_fusion_that_fails_or_errs_is_not_used(random_weights: Weights, monkeypatch) -> None:
-    planned, _, _ = both(random_weights, SETTINGS[0], 16, 16, dtype=torch.float32)
-    filters = planned.filters["conv1_2"]
+def test_a_race_of_the_users_decides_no_plan(
+    random_weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With cudnn.benchmark a resumed run might compute by other plans than the stopped one."""
+    planned, _, image = both(random_weights, SETTINGS[0], 16, 16, dtype=torch.float32)
+    seen: list[bool] = []
+    convolve = cuda.convolve
 
-    def right(x: Tensor, filters: object, padding: int) -> Tensor:
-        return torch.relu(cuda.convolve(x, filters.forward, filters.bias, padding))
+    def watched(*arguments: object) -> Tensor:
+        seen.append(torch.backends.cudnn.benchmark)
+        return convolve(*arguments)
 
-    def wrong(x: Tensor, filters: object, padding: int) -> Tensor:
-        return cuda.convolve(x, filters.forward, None, padding)
-
-    def absent(x: Tensor, filters: object, padding: int) -> Tensor:
-        raise RuntimeError("GET was unable to find an engine to execute this computation")
-
-    for fused, expected in ((right, True), (wrong, False), (absent, False)):
-        monkeypatch.setattr(module, "_fused", fused)
-        assert cuda._try_fusion(filters) is expected
+    monkeypatch.setattr(cuda, "convolve", watched)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    planned.evaluate(image)
+    assert seen
+    assert not any(seen)
+    assert torch.backends.cudnn.benchmark

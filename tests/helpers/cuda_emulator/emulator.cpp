@@ -101,6 +101,8 @@ ucontext_t scheduler_context;
 std::jmp_buf scheduler;
 std::string failure;
 std::mt19937 generator;
+std::map<std::string, int> launches;  // by kernel
+std::string launched;
 
 // A fibre that finds something wrong says so and never runs again.
 [[noreturn]] void fail(const std::string& what) {
@@ -292,6 +294,7 @@ void* shared(std::size_t bytes) {
 
 void run(const char* name, std::int64_t blocks, int count, const std::function<void()>& body) {
     const Signals signals;
+    ++launches[name];
     if (!shared_pages) shared_pages = std::make_unique<Guarded>(kSharedLimit);
     threads = count;
     kernel = &body;
@@ -325,6 +328,18 @@ void load_matrices(Matrices lane) {
                 const std::uint32_t high = transposed ? matrix[2 * t + 1][g] : matrix[g][2 * t + 1];
                 lanes[i].to[m] = low | high << 16;
             }
+        }
+    });
+}
+
+// CUDA C++ Programming Guide, __shfl_xor_sync: the value of lane (own ^ distance)
+void exchange(Exchange lane) {
+    warp_wide("shfl.xor", lane, [](const Exchange* lanes) {
+        for (int i = 0; i < 32; ++i) {
+            const Exchange& own = lanes[i];
+            if (own.distance < 0 || own.distance > 31) fail("shfl.xor: no such lane");
+            if (own.distance != lanes[i ^ own.distance].distance) fail("shfl.xor: lanes disagree");
+            std::memcpy(own.to, lanes[i ^ own.distance].from, own.bytes);
         }
     });
 }
@@ -447,6 +462,15 @@ void emulator_set(int order, unsigned seed, int early_copies, int tensor_cores) 
     generator.seed(seed);
 }
 
+// Every kernel that was launched since the last call, with how often: "name count" by lines.
+const char* emulator_launched() {
+    launched.clear();
+    for (const auto& [name, count] : launches)
+        launched += name + " " + std::to_string(count) + "\n";
+    launches.clear();
+    return launched.c_str();
+}
+
 // Bytes that end at a page that may not be touched, or begin at one.
 void* emulator_allocate(std::size_t bytes, int at_end) {
     auto pages = std::make_unique<Guarded>(bytes);
@@ -471,16 +495,17 @@ std::size_t emulator_gradient_workspace(const fastnst::GradientLayer* layers, st
 int emulator_gram(const fastnst::GramLayer* layers, std::size_t count, int precision,
                   void* workspace, std::size_t bytes, char* error, std::size_t error_size) {
     return reported(error, error_size, [&] {
-        fastnst::cuda_gram(layers, count, static_cast<fastnst::CudaPrecision>(precision), workspace,
-                           bytes, 0, nullptr);
+        fastnst::cuda_gram(layers, nullptr, count, static_cast<fastnst::CudaPrecision>(precision),
+                           workspace, bytes, 0, nullptr);
     });
 }
 
 int emulator_gradient(const fastnst::GradientLayer* layers, std::size_t count, int precision,
                       void* workspace, std::size_t bytes, char* error, std::size_t error_size) {
     return reported(error, error_size, [&] {
-        fastnst::cuda_gram_gradient(layers, count, static_cast<fastnst::CudaPrecision>(precision),
-                                    workspace, bytes, 0, nullptr);
+        fastnst::cuda_gram_gradient(layers, nullptr, count,
+                                    static_cast<fastnst::CudaPrecision>(precision), workspace,
+                                    bytes, 0, nullptr);
     });
 }
 

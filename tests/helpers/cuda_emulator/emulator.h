@@ -48,7 +48,14 @@ struct Product {
     float* sum;
     const std::uint32_t *a, *b;
 };
+struct Exchange {
+    void* to;
+    const void* from;
+    std::size_t bytes;
+    int distance;
+};
 void load_matrices(Matrices lane);
+void exchange(Exchange lane);
 void multiply_bfloat16(Product lane);
 void multiply_tf32(Product lane);
 
@@ -120,5 +127,12 @@ inline void multiply_tf32(float (&sum)[4], const std::uint32_t (&a)[4],
     emulator::multiply_tf32({sum, a, b});
 }
 std::uint32_t round_to_tf32(float x);
+
+template <class T>
+T exchange(T x, int distance) {
+    T other;
+    emulator::exchange({&other, &x, sizeof(T), distance});
+    return other;
+}
 
 }  // namespace fastnst::cuda

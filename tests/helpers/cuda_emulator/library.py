@@ -6,21 +6,34 @@ Every buffer of a call ends at a page that may not be touched, or begins at one.
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import importlib.util
 import subprocess
-from collections.abc import Sequence
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
+from unittest import mock
 
+import pybind11
 import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
 CSRC = HERE.parents[2] / "csrc"
-KERNELS = (CSRC / "cuda/gram.cu", CSRC / "cuda/gram_gradient.cu")
+KERNELS = tuple(sorted(p for p in (CSRC / "cuda").glob("*.cu") if p.stem != "device"))
+BINDINGS = (HERE / "module.cpp", CSRC / "bindings_cuda.cpp")
+GLUE = (HERE / "emulator.cpp", *BINDINGS)
+NAME = "_emulated.so"
 FLAGS = (
     "-std=c++17 -O3 -fPIC -U_FORTIFY_SOURCE -Wall -Wextra -Wno-unknown-pragmas "
-    f"-DFASTNST_CUDA_EMULATOR -I{HERE} -I{CSRC}"
+    f"-DFASTNST_CUDA_EMULATOR -I{HERE} -I{CSRC} "
+    f"-I{pybind11.get_include()} -I{sysconfig.get_paths()['include']}"
 ).split()
 # a wrong alignment or index stops the kernel
 CHECKED = ["-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error"]
@@ -114,7 +127,25 @@ class Emulator:
     """The compiled library, and the buffers of one call."""
 
     library: ctypes.CDLL
+    module: ModuleType  # the same library, with the extension's bindings
     mode: Mode = field(default_factory=Mode)
+
+    def set(self) -> None:
+        """Let what follows run in this emulator's mode."""
+        mode = self.mode
+        self.library.emulator_set(mode.order, mode.seed, mode.early_copies, mode.tensor_cores)
+
+    def launched(self) -> dict[str, int]:
+        """How often each kernel was launched since the last call."""
+        lines = self.library.emulator_launched().decode().splitlines()
+        return {name: int(count) for name, count in (line.split() for line in lines)}
+
+    def tensor(self, x: Tensor) -> Tensor:
+        """A copy beside a page that may not be touched; free it with ``emulator_free_all``."""
+        size = max(x.numel() * x.element_size(), 1)
+        place = (ctypes.c_char * size).from_address(self.allocate(size))
+        flat = torch.frombuffer(place, dtype=x.dtype, count=x.numel())
+        return flat.as_strided(x.shape, x.stride()).copy_(x)
 
     def gram(
         self, layers: Sequence[Style], precision: str
@@ -174,8 +205,7 @@ class Emulator:
         return place
 
     def _call(self, name: str, layers: ctypes.Array, precision: str) -> None:
-        mode = self.mode
-        self.library.emulator_set(mode.order, mode.seed, mode.early_copies, mode.tensor_cores)
+        self.set()
         size = getattr(self.library, f"emulator_{name}_workspace")(layers, len(layers))
         workspace, error = self.allocate(size), ctypes.create_string_buffer(300)
         failed = getattr(self.library, f"emulator_{name}")(
@@ -211,15 +241,22 @@ def compile_library(compiler: str, folder: Path, *definitions: str) -> Emulator:
     def build(source: Path) -> str:
         target = str(folder / f"{source.name}.o")
         flags = [*FLAGS, *definitions, *(CHECKED if source in KERNELS else ())]
+        if source in BINDINGS:
+            flags.append("-O1")  # half the time to compile
         command = [compiler, *flags, "-x", "c++", "-c", str(source), "-o", target]
         subprocess.run(command, check=True)
         return target
 
     with ThreadPoolExecutor() as pool:
-        objects = list(pool.map(build, (HERE / "emulator.cpp", *KERNELS)))
-    path = folder / "libemulator.so"
+        objects = list(pool.map(build, (*GLUE, *KERNELS)))
+    path = folder / NAME
     subprocess.run([compiler, "-shared", *objects, "-o", str(path)], check=True)
+    return _loaded(path)
+
+
+def _loaded(path: Path) -> Emulator:
     library = ctypes.CDLL(str(path))
+    library.emulator_launched.restype = ctypes.c_char_p
     library.emulator_allocate.restype = ctypes.c_void_p
     library.emulator_allocate.argtypes = (ctypes.c_size_t, ctypes.c_int)
     for name in ("gram", "gradient"):
@@ -234,4 +271,41 @@ def compile_library(compiler: str, folder: Path, *definitions: str) -> Emulator:
             ctypes.c_char_p,
             ctypes.c_size_t,
         )
-    return Emulator(library)
+    return Emulator(library, _imported(path))
+
+
+def shared_library(compiler: str) -> Emulator:
+    """The emulator of these sources, built once for all tests on this machine."""
+    digest = hashlib.sha256(" ".join((compiler, sys.version, *FLAGS, *CHECKED)).encode())
+    for source in sorted({*GLUE, *HERE.glob("*.h"), *CSRC.glob("*.h"), *CSRC.glob("cuda/*.*")}):
+        digest.update(source.read_bytes())
+    place = Path(tempfile.gettempdir()) / f"fastnst-emulator-{digest.hexdigest()[:16]}"
+    if not (place / NAME).is_file():
+        with tempfile.TemporaryDirectory(dir=tempfile.gettempdir()) as folder:
+            compile_library(compiler, Path(folder))
+            place.mkdir(exist_ok=True)
+            (Path(folder) / NAME).replace(place / NAME)
+    return _loaded(place / NAME)
+
+
+def _imported(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("_emulated", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def in_place_of_a_gpu(emulator: Emulator) -> Iterator[None]:
+    """While it lasts the operations for a GPU take tensors of the CPU and run in the emulator."""
+    from fastnst.ops import device
+
+    emulator.set()
+    with (
+        mock.patch.object(device, "loaded", return_value=emulator.module),
+        mock.patch.object(device, "_place", return_value=(nullcontext(), 0, 0)),
+        mock.patch.object(device, "unavailable_reason", return_value=None),
+    ):
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,6 +37,9 @@ class StandIn:
             def wait_stream(self, other: Any) -> None:
                 log.append(f"{self.name} waits for {other.name}")
 
+            def synchronize(self) -> None:
+                log.append(f"{self.name} is done")
+
         class Graph:
             def replay(self) -> None:
                 log.append("replay")
@@ -43,7 +47,7 @@ class StandIn:
         cuda = {
             "Stream": Stream,
             "CUDAGraph": Graph,
-            "current_stream": lambda: Stream("main"),
+            "current_stream": lambda *_: Stream("main"),
             "stream": lambda stream: Context(stream.name),
             "graph": lambda graph, stream, capture_error_mode: Context(f"record on {stream.name}"),
         }
@@ -69,3 +73,35 @@ def test_elsewhere_work_is_done_each_time(monkeypatch, device: str, record: bool
     for _ in range(4):
         work()
     assert notes.log == ["work"] * 4
+
+
+def test_a_thread_records_only_what_it_has_run(monkeypatch) -> None:
+    """The plans of cuDNN are made for a thread, and must not be made while a graph is recorded."""
+    notes = StandIn(monkeypatch)
+    work = CudaGraph(lambda: notes.log.append("work"), torch.device("cuda", 0))
+    for _ in range(WARM_UP):
+        work()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert work.graph is None
+    for _ in range(WARM_UP + 1):
+        work()
+    assert work.graph is not None
+    assert notes.log.count("work") == 2 * WARM_UP + 2  # one of them is the recording
+
+
+def test_work_that_has_changed_is_recorded_anew_when_what_was_launched_is_done(monkeypatch) -> None:
+    notes = StandIn(monkeypatch)
+    work = CudaGraph(lambda: notes.log.append("work"), torch.device("cuda", 0))
+    work.renew()  # nothing was recorded yet
+    for _ in range(WARM_UP + 1):
+        work()
+    assert "main is done" not in notes.log
+    work.renew()
+    assert notes.log[-1] == "main is done"
+    notes.log.clear()
+    for _ in range(WARM_UP + 2):
+        work()
+    assert notes.log.count("work") == WARM_UP + 1
+    assert notes.log.count("replay") == 2

@@ -88,3 +88,31 @@ def test_the_best_is_of_the_iterates_that_were_seen(stepwise: bool) -> None:
         lowest = losses.index(min(losses))
         assert torch.equal(iterate.best, images[lowest])
         assert iterate.is_best == (lowest == len(losses) - 1)
+
+
+@pytest.mark.parametrize("stepwise", [True, False])
+def test_evaluations_change_where_a_total_that_was_read_asks_for_it(stepwise: bool) -> None:
+    """As mixed precision does it: the change comes late, and every iterate says what it is of."""
+    target = uniform(0.3, 0.7)
+    good, precision, totals = curved(target), ["bf16"], []
+
+    def evaluate(image: Tensor) -> Evaluation:
+        found = good(image)
+        return Evaluation(found.terms, found.gradient, precision[0])
+
+    def note(total: float) -> bool:
+        totals.append(total)
+        if len(totals) != 7:
+            return False
+        precision[0] = "fp32"
+        return True
+
+    iterates = minimise_on_device(
+        evaluate, uniform(0, 1, seed=1), iterations=30, stepwise=stepwise, note=note
+    )
+    seen = [(i.precision, i.loss) for i in iterates]
+    assert [loss for _, loss in seen] == totals
+    kinds = [kind for kind, _ in seen]
+    changed = kinds.index("fp32")
+    assert kinds == ["bf16"] * changed + ["fp32"] * (31 - changed)
+    assert changed == 7 if stepwise else 7 <= changed <= 7 + 2 * BATCH

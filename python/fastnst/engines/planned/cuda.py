@@ -1,24 +1,23 @@
 """The plan in PyTorch's operators: engine ``native`` on a GPU.
 
-The convolutions are the library's (cuDNN), in channels_last; Gram matrices and style losses are those
-of ``ops.gram`` where they take the features, and matrix products where they do not.
+The convolutions are the library's (cuDNN), in channels_last; Gram matrices and style losses are
+those of ``ops.gram`` where they take the features, and matrix products where they do not.
 
 The input gradient of a 3×3 convolution is again a forward convolution, with the filters flipped and
 transposed, which are arranged once. ``convolution_backward`` would do the same work, but cuDNN may
 answer it with sums in no fixed order, and a run that is resumed must be the run that went on.
 
-The first convolution and the way back through it are always float32: its input is the picture, whose
-256 levels bfloat16 does not tell apart. An evaluation launches operators and fetches nothing, so that
-the solver may run on the device alone (``device_only``) and, unless a loss needs the host, an
-evaluation can be recorded as a CUDA graph (``capturable``). Features and gradients are allocated as
-the walk goes and given back as soon as it has passed them: in a recorded graph their places are
+The first convolution and the way back through it are always float32: its input is the picture,
+whose 256 levels bfloat16 does not tell apart. An evaluation launches operators and fetches nothing,
+so that the solver may run on the device alone (``device_only``) and, unless a loss needs the host,
+an evaluation can be recorded as a CUDA graph (``capturable``). Features and gradients are allocated
+as the walk goes and given back as soon as it has passed them: in a recorded graph their places are
 shared by the graph's own pool of memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -26,26 +25,20 @@ from torch.nn import functional
 
 from fastnst.cache import Cache
 from fastnst.devices import guard
+from fastnst.engines.planned.cudnn import (
+    Filters,
+    arrange_filters,
+    convolve,
+    convolve_relu,
+    rounds_to_tf32,
+    same_plans,
+)
 from fastnst.engines.planned.l2_pooling import unpool_l2
 from fastnst.engines.planned.walk import Layer, Walk
+from fastnst.evaluation import Evaluation
 from fastnst.network.vgg import VGG, L2Pool
 from fastnst.objective.objective import Objective
 from fastnst.ops import buffers, gram
-
-
-@dataclass(frozen=True)
-class Filters:
-    """A convolution's filters, channels_last, in the dtype in which it is computed.
-
-    Attributes:
-        forward: ``(Co, Ci, 3, 3)``.
-        backward: Flipped and transposed, ``(Ci, Co, 3, 3)``.
-        bias: ``(Co,)``.
-    """
-
-    forward: Tensor
-    backward: Tensor
-    bias: Tensor
 
 
 class PlannedEngine(Walk):
@@ -82,7 +75,13 @@ class PlannedEngine(Walk):
         self.filters: Mapping[str, Filters] = (cache or Cache()).get(
             "planned filters", (network, precision), lambda: _arrange(network, self._dtype)
         )
+        self.tf32 = self._wide == torch.float32 and rounds_to_tf32(objective.normalize.mean.device)
         self._pooled_at: dict[str, Tensor] = {}  # where each maximum was, by pooling
+
+    def evaluate(self, image: Tensor) -> Evaluation:
+        """The objective and its gradient at ``image`` ``(1, 3, H, W)``, by the same plans."""
+        with same_plans():
+            return super().evaluate(image)
 
     def _allocate(self, height: int, width: int) -> None:
         """Nothing: memory comes and goes with the walk."""
@@ -185,7 +184,12 @@ def unavailable_reason(objective: Objective, precision: str = "fp32") -> str | N
     if not objective.layers:
         return "the objective uses no layer of the network"
     device = objective.normalize.mean.device
-    if precision == "bf16" and device.type == "cuda":
+    return bfloat16_reason(device) if precision == "bf16" else None
+
+
+def bfloat16_reason(device: torch.device) -> str | None:
+    """Why bfloat16 does not pay on a device, or None if it does; a CPU takes what it is given."""
+    if device.type == "cuda":
         with guard(device):
             if not torch.cuda.is_bf16_supported(including_emulation=False):
                 return f"bf16 needs a GPU with bfloat16 products; {device} has none"
@@ -193,7 +197,7 @@ def unavailable_reason(objective: Objective, precision: str = "fp32") -> str | N
 
 
 def _arrange(network: VGG, dtype: torch.dtype) -> dict[str, Filters]:
-    """The filters of every convolution, by name; the first, which sees the picture, stays float32."""
+    """The filters of every convolution, by name; the first sees the picture: it stays float32."""
     arranged: dict[str, Filters] = {}
     for name, module in network.layers.items():
         if isinstance(module, nn.Conv2d):
@@ -202,65 +206,6 @@ def _arrange(network: VGG, dtype: torch.dtype) -> dict[str, Filters]:
             weight, bias = module.weight.detach(), module.bias.detach()
             arranged[name] = arrange_filters(weight, bias, computed_in)
     return arranged
-
-
-def arrange_filters(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Filters:
-    """Filters ``(Co, Ci, 3, 3)`` and bias ``(Co,)`` for both directions."""
-    last = torch.channels_last
-    back = weight.flip(2, 3).transpose(0, 1)
-    forward, backward = (w.to(dtype).contiguous(memory_format=last) for w in (weight, back))
-    return Filters(forward, backward, bias.to(dtype))
-
-
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 1) -> Tensor:
-    """W ∗ x + b, channels_last."""
-    y = functional.conv2d(x, weight, bias, 1, padding)
-    return y.contiguous(memory_format=torch.channels_last)
-
-
-def convolve_relu(x: Tensor, filters: Filters, padding: int = 1) -> Tensor:
-    """max(0, W ∗ x + b), in one pass where cuDNN can."""
-    if x.device.type == "cuda" and _fuses(filters):
-        return _fused(x, filters, padding)
-    return convolve(x, filters.forward, filters.bias, padding).relu_()
-
-
-def _fused(x: Tensor, filters: Filters, padding: int) -> Tensor:
-    pads, one = [padding, padding], [1, 1]
-    y: Tensor = torch.cudnn_convolution_relu(x, filters.forward, filters.bias, one, pads, one, 1)
-    return y
-
-
-_tried: dict[tuple[torch.device, torch.dtype, torch.Size], bool] = {}
-
-
-def _fuses(filters: Filters) -> bool:
-    """Whether cuDNN takes bias and ReLU into such a convolution, and computes it right.
-
-    It is tried once, in the first evaluation, which is never recorded.
-    """
-    weight = filters.forward
-    key = (weight.device, weight.dtype, weight.shape)
-    if key not in _tried:
-        _tried[key] = _try_fusion(filters)
-    return _tried[key]
-
-
-def _try_fusion(filters: Filters) -> bool:
-    weight = filters.forward
-    shape = (1, weight.shape[1], 20, 18)
-    x = torch.linspace(0, 999, 360 * shape[1], dtype=torch.float32, device=weight.device)
-    x = x.sin_().view(shape)
-    x = x.to(weight.dtype).contiguous(memory_format=torch.channels_last)
-    expected = convolve(x, weight, filters.bias).relu_().float()
-    try:
-        found = _fused(x, filters, 1).float()
-    except RuntimeError:
-        return False
-    # bfloat16 and TF32 round at 2⁻⁸ and 2⁻¹¹; another formula would be off by order 1
-    return bool(
-        torch.linalg.vector_norm(found - expected) <= 0.02 * torch.linalg.vector_norm(expected)
-    )
 
 
 def _style_losses(
@@ -308,7 +253,7 @@ def _add_style_gradient(
 
 
 def _rounding(*features: Tensor) -> str | None:
-    """What the kernels may round float32 features to: what the convolutions round them to anyway."""
+    """What the kernels may round float32 features to: what the convolutions round them to."""
     conv_in_tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
     return "tf32" if conv_in_tf32 and features[0].dtype == torch.float32 else None
 

@@ -32,7 +32,7 @@ from fastnst.engines.planned.terms import (
     plain_content,
     plain_style,
 )
-from fastnst.evaluation import Engine, Evaluation
+from fastnst.evaluation import Engine, Evaluation, Terms
 from fastnst.network.vgg import VGG
 from fastnst.objective.objective import Objective
 
@@ -130,7 +130,7 @@ class Walk(Engine, ABC):
             tv = add_total_variation(objective, image, self._gradient)
             content = {key: self._content[key] for key in objective.content}
             style = {key: self._style[key] for key in objective.style}
-            terms = objective.terms(content, style, tv)
+            terms = self._weigh(content, style, tv)
         return Evaluation(terms, self._gradient, self.precision)
 
     def _allocate_for(self, image: Tensor) -> None:
@@ -209,6 +209,12 @@ class Walk(Engine, ABC):
         """Channels C and positions H·W of the features ``key``."""
         _, channels, height, width = self._seen(key).shape
         return channels, height * width
+
+    def _weigh(
+        self, content: Mapping[str, Tensor], style: Mapping[str, Tensor], tv: Tensor
+    ) -> Terms:
+        """The losses with their weighted sum; a plan with losses in parts sums them up here."""
+        return self.objective.terms(content, style, tv)
 
     # ------------------------------------------------------------------- what a plan supplies --
 

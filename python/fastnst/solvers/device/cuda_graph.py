@@ -7,6 +7,7 @@ recording is not wanted, the work is simply run.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import torch
@@ -20,7 +21,8 @@ class CudaGraph:
     """A function without arguments, to be called again and again, that becomes a CUDA graph.
 
     The first ``WARM_UP`` calls run it, the next one records it too, and all others replay. So each
-    call does its work, whichever it is.
+    call does its work, whichever it is. A thread records what it has run itself: in another one the
+    libraries would make their plans in the middle of the recording.
 
     Args:
         work: What to do; on a GPU it launches kernels on the current stream of ``device``.
@@ -37,7 +39,8 @@ class CudaGraph:
         self.work = work
         self.device = device
         self.record = record and device.type == "cuda"
-        self.calls = 0
+        self.warm = 0  # runs of the thread at hand
+        self.thread = 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self.stream: torch.cuda.Stream | None = None
 
@@ -49,15 +52,24 @@ class CudaGraph:
         with guard(self.device):
             if self.graph is not None:
                 self.graph.replay()
-            elif self.calls < WARM_UP:
+                return
+            if self.thread != threading.get_ident():  # cuDNN keeps its plans by thread
+                self.thread, self.warm = threading.get_ident(), 0
+            if self.warm < WARM_UP:
                 self._warm_up()
+                self.warm += 1
             else:
                 self.graph = self._record()
                 self.graph.replay()
-            self.calls += 1
+
+    def renew(self) -> None:
+        """Record anew: what the work does has changed. What was launched is done first."""
+        if self.graph is not None:
+            torch.cuda.current_stream(self.device).synchronize()
+        self.graph, self.warm = None, 0  # its memory goes before that of the next comes
 
     def _warm_up(self) -> None:
-        """Do the work on the stream of the recording, so that what is made for a stream is there."""
+        """Do the work on the stream of the recording, where what is made for a stream then is."""
         current = torch.cuda.current_stream()
         self.stream = self.stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.stream.wait_stream(current)

@@ -38,13 +38,14 @@ def minimise_on_device(
     high: float = 1.0,
     stepwise: bool = False,
     record: bool = True,
+    note: Callable[[float], bool] | None = None,
     resume: State | None = None,
 ) -> Iterator[Iterate]:
     """Do what ``minimise`` does, without fetching a number between two iterations.
 
     Args:
-        evaluate: The objective and its gradient, made by launches alone: the ``evaluate`` of an
-            engine that is ``device_only``, always in one precision.
+        evaluate: The objective and its gradient, made by launches alone: the ``launch`` of an
+            engine that is ``device_only``.
         start: ``(1, 3, H, W)``, any float dtype and device; it is copied and clamped.
         iterations: How many steps to take. There is no early stopping.
         history_size: How many curvature pairs to keep.
@@ -55,6 +56,8 @@ def minimise_on_device(
             of any iterate can be had.
         record: Whether ``evaluate`` can be recorded as a CUDA graph; otherwise it is called each
             time.
+        note: Takes every total as it is read, up to two batches late, and says whether evaluations
+            to come are others (in another precision): they are then recorded anew. None: never.
         resume: State of an iterate to go on from, as for ``minimise``.
 
     Yields:
@@ -67,16 +70,12 @@ def minimise_on_device(
     pairs = max(1, min(history_size, iterations))
     if resume is not None:
         pairs = max(pairs, resume.numbers["history"])
-    solver = DeviceLBFGS(start, evaluate, pairs, (low, high), spectral=optimizer == "spectral")
-    best, restarts = BestSoFar(solver.image), Restarts()
     batch, depth = (1, 1) if stepwise else (BATCH, 2)
-    buffer = RingBuffer(solver, batch * depth)
-
-    def iterate_once() -> None:
-        solver.advance()
-        buffer.write()
-
-    work = CudaGraph(iterate_once, start.device, record)
+    spectral, capacity = optimizer == "spectral", batch * depth
+    solver = DeviceLBFGS(start, evaluate, pairs, (low, high), spectral, capacity)
+    best, restarts = BestSoFar(solver.image), Restarts()
+    buffer = RingBuffer(solver)
+    work = CudaGraph(solver.advance, start.device, record)
     pending: deque[Batch] = deque()
     unseen = 0  # iterates of the batch at hand that were not yielded yet
     iteration = evaluations = 0
@@ -88,8 +87,8 @@ def minimise_on_device(
         counts = {"iteration": iteration, "evaluations": evaluations, "restarts": restarts.done}
         return State({**counts, "precision": best.precision}) | solver.state()
 
-    def seen(values: list[float], image: Tensor) -> Iterate:
-        terms, precision = _terms(values, solver.layers, image.dtype), solver.precision
+    def seen(values: list[float], image: Tensor, precision: str) -> Iterate:
+        terms = _terms(values, solver.layers, image.dtype)
         is_best = best.offer(image, values[0], precision)
         return Iterate(
             *(iteration, evaluations, image, terms, values[0], precision, best.image, is_best),
@@ -98,12 +97,14 @@ def minimise_on_device(
 
     if resume is None:
         solver.begin()
-        buffer.write()
         evaluations = 1
-        ((values, gradient_norm1, image),) = buffer.fetch(1).read()
+        start_batch = buffer.fetch(1)
+        ((values, gradient_norm1, image),) = start_batch.read()
         if not (math.isfinite(values[0]) and math.isfinite(gradient_norm1)):
             raise refuse_start()
-        yield seen(values, image)
+        if note is not None and note(values[0]):
+            work.renew()
+        yield seen(values, image, start_batch.precision)
     else:
         numbers = resume.numbers
         iteration, evaluations = numbers["iteration"], numbers["evaluations"]
@@ -129,10 +130,12 @@ def minimise_on_device(
             evaluations += 1
             iteration += not failed  # after a failure the best picture is evaluated again
             failed = not (math.isfinite(values[0]) and math.isfinite(gradient_norm1))
+            if note is not None and note(values[0]):
+                work.renew()
             if failed:
                 restarts.begin_again(iteration)
             else:
-                yield seen(values, image)
+                yield seen(values, image, now.precision)
 
 
 def _terms(

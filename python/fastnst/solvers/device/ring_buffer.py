@@ -20,12 +20,14 @@ class Batch:
         rows: ``(capacity, T + 1)`` float64 on the CPU: terms and ‖g‖₁, by slot.
         images: ``(capacity, 3, H, W)`` on the device, by slot.
         done: When ``rows`` can be read; None: at once.
+        precision: The precision of the features in all of them.
     """
 
     slots: tuple[int, ...]
     rows: Tensor
     images: Tensor
     done: torch.cuda.Event | None
+    precision: str
 
     @property
     def count(self) -> int:
@@ -42,35 +44,22 @@ class Batch:
 
 
 class RingBuffer:
-    """The losses and pictures of the last evaluations, on the device.
+    """What the host reads of the losses and pictures that a solver notes on the device.
 
     Args:
-        solver: The solver whose evaluations are noted.
-        capacity: How many there is room for, at least as many as are launched before they are read.
+        solver: The solver; its ``memory`` holds the ring.
     """
 
-    def __init__(self, solver: DeviceLBFGS, capacity: int) -> None:
+    def __init__(self, solver: DeviceLBFGS) -> None:
         self.solver = solver
-        image = solver.image
-        self.images = image.new_empty(capacity, *image.shape[1:])
-        self.rows = image.new_empty(capacity, 0, dtype=torch.float64)
-        self.slot = torch.zeros(1, dtype=torch.long, device=image.device)
         self.fetched = 0
-
-    def write(self) -> None:
-        """Note the last evaluation; on a GPU this is only launched."""
-        row = torch.cat([self.solver.terms, self.solver.gradient_norm1[None]])
-        if not self.rows.numel():
-            self.rows = row.new_empty(len(self.rows), len(row))
-        self.rows.index_copy_(0, self.slot, row[None])
-        self.images.index_copy_(0, self.slot, self.solver.image)
-        self.slot.add_(1).remainder_(len(self.rows))
 
     def fetch(self, count: int) -> Batch:
         """The next ``count`` evaluations; their copy to the host is only launched."""
-        slots = tuple((self.fetched + i) % len(self.rows) for i in range(count))
+        memory = self.solver.memory
+        slots = tuple((self.fetched + i) % memory.capacity for i in range(count))
         self.fetched += count
-        on_gpu = self.rows.device.type == "cuda"
-        rows = self.rows.to("cpu", non_blocking=on_gpu, copy=True)
-        done = torch.cuda.current_stream(self.rows.device).record_event() if on_gpu else None
-        return Batch(slots, rows, self.images, done)
+        on_gpu = memory.ring_rows.device.type == "cuda"
+        rows = memory.ring_rows.to("cpu", non_blocking=on_gpu, copy=True)
+        done = torch.cuda.current_stream(memory.image.device).record_event() if on_gpu else None
+        return Batch(slots, rows, memory.ring_images, done, self.solver.precision)

@@ -1,0 +1,260 @@
+// The first convolution, whose input is the picture: three channels waste a tensor core's tile, and
+// 256 levels do not survive bfloat16. So both directions multiply in float, and read and write the
+// features in their own type: no cast, no padding of channels, no pass for the normalisation.
+//
+//   image_features   relu(W * (x - mean) / std + b): 34 MB written at 512 x 512 in bfloat16, 0.9
+//   Gflop image_gradient   from the gradient of the features to that of the picture: as much read
+
+#include "layers.cuh"
+
+namespace fastnst {
+namespace cuda {
+namespace {
+
+// ------------------------------------------------------------------------------------ forward --
+
+constexpr int kImageThreads = 128;
+constexpr int kColumns = 32, kRows = 4;  // positions of a block: a column of four to a thread
+constexpr int kPart = 16;                // channels of a thread
+constexpr int kParts = kImageThreads / kColumns;
+constexpr int kBlockChannels = kPart * kParts;
+constexpr int kTaps = 27;
+
+struct FeaturesMemory {
+    alignas(16) float weights[kTaps][kBlockChannels];
+    float image[3][kRows + 2][kColumns + 2];
+};
+
+template <class T>
+struct alignas(sizeof(T) * 4) Four {
+    T at[4];
+};
+
+template <class T>
+__global__ void __launch_bounds__(kImageThreads)
+    image_features(const __grid_constant__ CudaImageFeatures layer) {
+    auto& memory = shared_memory<FeaturesMemory>();
+    const int thread = static_cast<int>(threadIdx.x);
+    const std::int64_t channel_blocks = ceil_div(layer.channels, kBlockChannels);
+    const std::int64_t tiles_x = ceil_div(layer.width, kColumns);
+    const std::int64_t tiles_y = ceil_div(layer.height, kRows);
+    const std::int64_t tile = blockIdx.x / channel_blocks;
+    const std::int64_t channel = blockIdx.x % channel_blocks * kBlockChannels;
+    const std::int64_t x0 = tile % tiles_x * kColumns, y0 = tile / tiles_x % tiles_y * kRows;
+    const std::int64_t sample = tile / tiles_x / tiles_y;
+    for (int i = thread; i < kTaps * kBlockChannels; i += kImageThreads) {
+        const int tap = i / kBlockChannels, c = i % kBlockChannels;
+        memory.weights[tap][c] =
+            channel + c < layer.channels ? layer.weights[tap * layer.channels + channel + c] : 0.0f;
+    }
+    constexpr int patch = (kRows + 2) * (kColumns + 2);
+    for (int i = thread; i < 3 * patch; i += kImageThreads) {
+        const int c = i / patch, row = i % patch / (kColumns + 2), column = i % (kColumns + 2);
+        std::int64_t y = y0 + row - 1, x = x0 + column - 1;
+        bool inside = 0 <= y && y < layer.height && 0 <= x && x < layer.width;
+        if (layer.replicate) {
+            y = y < 0 ? 0 : y < layer.height ? y : layer.height - 1;
+            x = x < 0 ? 0 : x < layer.width ? x : layer.width - 1;
+            inside = true;
+        }
+        memory.image[c][row][column] =
+            inside ? (layer.image[((sample * 3 + c) * layer.height + y) * layer.width + x] -
+                      layer.mean[c]) /
+                         layer.deviation[c]
+                   : 0.0f;
+    }
+    __syncthreads();
+
+    const int part = thread % kParts * kPart, column = thread / kParts;
+    float sums[kRows][kPart];
+#pragma unroll
+    for (int c = 0; c < kPart; ++c) {
+        const bool inside = channel + part + c < layer.channels;
+        const float bias = inside ? layer.bias[channel + part + c] : 0.0f;
+#pragma unroll
+        for (int row = 0; row < kRows; ++row) sums[row][c] = bias;
+    }
+#pragma unroll 1
+    for (int plane = 0; plane < 3; ++plane) {
+#pragma unroll 1
+        for (int v = 0; v < 3; ++v) {
+            float x[kRows + 2];
+#pragma unroll
+            for (int row = 0; row < kRows + 2; ++row) x[row] = memory.image[plane][row][column + v];
+#pragma unroll
+            for (int u = 0; u < 3; ++u) {
+                const float* weights = &memory.weights[plane * 9 + u * 3 + v][part];
+#pragma unroll
+                for (int c = 0; c < kPart; c += 4) {
+                    const float4 w = *reinterpret_cast<const float4*>(weights + c);
+#pragma unroll
+                    for (int row = 0; row < kRows; ++row) {
+                        sums[row][c] = fmaf(w.x, x[row + u], sums[row][c]);
+                        sums[row][c + 1] = fmaf(w.y, x[row + u], sums[row][c + 1]);
+                        sums[row][c + 2] = fmaf(w.z, x[row + u], sums[row][c + 2]);
+                        sums[row][c + 3] = fmaf(w.w, x[row + u], sums[row][c + 3]);
+                    }
+                }
+            }
+        }
+    }
+    if (x0 + column >= layer.width) return;
+    T* out = static_cast<T*>(layer.out);
+    const bool vectors = layer.channels % 4 == 0;
+#pragma unroll
+    for (int row = 0; row < kRows; ++row) {
+        if (y0 + row >= layer.height) break;
+        const std::int64_t place = (sample * layer.height + y0 + row) * layer.width + x0 + column;
+        T* to = out + place * layer.channels + channel + part;
+#pragma unroll
+        for (int c = 0; c < kPart; c += 4) {
+            Four<T> four;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const float sum = sums[row][c + i];
+                four.at[i] = from_float<T>(layer.relu && sum < 0 ? 0.0f : sum);
+            }
+            const std::int64_t left = layer.channels - channel - part - c;
+            if (vectors && left >= 4) {
+                *reinterpret_cast<Four<T>*>(to + c) = four;
+            } else {
+                for (int i = 0; i < 4; ++i) {
+                    if (i < left) to[c + i] = four.at[i];
+                }
+            }
+        }
+    }
+}
+
+// ----------------------------------------------------------------------------------- gradient --
+
+constexpr int kGradientColumns = 32, kGradientRows = 8;  // two positions to a thread
+constexpr int kDepthOfStep = 16;                         // channels at a time
+constexpr int kPlacePitch = kDepthOfStep + 4;            // eight lanes read all banks
+
+struct ImageGradientMemory {
+    alignas(16) float gradient[kGradientRows + 2][kGradientColumns + 2][kPlacePitch];
+    alignas(16) float weights[9][kDepthOfStep][4];
+};
+
+template <class T>
+__global__ void __launch_bounds__(kImageThreads)
+    image_gradient(const __grid_constant__ CudaImageGradient layer) {
+    auto& memory = shared_memory<ImageGradientMemory>();
+    const int thread = static_cast<int>(threadIdx.x);
+    const std::int64_t tiles_x = ceil_div(layer.width, kGradientColumns);
+    const std::int64_t tiles_y = ceil_div(layer.height, kGradientRows);
+    const std::int64_t tile = blockIdx.x;
+    const std::int64_t x0 = tile % tiles_x * kGradientColumns;
+    const std::int64_t y0 = tile / tiles_x % tiles_y * kGradientRows;
+    const std::int64_t sample = tile / tiles_x / tiles_y;
+    const T* gradient = static_cast<const T*>(layer.gradient);
+    const bool vectors = layer.channels % 4 == 0;
+    const int column = thread % 16, line = thread / 16;
+    float sums[2][3] = {};
+#pragma unroll 1
+    for (std::int64_t channel = 0; channel < layer.channels; channel += kDepthOfStep) {
+        constexpr int places = (kGradientRows + 2) * (kGradientColumns + 2);
+        for (int i = thread; i < places * kDepthOfStep / 4; i += kImageThreads) {
+            const int place = i / (kDepthOfStep / 4), c = i % (kDepthOfStep / 4) * 4;
+            const int row = place / (kGradientColumns + 2), at = place % (kGradientColumns + 2);
+            const std::int64_t y = y0 + row - 1, x = x0 + at - 1;
+            const bool inside = 0 <= y && y < layer.height && 0 <= x && x < layer.width;
+            const std::int64_t left = inside ? layer.channels - channel - c : 0;
+            const T* from = gradient;
+            if (left > 0) {
+                from +=
+                    ((sample * layer.height + y) * layer.width + x) * layer.channels + channel + c;
+            }
+            float4 values{0, 0, 0, 0};
+            if (vectors && left >= 4) {
+                const auto four = *reinterpret_cast<const Four<T>*>(from);
+                values = float4{to_float(four.at[0]), to_float(four.at[1]), to_float(four.at[2]),
+                                to_float(four.at[3])};
+            } else {
+                if (left > 0) values.x = to_float(from[0]);
+                if (left > 1) values.y = to_float(from[1]);
+                if (left > 2) values.z = to_float(from[2]);
+                if (left > 3) values.w = to_float(from[3]);
+            }
+            *reinterpret_cast<float4*>(&memory.gradient[row][at][c]) = values;
+        }
+        for (int i = thread; i < 9 * kDepthOfStep * 4; i += kImageThreads) {
+            const int tap = i / (kDepthOfStep * 4), c = i / 4 % kDepthOfStep, out = i % 4;
+            memory.weights[tap][c][out] =
+                channel + c < layer.channels
+                    ? layer.weights[(tap * layer.channels + channel + c) * 4 + out]
+                    : 0.0f;
+        }
+        __syncthreads();
+#pragma unroll 1
+        for (int tap = 0; tap < 9; ++tap) {
+#pragma unroll
+            for (int c = 0; c < kDepthOfStep; c += 4) {
+                float4 g[2];
+#pragma unroll
+                for (int p = 0; p < 2; ++p) {
+                    g[p] = *reinterpret_cast<const float4*>(
+                        &memory.gradient[line + tap / 3][column + 16 * p + tap % 3][c]);
+                }
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const float4 w = *reinterpret_cast<const float4*>(memory.weights[tap][c + i]);
+#pragma unroll
+                    for (int p = 0; p < 2; ++p) {
+                        const float value = i == 0   ? g[p].x
+                                            : i == 1 ? g[p].y
+                                            : i == 2 ? g[p].z
+                                                     : g[p].w;
+                        sums[p][0] = fmaf(w.x, value, sums[p][0]);
+                        sums[p][1] = fmaf(w.y, value, sums[p][1]);
+                        sums[p][2] = fmaf(w.z, value, sums[p][2]);
+                    }
+                }
+            }
+        }
+        __syncthreads();  // all have read it: the next channels may overwrite it
+    }
+#pragma unroll
+    for (int p = 0; p < 2; ++p) {
+        const std::int64_t x = x0 + column + 16 * p, y = y0 + line;
+        if (x >= layer.width || y >= layer.height) continue;
+        for (int c = 0; c < 3; ++c)
+            layer.out[((sample * 3 + c) * layer.height + y) * layer.width + x] = sums[p][c];
+    }
+}
+
+}  // namespace
+}  // namespace cuda
+
+void cuda_image_features(const CudaImageFeatures& layer, int device, void* stream) {
+    using namespace cuda;
+    expect(layer.batch > 0 && layer.height > 0 && layer.width > 0 && layer.channels > 0,
+           "image: all sizes must be at least 1");
+    expect(layer.image && layer.weights && layer.bias && layer.out, "image: null pointer");
+    expect(reinterpret_cast<std::uintptr_t>(layer.out) % 16 == 0, "image: out is not aligned");
+    const DeviceGuard guard(device);
+    const std::int64_t blocks = layer.batch * ceil_div(layer.width, kColumns) *
+                                ceil_div(layer.height, kRows) *
+                                ceil_div(layer.channels, kBlockChannels);
+    launch("image_features",
+           layer.dtype == DType::bfloat16 ? image_features<bf16> : image_features<float>, blocks,
+           kImageThreads, stream, layer);
+}
+
+void cuda_image_gradient(const CudaImageGradient& layer, int device, void* stream) {
+    using namespace cuda;
+    expect(layer.batch > 0 && layer.height > 0 && layer.width > 0 && layer.channels > 0,
+           "image: all sizes must be at least 1");
+    expect(layer.gradient && layer.weights && layer.out, "image: null pointer");
+    expect(reinterpret_cast<std::uintptr_t>(layer.gradient) % 16 == 0,
+           "image: the gradient is not aligned");
+    const DeviceGuard guard(device);
+    const std::int64_t blocks = layer.batch * ceil_div(layer.width, kGradientColumns) *
+                                ceil_div(layer.height, kGradientRows);
+    launch("image_gradient",
+           layer.dtype == DType::bfloat16 ? image_gradient<bf16> : image_gradient<float>, blocks,
+           kImageThreads, stream, layer);
+}
+
+}  // namespace fastnst
