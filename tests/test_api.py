@@ -154,7 +154,7 @@ def test_save_and_record(tmp_path) -> None:
         record = json.loads(image.text["fastnst"])
     assert record == json.loads(json.dumps(result.to_dict(output=str(path))))
     assert set(record) == {
-        "output", "width", "height", "iterations", "evaluations", "scales", "seconds", "loss", "engine",
+        "output", "width", "height", "iterations", "evaluations", "scales", "seconds", "loss", "engine",  # noqa: E501
         "provider", "device", "precision", "seed", "weights", "settings", "versions",
     }  # fmt: skip
     assert set(record["loss"]) == {"total", "content", "style", "tv"}
@@ -244,7 +244,7 @@ def test_all_engines_take_the_same_way(engine: str) -> None:
         for e in (engine, "torch")
     )
     assert ours[:10] == pytest.approx(theirs[:10], rel=1e-3)
-    # Then rounding parts them (L-BFGS has no line search): ends 4 % apart were seen, over either side.
+    # Then rounding parts them (L-BFGS has no line search): ends 4 % apart were seen, either way.
     assert min(ours) == pytest.approx(min(theirs), rel=0.15)
 
 
@@ -265,7 +265,7 @@ def test_all_engines_agree_about_every_picture_on_the_way(engine: str) -> None:
     for iterate in minimise(ours.evaluate, pictures.start, iterations=150):
         if iterate.iteration % 10 == 0:
             other = float(theirs.evaluate(iterate.image).terms.total)
-            # of differences G − A that are small beside G: their rounding, 1e-6, shows that much more
+            # of differences G − A that are small beside G: their rounding, 1e-6, shows the more
             assert iterate.loss == pytest.approx(other, rel=1e-4)
             checked += 1
     assert checked == 16

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# How many entries a group holds at most; a group that is not named here holds one. A network with its
+# How many entries a group holds at most; a group that is not named holds one. A network with its
 # transformed filters takes 0.3 to 0.6 GB, the Gram matrices of a style 2.4 MB (the paper's layers),
 # a decoded style picture 12 bytes a pixel.
 LIMITS = {"style targets": 32, "styles": 8}

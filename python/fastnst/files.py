@@ -6,7 +6,8 @@ later write of the same target sweeps it away.
 
 A link is followed and stays a link, a replaced file keeps its permissions. Where a rename is
 impossible (a file that is mounted, a folder that takes no new files) or would tear a hard link, the
-finished bytes are copied into the target; if that fails, they stay beside it and the error says where.
+finished bytes are copied into the target; if that fails, they stay beside it and the error says
+where.
 """
 
 from __future__ import annotations

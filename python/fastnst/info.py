@@ -25,11 +25,11 @@ def info() -> dict[str, Any]:
     """A report of this installation as plain values, for ``fastnst info`` and for bug reports.
 
     Returns:
-        ``versions``, ``native`` (the compiled extension: how it was built, the instruction sets,
-        or why it is missing), ``cuda`` (what torch and the extension see), ``engines`` (for each:
-        None, or why it cannot run), ``onnx`` (versions of its packages, and for each provider None or
-        why it cannot run), ``weights`` (for each: its SHA-256, or why it is missing)
-        and ``chosen`` (what a run takes here whose settings leave it open).
+        ``versions``, ``native`` (the compiled extension: how it was built, the instruction sets, or
+        why it is missing), ``cuda`` (what torch and the extension see), ``engines`` (for each:
+        None, or why it cannot run), ``onnx`` (versions of its packages, and for each provider None
+        or why it cannot run), ``weights`` (for each: its SHA-256, or why it is missing) and
+        ``chosen`` (what a run takes here whose settings leave it open).
     """
     chosen = choose(Settings())
     device = chosen.device

@@ -50,8 +50,8 @@ def plot(
 
     The left-hand axes show the total and what each part adds to it, on a logarithmic scale. The
     right-hand axes show by how much the last ten evaluations lowered the lowest total: that falls
-    as a run converges, and breaks off where nothing is gained any more. The title says what the last
-    fifth of the evaluations still gained.
+    as a run converges, and breaks off where nothing is gained any more. The title says what the
+    last fifth of the evaluations still gained.
 
     Args:
         totals: The total loss at each evaluation.

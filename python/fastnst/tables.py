@@ -51,8 +51,8 @@ class Row:
 def read_rows(path: Path) -> list[Row]:
     """The rows of a table; those without anything in them are passed over.
 
-    Several styles in a cell are separated by semicolons. Paths of pictures, ``init`` among them, are
-    relative to the table's folder. A number may have a decimal comma.
+    Several styles in a cell are separated by semicolons. Paths of pictures, ``init`` among them,
+    are relative to the table's folder. A number may have a decimal comma.
 
     Args:
         path: The CSV file. Its columns are ``content``, ``style``, and perhaps ``output`` and

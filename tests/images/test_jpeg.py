@@ -73,7 +73,7 @@ def test_every_other_tag_may_be_of_any_type(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "counts"), [(3, True), (4, True), (8, True), (9, True),
-                                              (1, False), (2, False), (7, False), (99, False)])  # fmt: skip
+                                              (1, False), (2, False), (7, False), (99, False)])  # fmt: skip  # noqa: E501
 def test_the_orientation_may_be_any_integer_but_only_one(kind: int, counts: bool) -> None:
     value = struct.pack(
         "<" + TYPES.get(kind, "s").replace("s", "4s"), 8 if kind not in (2, 7, 99) else b"\x08"
@@ -108,8 +108,8 @@ def test_what_is_no_valid_block_turns_nothing() -> None:
 
 def test_metadata_is_not_looked_at(tmp_path: Path) -> None:
     plain = load(tmp_path, jpeg())
-    for segment in ((0xFE, b"c" * 9), (0xE1, b"http://ns.adobe.com/xap/1.0/\0<x"), (0xED, b"Photoshop 3.0\0"),
-                    (0xE2, b"MPF\0II*\0\xff\xff\xff\xff"), (0xE2, b"ICC_PROFILE\0\1\2half"), (0xE3, b"")):  # fmt: skip
+    for segment in ((0xFE, b"c" * 9), (0xE1, b"http://ns.adobe.com/xap/1.0/\0<x"), (0xED, b"Photoshop 3.0\0"),  # noqa: E501
+                    (0xE2, b"MPF\0II*\0\xff\xff\xff\xff"), (0xE2, b"ICC_PROFILE\0\1\2half"), (0xE3, b"")):  # fmt: skip  # noqa: E501
         assert np.array_equal(load(tmp_path, jpeg(segment)), plain)
 
 

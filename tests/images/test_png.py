@@ -19,7 +19,7 @@ GREY, RGB, GREY_ALPHA, RGB_ALPHA = 0, 2, 4, 6
 
 
 def png(values: np.ndarray, depth: int, kind: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of ``(H, W, C)`` samples, filter Up in every other row, with chunks before its pixels."""
+    """A PNG of ``(H, W, C)`` samples, filter Up in every other row, chunks before its pixels."""
     height, width, _ = values.shape
     if depth == 16:
         rows = values.astype(">u2").reshape(height, -1).view(np.uint8)

@@ -216,7 +216,7 @@ def test_a_gigantic_tiff_is_refused_before_it_is_decoded(tmp_path: Path) -> None
 
 def tiff_file(width: int, height: int, bits: int, strip: bytes, compression: int = 1) -> bytes:
     """A little-endian grey TIFF of one strip, by the book (TIFF 6.0)."""
-    entries = [(256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, compression), (262, 3, 1),
+    entries = [(256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, compression), (262, 3, 1),  # noqa: E501
                (273, 4, 8), (277, 3, 1), (278, 4, height), (279, 4, len(strip))]  # fmt: skip
     padded = strip + b"\0" * (len(strip) % 2)
     out = io.BytesIO()

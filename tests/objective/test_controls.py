@@ -169,7 +169,7 @@ def test_a_plain_run_keeps_the_fused_losses(random_weights: Weights) -> None:
 
 
 def test_weights_keep_their_meaning_at_every_size(random_weights: Weights) -> None:
-    """Every picture twice as large by repeating it: every loss stays, but for the edges and sums."""
+    """Every picture twice as large by repeating it: losses stay, but for the edges and sums."""
     for kind in ("gram", "covariance", "mean-std", "wasserstein"):
         settings = replace(SHALLOW, statistics=(kind,), padding="replicate")
         small, large = (

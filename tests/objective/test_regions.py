@@ -48,7 +48,7 @@ REGIONS = (
 
 
 def guidance(membership: Tensor | None, features_there: Tensor) -> Tensor:
-    """T at a layer with Σ T² = 1: the mean over 2×2 windows, as often as the features were pooled."""
+    """T at a layer, Σ T² = 1: the mean over 2×2 windows, as often as features were pooled."""
     if membership is None:
         t = torch.ones_like(features_there[0])
     else:

@@ -16,7 +16,7 @@ from helpers.kernels import needs_native
 
 pytestmark = needs_native
 
-# Winograd adds and subtracts numbers larger than the result's parts, then sums up to 512 products. With
+# Winograd adds and subtracts numbers larger than the result's parts, then sums 512 products. With
 # tiles of 4×4 its matrices have entries up to 2.9, with tiles of 6×6 up to 5.25 and, in the output,
 # 32: errors of about 20 and 80 roundings of 6e-8; in practice 1e-6 and 4e-6.
 LAYER = 1e-5

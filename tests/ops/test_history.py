@@ -126,14 +126,14 @@ def test_the_solver_gets_there_with_them(history_size: int) -> None:
         for x in (target, target.double())  # in eight bits; as they are
     ]
     assert losses[0][-1] < 1e-4 * losses[0][0]
-    # an error of 1/254 in a pair changes a step by about as much, and with it the way to the minimum
+    # an error of 1/254 in a pair changes a step by about as much, and so the way to the minimum
     assert min(losses[0][:50]) < 3 * min(losses[1][:50])
 
 
 def test_what_does_not_fit_is_refused() -> None:
     rows = CompressedRows(3, 100)
     x = torch.zeros(100)
-    for wrong in (lambda: rows.store(3, x), lambda: rows.store(-1, x), lambda: rows.products(4, x), lambda: rows.products(0, x),
+    for wrong in (lambda: rows.store(3, x), lambda: rows.store(-1, x), lambda: rows.products(4, x), lambda: rows.products(0, x),  # noqa: E501
                   lambda: rows.store(0, x.double()), lambda: rows.products(1, x[:99]),
                   lambda: rows.add_combination(torch.zeros(4), x),
                   lambda: rows.add_combination(torch.zeros(2), x[::2])):  # fmt: skip

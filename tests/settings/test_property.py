@@ -136,9 +136,9 @@ def test_numbers_of_numpy_and_paths_become_plain() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"seed": 10**600}, r"seed is 10+….*: expected a whole number from 0 to 9223372036854775807"),
+        ({"seed": 10**600}, r"seed is 10+….*: expected a whole number from 0 to 9223372036854775807"),  # noqa: E501
         ({"seed": 10**6000}, r"seed is a value of type int that cannot be shown"),
-        ({"style_layers": []}, r"style_layers is empty: expected a layer's name, or style_weight 0"),
+        ({"style_layers": []}, r"style_layers is empty: expected a layer's name, or style_weight 0"),  # noqa: E501
         ({"content_layers": []}, r"content_layers is empty: .* content_weight 0, which is 1"),
         ({"style_layers": 5}, "style_layers is 5: expected a list of layer names"),
         ({"style_scale": 2}, "style_scale is 2: expected a list of numbers"),

@@ -49,7 +49,7 @@ def test_inits_are_no_names_of_weights() -> None:
 
 
 def test_the_room_imports_no_torch() -> None:
-    """Nothing but the standard library, TOML, errors, files and the version; Pillow where it is used."""
+    """Only the standard library, TOML, errors, files and the version; Pillow where it is used."""
     root = Path(fastnst.settings.__file__).parent
     ours = {"fastnst.errors", "fastnst._version", "fastnst"}  # from fastnst import files
     for path in root.glob("*.py"):

@@ -96,7 +96,7 @@ def test_another_precision_begins_a_new_comparison() -> None:
 
 
 def test_a_finished_run_with_an_average_goes_on_as_if_it_had_not_been_made() -> None:
-    """An engine may overwrite the gradient when the average is evaluated: the state has it before."""
+    """An engine may overwrite the gradient when the average is evaluated; the state has it."""
     good, memory = curved(uniform(0.2, 0.8)), torch.zeros_like(uniform(0, 1))
 
     def evaluate(image: Tensor) -> Evaluation:

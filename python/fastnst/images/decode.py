@@ -1,10 +1,10 @@
 """Pictures in: files, PIL images, arrays and tensors become RGB (sRGB) in [0, 1], float32.
 
-EXIF rotation is applied, ICC profiles (and a PNG's gamma) are converted, alpha is composited on white;
-grey, palette, CMYK, 16-bit and float pictures are understood. A file is known by its content, and only
-the formats in ``formats.READ`` are handed to a decoder. What bounds a decoder's time and memory is the
-number of pixels, which is checked before it starts, and that no format is read whose decoder may take
-more than its pixels need (``jpeg.MOST_SCANS``, ``tiff.py``).
+EXIF rotation is applied, ICC profiles (and a PNG's gamma) are converted, alpha is composited on
+white; grey, palette, CMYK, 16-bit and float pictures are understood. A file is known by its
+content, and only the formats in ``formats.READ`` are handed to a decoder. What bounds a decoder's
+time and memory is the number of pixels, which is checked before it starts, and that no format is
+read whose decoder may take more than its pixels need (``jpeg.MOST_SCANS``, ``tiff.py``).
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def load_image(picture: Picture, label: str = "the picture") -> Pixels:
     """Decode a picture.
 
     Args:
-        picture: A path, ``-`` (standard input), ``sample:NAME``, a PIL image, an array or a tensor. Arrays are
-            ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``; tensors ``(3, H, W)``,
-            ``(1, H, W)`` or with a leading batch of 1. Integers span their dtype's range;
+        picture: A path, ``-`` (standard input), ``sample:NAME``, a PIL image, an array or a tensor.
+            Arrays are ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``; tensors
+            ``(3, H, W)``, ``(1, H, W)`` or with a leading batch of 1. Integers span their dtype's range;
             floats are in [0, 1].
         label: What to call an array or tensor in messages; files are called by their name.
 

@@ -59,7 +59,7 @@ def check_output(
 
 
 def most_bytes(width: int, height: int, bits: int = 8) -> int:
-    """The bytes that a picture's file takes at most: its pixels, hardly compressed, and a record."""
+    """The bytes that a picture's file takes at most: its pixels, hardly compressed; a record."""
     return round(width * height * 3 * bits / 8 * 1.01) + 64 * 1024
 
 

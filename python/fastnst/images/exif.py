@@ -1,7 +1,7 @@
 """The orientation of a photograph, read from its EXIF block and from nothing else in it.
 
-The block is never parsed as a whole nor written again, so a tag that is damaged or of an odd type does
-no harm. The orientation counts if it is one number, of whatever numeric type.
+The block is never parsed as a whole nor written again, so a tag that is damaged or of an odd type
+does no harm. The orientation counts if it is one number, of whatever numeric type.
 """
 
 from __future__ import annotations

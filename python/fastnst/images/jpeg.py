@@ -1,4 +1,4 @@
-"""JPEG: the pixels by Pillow, from a file without its metadata, which is read here within limits."""
+"""JPEG: pixels by Pillow, from a file without its metadata, which is read here within limits."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ Pixels: TypeAlias = "NDArray[np.float32]"
 
 
 def resize(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Lanczos resampling of ``(H, W, 3)`` in [0, 1] to ``(height, width, 3)``, clipped to [0, 1]."""
+    """Lanczos resampling of ``(H, W, 3)`` to ``(height, width, 3)``, clipped to [0, 1]."""
     if pixels.shape[:2] == (height, width):
         return pixels
     channels = [

@@ -1,7 +1,7 @@
 """PNG: the pixels by Pillow, and what it leaves out: 16 bits, gamma, primaries, transparent values.
 
-Only the chunks that hold pixels are handed to the decoder. What else a file has (text of any length,
-profiles, animation) is read here, within limits, or not at all.
+Only the chunks that hold pixels are handed to the decoder. What else a file has (text of any
+length, profiles, animation) is read here, within limits, or not at all.
 """
 
 from __future__ import annotations

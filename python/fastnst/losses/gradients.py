@@ -2,8 +2,8 @@
 
 The option ``-normalize_gradients`` of jcjohnson/neural-style (norm of order 1) and neural-style-pt
 (order 2): the gradient of each loss with respect to its layer's features is divided by its own norm
-before the weight is applied. What comes out is the gradient of no function; L-BFGS works with it all
-the same, since it looks at gradients alone.
+before the weight is applied. What comes out is the gradient of no function; L-BFGS works with it
+all the same, since it looks at gradients alone.
 """
 
 from __future__ import annotations

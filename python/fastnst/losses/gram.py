@@ -19,8 +19,8 @@ class StyleLoss(LayerLoss):
         target_gram: The Gram matrix A of the style image at one layer, ``(C, C)`` or
             ``(B, C, C)``, float32: what ``gram_matrix`` returns.
         backend: ``"auto"``, ``"torch"`` or ``"native"``; see ``fastnst.style_loss``.
-        guidance: How much each position counts, ``(H, W)`` with a mean square of 1; None: all alike.
-        spread: A constant that is added; see ``objective/blending.py``.
+        guidance: How much each position counts, ``(H, W)`` with a mean square of 1; None: all
+        alike. spread: A constant that is added; see ``objective/blending.py``.
     """
 
     target_gram: Tensor

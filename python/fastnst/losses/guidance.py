@@ -1,8 +1,8 @@
 """Guidance: where in a picture a style loss looks (Gatys et al. 2017, arXiv:1611.07865, §4).
 
 A guidance map T ``(H, W)`` weights the positions of a layer: features F become T ∘ F, so that the
-guided Gram matrix is (T ∘ F)(T ∘ F)ᵀ / N. The paper has Σ T² = 1 and no division by N; here the mean
-of T² is 1, so that no guidance is T = 1. As weights of a mean, positions count T².
+guided Gram matrix is (T ∘ F)(T ∘ F)ᵀ / N. The paper has Σ T² = 1 and no division by N; here the
+mean of T² is 1, so that no guidance is T = 1. As weights of a mean, positions count T².
 """
 
 from __future__ import annotations

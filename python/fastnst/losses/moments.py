@@ -35,8 +35,8 @@ class _MomentLoss(LayerLoss):
     Args:
         targets: What ``statistics`` returns for the style picture.
         backend: What computes Gram matrices; see ``fastnst.gram_matrix``.
-        guidance: How much each position counts, ``(H, W)`` with a mean square of 1; None: all alike.
-        spread: A constant that is added; see ``objective/blending.py``.
+        guidance: How much each position counts, ``(H, W)`` with a mean square of 1; None: all
+        alike. spread: A constant that is added; see ``objective/blending.py``.
     """
 
     guidance: Tensor | None
@@ -64,7 +64,7 @@ class _MomentLoss(LayerLoss):
         raise NotImplementedError
 
     def forward(self, features: Tensor) -> Tensor:
-        """The loss, 0-dimensional, of features ``(1, C, H, W)``: mean squares of the targets' parts."""
+        """The loss, 0-dimensional, of features ``(1, C, H, W)``: mean squares of the parts."""
         found = self.statistics(features, self.guidance, self.backend)
         loss = found[0].new_zeros(()) + self.spread
         for name, statistic in zip(self.names, found, strict=True):

@@ -6,8 +6,8 @@
     absolute-sum   absolute, with sums for means
     nine-point     ⅔ (mean dx² + mean dy²) + ⅙ (mean of both diagonals' squares), edges replicated
 
-Squared: Mahendran & Vedaldi 2015 (arXiv:1412.0035) with β = 2; absolute: Rudin, Osher & Fatemi 1992,
-without rotational invariance; nine-point: K. Crowson's style-transfer-pytorch.
+Squared: Mahendran & Vedaldi 2015 (arXiv:1412.0035) with β = 2; absolute: Rudin, Osher & Fatemi
+1992, without rotational invariance; nine-point: K. Crowson's style-transfer-pytorch.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     L(x) = α · Σ_l v_l · c_l + β · Σ_l w_l · g_l + τ · tv(x)
 
-with the content losses c_l, style losses g_l and total variation of ``losses/``. Every term is a mean,
-so the weights α, β, v_l, w_l, τ keep their meaning when the size of the picture changes.
+with the content losses c_l, style losses g_l and total variation of ``losses/``. Every term is a
+mean, so the weights α, β, v_l, w_l, τ keep their meaning when the size of the picture changes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Regions: which style goes where (Gatys et al. 2017, arXiv:1611.07865, §4.1).
 
-A membership map has values in [0, 1] at the resolution of a picture. At a layer it is averaged over the
-same 2×2 windows as the features, so that soft edges stay soft, and normalised to guidance.
+A membership map has values in [0, 1] at the resolution of a picture. At a layer it is averaged over
+the same 2×2 windows as the features, so that soft edges stay soft, and normalised to guidance.
 """
 
 from __future__ import annotations

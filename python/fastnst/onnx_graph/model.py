@@ -1,7 +1,7 @@
 """The three models: loss with gradient, features, Gram matrices.
 
-Every model takes ``image``, ``(1, 3, H, W)`` float32, RGB in [0, 1], and carries what a reader needs
-to know in its metadata (docs/onnx.md).
+Every model takes ``image``, ``(1, 3, H, W)`` float32, RGB in [0, 1], and carries what a reader
+needs to know in its metadata (docs/onnx.md).
 """
 
 from __future__ import annotations

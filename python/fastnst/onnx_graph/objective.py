@@ -98,7 +98,8 @@ def read(objective: Objective) -> Plan:
     """Read an objective.
 
     Raises:
-        InvalidInput: if a graph cannot hold all of it; ``unavailable_reason`` says the same without raising.
+        InvalidInput: if a graph cannot hold all of it; ``unavailable_reason`` says the same without
+        raising.
     """
     if reason := unavailable_reason(objective):
         raise InvalidInput(f"an ONNX graph does not hold this objective: {reason}")

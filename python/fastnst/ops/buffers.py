@@ -56,8 +56,8 @@ def gpu_unavailable_reason(capability: tuple[int, int]) -> str | None:
 def _covers(architecture: str, capability: tuple[int, int]) -> bool:
     """Whether code for one of CMake's architectures (75, 90-real, 120-virtual, native) runs there.
 
-    Machine code runs on GPUs of its major version that have at least its minor one, PTX on every GPU
-    that is not older.
+    Machine code runs on GPUs of its major version that have at least its minor one, PTX on every
+    GPU that is not older.
     """
     number, _, form = architecture.partition("-")
     if not number.isdigit():

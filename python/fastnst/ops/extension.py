@@ -133,7 +133,7 @@ def use_isa(name: str) -> Iterator[None]:
 
 
 def cuda_devices() -> dict[str, Any]:
-    """The GPUs that the driver reports: ``{"devices": [{"name", "capability", "memory"}], "reason"}``.
+    """The driver's GPUs: ``{"devices": [{"name", "capability", "memory"}], "reason"}``.
 
     ``capability`` is a pair of integers, ``memory`` in bytes; ``reason`` says why there is no GPU,
     and is empty where there is one.

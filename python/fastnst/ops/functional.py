@@ -103,7 +103,7 @@ def style_losses(
     """
     if not features or len(features) != len(target_grams):
         raise InvalidInput(
-            "style_losses: expected as many features as target Gram matrices, at least one of each, "
+            "style_losses: expected as many features as target Gram matrices, at least one each, "
             f"got {len(features)} and {len(target_grams)}"
         )
     for index, (layer, target) in enumerate(zip(features, target_grams, strict=True)):

@@ -1,4 +1,4 @@
-"""The truth: Gram matrix, style loss, convolution in plain PyTorch, for any device and autograd use.
+"""The truth: Gram matrix, style loss, convolution in plain PyTorch, on any device, for autograd.
 
 Same signatures as ``fastnst.ops.functional`` without the backend. Half-precision features are
 summed in float32, as the kernels do; float64 features stay float64. Source: Gatys, Ecker and
@@ -34,7 +34,7 @@ def style_losses(features: Sequence[Tensor], target_grams: Sequence[Tensor]) -> 
     return torch.stack(losses)
 
 
-# Convolutions of channels_last features (B, H, W, C), 3×3, stride 1, padding 1, and their gradients.
+# Convolutions of features (B, H, W, C), 3×3, stride 1, padding 1, and their gradients.
 
 
 def convolve(

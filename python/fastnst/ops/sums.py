@@ -101,7 +101,7 @@ def _flat(x: Tensor) -> Tensor:
 
 
 def _sum_of_terms(term: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Σ term(x, y) over x and y ``(n,)`` in float64, in PyTorch; ``term`` may overwrite its first."""
+    """Σ term(x, y) over x and y ``(n,)`` in float64; ``term`` may overwrite its first."""
     sums = [
         _by_stretch(term(a.to(torch.float64, copy=True), b.to(torch.float64)))
         for a, b in zip(torch.split(x, SLAB), torch.split(y, SLAB), strict=True)

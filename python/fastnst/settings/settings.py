@@ -1,6 +1,7 @@
 """The settings of a run: one dataclass, read by the library and the command line alike.
 
-Each field says in one place what it may be, its default, its help and where it stands: its ``Spec``.
+Each field says in one place what it may be, its default, its help and where it stands: its
+``Spec``.
 """
 
 from __future__ import annotations

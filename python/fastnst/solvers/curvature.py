@@ -188,7 +188,7 @@ class CurvaturePairs:
         return z
 
     def _by_slot(self, weights: Tensor, order: Tensor, like: Tensor) -> Tensor:
-        """Weights ``(m, 1)``, given from the oldest pair to the newest, in the order of the slots."""
+        """Weights ``(m, 1)``, from the oldest pair to the newest, in the order of the slots."""
         by_slot = torch.empty_like(weights[:, 0])
         by_slot[order] = weights[:, 0]
         return by_slot.to(like.dtype)

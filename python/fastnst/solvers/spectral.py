@@ -2,9 +2,9 @@
 
 Where L-BFGS knows nothing yet, it takes γ times the identity for the inverse Hessian. The style of
 a picture is far from that: along grey structures of about ten pixels the curvature is a thousand
-times as large as along fine or coloured detail. So here the picture is seen in bands b, each a range of
-spatial frequencies (an octave or less, in rings of its Fourier transform) of one opponent colour,
-and with the steps s and the changes of the gradient y that they caused,
+times as large as along fine or coloured detail. So here the picture is seen in bands b, each a
+range of spatial frequencies (an octave or less, in rings of its Fourier transform) of one opponent
+colour, and with the steps s and the changes of the gradient y that they caused,
 
     h_b = Σ s_b·y_b / Σ s_b·s_b        P = h^−POWER,   γ = STRETCH · s·y / y·P y of the newest pair,
 
@@ -81,7 +81,7 @@ class SpectralScaling:
         self.sy = like.new_zeros(3, BANDS)
         self.scaling = like.new_ones(3, *frequency.shape)
         self.gamma = like.new_zeros(())
-        # For sums over each band. On a CPU index_add_ makes them in one pass. On a GPU it adds in no
+        # For sums over each band. On a CPU index_add_ takes one pass; on a GPU it adds in no
         # fixed order, so that two runs would differ: there it is a product with these members.
         self._members: Tensor | None = None  # (H · (W // 2 + 1), BANDS)
         if device.type != "cpu":

@@ -1,6 +1,7 @@
 """The plan on a CPU: against autograd, on every layer set, and its reuse of buffers.
 
-tests/objective/test_objective.py holds every engine to the float64 oracle; here are the cases of this one.
+tests/objective/test_objective.py holds every engine to the float64 oracle; here are the cases of
+this one.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from helpers.functions import (
 
 
 def rugged(x: Tensor) -> Tensor:
-    """Curved up and down, so that some pairs have no positive curvature, and no bound is reached."""
+    """Curved up and down: some pairs have no positive curvature, and no bound is reached."""
     weights = torch.logspace(0, 1.3, x.numel(), dtype=x.dtype).view_as(x)
     return (0.01 * torch.sin(40 * x) + weights * (x - 0.5) ** 2).sum()
 
