@@ -46,8 +46,8 @@ def load_image(picture: Picture, label: str = "the picture") -> Pixels:
     Args:
         picture: A path, ``-`` (standard input), ``sample:NAME``, a PIL image, an array or a tensor.
             Arrays are ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``; tensors
-            ``(3, H, W)``, ``(1, H, W)`` or with a leading batch of 1. Integers span their dtype's range;
-            floats are in [0, 1].
+            ``(3, H, W)``, ``(1, H, W)`` or with a leading batch of 1. Integers span their dtype's
+            range; floats are in [0, 1].
         label: What to call an array or tensor in messages; files are called by their name.
 
     Returns:

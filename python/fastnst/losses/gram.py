@@ -20,7 +20,8 @@ class StyleLoss(LayerLoss):
             ``(B, C, C)``, float32: what ``gram_matrix`` returns.
         backend: ``"auto"``, ``"torch"`` or ``"native"``; see ``fastnst.style_loss``.
         guidance: How much each position counts, ``(H, W)`` with a mean square of 1; None: all
-        alike. spread: A constant that is added; see ``objective/blending.py``.
+            alike.
+        spread: A constant that is added; see ``objective/blending.py``.
     """
 
     target_gram: Tensor

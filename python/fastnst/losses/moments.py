@@ -36,7 +36,8 @@ class _MomentLoss(LayerLoss):
         targets: What ``statistics`` returns for the style picture.
         backend: What computes Gram matrices; see ``fastnst.gram_matrix``.
         guidance: How much each position counts, ``(H, W)`` with a mean square of 1; None: all
-        alike. spread: A constant that is added; see ``objective/blending.py``.
+            alike.
+        spread: A constant that is added; see ``objective/blending.py``.
     """
 
     guidance: Tensor | None

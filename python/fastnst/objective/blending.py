@@ -11,8 +11,8 @@ Where the distance is a mean square the second is the first plus a constant,
 
 so it costs no more, and the picture is the same. For ``wasserstein`` they are two objectives.
 
-Regions (``regions.py``) add up: g_l = Σ_r λ_r g_{l,r}, each with guidance (Gatys et al. 2017, eq.
-4).
+Regions (``regions.py``) add up: g_l = Σ_r λ_r g_{l,r}, each with guidance (Gatys et al. 2017,
+equation 4).
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ def build_objective(
         weights: What ``load_weights`` returns.
         content: ``(1, 3, H, W)``, RGB in [0, 1]; the result has its size.
         style: ``(1, 3, h, w)``, RGB in [0, 1], of any size; or several, blended as the settings
-        say. settings: Layers, weights of the terms, statistics, pooling and padding are read from
-        here.
+            say.
+        settings: Layers, weights of the terms, statistics, pooling and padding are read from here.
             A term with weight 0 is left out and its layers are not computed.
         backend: What computes the style losses; see ``fastnst.style_loss``.
         regions: Which style goes where; None: all of them everywhere.

@@ -99,7 +99,7 @@ def read(objective: Objective) -> Plan:
 
     Raises:
         InvalidInput: if a graph cannot hold all of it; ``unavailable_reason`` says the same without
-        raising.
+            raising.
     """
     if reason := unavailable_reason(objective):
         raise InvalidInput(f"an ONNX graph does not hold this objective: {reason}")

@@ -151,8 +151,7 @@ def convolve(
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
         BackendUnavailable: the extension is not loaded, ``FASTNST_CPU_ISA`` cannot run here, or
-        bfloat16
-            without avx512bf16.
+            bfloat16 without avx512bf16.
     """
     dtype = filters.dtype
     if x_positive is None:

@@ -187,7 +187,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "neural-style": "jcjohnson/neural-style as neural-style-pt has it: VGG-19, L1 variation",
         "pastiche": "dstein64/pastiche and Gatys's notebook: VGG-19, styles' losses blended",
         "gordicaleksa": "gordicaleksa/pytorch-neural-style-transfer: torchvision VGG-19 at 0–255",
-        "crowsonkb": "crowsonkb/style-transfer-pytorch: Wasserstein-2, Adam with averages, √2 scales",
+        "crowsonkb": "crowsonkb/style-transfer-pytorch: Wasserstein-2, averaged Adam, √2 scales",
     }
 )
 
