@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+import typer
 
 from fastnst.cli.console import say
 from fastnst.cli.ui import load_pages
@@ -31,7 +31,7 @@ def preview(output: Path) -> Iterator[Callable[[Step], None]]:
     say(f"fastnst: {address}")
     try:
         yield watch.hear
-    except click.exceptions.Exit:  # the run ended early, with what there was of a picture
+    except typer.Exit:  # the run ended early, with what there was of a picture
         saved = f"saved as {output.name}" if output.exists() else "before there was a picture"
         watch.end(f"stopped; {saved}")
         raise

@@ -11,6 +11,14 @@ from fastnst.errors import BackendUnavailable
 CSS = """
 #download { display: block; padding: 0.6em; text-align: center; font-weight: 600 }
 #status { min-height: 1.6em; overflow-wrap: anywhere }
+#content-samples, #style-samples, #runs { min-height: 0 !important }
+#content-samples .grid-wrap, #style-samples .grid-wrap, #runs .grid-wrap {
+  min-height: 0 !important; height: auto !important; padding-top: 1.9em; overflow: hidden }
+#content-samples .grid-container, #style-samples .grid-container {
+  grid-template-columns: repeat(3, minmax(0, 1fr)) !important }
+#runs .grid-container { grid-template-columns: repeat(auto-fill, minmax(0, 96px)) !important }
+#content-samples .caption-label, #style-samples .caption-label, #runs .caption-label {
+  font-size: 0.7em; padding: 1px 5px; max-width: 100% }
 .gradio-container { max-width: 1500px !important }
 """
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.components.gallery import GalleryData, GalleryImage
-from gradio.components.imageslider import SliderData
-from gradio.data_classes import ImageData
 
-from fastnst import samples
 from fastnst.errors import InvalidInput
 from fastnst.settings.config import combine, read_config
 from fastnst.settings.presets import PRESETS, needs_torchvision
-from fastnst.ui import thumbnails, view
+from fastnst.ui import view
+from fastnst.ui.boxes import (
+    before_after,
+    paths,
+    picture_box,
+    picture_boxes,
+    sample_at,
+    sample_strip,
+    strip,
+)
 from fastnst.ui.controls import (
     ADVANCED,
     BASIC,
@@ -29,7 +31,6 @@ from fastnst.ui.controls import (
 from fastnst.ui.studio import Job, Studio, Visitor, Wish
 
 REFRESH = 0.5  # seconds between two looks at a run
-PICTURES = ["image"]  # files that the chooser offers
 
 
 def studio_page(studio: Studio) -> Any:
@@ -41,10 +42,10 @@ def studio_page(studio: Studio) -> Any:
         timer = gr.Timer(REFRESH, active=False)
         with gr.Row():
             with gr.Column(scale=1, min_width=320):
-                content = _picture_box("Content picture", "content")
-                scenes = _samples("content", "Built-in contents: click to take one")
-                styles = _picture_boxes("Style pictures, one or more", "styles")
-                paintings = _samples("style", "Built-in styles: click to add one")
+                content = picture_box("Content picture", "content")
+                scenes = sample_strip("content", "Built-in contents: click to take one")
+                styles = picture_boxes("Style pictures, one or more", "styles")
+                paintings = sample_strip("style", "Built-in styles: click to add one")
             with gr.Column(scale=1, min_width=320):
                 preset = gr.Dropdown(_presets(), value=None, label="Preset", elem_id="preset",
                                      info="Sets everything below.")  # fmt: skip
@@ -55,8 +56,8 @@ def studio_page(studio: Studio) -> Any:
                         with gr.Row():
                             controls |= {name: control(name, studio.settings) for name in names}
                 with gr.Accordion("Masks", open=False, elem_id="masks"):
-                    content_mask = _picture_box("Content mask", "content-mask")
-                    style_masks = _picture_boxes("Style masks, one for each style", "style-masks")
+                    content_mask = picture_box("Content mask", "content-mask")
+                    style_masks = picture_boxes("Style masks, one for each style", "style-masks")
                 load = gr.UploadButton("Load settings from a PNG of fastnst or a TOML file",
                                        file_types=[".png", ".toml"], elem_id="load",
                                        size="sm")  # fmt: skip
@@ -71,14 +72,16 @@ def studio_page(studio: Studio) -> Any:
                 status = gr.Markdown("Choose a content and a style picture.", elem_id="status")
                 picture = gr.HTML(elem_id="view")
                 link = gr.HTML(elem_id="result")
-                slider = _slider()
+                with gr.Column(visible=False, elem_id="comparison") as comparison:
+                    slider = before_after("Before and after", "slider")
                 plot = gr.HTML(elem_id="losses")
-                strip = _gallery("Runs of this session", "runs", visible=False)
+                with gr.Column(visible=False, elem_id="session") as session:
+                    runs = strip("Runs of this session", "runs", columns=6)
 
         settings = list(controls.values())
         buttons = [start, stop, resume]
-        shown = [status, picture, link, slider, plot]
-        everything = [*shown, strip, *buttons, timer, seen]
+        shown = [status, picture, link, slider, comparison, plot]
+        everything = [*shown, runs, session, *buttons, timer, seen]
 
         def can(visitor: Visitor, ready: bool) -> list[Any]:
             """The buttons, each enabled only where it does something."""
@@ -95,13 +98,14 @@ def studio_page(studio: Studio) -> Any:
             visitor = studio.visitor(who)
             job = visitor.job
             if job is None:
-                return [gr.skip()] * 6 + [*can(visitor, ready), gr.Timer(active=False), before]
+                return [gr.skip()] * 8 + [*can(visitor, ready), gr.Timer(active=False), before]
             active = job.active
             now, parts = _view(studio, job)
             if now == before:
-                parts = [gr.skip()] * 5
-            runs = _strip(visitor) if not active and now != before else gr.skip()
-            return [*parts, runs, *can(visitor, ready), gr.Timer(active=active), now]
+                parts = [gr.skip()] * 6
+            ended = not active and now != before
+            earlier = _earlier(visitor) if ended else [gr.skip()] * 2
+            return [*parts, *earlier, *can(visitor, ready), gr.Timer(active=active), now]
 
         def tick(who: Any, before: str, picked: Any, several: Any) -> list[Any]:
             return look(who, before, bool(picked) and bool(several))
@@ -113,7 +117,7 @@ def studio_page(studio: Studio) -> Any:
             if visitor.job is not None:
                 values = to_controls(visitor.job.wish.settings)
             rest = look(who, "", False)
-            rest[5] = _strip(visitor)
+            rest[6:8] = _earlier(visitor)
             return [who, *values, *rest]
 
         def begin(
@@ -122,10 +126,10 @@ def studio_page(studio: Studio) -> Any:
             with _refusals():
                 wish = Wish(
                     picked,
-                    _paths(several),
+                    paths(several),
                     from_controls(values, studio.settings),
                     mask,
-                    _paths(masks),
+                    paths(masks),
                 )
                 studio.start(who, wish)
             return look(who, "", True)
@@ -152,19 +156,18 @@ def studio_page(studio: Studio) -> Any:
                 found = combine(read_config(Path(str(path))), None, {})
                 return to_controls(checked(found.to_dict(), studio.settings))
 
-        def take_scene(event: gr.SelectData) -> tuple[str, Any]:
-            return _sample("content", event.index), gr.Gallery(selected_index=None)
+        def take_scene(event: gr.SelectData) -> str:
+            return sample_at("content", event.index)
 
-        def add_painting(several: Any, event: gr.SelectData) -> tuple[Any, Any]:
-            path = _sample("style", event.index)
-            return [*_paths(several), path], gr.Gallery(selected_index=None)
+        def add_painting(several: Any, event: gr.SelectData) -> list[str]:
+            return [*paths(several), sample_at("style", event.index)]
 
         def take_run(who: Any, event: gr.SelectData) -> list[Any]:
             finished = studio.visitor(who).finished
             index = event.index
             if not isinstance(index, int) or not 0 <= index < len(finished):
                 return [gr.skip()] * 6
-            return [*_parts(finished[index]), gr.Gallery(selected_index=None)]
+            return _parts(finished[index])
 
         free = {"concurrency_limit": 16, "show_progress": "hidden"}
         page.load(arrive, token, [token, *settings, *everything], api_name="arrive", **free)
@@ -179,9 +182,9 @@ def studio_page(studio: Studio) -> Any:
               api_name=False, **free)  # fmt: skip
         preset.input(take_preset, preset, settings, api_name="preset", **free)
         load.upload(take_file, load, settings, api_name="settings", **free)
-        scenes.select(take_scene, None, [content, scenes], api_name=False)
-        paintings.select(add_painting, styles, [styles, paintings], api_name=False)
-        strip.select(take_run, token, [*shown, strip], api_name=False, **free)
+        scenes.select(take_scene, None, content, api_name=False)
+        paintings.select(add_painting, styles, styles, api_name=False)
+        runs.select(take_run, token, shown, api_name=False, **free)
     page.queue(max_size=1000)
     return page
 
@@ -207,49 +210,47 @@ class _refusals:
 
 
 def _view(studio: Studio, job: Job) -> tuple[str, list[Any]]:
-    """What tells a sight of a run from the next, and the five parts that show it."""
+    """What tells a sight of a run from the next, and the six parts that show it."""
     if job.state == "waiting":
         before, waiting = studio.place(job)
         text = f"waiting: {before} before yours, {waiting} waiting in all"
-        return f"{job.key} {text}", [text, "", "", gr.ImageSlider(visible=False), ""]
+        return f"{job.key} {text}", [text, "", "", None, gr.Column(visible=False), ""]
     if job.state == "running":
         frame = job.frame()
         text = "preparing …" if frame is None else view.caption(frame)
         if job.stopping:
             text = f"stopping; {text}"
         if frame is None:
-            return f"{job.key} {text}", [text, "", "", gr.ImageSlider(visible=False), ""]
+            return f"{job.key} {text}", [text, "", "", None, gr.Column(visible=False), ""]
         return f"{job.key} {text}", [
             text,
             view.picture(frame.pixels, text),
             "",
-            gr.ImageSlider(visible=False),
+            None,
+            gr.Column(visible=False),
             view.curves(frame.history),
         ]
     return f"{job.key} {job.state}", _parts(job)
 
 
 def _parts(job: Job) -> list[Any]:
-    """The five parts that show a run that has ended."""
+    """The six parts that show a run that has ended."""
     found = job.outcome
     if found is None:
         text = f"failed: {job.error}" if job.error else "stopped before there was a picture"
-        return [text, "", "", gr.ImageSlider(visible=False), ""]
-    slider = gr.ImageSlider(value=(found.before, found.after), visible=True)
-    return [found.text, found.picture, found.download, slider, found.curves]
+        return [text, "", "", None, gr.Column(visible=False), ""]
+    pair, visible = (found.before, found.after), gr.Column(visible=True)
+    return [found.text, found.picture, found.download, pair, visible, found.curves]
 
 
-def _strip(visitor: Visitor) -> Any:
-    """The runs of a session, oldest first."""
+def _earlier(visitor: Visitor) -> list[Any]:
+    """The runs of a session, oldest first, and whether they are shown."""
     runs = [
         (job.outcome.thumbnail, job.outcome.caption)
         for job in visitor.finished
         if job.outcome is not None
     ]
-    return gr.Gallery(value=runs, visible=bool(runs))
-
-
-# ---------------------------------------------------------------------------------- components --
+    return [runs, gr.Column(visible=bool(runs))]
 
 
 def _presets() -> list[tuple[str, str]]:
@@ -257,102 +258,3 @@ def _presets() -> list[tuple[str, str]]:
         (f"{name} (needs torchvision)" if needs_torchvision(settings) else name, name)
         for name, settings in PRESETS.items()
     ]
-
-
-def _picture_box(label: str, name: str) -> Any:
-    """A box for one picture that hands on the file as it came: fastnst opens it, within its limits."""
-    box = gr.Image(
-        label=label,
-        sources=["upload", "clipboard"],
-        height=200,
-        elem_id=name,
-        type="filepath",
-        buttons=[],
-    )
-    box.preprocess = _path  # type: ignore[method-assign, unused-ignore]
-    return box
-
-
-def _path(payload: Any) -> str | None:
-    return None if payload is None else payload.path
-
-
-def _picture_boxes(label: str, name: str) -> Any:
-    """A box for several pictures, handed on as files."""
-    return gr.Gallery(
-        label=label,
-        elem_id=name,
-        type="filepath",
-        file_types=PICTURES,
-        columns=4,
-        height=200,
-        interactive=True,
-        object_fit="cover",
-        allow_preview=False,
-        buttons=[],
-    )
-
-
-def _paths(several: Any) -> tuple[str, ...]:
-    return tuple(str(item[0]) for item in several or () if item[0])
-
-
-def _gallery(label: str, name: str, **more: Any) -> Any:
-    """Pictures that are sent inside the page; a click on one is an event."""
-    gallery = gr.Gallery(
-        label=label,
-        elem_id=name,
-        columns=more.pop("columns", 6),
-        height="auto",
-        interactive=False,
-        allow_preview=False,
-        object_fit="cover",
-        buttons=[],
-        **more,
-    )
-    gallery.postprocess = _inside  # type: ignore[method-assign, unused-ignore]
-    return gallery
-
-
-def _inside(value: Sequence[tuple[str, str]] | None) -> GalleryData:
-    pictures = [
-        GalleryImage(image=ImageData(path=None, url=url), caption=caption)
-        for url, caption in value or ()
-    ]
-    return GalleryData(root=pictures)
-
-
-def _slider() -> Any:
-    slider = gr.ImageSlider(
-        label="Before and after", elem_id="slider", interactive=False, visible=False, buttons=[]
-    )
-    slider.postprocess = _pair  # type: ignore[method-assign, unused-ignore]
-    return slider
-
-
-def _pair(value: tuple[str, str] | None) -> SliderData:
-    if value is None:
-        return SliderData(root=None)
-    before, after = (ImageData(path=None, url=url) for url in value)
-    return SliderData(root=(before, after))
-
-
-def _samples(kind: samples.Kind, label: str) -> Any:
-    names = samples.names(kind)
-    gallery = _gallery(label, f"{kind}-samples", columns=len(names))
-    gallery.value = _inside([(thumbnails.data_url(name), name) for name in names]).model_dump()
-    return gallery
-
-
-def _sample(kind: samples.Kind, index: Any) -> str:
-    """The file of a built-in picture, drawn when it is first chosen."""
-    names = samples.names(kind)
-    return _drawn(names[index] if isinstance(index, int) and 0 <= index < len(names) else names[0])
-
-
-@functools.cache
-def _drawn(name: str) -> str:
-    folder = tempfile.mkdtemp(prefix="fastnst-sample-")
-    path = Path(folder, f"{name}.png")
-    samples.load(name).save(path)
-    return str(path)
