@@ -10,7 +10,7 @@ import gradio as gr
 from fastnst.errors import InvalidInput
 from fastnst.settings.kinds import Number, Whole, shown
 from fastnst.settings.settings import SPECS, Settings
-from fastnst.settings.spec import BASICS, GROUPS, typed
+from fastnst.settings.spec import BASICS, GROUPS
 from fastnst.ui.limits import check_names, names_of
 
 BASIC = tuple(name for name, spec in SPECS.items() if spec.group == BASICS)
@@ -55,10 +55,8 @@ def control(name: str, own: Settings) -> Any:
 def to_control(name: str, value: Any) -> Any:
     """A setting's value as its control holds it."""
     if isinstance(value, tuple):
-        return typed(value)
-    if isinstance(SPECS[name].kind, Number) and value is not None and value == int(value):
-        return int(value)  # 10, where 10.0 would be shown
-    return value
+        return ",".join(str(_exact(one)) for one in value)
+    return _exact(value)
 
 
 def to_controls(settings: Settings) -> list[Any]:
@@ -88,6 +86,11 @@ def checked(values: Mapping[str, Any], own: Settings) -> Settings:
     """
     check_names(values, own)
     return Settings(**values)
+
+
+def _exact(value: Any) -> Any:
+    """A number without a point that says nothing: 10, where 10.0 would be shown."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _read(name: str, value: Any) -> Any:

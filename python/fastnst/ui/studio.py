@@ -296,7 +296,7 @@ class Studio:
                 # every so many iterations: never; the state is for a run that is stopped
                 checkpoints=Checkpoints(job.checkpoint, wish.settings.iterations + 1),
                 resume=job.checkpoint if job.resumed else None,
-                kept=self.cache,
+                cache=self.cache,
             )
         except Interrupted as interrupt:
             return "stopped", interrupt.result
