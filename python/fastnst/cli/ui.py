@@ -58,7 +58,7 @@ def ui(
 
 
 def _most(name: str, asked: int | None, usual: int, needed: int, least: int) -> int:
-    """The bound on a setting: the one asked for, or the usual one, raised to what the page starts with.
+    """The bound on a setting: the one asked for, or the usual one, raised to the first value.
 
     Raises:
         InvalidInput: for a bound below what is possible, or below what the page starts with.

@@ -137,8 +137,8 @@ def engine_of(
     """Set up the engine of an objective, which may have losses of your own.
 
     A loss that an engine knows is computed as fast as it can; that of any other ``LayerLoss`` is
-    differentiated by autograd on the features of its layer alone. Engine ``onnx`` takes known losses
-    only.
+    differentiated by autograd on the features of its layer alone. Engine ``onnx`` takes known
+    losses only.
 
     Args:
         objective: What ``build_objective`` returns, on the device where the engine is to run.

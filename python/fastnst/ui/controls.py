@@ -36,7 +36,7 @@ def control(name: str, own: Settings) -> Any:
     """
     spec = SPECS[name]
     shared = {
-        "value": to_control(name, getattr(own, name)),
+        "value": to_control(getattr(own, name)),
         "label": label(name),
         "info": spec.help,
         "elem_id": f"setting-{name}",
@@ -52,7 +52,7 @@ def control(name: str, own: Settings) -> Any:
     return gr.Textbox(placeholder=f"empty: {spec.none}" if spec.none else None, **shared)
 
 
-def to_control(name: str, value: Any) -> Any:
+def to_control(value: Any) -> Any:
     """A setting's value as its control holds it."""
     if isinstance(value, tuple):
         return ",".join(str(_exact(one)) for one in value)
@@ -61,7 +61,7 @@ def to_control(name: str, value: Any) -> Any:
 
 def to_controls(settings: Settings) -> list[Any]:
     """Every setting's value as its control holds it, in the order of ``NAMES``."""
-    return [to_control(name, getattr(settings, name)) for name in NAMES]
+    return [to_control(getattr(settings, name)) for name in NAMES]
 
 
 def from_controls(values: Sequence[Any], own: Settings) -> Settings:

@@ -71,7 +71,8 @@ def check_names(values: Mapping[str, Any], own: Settings) -> None:
     """Make sure that no value is the path of a file on the server.
 
     Raises:
-        InvalidInput: naming the setting and what to choose from, whether or not there is such a file.
+        InvalidInput: naming the setting and what to choose from; it says the same whether or not
+            there is such a file.
     """
     for name, value in values.items():
         names = names_of(name, own) if name in SPECS else ()

@@ -1,4 +1,4 @@
-"""What the page shows of a run that has ended, made once: a full result takes many times as much."""
+"""What the page shows of a run that has ended, made once: a result takes much more memory."""
 
 from __future__ import annotations
 

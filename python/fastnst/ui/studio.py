@@ -145,8 +145,8 @@ class Studio:
         """Put a run in the line.
 
         Raises:
-            InvalidInput: for pictures or settings that are not allowed, for a visitor whose run goes
-                on, and if too many wait.
+            InvalidInput: for pictures or settings that are not allowed, for a visitor whose run
+                goes on, and if too many wait.
         """
         visitor = self._known(token)
         megapixels = self.limits.megapixels
@@ -327,7 +327,7 @@ class Studio:
                     self._stop(visitor.job)
 
     def _make_room(self) -> None:
-        """Forget those visitors that were heard of least recently, if none of their runs goes on."""
+        """Forget those who were heard of least recently, if none of their runs goes on."""
         idle = [k for k, v in self._visitors.items() if v.job is None or not v.job.active]
         for token in idle[: max(0, len(self._visitors) - VISITORS)]:
             job = self._visitors.pop(token).job

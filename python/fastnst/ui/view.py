@@ -86,7 +86,8 @@ def curves(history: tuple[Losses, ...]) -> str:
         parts.append(f'<text x="472" y="{y}">{html.escape(name.replace(".", " "))}</text>')
     parts.append(f'<text x="440" y="275" text-anchor="end">evaluation {len(history)}</text>')
     return (
-        '<svg id="curves" viewBox="0 0 600 285" role="img" aria-label="losses over the evaluations" '
+        '<svg id="curves" viewBox="0 0 600 285" role="img" '
+        'aria-label="losses over the evaluations" '
         f'style="width:100%;font:12px sans-serif;fill:currentColor">{"".join(parts)}</svg>'
     )
 
