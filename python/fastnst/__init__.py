@@ -7,8 +7,8 @@
 
 The lower level: ``load_pictures`` (content, style and start tensors), ``load_weights`` and ``VGG``,
 ``ContentLoss``, ``StyleLoss`` (and ``CovarianceLoss``, ``MeanStdLoss``, ``WassersteinLoss``),
-``TotalVariationLoss`` and ``Normalization``, ``build_objective``
-and ``Objective``, ``engine_of`` (the fast evaluation), ``minimise`` (L-BFGS), and the operators ``gram_matrix`` and ``style_loss``.
+``TotalVariationLoss`` and ``Normalization``, ``build_objective`` and ``Objective``, ``engine_of``
+(the fast evaluation), ``minimise`` (L-BFGS), and the operators ``gram_matrix`` and ``style_loss``.
 
 The import is quick: a name's module, and torch with it, is imported when the name is first used.
 """

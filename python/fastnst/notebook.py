@@ -45,8 +45,8 @@ class Line:
     """A line of text about a run, changed a few times a second.
 
     Args:
-        show: Shows a text in the place of the one before; the second argument says whether it is the
-            last one.
+        show: Shows a text in the place of the one before; the second argument says whether it is
+            the last one.
         clock: The time in seconds.
     """
 

@@ -15,7 +15,7 @@ def test_its_cells_run_in_order() -> None:
     for cell in cells:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == []
-            exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), names)  # noqa: S102 - our own cells
     assert names["result"].iterations == 5
     # the one call is the loop above it: the same solver, objective and start
     assert names["result"].losses.total <= names["iterate"].loss * (1 + 1e-5)

@@ -180,7 +180,8 @@ def test_preview_shows_a_running_job(tmp_path: Path, photo, browser) -> None:
     pytest.importorskip("gradio")
     process = subprocess.Popen(
         [sys.executable, "-m", "fastnst", "stylize", str(photo("c.png")),
-         str(photo("s.png", seed=1)), "-o", str(tmp_path / "out.png"), "--size", "64", "--iterations", "100000", "--preview"],
+         str(photo("s.png", seed=1)), "-o", str(tmp_path / "out.png"),
+         "--size", "64", "--iterations", "100000", "--preview"],
         stderr=subprocess.PIPE, text=True,
         env={**os.environ, "BROWSER": "true", "GRADIO_TEMP_DIR": str(tmp_path / "gradio")},
     )  # fmt: skip

@@ -169,7 +169,7 @@ def studio_page(studio: Studio) -> Any:
                 return [gr.skip()] * 6
             return _parts(finished[index])
 
-        free = {"concurrency_limit": 16, "show_progress": "hidden"}
+        free: dict[str, Any] = {"concurrency_limit": 16, "show_progress": "hidden"}
         page.load(arrive, token, [token, *settings, *everything], api_name="arrive", **free)
         timer.tick(tick, [token, seen, content, styles], everything, api_name="look", **free)
         start.click(
@@ -179,7 +179,7 @@ def studio_page(studio: Studio) -> Any:
         resume.click(go_on, [token, content, styles], everything, api_name="resume", **free)
         stop.click(halt, [token, seen, content, styles], everything, api_name="stop", **free)
         gr.on([content.change, styles.change], refresh, [token, content, styles], buttons,
-              api_name=False, **free)  # fmt: skip
+              api_name=False, trigger_mode="always_last", **free)  # fmt: skip
         preset.input(take_preset, preset, settings, api_name="preset", **free)
         load.upload(take_file, load, settings, api_name="settings", **free)
         scenes.select(take_scene, None, content, api_name=False)
