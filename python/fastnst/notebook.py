@@ -14,7 +14,7 @@ PAUSE = 0.2  # seconds between two changes of the line
 
 
 def in_notebook() -> bool:
-    """Whether an IPython kernel runs this code, as in Jupyter; IPython is never imported for that."""
+    """Whether an IPython kernel runs this code, as in Jupyter. IPython is not imported."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and "IPKernelApp" in shell.config

@@ -44,8 +44,8 @@ class _Strip(gr.Gallery, metaclass=_Plain):  # type: ignore[misc, unused-ignore]
 
     is_template = True
 
-    def postprocess(self, value: Sequence[tuple[str, str]] | None) -> GalleryData:
-        pictures = [
+    def postprocess(self, value: Any) -> GalleryData:
+        pictures: list[Any] = [
             GalleryImage(image=ImageData(path=None, url=url), caption=caption)
             for url, caption in value or ()
         ]
@@ -57,7 +57,7 @@ class _BeforeAfter(gr.ImageSlider, metaclass=_Plain):  # type: ignore[misc, unus
 
     is_template = True
 
-    def postprocess(self, value: tuple[str, str] | None) -> SliderData | None:
+    def postprocess(self, value: Any) -> SliderData | None:
         if value is None:
             return None
         before, after = (ImageData(path=None, url=url) for url in value)

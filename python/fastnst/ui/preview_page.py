@@ -39,6 +39,6 @@ def preview_page(watch: Watch) -> Any:
             return *shown, can_stop, gr.Timer(active=ended is None)
 
         outputs = [picture, status, plot, stop, timer]
-        timer.tick(look, None, outputs, show_progress="hidden", api_name=False)
+        timer.tick(look, None, outputs, show_progress="hidden", api_name="look")
         stop.click(watch.stop, None, None, queue=False, api_name="stop")
     return page

@@ -161,7 +161,8 @@ class Studio:
         if wish.content_mask:
             check_upload(wish.content_mask, "content mask", megapixels)
         with open_image(Path(content)) as image:
-            self.limits.check(wish.settings, max(image.width, image.height))
+            longest = max(image.width, image.height)
+        self.limits.check(wish.settings, longest)
         wish.settings.blend(len(wish.styles))
         with self._lock:
             self._check_room(visitor)
