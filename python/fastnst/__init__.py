@@ -7,8 +7,8 @@
 
 The lower level: ``load_pictures`` (content, style and start tensors), ``load_weights`` and ``VGG``,
 ``ContentLoss``, ``StyleLoss`` (and ``CovarianceLoss``, ``MeanStdLoss``, ``WassersteinLoss``),
-``TotalVariationLoss`` and ``Normalization``, ``build_objective``
-and ``Objective``, ``minimise`` (L-BFGS), and the operators ``gram_matrix`` and ``style_loss``.
+``TotalVariationLoss`` and ``Normalization``, ``build_objective`` and ``Objective``, ``engine_of``
+(the fast evaluation), ``minimise`` (L-BFGS), and the operators ``gram_matrix`` and ``style_loss``.
 
 The import is quick: a name's module, and torch with it, is imported when the name is first used.
 """
@@ -23,6 +23,7 @@ from fastnst._version import __version__
 
 if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
     from fastnst.api import reconstruct, stylize, texture
+    from fastnst.engines.create import create_engine, engine_of
     from fastnst.errors import (
         BackendUnavailable,
         FastNSTError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
     from fastnst.losses import (
         ContentLoss,
         CovarianceLoss,
+        LayerLoss,
         MeanStdLoss,
         StyleLoss,
         TotalVariationLoss,
@@ -60,6 +62,7 @@ _HOME = {
     name: module
     for module, names in {
         "api": ("reconstruct", "stylize", "texture"),
+        "engines.create": ("create_engine", "engine_of"),
         "errors": (
             "BackendUnavailable",
             "FastNSTError",
@@ -74,6 +77,7 @@ _HOME = {
         "losses": (
             "ContentLoss",
             "CovarianceLoss",
+            "LayerLoss",
             "MeanStdLoss",
             "StyleLoss",
             "TotalVariationLoss",
@@ -109,6 +113,7 @@ __all__ = [
     "Interrupted",
     "InvalidInput",
     "Iterate",
+    "LayerLoss",
     "Losses",
     "MeanStdLoss",
     "NonFiniteLoss",
@@ -127,6 +132,8 @@ __all__ = [
     "Weights",
     "__version__",
     "build_objective",
+    "create_engine",
+    "engine_of",
     "gram_matrix",
     "load_image",
     "load_pictures",

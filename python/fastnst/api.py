@@ -15,6 +15,7 @@ import numpy as np
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import Picture
 from fastnst.inputs.pictures import Styles, decode
+from fastnst.notebook import with_progress
 from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.result import Result, Step
 from fastnst.run.run import run
@@ -35,6 +36,7 @@ def stylize(
     *,
     preset: str = "gatys",
     callback: Callable[[Step], None] | None = None,
+    progress: bool | None = None,
     content_mask: Picture | None = None,
     style_masks: Styles | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -51,6 +53,7 @@ def stylize(
             ``blending`` say.
         preset: A key of ``fastnst.PRESETS``.
         callback: Called with a ``Step`` after each evaluation; an exception ends the run.
+        progress: Whether to show a line that says how far the run is; None: in a notebook only.
         content_mask: A picture, grey or in plain colours, that says which part of the content
             gets which style; see ``masks.py``.
         style_masks: A mask for the style picture, or a list with one for each: which part counts.
@@ -62,7 +65,7 @@ def stylize(
         **settings: Attributes of ``fastnst.Settings`` that replace the preset's.
 
     Returns:
-        The result. Nothing is written or printed.
+        The result. Nothing is written or printed, but for the line of ``progress``.
 
     Raises:
         InvalidInput: for a picture or setting that cannot be used.
@@ -75,7 +78,7 @@ def stylize(
         content,
         style,
         make_settings(preset, settings),
-        callback,
+        with_progress(callback, progress),
         content_mask=content_mask,
         style_masks=style_masks,
         checkpoints=None if checkpoint is None else Checkpoints(Path(checkpoint), checkpoint_every),
@@ -89,6 +92,7 @@ def texture(
     aspect: float | None = None,
     preset: str = "gatys",
     callback: Callable[[Step], None] | None = None,
+    progress: bool | None = None,
     style_masks: Styles | None = None,
     **settings: Unpack[SettingsDict],
 ) -> Result:
@@ -100,6 +104,7 @@ def texture(
         aspect: Width : height of the result; None: that of the (first) style picture.
         preset: A key of ``fastnst.PRESETS``.
         callback: As for ``fastnst.stylize``.
+        progress: As for ``fastnst.stylize``.
         style_masks: Which part of each style counts; see ``masks.py``.
         **settings: Attributes of ``fastnst.Settings`` that replace the preset's. ``content_weight``
             is 0; ``init`` is noise, or the path of a picture.
@@ -111,7 +116,9 @@ def texture(
         InvalidInput: for what ``stylize`` refuses, and settings that need a content picture.
     """
     chosen = make_settings(preset, {"init": "noise", "content_weight": 0.0, **settings})
-    return run_texture(style, chosen, callback, aspect=aspect, style_masks=style_masks)
+    return run_texture(
+        style, chosen, with_progress(callback, progress), aspect=aspect, style_masks=style_masks
+    )
 
 
 def run_texture(
@@ -149,6 +156,7 @@ def reconstruct(
     *,
     preset: str = "gatys",
     callback: Callable[[Step], None] | None = None,
+    progress: bool | None = None,
     **settings: Unpack[SettingsDict],
 ) -> Result:
     """Show what a layer represents of a picture: the content alone (Gatys et al. 2015, figure 1).
@@ -157,6 +165,7 @@ def reconstruct(
         content: Anything that ``load_image`` takes.
         preset: A key of ``fastnst.PRESETS``.
         callback: As for ``fastnst.stylize``.
+        progress: As for ``fastnst.stylize``.
         **settings: Attributes of ``fastnst.Settings`` that replace the preset's, ``content_layers``
             above all. ``style_weight`` is 0; ``init`` is noise unless it is given.
 
@@ -167,7 +176,7 @@ def reconstruct(
         InvalidInput: for what ``stylize`` refuses.
     """
     chosen = make_settings(preset, {"init": "noise", "style_weight": 0.0, **settings})
-    return run_reconstruction(content, chosen, callback)
+    return run_reconstruction(content, chosen, with_progress(callback, progress))
 
 
 def run_reconstruction(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 from collections.abc import Mapping, Sequence
@@ -83,7 +84,15 @@ def plot(
         buffer = io.BytesIO()
         figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=110)
         files.write(path, buffer.getvalue())
+    figure._repr_png_ = functools.partial(_png, figure)  # type: ignore[attr-defined]
     return figure
+
+
+def _png(figure: Figure) -> bytes:
+    """A figure as notebooks show it, whether or not pyplot is in use there."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    return buffer.getvalue()
 
 
 def _draw_parts(axes: Any, totals: Sequence[float], parts: Mapping[str, Sequence[float]]) -> None:

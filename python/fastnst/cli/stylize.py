@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastnst.cli.console import duration, say
+from fastnst.cli.console import duration
 from fastnst.cli.inputs import check_exists, check_pictures
 from fastnst.cli.naming import new_name
 from fastnst.cli.options import (
@@ -148,8 +148,8 @@ def stylize(
 
     def listeners(stack: contextlib.ExitStack) -> list[Listener]:
         found = []
-        if preview:
-            found.append(_open_preview())
+        if watching is not None:
+            found.append(watching)
         if save_every:
             found.append(_save_pictures(target, bits, save_every))
         if video_path is not None:
@@ -157,25 +157,36 @@ def stylize(
             found.append(_film(add, video.every(settings.iterations)))
         return found
 
-    produce(
-        lambda listen: run(
-            content,
-            style,
+    with _previewed(preview, target) as watching:
+        produce(
+            lambda listen: run(
+                content,
+                style,
+                settings,
+                listen,
+                content_mask=content_mask,
+                style_masks=style_mask,
+                checkpoints=checkpoints,
+                resume=resume,
+            ),
             settings,
-            listen,
-            content_mask=content_mask,
-            style_masks=style_mask,
-            checkpoints=checkpoints,
-            resume=resume,
-        ),
-        settings,
-        target,
-        bits=bits,
-        quiet=quiet,
-        as_json=as_json,
-        plot=plot,
-        listeners=listeners,
-    )
+            target,
+            bits=bits,
+            quiet=quiet,
+            as_json=as_json,
+            plot=plot,
+            listeners=listeners,
+        )
+
+
+def _previewed(
+    wanted: bool, output: Path
+) -> contextlib.AbstractContextManager[Callable[[Step], None] | None]:
+    if not wanted:
+        return contextlib.nullcontext()
+    from fastnst.cli.preview import preview
+
+    return preview(output)
 
 
 def _check_distinct(paths: Mapping[str, Path | None]) -> None:
@@ -184,17 +195,6 @@ def _check_distinct(paths: Mapping[str, Path | None]) -> None:
         other = taken.setdefault(path.resolve(), option) if path is not None else option
         if other != option:
             raise InvalidInput(f"{other} and {option} are the same file, {path}")
-
-
-def _open_preview() -> Callable[[Step], None]:
-    from fastnst.cli.ui import load_pages
-    from fastnst.ui.jobs import Watch
-
-    pages = load_pages()
-    watch = Watch()
-    address = pages.serve(pages.preview_page(watch), "127.0.0.1", None, browser=True)
-    say(f"fastnst: {address}")
-    return watch.hear
 
 
 def _save_pictures(output: Path, bits: int, save_every: int) -> Callable[[Step], None]:

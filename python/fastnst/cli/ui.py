@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import ModuleType
 from typing import Annotated
 
@@ -10,6 +11,9 @@ import typer
 from fastnst.cli.options import settings_options
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.settings.settings import Settings
+
+MOST_PIXELS = 1024  # long side of a visitor's result, unless the command asks for more
+MOST_ITERATIONS = 1000
 
 
 @settings_options
@@ -22,25 +26,50 @@ def ui(
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     max_megabytes: Annotated[int, typer.Option(help="Of an uploaded file.")] = 20,
     max_megapixels: Annotated[float, typer.Option(help="Of an uploaded picture.")] = 40.0,
-    max_size: Annotated[int, typer.Option(help="Long side of a result, in pixels.")] = 1024,
-    max_iterations: Annotated[int, typer.Option(help="Of a run.")] = 1000,
+    max_size: Annotated[
+        int | None, typer.Option(help="Long side of a result. (default: 1024, or --size if more)")
+    ] = None,
+    max_iterations: Annotated[
+        int | None, typer.Option(help="Of a run. (default: 1000, or --iterations if more)")
+    ] = None,
     settings: Settings,
 ) -> None:
-    """Open a page in the browser: upload, choose, watch the picture form, download it."""
-    pages = load_pages()
+    """Open a page in the browser: upload, choose, watch the picture form, download it.
+
+    The settings are what the page shows first.
+    """
+    most_size = _most("size", max_size, MOST_PIXELS, settings.size or 0, 32)
+    iterations = settings.iterations
+    most_iterations = _most("iterations", max_iterations, MOST_ITERATIONS, iterations, 1)
     for name, value, least in (
         ("max-megabytes", max_megabytes, 1),
         ("max-megapixels", max_megapixels, 0.01),
-        ("max-size", max_size, 32),
-        ("max-iterations", max_iterations, 1),
     ):
         if value < least:
             raise InvalidInput(f"--{name} is {value}: expected {least} or more")
-    limits = pages.Limits(max_megabytes, max_megapixels, max_size, max_iterations)
-    page = pages.studio_page(pages.Studio(limits, settings))
+    pages = load_pages()
+    limits = pages.Limits(max_megabytes, max_megapixels, most_size, most_iterations)
+    studio = pages.Studio(limits, settings)
+    page = pages.studio_page(studio)
     address = pages.serve(page, host, port, browser=browser, megabytes=max_megabytes)
     print(f"fastnst: {address} (Ctrl-C ends it)", flush=True)
-    page.block_thread()
+    with contextlib.closing(studio):
+        page.block_thread()
+
+
+def _most(name: str, asked: int | None, usual: int, needed: int, least: int) -> int:
+    """The bound on a setting: the one asked for, or the usual one, raised to the first value.
+
+    Raises:
+        InvalidInput: for a bound below what is possible, or below what the page starts with.
+    """
+    if asked is None:
+        return max(usual, needed)
+    if asked < least:
+        raise InvalidInput(f"--max-{name} is {asked}: expected {least} or more")
+    if asked < needed:
+        raise InvalidInput(f"--max-{name} is {asked}, less than --{name}, which is {needed}")
+    return asked
 
 
 def load_pages() -> ModuleType:

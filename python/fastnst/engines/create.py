@@ -24,8 +24,9 @@ from fastnst.engines.planned.cpu import NativeEngine
 from fastnst.engines.planned.cuda import PlannedEngine
 from fastnst.engines.planned.kernels import KernelEngine
 from fastnst.engines.torch_engine import TorchEngine
-from fastnst.errors import BackendUnavailable
+from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.evaluation import Engine
+from fastnst.losses import LayerLoss
 from fastnst.network.weights import Weights
 from fastnst.objective.build import build_objective
 from fastnst.objective.objective import Objective
@@ -125,14 +126,46 @@ def create_engine(
         _choose_provider(settings, content.device)
     way = _WAYS[name, "CPU" if content.device.type == "cpu" else "GPU"]
     objective = build_objective(weights, content, style, settings, way.backend, regions, cache)
+    height, width = content.shape[-2:]
+    return engine_of(objective, (height, width), settings, cache)
+
+
+@undisturbed()
+def engine_of(
+    objective: Objective, size: tuple[int, int], settings: Settings, cache: Cache | None = None
+) -> Engine:
+    """Set up the engine of an objective, which may have losses of your own.
+
+    A loss that an engine knows is computed as fast as it can; that of any other ``LayerLoss`` is
+    differentiated by autograd on the features of its layer alone. Engine ``onnx`` takes known
+    losses only.
+
+    Args:
+        objective: What ``build_objective`` returns, on the device where the engine is to run.
+        size: ``(H, W)`` of the pictures.
+        settings: ``engine``, ``provider`` and ``precision`` are read from here, as by
+            ``create_engine``.
+        cache: What earlier engines made, to be used again where it fits.
+
+    Raises:
+        BackendUnavailable: if the engine that was asked for by name cannot run here.
+        InvalidInput: for a loss that is no ``LayerLoss``.
+    """
+    for layer, loss in (*objective.content.items(), *objective.style.items()):
+        if not isinstance(loss, LayerLoss):
+            raise InvalidInput(
+                f"the loss on {layer} is a {type(loss).__name__}: expected a fastnst.LayerLoss"
+            )
+    device = objective.normalize.mean.device
+    name = _choose_engine(settings.engine, device)
+    way = _WAYS[name, "CPU" if device.type == "cpu" else "GPU"]
     precision = "fp32" if settings.precision == "auto" else settings.precision
     if not objective.layers and name != "onnx":  # the total variation alone: nothing to plan
         return TorchEngine(objective, "fp32", name)
     if reason := way.unavailable_reason(objective, "bf16" if precision == "mixed" else precision):
         raise BackendUnavailable(f"engine {name} cannot run: {reason}")
 
-    height, width = content.shape[-2:]
-    request = _Request((height, width), settings.provider, cache)
+    request = _Request(size, settings.provider, cache)
 
     def create(precision: str) -> Engine:
         return way.create(objective, precision, request)

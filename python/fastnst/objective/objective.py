@@ -36,7 +36,6 @@ class Objective(nn.Module):
 
     Attributes:
         layers: Every layer that has a loss.
-        needs_host: Whether a loss fetches numbers to the host; see ``LayerLoss``.
     """
 
     def __init__(
@@ -67,7 +66,11 @@ class Objective(nn.Module):
         self.tv_weight = tv_weight
         self.gradient_norm = gradient_norm
         self.layers = tuple({*content, *style})
-        self.needs_host = any(loss.needs_host for loss in (*content.values(), *style.values()))
+
+    @property
+    def needs_host(self) -> bool:
+        """Whether a loss fetches numbers to the host; see ``LayerLoss``."""
+        return any(loss.needs_host for loss in (*self.content.values(), *self.style.values()))
 
     def content_factor(self, layer: str) -> float:
         """α v_l, the weight of a content loss in the total."""

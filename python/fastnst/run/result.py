@@ -21,7 +21,7 @@ from fastnst._version import __version__
 from fastnst.errors import NonFiniteLoss
 from fastnst.evaluation import Terms
 from fastnst.images.colour import with_colours_of
-from fastnst.images.encode import save_image
+from fastnst.images.encode import encode, save_image
 from fastnst.images.pixels import Pixels, to_pil, to_pixels
 from fastnst.settings.settings import Settings
 
@@ -134,7 +134,7 @@ class ScaleRecord:
     evaluations: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A finished run.
 
@@ -177,6 +177,17 @@ class Result:
     def image(self) -> Image.Image:
         """The picture, 8-bit RGB."""
         return to_pil(self.pixels)
+
+    def __repr__(self) -> str:
+        height, width, _ = self.pixels.shape
+        return (
+            f"<Result: {width}×{height}, {self.iterations} iterations in {self.seconds:.1f} s, "
+            f"loss {self.losses.total:.4g}, engine {self.engine} on {self.device}>"
+        )
+
+    def _repr_png_(self) -> bytes:
+        """The picture as notebooks show it."""
+        return encode(self.pixels, "PNG")
 
     def save(
         self, path: str | os.PathLike[str] | BinaryIO, bits: int = 8, format: str | None = None
@@ -227,7 +238,7 @@ class Result:
             path: The file to write the figure to, a PNG, PDF or SVG file; None: no file.
 
         Returns:
-            The figure.
+            The figure, which a notebook shows.
 
         Raises:
             BackendUnavailable: without matplotlib (extra ``plot``).

@@ -9,23 +9,38 @@ import itertools
 import json
 import math
 
+from PIL import Image
+
 from fastnst.images.encode import encode
 from fastnst.images.pixels import Pixels, to_pil
 from fastnst.run.result import Losses, Result
-from fastnst.ui.jobs import Frame
+from fastnst.ui.watch import Frame
 
 POINTS = 150  # of a curve, at most
+THUMBNAIL = 160  # pixels, long side
 COLOURS = ("#888888", "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2")
 
 
 def picture(pixels: Pixels, caption: str) -> str:
     """An ``<img>`` that carries its picture."""
-    buffer = io.BytesIO()
-    to_pil(pixels).save(buffer, "WEBP", quality=90)
     return (
-        f'<img id="picture" src="data:image/webp;base64,{_base64(buffer.getvalue())}" '
+        f'<img id="picture" src="{data_url(to_pil(pixels))}" '
         f'alt="{html.escape(caption)}" style="width:100%;max-height:80vh;object-fit:contain">'
     )
+
+
+def data_url(image: Image.Image) -> str:
+    """A picture as an address that carries it."""
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=90)
+    return f"data:image/webp;base64,{_base64(buffer.getvalue())}"
+
+
+def thumbnail(pixels: Pixels) -> str:
+    """A small picture as an address that carries it."""
+    image = to_pil(pixels)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return data_url(image)
 
 
 def download(result: Result) -> str:
@@ -71,7 +86,8 @@ def curves(history: tuple[Losses, ...]) -> str:
         parts.append(f'<text x="472" y="{y}">{html.escape(name.replace(".", " "))}</text>')
     parts.append(f'<text x="440" y="275" text-anchor="end">evaluation {len(history)}</text>')
     return (
-        '<svg id="curves" viewBox="0 0 600 285" role="img" aria-label="losses over the evaluations" '
+        '<svg id="curves" viewBox="0 0 600 285" role="img" '
+        'aria-label="losses over the evaluations" '
         f'style="width:100%;font:12px sans-serif;fill:currentColor">{"".join(parts)}</svg>'
     )
 
@@ -86,11 +102,11 @@ def caption(frame: Frame) -> str:
     )
 
 
-def summary(result: Result, stopped: bool) -> str:
-    """How a run ended, in a line."""
+def summary(result: Result, state: str) -> str:
+    """How a run ended, in a line; ``state`` is ``done``, ``stopped`` or ``failed``."""
     height, width, _ = result.pixels.shape
     return (
-        f"{'stopped' if stopped else 'done'}: {width}×{height}, {result.iterations} iterations in "
+        f"{state}: {width}×{height}, {result.iterations} iterations in "
         f"{result.seconds:.1f} s, loss {result.losses.total:.4g}, engine {result.engine} on "
         f"{result.device}"
     )

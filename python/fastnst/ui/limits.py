@@ -1,0 +1,81 @@
+"""What visitors may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastnst.errors import InvalidInput
+from fastnst.settings.kinds import NameOrFile, Text
+from fastnst.settings.settings import SPECS, Settings
+
+MOST_STYLES = 8
+LARGEST_STYLE_SCALE = 4.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What visitors may ask for.
+
+    Attributes:
+        megabytes: Of an uploaded file.
+        megapixels: Of an uploaded picture.
+        size: Long side of a result, in pixels.
+        iterations: Of a run, over all its scales.
+    """
+
+    megabytes: int = 20
+    megapixels: float = 40.0
+    size: int = 1024
+    iterations: int = 1000
+
+    def check(self, settings: Settings, longest: int) -> None:
+        """Make sure that a run is one that a visitor may ask for.
+
+        Args:
+            settings: Of the run.
+            longest: Long side of the content picture, which a result of size 0 has.
+
+        Raises:
+            InvalidInput: naming the setting and what is allowed.
+        """
+        size = settings.size or (longest if settings.size == 0 else 1)
+        iterations = settings.iterations
+        if settings.min_size is not None:
+            iterations += sum(settings.scale_iterations or (settings.iterations,))
+        for name, value, most in (
+            ("size", size, self.size),
+            ("style_size", settings.style_size or 0, self.size),
+            ("style_scale", max(settings.style_scale), LARGEST_STYLE_SCALE),
+            ("iterations", settings.iterations, self.iterations),
+            ("iterations over all scales", iterations, 2 * self.iterations),
+        ):
+            if value > most:
+                raise InvalidInput(f"{name} is {value:g}: this page allows {most:g}")
+
+
+def names_of(name: str, own: Settings) -> tuple[str, ...]:
+    """The texts that a visitor may choose for a setting; empty where any value of its kind will do.
+
+    A setting that may be the path of a file is one of its names, or what the page was started with:
+    the server's files are none of a visitor's business.
+    """
+    kind = SPECS[name].kind
+    if isinstance(kind, (NameOrFile, Text)):
+        return tuple(dict.fromkeys((*kind.known, str(getattr(own, name)))))
+    return kind.choices if isinstance(getattr(own, name), str) else ()
+
+
+def check_names(values: Mapping[str, Any], own: Settings) -> None:
+    """Make sure that no value is the path of a file on the server.
+
+    Raises:
+        InvalidInput: naming the setting and what to choose from; it says the same whether or not
+            there is such a file.
+    """
+    for name, value in values.items():
+        names = names_of(name, own) if name in SPECS else ()
+        if names and value not in names:
+            known = [one for one in names if one in SPECS[name].kind.known]
+            raise InvalidInput(f"{name}: on this page choose one of {', '.join(known)}")

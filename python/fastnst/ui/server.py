@@ -1,0 +1,56 @@
+"""Serving a page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from fastnst.errors import BackendUnavailable
+
+CSS = """
+#download { display: block; padding: 0.6em; text-align: center; font-weight: 600 }
+#status { min-height: 1.6em; overflow-wrap: anywhere }
+#content-samples, #style-samples, #runs { min-height: 0 !important }
+#content-samples .grid-wrap, #style-samples .grid-wrap, #runs .grid-wrap {
+  min-height: 0 !important; height: auto !important; padding-top: 1.9em; overflow: hidden }
+#content-samples .grid-container, #style-samples .grid-container {
+  grid-template-columns: repeat(3, minmax(0, 1fr)) !important }
+#runs .grid-container { grid-template-columns: repeat(auto-fill, minmax(0, 96px)) !important }
+#content-samples .caption-label, #style-samples .caption-label, #runs .caption-label {
+  font-size: 0.7em; padding: 1px 5px; max-width: 100% }
+.gradio-container { max-width: 1500px !important }
+"""
+
+
+def serve(page: Any, host: str, port: int | None, *, browser: bool, megabytes: int = 20) -> str:
+    """Serve a page from a thread of its own; returns its address.
+
+    Args:
+        page: A Gradio ``Blocks``.
+        host: The address to listen at; at 127.0.0.1 nobody but this machine sees it.
+        port: The port; None: the first free one from 7860.
+        browser: Whether to open it in the browser.
+        megabytes: The largest upload.
+
+    Raises:
+        BackendUnavailable: if the address cannot be used.
+    """
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            inbrowser=browser,
+            prevent_thread_lock=True,
+            share=False,
+            quiet=True,
+            show_error=False,
+            footer_links=[],
+            max_file_size=megabytes * 2**20,
+            ssr_mode=False,
+            theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+            css=CSS,
+        )
+    except OSError as error:
+        raise BackendUnavailable(f"the page cannot be served at {host}: {error}") from error
+    return str(address)

@@ -1,0 +1,33 @@
+"""Pictures that visitors give: looked at before they are decoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastnst.errors import InvalidInput
+from fastnst.images.decode import open_image
+
+
+def check_upload(path: str | None, label: str, megapixels: float) -> str:
+    """The path of a picture that a visitor gave, once its kind and size are known to be allowed.
+
+    Args:
+        path: Of the file, or None if there is none.
+        label: What the picture is called in messages, as ``content picture``.
+        megapixels: How large it may be.
+
+    Raises:
+        InvalidInput: if there is none, it cannot be read, or it has more pixels than are allowed.
+    """
+    if not path:
+        raise InvalidInput(f"choose a {label} first")
+    try:
+        with open_image(Path(path)) as image:
+            pixels = image.width * image.height
+    except InvalidInput as error:
+        raise InvalidInput(str(error).replace(str(Path(path)), f"the {label}")) from error
+    if pixels > megapixels * 1e6:
+        raise InvalidInput(
+            f"the {label} has {pixels / 1e6:.3g} megapixels; {megapixels:g} are allowed"
+        )
+    return path

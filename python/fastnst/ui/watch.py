@@ -1,0 +1,82 @@
+"""A run seen from elsewhere: its newest picture, a way to stop it, and word of how it ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from fastnst.images.pixels import Pixels
+from fastnst.run.result import Losses, Step
+
+_GONE = 3.0  # seconds without a look, after which nobody is taken to look
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What there is to see of a run.
+
+    Attributes:
+        pixels: ``(H, W, 3)`` float32, RGB in [0, 1].
+        iteration: After which this is the picture.
+        iterations: How many there will be.
+        seconds: Since the optimisation began.
+        history: The objective at each evaluation so far.
+    """
+
+    pixels: Pixels
+    iteration: int
+    iterations: int
+    seconds: float
+    history: tuple[Losses, ...]
+
+
+class Watch:
+    """The newest frame of a run, for those who look at it, and a way to stop the run.
+
+    Its method ``hear`` is the callback of the run; it keeps a picture only when one was asked for.
+
+    Attributes:
+        stopping: Whether the run was asked to stop.
+        ended: How the run ended, in one line for the page; None: it has not.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self.ended: str | None = None
+        self._wanted = True
+        self._history: list[Losses] = []
+        self._frame: Frame | None = None
+        self._looked = -_GONE
+        self._end_seen = threading.Event()
+
+    def hear(self, step: Step) -> None:
+        """Take note of a step; raises KeyboardInterrupt if the run is to stop."""
+        if step.iteration == 0:
+            self._history.clear()
+        self._history.append(step.losses)
+        if self._wanted:
+            self._wanted = False
+            self._frame = Frame(
+                step.pixels, step.iteration, step.iterations, step.seconds, tuple(self._history)
+            )
+        if self.stopping:
+            raise KeyboardInterrupt
+
+    def frame(self) -> Frame | None:
+        """The newest frame; asks for another."""
+        self._wanted = True
+        self._looked = time.monotonic()
+        if self.ended is not None:
+            self._end_seen.set()
+        return self._frame
+
+    def stop(self) -> None:
+        """End the run after the iteration at hand."""
+        self.stopping = True
+
+    def end(self, text: str) -> None:
+        """Say how the run ended, and wait a moment until those who look have seen it."""
+        self.ended = text
+        if time.monotonic() - self._looked < _GONE and self._end_seen.wait(_GONE):
+            time.sleep(0.5)  # until the answer has left

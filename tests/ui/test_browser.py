@@ -1,0 +1,212 @@
+"""The page in a real Chromium. Screenshots go to FASTNST_SCREENSHOTS, where that is set."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastnst import cli
+from helpers.page import server
+
+
+def test_the_page_without_gradio_is_an_error_that_says_what_to_install(monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.delitem(sys.modules, "fastnst.ui.page", raising=False)
+    monkeypatch.delattr("fastnst.ui.page", raising=False)
+    assert cli.run_app(["ui", "--no-browser"]) == 1
+    assert "pip install gradio" in capsys.readouterr().err
+
+
+@pytest.fixture
+def browser(tmp_path: Path):
+    """Chromium without a window."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("no chromium with chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1500,1400"):
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
+    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        yield window
+    finally:
+        window.quit()
+
+
+def until(condition, seconds: float = 60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(Exception):  # elements come and go while the page is drawn
+            if value := condition():
+                return value
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s: {condition}")
+
+
+def screenshot(window, name: str) -> None:
+    folder = os.environ.get("FASTNST_SCREENSHOTS")
+    if folder:
+        window.save_screenshot(str(Path(folder, f"{name}.png")))
+
+
+class Page:
+    """The page of a visitor."""
+
+    def __init__(self, window, address: str) -> None:
+        self.window = window
+        window.get(address)
+        until(lambda: self.find("#start"))
+
+    def find(self, selector: str):
+        return self.window.find_element("css selector", selector)
+
+    def all(self, selector: str):
+        return self.window.find_elements("css selector", selector)
+
+    @property
+    def status(self) -> str:
+        return self.find("#status").text
+
+    def buttons(self) -> list[bool]:
+        """Whether Start, Stop and Resume are enabled."""
+        return [self.find(name).is_enabled() for name in ("#start", "#stop", "#resume")]
+
+    def upload(self, name: str, path: Path) -> None:
+        self.find(f"#{name} input[type=file]").send_keys(str(path))
+
+
+@pytest.mark.slow
+def test_upload_start_reload_stop_resume_download(tmp_path: Path, photo, browser) -> None:
+    content, style = photo("content.png", 120, 90), photo("style.jpg", 90, 90, seed=1)
+    words = tmp_path / "words.png"
+    words.write_text("words")
+    with server(tmp_path, "--size", "64", "--style-weight", "50", "--max-iterations", "5000",
+                "--iterations", "5000") as address:  # fmt: skip
+        page = Page(browser, address)
+        until(lambda: page.find("#setting-size input").get_attribute("value") == "64")
+        assert page.find("#setting-style_weight input").get_attribute("value") == "50"
+        assert page.buttons() == [False, False, False]
+        screenshot(browser, "1-idle")
+
+        page.upload("content", words)  # no picture: it never becomes a built-in one
+        page.upload("styles", style)
+        until(lambda: page.find("#styles .grid-wrap img").get_attribute("src"))
+        time.sleep(1)
+        if page.find("#start").is_enabled():
+            page.find("#start").click()
+            until(lambda: "the content picture" in page.find("body").text)
+        assert not page.all("#picture")
+        browser.refresh()
+        until(lambda: page.find("#start"))
+
+        page.upload("content", content)
+        until(lambda: page.find("#content img").get_attribute("src"))
+        until(lambda: page.all("#style-samples button img"))
+        page.all("#style-samples button img")[3].click()
+        until(lambda: page.find("#styles .grid-wrap img").get_attribute("src"))
+        until(lambda: page.buttons() == [True, False, False])
+        page.find("#start").click()
+        seen = set()
+        until(lambda: seen.add(page.find("#picture").get_attribute("src")) or len(seen) >= 3)
+        assert "iteration" in page.status
+        assert page.buttons() == [False, True, False]
+        screenshot(browser, "2-running")
+
+        browser.refresh()  # it is found again
+        until(lambda: page.status.startswith("iteration"))
+        until(lambda: page.buttons() == [False, True, False])
+        page.find("#stop").click()
+        until(lambda: page.status.startswith("stopped: 64×48"))
+        stopped = int(re.search(r"(\d+) iterations", page.status)[1])
+        assert 0 < stopped < 5000
+        assert page.buttons() == [False, False, True]
+        until(lambda: len(page.all("#slider img")) == 2)
+        until(lambda: len(page.all("#runs img")) == 1)
+        screenshot(browser, "3-stopped")
+
+        link = until(lambda: page.find("#download"))
+        assert link.get_attribute("download") == "fastnst.png"
+        data = base64.b64decode(link.get_attribute("href").partition("base64,")[2])
+        with Image.open(io.BytesIO(data)) as image:
+            record = json.loads(image.text["fastnst"])
+            assert image.size == (64, 48)
+            assert np.asarray(image).std() > 10  # a picture, not a flat colour
+        assert record["settings"]["style_weight"] == 50
+        assert record["iterations"] == stopped
+
+        page.find("#resume").click()
+        until(lambda: page.status.startswith("iteration"))
+        assert int(re.search(r"iteration (\d+)", page.status)[1]) >= stopped
+        page.find("#stop").click()
+        until(lambda: page.status.startswith("stopped"))
+        until(lambda: len(page.all("#runs img")) == 2)
+
+        picture = tmp_path / "earlier.png"  # its settings are loaded again
+        picture.write_bytes(data)
+        browser.get(address)
+        until(lambda: page.find("#load"))
+        upload = "//input[@type='file' and contains(@accept, 'toml')]"
+        settings = tmp_path / "settings.toml"
+        settings.write_text("style-weight = 7\nsize = 48\n")
+        for path, weight in ((settings, "7"), (picture, "50")):
+            until(lambda: browser.find_element("xpath", upload)).send_keys(str(path))
+            until(
+                lambda weight=weight: (
+                    page.find("#setting-style_weight input").get_attribute("value") == weight
+                )
+            )
+        screenshot(browser, "4-loaded")
+
+
+@pytest.mark.slow
+def test_preview_shows_a_running_job(tmp_path: Path, photo, browser) -> None:
+    pytest.importorskip("gradio")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastnst", "stylize", str(photo("c.png")),
+         str(photo("s.png", seed=1)), "-o", str(tmp_path / "out.png"),
+         "--size", "64", "--iterations", "100000", "--preview"],
+        stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "BROWSER": "true", "GRADIO_TEMP_DIR": str(tmp_path / "gradio")},
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        address = process.stderr.readline().split()[1]
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        browser.get(address)
+        seen = set()
+
+        def changes() -> bool:
+            seen.add(browser.find_element("css selector", "#picture").get_attribute("src"))
+            return len(seen) >= 3
+
+        until(changes)
+        screenshot(browser, "5-preview")
+        browser.find_element("css selector", "#stop").click()
+        until(
+            lambda: (
+                browser.find_element("css selector", "#status").text == "stopped; saved as out.png"
+            )
+        )
+        screenshot(browser, "6-saved")
+        assert process.wait(30) == 130
+        with Image.open(tmp_path / "out.png") as image:
+            assert image.width == 64
+    finally:
+        process.kill()

@@ -1,0 +1,189 @@
+"""The visitors' runs, without a browser."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fastnst.errors import InvalidInput
+from fastnst.ui.studio import Job, Studio, Wish
+from helpers.pictures import huge_png
+
+
+def long(wish: Wish) -> Wish:
+    return replace(wish, settings=replace(wish.settings, iterations=50_000))
+
+
+def running(job: Job) -> Job:
+    deadline = time.monotonic() + 60
+    while job.frame() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return job
+
+
+def test_a_run_ends_with_all_there_is_to_show(studio, wish, finish) -> None:
+    who = studio.admit(None)
+    job = finish(studio.start(who, wish))
+    assert job.state == "done"
+    assert job.outcome is not None
+    assert job.outcome.text.startswith("done: 48×36, 4 iterations")
+    assert job.outcome.before.startswith("data:image/webp;base64,")
+    assert job.outcome.before != job.outcome.after
+    assert studio.visitor(who).finished == [job]
+    assert not job.folder.exists()  # nothing is left of the uploads
+
+
+def test_a_stopped_run_goes_on_where_it_was(studio, wish, finish) -> None:
+    who = studio.admit(None)
+    job = running(studio.start(who, long(wish)))
+    assert not studio.resumable(studio.visitor(who))
+    studio.stop(who)
+    assert finish(job).state == "stopped"
+    assert studio.resumable(studio.visitor(who))
+    again = running(studio.resume(who))
+    first = again.frame()
+    assert first is not None
+    assert first.iteration >= len(job._history) - 2  # not from the start
+    studio.stop(who)
+    finish(again)
+    assert len(studio.visitor(who).finished) == 2
+
+
+def test_a_waiting_run_knows_its_place_and_stop_removes_it(studio, wish, finish) -> None:
+    first, second, third = (studio.admit(None) for _ in range(3))
+    running(studio.start(first, long(wish)))
+    waiting, last = studio.start(second, wish), studio.start(third, wish)
+    assert studio.place(waiting) == (1, 2)
+    assert studio.place(last) == (2, 2)
+    studio.stop(second)
+    assert waiting.state == "removed"
+    assert not waiting.folder.exists()
+    assert studio.place(last) == (1, 1)
+    studio.stop(first)
+    assert finish(last).state == "done"
+    assert waiting.state == "removed"
+
+
+def test_one_run_of_a_visitor_at_a_time(studio, wish, finish) -> None:
+    who = studio.admit(None)
+    job = studio.start(who, long(wish))
+    with pytest.raises(InvalidInput, match="a run of yours goes on; stop it first"):
+        studio.start(who, wish)
+    studio.stop(who)
+    finish(job)
+
+
+def test_stop_before_a_start_and_resume_without_a_run(studio) -> None:
+    who = studio.admit(None)
+    studio.stop(who)
+    studio.stop("nobody")
+    with pytest.raises(InvalidInput, match="there is no stopped run to resume"):
+        studio.resume(who)
+
+
+def test_a_token_that_was_not_given_is_nobody(studio, wish) -> None:
+    who = studio.admit("guessed")
+    assert who != "guessed"
+    assert studio.admit(who) == who
+    for token in ("guessed", None, 5, ["x"], "../../etc"):
+        assert studio.visitor(token).job is None
+        with pytest.raises(InvalidInput, match="load it again"):
+            studio.start(token, wish)
+
+
+def test_bad_pictures_are_refused_before_they_wait(studio, wish, tmp_path, empty, photo) -> None:
+    who = studio.admit(None)
+    huge_png(tmp_path / "huge.png", 12_000)
+    script = tmp_path / "script.jpg"
+    script.write_text("%!PS-Adobe-3.0\n{} loop\n")
+    words = tmp_path / "words.png"
+    words.write_text("words")
+    for path, message in (
+        (tmp_path / "huge.png", "has 144 megapixels; 0.1 are allowed"),
+        (script, "the content picture"),
+        (words, "the content picture"),
+        (empty, "the content picture"),
+        (tmp_path, "the content picture"),
+        (tmp_path / "missing.png", "the content picture"),
+    ):
+        with pytest.raises(InvalidInput, match=message) as refused:
+            studio.start(who, replace(wish, content=str(path)))
+        assert str(tmp_path) not in str(refused.value)
+    for changed, message in (
+        ({"content": None}, "choose a content picture first"),
+        ({"styles": ()}, "choose a style picture first"),
+        ({"styles": wish.styles * 9}, "9 styles; 8 are allowed"),
+        ({"styles": (str(words),)}, "the style picture"),
+        ({"content_mask": str(words)}, "the content mask"),
+        ({"style_masks": (str(empty),)}, "the style mask"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            studio.start(who, replace(wish, **changed))
+    assert studio.visitor(who).job is None
+
+
+def test_what_visitors_may_ask_for_is_limited(studio, wish, photo) -> None:
+    who = studio.admit(None)
+    wide = replace(wish, content=str(photo("wide.png", 200, 100)))
+    for asked, changed, message in (
+        (wish, {"size": 65}, "size is 65: this page allows 64"),
+        (wide, {"size": 0}, "size is 200: this page allows 64"),
+        (wish, {"style_size": 65}, "style_size is 65"),
+        (wish, {"style_scale": (5.0,)}, "style_scale is 5: this page allows 4"),
+        (wish, {"iterations": 100_001}, "iterations is 100001"),
+        (
+            wish,
+            {"min_size": 24, "scale_iterations": (100_000, 100_000)},
+            "iterations over all scales",
+        ),
+        (wish, {"style_blend": (1.0, 2.0)}, "style_blend has 2 values for 1 style picture"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            studio.start(who, replace(asked, settings=replace(wish.settings, **changed)))
+
+
+def test_several_styles_and_masks(studio, wish, photo, finish) -> None:
+    mask = str(photo("mask.png"))
+    several = replace(
+        wish,
+        styles=wish.styles * 2,
+        content_mask=mask,
+        style_masks=(mask, mask),
+        settings=replace(wish.settings, iterations=1),
+    )
+    who = studio.admit(None)
+    job = finish(studio.start(who, several))
+    assert job.state == "done" or "mask" in str(job.error), job.error
+    assert str(job.folder) not in str(job.error)
+
+
+def test_a_failed_run_names_no_path_of_the_server(studio, wish, finish) -> None:
+    deep = replace(wish, settings=replace(wish.settings, size=8, style_layers=("relu5_1",)))
+    job = finish(studio.start(studio.admit(None), deep))
+    assert job.state == "failed"
+    assert job.error is not None
+    assert str(job.folder) not in job.error
+    assert job.outcome is None
+
+
+def test_visitors_who_have_left_free_the_line(studio, wish, finish) -> None:
+    who = studio.admit(None)
+    job = running(studio.start(who, long(wish)))
+    studio.visitor(who).looked -= 10_000
+    assert finish(job).state == "stopped"
+
+
+def test_the_studio_ends_with_its_runs(small, wish, finish) -> None:
+    from fastnst.ui.limits import Limits
+
+    studio = Studio(Limits(iterations=100_000), small)
+    first = running(studio.start(studio.admit(None), long(wish)))
+    second = studio.start(studio.admit(None), wish)
+    studio.close()
+    assert finish(first).state == "stopped"
+    assert second.state == "removed"
+    assert isinstance(first.folder, Path)
