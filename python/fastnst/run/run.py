@@ -9,13 +9,14 @@ from torch import Tensor
 
 from fastnst.cache import Cache
 from fastnst.devices import model, undisturbed
-from fastnst.errors import NonFiniteLoss
+from fastnst.errors import InvalidInput, NonFiniteLoss
 from fastnst.evaluation import Engine
 from fastnst.images.decode import Picture
 from fastnst.images.pixels import resize, to_pixels, to_tensor
 from fastnst.inputs.pictures import Styles
 from fastnst.run import memory
-from fastnst.run.checkpoint import Checkpoints, load_checkpoint
+from fastnst.run.checkpoint import Checkpoint, Checkpoints, load_checkpoint
+from fastnst.run.checkpoint_checks import check_fits
 from fastnst.run.checkpoint_writer import CheckpointWriter
 from fastnst.run.identity import Identity
 from fastnst.run.prepare import Preparation, prepare
@@ -24,7 +25,6 @@ from fastnst.run.result import Diverged, Interrupted, Result, Step
 from fastnst.run.solve import solve
 from fastnst.settings.settings import Settings
 from fastnst.solvers.iterate import Iterate
-from fastnst.solvers.state import State
 
 
 @undisturbed()
@@ -62,7 +62,8 @@ def run(
     saved = None if resume is None else load_checkpoint(resume)
     recorder = Recorder(prepared, callback)
     with memory.enough(prepared.width, prepared.height, settings, prepared.device):
-        for scale in prepared.schedule[len(saved.scales) if saved else 0 :]:
+        first = 0 if saved is None else min(len(saved.scales), len(prepared.schedule) - 1)
+        for scale in prepared.schedule[first:]:
             pictures = prepared.pictures(scale)
             engine = prepared.engine(pictures)
             identity = _identity(prepared, engine)
@@ -72,9 +73,10 @@ def run(
             state = None
             if saved is not None and resume is not None:
                 saved.identity.check(identity, resume)
+                _check_fits(saved, prepared, start, resume)
                 recorder.restore(saved, engine, pictures.colours)
-                # Checkpoints of earlier versions do not say in which precision the last loss was.
-                state = State({"precision": engine.resume(recorder.totals())}) | saved.solver
+                engine.resume(recorder.totals())
+                state = saved.solver
             writer = None
             if checkpoints is not None:
                 done = 0 if state is None else state.numbers["iteration"]
@@ -123,6 +125,13 @@ def _follow(
         raise Interrupted(so_far) from interrupt
     except NonFiniteLoss as error:
         raise Diverged(str(error), recorder.result()) from error
+
+
+def _check_fits(saved: Checkpoint, prepared: Preparation, start: Tensor, path: Path) -> None:
+    try:
+        check_fits(saved, prepared.settings, prepared.schedule, start)
+    except InvalidInput as error:
+        raise InvalidInput(f"checkpoint {path} cannot be used: {error}") from error
 
 
 def _identity(prepared: Preparation, engine: Engine) -> Identity:
