@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from types import ModuleType
 from typing import Annotated
 
@@ -40,6 +41,7 @@ def ui(
     page = pages.studio_page(pages.Studio(limits, settings))
     address = pages.serve(page, host, port, browser=browser, megabytes=max_megabytes)
     print(f"fastnst: {address} (Ctrl-C ends it)", flush=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server closes on it
     page.block_thread()
 
 
