@@ -26,9 +26,8 @@ def result_size(picture: Picture, long_side: int | None) -> tuple[int, int] | No
         InvalidInput: for a file that is no picture.
     """
     side = max(DEFAULT_SIZE.values()) if long_side is None else long_side
-    named = isinstance(picture, (str, os.PathLike))
-    if named and os.path.isfile(os.fspath(picture)):  # noqa: PTH113 - False for what is no name
-        with open_image(os.fspath(picture)) as opened:
+    if isinstance(picture, (str, os.PathLike)) and os.path.isfile(picture):  # noqa: PTH113
+        with open_image(picture) as opened:
             try:
                 return scaled_size(*opened.size, side)
             except InvalidInput:

@@ -101,7 +101,7 @@ def prepare(
     cache = cache or Cache()
     device = choose_device(settings.device)
     size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
-    sources = decode(content, style, content_mask, style_masks, cache)
+    sources = decode(content, style, content_mask, style_masks, cache, settings.init)
     schedule = make_schedule(settings, size, max(sources.content.shape[:2]))
     width, height = _check_memory(sources, settings, schedule[-1].size, device)
     source = (settings.weights, settings.preprocessing)
@@ -136,7 +136,7 @@ def load_pictures(
     Raises:
         InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
     """
-    sources = decode(content, style, content_mask, style_masks)
+    sources = decode(content, style, content_mask, style_masks, init=settings.init)
     _check_memory(sources, settings, size, device or torch.device("cpu"))
     return scale_pictures(sources, settings, size)
 

@@ -141,7 +141,7 @@ def _identity(prepared: Preparation, engine: Engine) -> Identity:
         "device": model(prepared.device),
         "precision": engine.precision,
     }
-    return Identity.of(prepared.settings, prepared.sources.digests(prepared.settings) | made_from)
+    return Identity.of(prepared.settings, prepared.sources.digests() | made_from)
 
 
 def _enlarged(image: Tensor, like: Tensor) -> Tensor:
