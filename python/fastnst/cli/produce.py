@@ -49,10 +49,11 @@ def produce(
         typer.Exit: with the code of a signal, or 1 for a loss that is not finite.
     """
     from fastnst.cli.progress import ProgressBar
+    from fastnst.output.rescue import save_or_rescue
     from fastnst.run.result import Diverged, Interrupted
 
     def save(result: Result) -> None:
-        result.save(output, bits)
+        save_or_rescue(result, output, bits)
         if plot is not None:
             result.plot(plot)
         if not quiet:
