@@ -28,8 +28,8 @@ from fastnst.images.decode import SAMPLE_PREFIX
 from fastnst.images.encode import FORMATS, check_format, check_output
 from fastnst.inputs.sizes import result_size
 from fastnst.network.weights import BUILT_IN
-from fastnst.output.rescue import save_or_rescue
 from fastnst.run.checkpoint import Checkpoints
+from fastnst.run.rescue import save_or_rescue
 from fastnst.run.result import Result, Step
 from fastnst.run.run import run
 from fastnst.settings.settings import INITS, Settings

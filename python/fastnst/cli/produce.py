@@ -49,7 +49,7 @@ def produce(
         typer.Exit: with the code of a signal, or 1 for a loss that is not finite.
     """
     from fastnst.cli.progress import ProgressBar
-    from fastnst.output.rescue import save_or_rescue
+    from fastnst.run.rescue import save_or_rescue
     from fastnst.run.result import Diverged, Interrupted
 
     def save(result: Result) -> None:

@@ -25,6 +25,7 @@ from torch import Tensor
 from fastnst import files
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.run.checkpoint_checks import check_about, check_tensors, digest_of
+from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.identity import Identity
 from fastnst.run.memory import PAIR_BYTES
 from fastnst.settings.settings import Settings
@@ -65,31 +66,6 @@ class Checkpoints:
         most = max(settings.iterations, *(settings.scale_iterations or (0,)))
         pairs = min(settings.history_size, most)
         files.check_writable(self.path, "checkpoint", pixels * (pairs * PAIR_BYTES + 100))
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The state of a run after an evaluation.
-
-    Attributes:
-        identity: What the run is made from.
-        solver: The state of the solver.
-        history: ``(evaluations, terms)`` float64, one row for each evaluation so far.
-        terms: The name of each column of ``history``.
-        best: The row of the best picture of this scale.
-        seconds: How long the optimisation has run.
-        snapshots: ``{iteration: (H, W, 3) uint8}``, pictures from the way.
-        scales: What was done at each scale before: (width, height, iterations, evaluations).
-    """
-
-    identity: Identity
-    solver: State
-    history: Tensor
-    terms: tuple[str, ...]
-    best: int
-    seconds: float
-    snapshots: Mapping[int, Tensor]
-    scales: tuple[tuple[int, int, int, int], ...] = ()
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

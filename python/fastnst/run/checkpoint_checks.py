@@ -10,17 +10,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from fastnst.run.checkpoint import Checkpoint
-    from fastnst.run.schedule import Scale
-    from fastnst.settings.settings import Settings
+from fastnst.run.checkpoint_state import Checkpoint
+from fastnst.run.schedule import Scale
+from fastnst.settings.settings import Settings
 
 ABOUT = ("settings", "made_from", "solver", "terms", "best", "seconds", "scales")
 

@@ -15,8 +15,9 @@ from fastnst.images.decode import Picture
 from fastnst.images.pixels import resize, to_pixels, to_tensor
 from fastnst.inputs.pictures import Styles
 from fastnst.run import memory
-from fastnst.run.checkpoint import Checkpoint, Checkpoints, load_checkpoint
+from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.checkpoint_checks import check_fits
+from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.checkpoint_writer import CheckpointWriter
 from fastnst.run.identity import Identity
 from fastnst.run.prepare import Preparation, prepare
