@@ -95,8 +95,8 @@ def prepare(
 
     Raises:
         InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
-        BackendUnavailable: if the device that was asked for cannot be used, or the weights come from
-            a package that is not installed.
+        BackendUnavailable: if the device that was asked for cannot be used, or the weights come
+            from a package that is not installed.
     """
     cache = cache or Cache()
     device = choose_device(settings.device)
@@ -144,7 +144,7 @@ def load_pictures(
 def _check_memory(
     sources: Sources, settings: Settings, size: int, device: torch.device
 ) -> tuple[int, int]:
-    """Refuse a size that does not fit in the memory of a device; the width and height if it fits."""
+    """Width and height of the result; a size that does not fit in a device's memory is refused."""
     width, height = sources.size(size)
     memory.check(width, height, settings, device, sources.style_pixels(settings, size))
     return width, height

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fastnst.cache import Cache
-from fastnst.devices import model, undisturbed
+from fastnst.devices import check_process, model, undisturbed
 from fastnst.errors import InvalidInput, NonFiniteLoss
 from fastnst.evaluation import Engine
 from fastnst.images.decode import Picture
@@ -57,6 +57,7 @@ def run(
     Raises:
         InvalidInput: as for ``stylize``, and so are the other errors.
     """
+    check_process()
     prepared = prepare(content, style, settings, content_mask, style_masks, cache)
     if checkpoints is not None:
         checkpoints.check(prepared.width * prepared.height, settings)
