@@ -279,3 +279,50 @@ def test_the_gpu_ends_at_the_same_loss_as_the_cpu() -> None:
         for device in ("cpu", "cuda")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+TINY = {"iterations": 1, "style_layers": ("relu1_1",), "content_layers": ("relu1_1",)}
+
+
+def test_numbers_paths_and_iterables_of_other_libraries_are_taken(tmp_path) -> None:
+    """And what is made of them is plain JSON."""
+    for seed, name in enumerate(("c.png", "s.png", "i.png")):
+        Image.fromarray(smooth(32, 24, seed)).save(tmp_path / name)
+    result = fastnst.stylize(
+        tmp_path / "c.png",
+        (tmp_path / name for name in ("s.png", "c.png")),
+        size=np.int64(32),
+        style_weight=np.float32(3),
+        style_blend=np.array([1.0, 2.0]),
+        init=tmp_path / "i.png",
+        **TINY,
+    )
+    record = json.loads(json.dumps(result.to_dict()))
+    assert record["settings"]["size"] == 32
+    assert record["settings"]["init"] == str(tmp_path / "i.png")
+    painted = fastnst.texture((p for p in (smooth(32, 24), smooth(24, 32))), size=32, **{
+        k: v for k, v in TINY.items() if k != "content_layers"
+    })  # fmt: skip
+    assert painted.pixels.shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"init": smooth(32, 24)},
+        {"init": [1, 2]},
+        {"init": "a\0b"},
+        {"init": ""},
+        {"size": np.array([32, 24])},
+        {"size": np.float64("nan")},
+        {"size": 10**400},
+        {"style_layers": [["relu1_1"]]},
+        {"style_blend": (x for x in "ab")},
+        {"weights": object()},
+    ],
+)
+def test_hostile_settings_are_one_line(settings: dict) -> None:
+    with pytest.raises(fastnst.FastNSTError) as caught:
+        fastnst.stylize(smooth(32, 24), smooth(24, 32), **{**TINY, "size": 32, **settings})
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400

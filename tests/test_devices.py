@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 
 def test_without_a_visible_gpu_everything_runs_on_the_cpu() -> None:
     code = (
@@ -27,3 +29,29 @@ def test_without_a_visible_gpu_everything_runs_on_the_cpu() -> None:
     first, second = done.stdout.splitlines()
     assert first == "cpu cpu"
     assert second.startswith("device cuda:1 cannot be used: ")
+
+
+FORKED = """
+import os, sys, torch
+import fastnst
+torch.set_num_threads(int(sys.argv[1]))
+few = dict(size=32, iterations=1, style_layers=("relu1_1",), content_layers=("relu1_1",))
+fastnst.stylize("sample:harbour", "sample:swirl", **few)
+pid = os.fork()
+if not pid:
+    try:
+        print(fastnst.stylize("sample:harbour", "sample:swirl", **few).iterations, flush=True)
+    except fastnst.BackendUnavailable as error:
+        print(error, flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize(("threads", "said"), [(1, "1"), (2, "this process was forked from one")])
+def test_a_forked_process_runs_or_says_why_not(threads: int, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(threads)], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.startswith(said), done.stderr

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from fastnst.cli.console import duration
+from fastnst.cli.console import amount, duration
 from fastnst.errors import InvalidInput
 from fastnst.estimate import estimate
-from fastnst.run import memory
+from fastnst.run import memory, prepare
 from fastnst.settings.settings import Settings
 from helpers.pictures import smooth
 
@@ -43,3 +45,24 @@ def test_durations() -> None:
     assert [duration(s) for s in (0.2, 45, 60, 200, 3600, 7500)] == [
         "1 s", "45 s", "1 min", "3 min 20 s", "1 h", "2 h 5 min"
     ]  # fmt: skip
+
+
+def test_amounts_have_units_that_say_something() -> None:
+    found = [amount(count) for count in (0, 2**20, 37.4 * 2**20, 1023 * 2**20, 1.44 * 2**30)]
+    assert found == ["1 MiB", "1 MiB", "37 MiB", "1023 MiB", "1.4 GiB"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "mixed"])
+def test_what_runs_is_what_is_measured(monkeypatch, precision: str) -> None:
+    """Where the setting leaves the precision open, the one that a run would choose."""
+    asked = []
+    create = prepare.create_engine
+
+    def note(weights, content, styles, settings, *rest, **more):
+        asked.append(settings.precision)
+        return create(weights, content, styles, replace(settings, precision="fp32"), *rest, **more)
+
+    monkeypatch.setattr(prepare, "create_engine", note)
+    monkeypatch.setattr(prepare, "choose_precision", lambda settings, device: precision)
+    estimate(*PICTURES, Settings(size=32, iterations=1, **SMALL))
+    assert asked == [precision]

@@ -13,7 +13,14 @@ TOOL = Path(__file__).parents[1] / "tools" / "fuzz.py"
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     ("kind", "count"),
-    [("pictures", 250), ("exif", 60), ("masks", 40), ("weights", 40)],
+    [
+        ("pictures", 250),
+        ("exif", 60),
+        ("masks", 40),
+        ("weights", 40),
+        ("tomls", 150),
+        ("checkpoints", 100),
+    ],
 )
 def test_damaged_inputs_are_read_or_refused(tmp_path: Path, kind: str, count: int) -> None:
     spec = importlib.util.spec_from_file_location("fuzz", TOOL)

@@ -383,10 +383,12 @@ def checkpoint_file(folder: Path) -> bytes:
 
 
 def damaged_checkpoint(data: bytes, rng: random.Random) -> bytes:
-    """Bytes, or the JSON or the tensors' descriptions in its head, changed."""
-    if rng.random() < 0.4:
+    """Bytes, the tensors' values, or the JSON or the tensors' descriptions in its head, changed."""
+    if rng.random() < 0.3:
         return mutated(data, rng)
     length = int.from_bytes(data[:8], "little")
+    if rng.random() < 0.3:
+        return data[: 8 + length] + flip(data[8 + length :], rng)
     head = json.loads(data[8 : 8 + length])
     metadata = head["__metadata__"]
     if rng.random() < 0.6:

@@ -7,12 +7,17 @@ import errno
 import os
 import signal
 import sys
+from types import FrameType
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a full output says
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
     try:
         from fastnst.cli import run_app
         from fastnst.cli.console import make_printable
@@ -20,7 +25,7 @@ def main() -> None:
         make_printable()
         code = run_app(sys.argv[1:])
         sys.stdout.flush()
-    except KeyboardInterrupt:  # while importing, or twice in a row
+    except KeyboardInterrupt:
         _tell("interrupted")
         code = 130
     except BrokenPipeError:  # the reader of our output has gone
@@ -33,6 +38,13 @@ def main() -> None:
         _tell(f"the output could not be written: {error.strerror}")
         code = 1
     sys.exit(code)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """End here and now: what imports are going on would not take an exception."""
+    with contextlib.suppress(OSError):
+        os.write(2, b"fastnst: interrupted\n")
+    os._exit(128 + number)
 
 
 def _drop_output() -> None:

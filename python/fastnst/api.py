@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnst.errors import InvalidInput
-from fastnst.images.decode import Picture
+from fastnst.images.decode import Picture, load_image
 from fastnst.inputs.pictures import Styles, decode
 from fastnst.notebook import with_progress
 from fastnst.run.checkpoint import Checkpoints
@@ -144,11 +144,12 @@ def run_texture(
     if aspect is not None and not low <= aspect <= high:
         raise InvalidInput(f"aspect is {aspect!r}: expected width : height from {low} to {high}")
     grey = np.full((1, 1, 3), 0.5, np.float32)
-    height, width, _ = decode(grey, style).styles[0].shape
+    styles = decode(grey, style).styles  # once: a pipe or a generator is empty afterwards
+    height, width, _ = styles[0].shape
     if aspect is not None:
         width, height = (width, width / aspect) if aspect > 1 else (height * aspect, height)
     blank = np.broadcast_to(grey, (max(1, round(height)), max(1, round(width)), 3))
-    return run(np.array(blank), style, settings, callback, style_masks=style_masks)
+    return run(np.array(blank), styles, settings, callback, style_masks=style_masks)
 
 
 def reconstruct(
@@ -187,4 +188,5 @@ def run_reconstruction(
         raise InvalidInput(
             f"style_weight is {settings.style_weight!r}: a reconstruction has no style"
         )
-    return run(content, content, settings, callback)
+    pixels = load_image(content, "content")  # once, as above
+    return run(pixels, pixels, settings, callback)

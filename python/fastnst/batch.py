@@ -26,8 +26,10 @@ from fastnst.errors import FastNSTError, InvalidInput, OutputFailed
 from fastnst.fingerprint import sha256_of_file
 from fastnst.images.decode import SAMPLE_PREFIX
 from fastnst.images.encode import FORMATS, check_format, check_output
+from fastnst.inputs.sizes import result_size
 from fastnst.network.weights import BUILT_IN
 from fastnst.run.checkpoint import Checkpoints
+from fastnst.run.rescue import save_or_rescue
 from fastnst.run.result import Result, Step
 from fastnst.run.run import run
 from fastnst.settings.settings import INITS, Settings
@@ -312,10 +314,10 @@ def run_batch(
                 callback(Progress(index, job, step))
 
         try:
-            check_output(job.output, bits, needed=64 * 1024)
+            check_output(job.output, bits, size=result_size(job.content, job.settings.size))
             made_from = fingerprint(job)  # before the run: a file may change while it runs
             result = _run(job, checkpoint_every, listen, cache)
-            result.save(job.output, bits)
+            save_or_rescue(result, job.output, bits)
             _note(folder, job, made_from)
         except FastNSTError as error:
             yield Outcome(job, "failed", str(error), seconds=time.perf_counter() - began)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import torch
@@ -72,6 +73,27 @@ def undisturbed() -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+_computed: list[int] = []  # the process that computed first with several threads
+
+
+def check_process() -> None:
+    """Note that this process is about to compute, or refuse where its threads have been lost.
+
+    A forked process has a copy of the memory of OpenMP, which waits for threads that it has not.
+
+    Raises:
+        BackendUnavailable: in a process that was forked from one that had computed already with
+            several threads.
+    """
+    if _computed and _computed[0] != os.getpid():
+        raise BackendUnavailable(
+            "this process was forked from one that had computed already, and the threads are "
+            "missing here: start it with multiprocessing.get_context('spawn')"
+        )
+    if not _computed and torch.get_num_threads() > 1:
+        _computed.append(os.getpid())
 
 
 def ordinary(x: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ class Estimate:
         seconds: How long the optimisation will take.
         engine: The engine that will run: ``torch``, ``native`` or ``onnx``.
         device: The device that it will run on: ``cpu``, ``cuda``, …
+        precision: The precision of its features: ``fp32``, ``bf16`` or ``mixed``.
     """
 
     width: int
@@ -40,6 +41,7 @@ class Estimate:
     seconds: float
     engine: str
     device: str
+    precision: str = "fp32"
 
 
 def estimate(
@@ -68,8 +70,9 @@ def estimate(
     width, height = prepared.width, prepared.height
     with memory.enough(width, height, settings, device):
         pictures = prepared.pictures(schedule[-1])
-        # where the setting leaves it open, in fp32: a mixed run begins with quicker evaluations
-        engine = prepared.engine(pictures, settings.precision)
+        engine = prepared.engine(
+            pictures
+        )  # in the precision of the run; a mixed one begins in bf16
         image = pictures.start
         evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
         history = torch.rand(ROWS, image.numel(), dtype=torch.float32, device=device)
@@ -87,6 +90,7 @@ def estimate(
         seconds,
         engine.name,
         str(device),
+        engine.precision,
     )
 
 

@@ -243,7 +243,7 @@ def _copy_into(draft: Path, target: Path) -> None:
             file.truncate()
         sync(target)
     except OSError as error:
-        kept = _free_name(target)
+        kept = free_name(target)
         draft.replace(kept)
         raise OutputFailed(
             f"{target} could not be written: {error.strerror}; what was to be in it is in {kept}"
@@ -303,7 +303,7 @@ def write_or_rescue(target: Path, data: bytes) -> None:
         write(target, data)
     except OutputFailed as error:
         for folder in (target.parent, Path(tempfile.gettempdir())):
-            kept = _free_name(folder / target.name)
+            kept = free_name(folder / target.name)
             try:
                 write(kept, data)
             except OutputFailed:
@@ -312,7 +312,7 @@ def write_or_rescue(target: Path, data: bytes) -> None:
         raise
 
 
-def _free_name(target: Path) -> Path:
+def free_name(target: Path) -> Path:
     """A name like the target's that nothing has: ``NAME-saved-1a2b.png``."""
     stem = os.fsencode(target.stem)[:_LONGEST].decode(errors="ignore")
     return target.with_name(f"{stem}-saved-{secrets.token_hex(3)}{target.suffix}")

@@ -236,7 +236,7 @@ def test_estimate_says_what_a_run_takes(tmp_path: Path, pair) -> None:
     run = ["stylize", *pair, "-o", tmp_path / "a.png", *QUICK, "--estimate"]
     text = fastnst(*run).stdout
     assert text.startswith("48×36: about ")
-    assert "GiB of memory" in text
+    assert "iB of memory" in text
     needs = json.loads(fastnst(*run, "--json").stdout)
     assert set(needs) == {
         "width", "height", "bytes", "free_bytes", "seconds", "engine", "device"

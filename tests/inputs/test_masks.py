@@ -127,3 +127,14 @@ def test_a_digest_tells_masks_apart() -> None:
     one, other = pixels(halves(RED, BLUE)), pixels(halves(RED, GREEN))
     digests = {read_masks(mask, (), 2).digest() for mask in (one, other, one.copy())}
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5)])
+def test_an_all_black_mask_would_style_nothing(size: tuple[int, int]) -> None:
+    black = np.zeros((*size, 3), np.float32)
+    with pytest.raises(InvalidInput, match="the content mask is all black"):
+        read_masks(black, (), 1)
+    with pytest.raises(InvalidInput, match="style mask 1 is all black"):
+        read_masks(None, (black,), 1)
+    regions = read_masks(black, (black,), 1).regions  # its colour is in the style's mask
+    assert [name for name, *_ in regions] == ["region black"]

@@ -191,10 +191,12 @@ def test_another_engine_is_refused(tmp_path: Path) -> None:
     assert checkpoint.identity.differences(now) == ["engine was torch and is native"]
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "weights", "version"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "empty", "cut", "weights", "version", "earlier", "nul"]
+)
 def test_what_is_no_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "run.checkpoint"
-    if damage not in ("missing", "empty"):
+    if damage not in ("missing", "empty", "weights", "nul"):
         interrupted(path, 2)
     if damage == "empty":
         path.touch()
@@ -205,10 +207,15 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
 
         save_file({"a": torch.zeros(3)}, path)
     elif damage == "version":
-        path.write_bytes(path.read_bytes().replace(b"checkpoint 1", b"checkpoint 9"))
+        path.write_bytes(path.read_bytes().replace(b"checkpoint 2", b"checkpoint 9"))
+    elif damage == "earlier":
+        path.write_bytes(path.read_bytes().replace(b"checkpoint 2", b"checkpoint 1"))
+    elif damage == "nul":
+        path = tmp_path / "a\0run.checkpoint"
     with pytest.raises(InvalidInput, match=r"run\.checkpoint") as caught:
         fastnst.stylize(CONTENT, STYLE, **SMALL, resume=path)
     assert "\n" not in str(caught.value)
+    assert damage != "earlier" or "begin again" in str(caught.value)
 
 
 def test_where_a_checkpoint_cannot_go_is_said_before_the_run(tmp_path: Path, monkeypatch) -> None:

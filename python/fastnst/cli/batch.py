@@ -12,7 +12,7 @@ import typer
 
 from fastnst.cli.console import complain, duration, say
 from fastnst.cli.inputs import check_exists
-from fastnst.cli.interrupts import interrupted_between_steps
+from fastnst.cli.interrupts import Interrupts
 from fastnst.cli.options import ON_THE_WAY, OUTPUT, Bits, Quiet, settings_options
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
@@ -100,24 +100,26 @@ def batch(
     except OSError as error:
         raise InvalidInput(f"output {output} cannot be made: {error.strerror}") from error
     outcomes: list[Outcome] = []
-    try:
-        with BatchBar(todo, show=not quiet) as show, interrupted_between_steps() as between:
+    with Interrupts() as interrupts:
+        try:
+            with BatchBar(todo, show=not quiet) as show:
 
-            def listen(progress: Progress) -> None:
-                show(progress)
-                between(progress.step)
+                def listen(progress: Progress) -> None:
+                    show(progress)
+                    interrupts.after_step(progress.step)
 
-            for outcome in run_batch(
-                todo, output, bits=bits, checkpoint_every=checkpoint_every, callback=listen
-            ):
-                outcomes.append(outcome)
-                if as_json:
-                    print(json.dumps(outcome.to_dict()), flush=True)
-                if outcome.status == "failed":
-                    complain(f"{outcome.job.output.name}: {outcome.message}")
-    except KeyboardInterrupt:
-        complain(f"interrupted; {_count(outcomes, done)}; the same command goes on")
-        raise typer.Exit(130) from None
+                for outcome in run_batch(
+                    todo, output, bits=bits, checkpoint_every=checkpoint_every, callback=listen
+                ):
+                    outcomes.append(outcome)
+                    if as_json:
+                        print(json.dumps(outcome.to_dict()), flush=True)
+                    if outcome.status == "failed":
+                        complain(f"{outcome.job.output.name}: {outcome.message}")
+                    interrupts.at_rest()
+        except KeyboardInterrupt:
+            complain(f"interrupted; {_count(outcomes, done)}; the same command goes on")
+            raise typer.Exit(interrupts.exit_code) from None
     if not quiet:
         say(f"{output}: {_count(outcomes, done)}")
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]

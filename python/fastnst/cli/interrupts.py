@@ -1,47 +1,107 @@
-"""Ctrl-C between two iterations, where the state of a run is whole and can be saved."""
+"""Ctrl-C, SIGTERM and SIGHUP: what is done is saved, and the exit code says which it was.
+
+From the start of the process a signal ends it in one line (``__main__.py``): there is nothing to
+save, and an exception in the middle of an import would end as a traceback. Before the first
+iteration it interrupts the preparation. From then on it waits for the end of the iteration, where
+the state of a run is whole; a second one ends the process at once, even in the middle of compiled
+code, by what the system does of itself.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import TYPE_CHECKING
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from fastnst.run.result import Step
 
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+INTERRUPTED = 128 + signal.SIGINT
+WAITS = b"\nfastnst: stopping after this iteration; once more to end at once\n"
+SHOW_CURSOR = b"\x1b[?25h"  # which a bar hides
 
-@contextlib.contextmanager
-def interrupted_between_steps() -> Iterator[Callable[[Step], None]]:
-    """Within, Ctrl-C waits for the end of the iteration; a second one does not.
 
-    Yields:
-        What to call after each step: it raises ``KeyboardInterrupt`` if Ctrl-C was pressed. Until
-        its first call, Ctrl-C acts at once.
+class Interrupts:
+    """Within, signals wait while there is something to be saved.
+
+    Attributes:
+        received: The number of the signal that came; 0: none.
     """
-    pressed = False
-    previous = signal.getsignal(signal.SIGINT)
-    waits = False
 
-    def press(_: int, __: FrameType | None) -> None:
-        nonlocal pressed
-        if pressed or not waits:
+    def __init__(self) -> None:
+        self.received = 0
+        self._waits = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # no other may
+            for number in SIGNALS:
+                before = signal.getsignal(number)
+                if before not in (signal.SIG_IGN, None):  # what is ignored stays ignored (nohup)
+                    self._before[number] = before
+                    signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the number of the signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        return 128 + self.received if self.received else INTERRUPTED
+
+    def after_step(self, _: Step) -> None:
+        """To be called after each step: from the first on, signals wait for the next one.
+
+        Raises:
+            KeyboardInterrupt: if one came.
+        """
+        self._waits = True
+        self._raise()
+
+    def at_rest(self) -> None:
+        """To be called when all is saved: signals act at once until the next step.
+
+        Raises:
+            KeyboardInterrupt: if one came.
+        """
+        self._waits = False
+        self._raise()
+
+    def leave(self) -> None:
+        """To be called at the end of the work.
+
+        Raises:
+            typer.Exit: with ``exit_code``, if a signal came meanwhile.
+        """
+        if self.received:
+            raise typer.Exit(self.exit_code)
+
+    def _raise(self) -> None:
+        if self.received:
             raise KeyboardInterrupt
-        pressed = True
 
-    def between(_: Step) -> None:
-        nonlocal waits
-        waits = True
-        if pressed:
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        self.received = number
+        for other in self._before:
+            signal.signal(other, signal.SIG_DFL)
+        if not self._waits:
             raise KeyboardInterrupt
-
-    ours = threading.current_thread() is threading.main_thread() and callable(previous)
-    if ours:  # another thread may not change it, and an ignored Ctrl-C stays ignored
-        signal.signal(signal.SIGINT, press)
-    try:
-        yield between
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, previous)
+        with contextlib.suppress(OSError):
+            os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + WAITS)

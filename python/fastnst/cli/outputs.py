@@ -3,69 +3,57 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fastnst import files
+from fastnst.settings.settings import Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-LARGEST_DEFAULT = 512  # long side in pixels of a run whose size is not said
-
 
 def check_run(
-    content: str,
-    style: Sequence[str],
-    settings: Any,
+    inputs: Mapping[str, str | None],
+    settings: Settings,
     outputs: Mapping[str, Path | None],
     *,
     bits: int,
-    masks: Mapping[str, str | None],
+    size: Callable[[], tuple[int, int] | None],
     resume: Path | None = None,
     save_every: int = 0,
 ) -> None:
     """Make sure that the outputs of a run are files of their own, and that there is room for them.
 
     Args:
-        content: The content picture, as it was named.
-        style: The style pictures.
+        inputs: ``{what to call it: a picture, as it was named}``; None: there is none.
         settings: Of the run: ``init`` and ``weights`` may be files too.
         outputs: ``{option: path}``, ``--output`` among them; None: not asked for.
         bits: Of the picture.
-        masks: ``{what to call it: the picture}``.
+        size: Finds width and height of the result at most, or None where they cannot be known.
         resume: A checkpoint to go on from, which ``--checkpoint`` may replace.
         save_every: Iterations between two pictures on the way; 0: there are none.
 
     Raises:
         InvalidInput: naming the output and what is wrong with it.
     """
-    from fastnst.images.encode import check_output
-
     output = outputs["--output"]
     assert output is not None
-    check_output(output, bits, size=result_size(content, settings.size))
-    on_the_way = {
-        f"a picture of --save-every, {path.name},": path
-        for k in range(save_every, settings.iterations + 1, save_every or 1)
-        if (path := picture_on_the_way(output, k)).exists() and save_every
-    }
     files.check_outputs(
-        {**outputs, **on_the_way},
-        {
-            "the content": content,
-            **{f"style {k}": path for k, path in enumerate(style, start=1)},
-            **masks,
-            "init": settings.init,
-            "the weights": settings.weights,
-            "--resume": resume,
-        },
+        {**outputs, **_pictures_on_the_way(output, save_every)},
+        {**inputs, "init": settings.init, "the weights": settings.weights, "--resume": resume},
         same=[("--checkpoint", "--resume")],
     )
+
+    from fastnst.images.encode import check_format, check_output
+
+    check_format(output, bits)
+    check_output(output, bits, size=size())
     checkpoint = outputs.get("--checkpoint")
     if checkpoint is not None:
         files.check_writable(checkpoint, "checkpoint", 0, _is_checkpoint, "checkpoint")
@@ -91,25 +79,35 @@ def check_config(path: Path, others: Mapping[Any, Any]) -> None:
     files.check_writable(path, "config", 0, lambda _: _is_toml(path), "TOML file")
 
 
-def result_size(content: str, long_side: int | None) -> tuple[int, int] | None:
-    """Width and height of a result at most; None if the content cannot be looked at in advance."""
-    from fastnst.images.decode import SAMPLE_PREFIX, open_image
-    from fastnst.images.pixels import scaled_size
+def result_size(picture: str, long_side: int | None) -> tuple[int, int] | None:
+    """``fastnst.inputs.sizes.result_size``, imported only when it is asked for."""
+    from fastnst.inputs import sizes
 
-    if content.startswith(SAMPLE_PREFIX) or not os.path.isfile(content):  # noqa: PTH113 - any text
-        return None
-    with open_image(content) as opened:
-        return scaled_size(*opened.size, LARGEST_DEFAULT if long_side is None else long_side)
+    return sizes.result_size(picture, long_side)
 
 
-def enumerate_masks(masks: Sequence[str] | None) -> list[tuple[str, str]]:
-    """Style masks with what to call them."""
-    return [(f"style mask {k}", mask) for k, mask in enumerate(masks or (), start=1)]
+def numbered(name: str, pictures: Sequence[str] | None) -> dict[str, str]:
+    """``{"style 1": the first picture, "style 2": ...}``."""
+    return {f"{name} {k}": picture for k, picture in enumerate(pictures or (), start=1)}
 
 
 def picture_on_the_way(output: Path, iteration: int) -> Path:
     """Where ``--save-every`` saves the picture of an iteration."""
     return output.with_name(f"{output.stem}-{iteration:05d}{output.suffix}")
+
+
+def _pictures_on_the_way(output: Path, save_every: int) -> dict[str, Path]:
+    """Those that are there already and would be replaced."""
+    if not save_every:
+        return {}
+    pattern = re.compile(rf"{re.escape(output.stem)}-(\d{{5,}}){re.escape(output.suffix)}")
+    try:
+        names = [path.name for path in output.parent.iterdir()]
+    except (OSError, ValueError):
+        return {}  # what is wrong with the folder is said of the output
+    numbers = [int(found[1]) for name in names if (found := pattern.fullmatch(name))]
+    paths = [picture_on_the_way(output, k) for k in numbers if k and k % save_every == 0]
+    return {f"a picture of --save-every, {path.name},": path for path in paths}
 
 
 def _is_checkpoint(head: bytes) -> bool:

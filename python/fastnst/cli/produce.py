@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fastnst.cli.console import complain, say
-from fastnst.cli.interrupts import interrupted_between_steps
+from fastnst.cli.interrupts import Interrupts
 from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def produce(
 ) -> None:
     """Make a picture and save it, with what there is of it if the work ends early.
 
+    The output was checked before.
+
     Args:
         work: Takes a callback for its steps and returns the result.
         settings: The run's settings.
@@ -42,15 +44,16 @@ def produce(
         as_json: Whether to print the record of the run on stdout.
         plot: Where to draw the course of the losses, or None.
         listeners: Who else hears of the steps; what they open closes with the stack.
+
+    Raises:
+        typer.Exit: with the code of a signal, or 1 for a loss that is not finite.
     """
     from fastnst.cli.progress import ProgressBar
-    from fastnst.images.encode import check_output
+    from fastnst.run.rescue import save_or_rescue
     from fastnst.run.result import Diverged, Interrupted
 
-    check_output(output, bits, needed=64 * 1024)
-
     def save(result: Result) -> None:
-        result.save(output, bits)
+        save_or_rescue(result, output, bits)
         if plot is not None:
             result.plot(plot)
         if not quiet:
@@ -58,33 +61,35 @@ def produce(
         if as_json:
             print(json.dumps(result.to_dict(output=str(output))))
 
-    try:
-        with contextlib.ExitStack() as stack:
-            every = [
-                stack.enter_context(ProgressBar(settings, show=not quiet)),
-                *listeners(stack),
-                stack.enter_context(interrupted_between_steps()),  # once all is saved
-            ]
+    with Interrupts() as interrupts:  # around all: a finished picture is saved whatever comes
+        try:
+            with contextlib.ExitStack() as stack:
+                every = [
+                    stack.enter_context(ProgressBar(settings, show=not quiet)),
+                    *listeners(stack),
+                    interrupts.after_step,  # once all is saved
+                ]
 
-            def listen(step: Step) -> None:
-                for listener in every:
-                    listener(step)
+                def listen(step: Step) -> None:
+                    for listener in every:
+                        listener(step)
 
-            result = work(listen)
-    except Interrupted as interrupt:
-        save(interrupt.result)
-        complain(f"interrupted; the best picture so far is in {output}")
-        raise typer.Exit(interrupt.exit_code) from None
-    except KeyboardInterrupt:
-        complain("interrupted before there was a picture")
-        raise typer.Exit(130) from None
-    except Diverged as error:
-        if error.result is not None:
-            save(error.result)
-            complain(f"{error}; the best picture before that is in {output}")
-            raise typer.Exit(error.exit_code) from None
-        raise
-    save(result)
+                result = work(listen)
+        except Interrupted as interrupt:
+            save(interrupt.result)
+            complain(f"interrupted; the best picture so far is in {output}")
+            raise typer.Exit(interrupts.exit_code) from None
+        except KeyboardInterrupt:
+            complain("interrupted before there was a picture")
+            raise typer.Exit(interrupts.exit_code) from None
+        except Diverged as error:
+            if error.result is not None:
+                save(error.result)
+                complain(f"{error}; the best picture before that is in {output}")
+                raise typer.Exit(error.exit_code) from None
+            raise
+        save(result)
+        interrupts.leave()
 
 
 def summary(result: Result, output: Path) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastnst.cli.console import duration
+from fastnst.cli.console import amount, duration
 from fastnst.cli.inputs import check_exists, check_pictures
 from fastnst.cli.naming import new_name
 from fastnst.cli.options import (
@@ -25,7 +25,7 @@ from fastnst.cli.options import (
     StyleMask,
     settings_options,
 )
-from fastnst.cli.outputs import check_run, enumerate_masks
+from fastnst.cli.outputs import check_run, numbered, picture_on_the_way, result_size
 from fastnst.cli.produce import Listener, produce
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
@@ -113,29 +113,26 @@ def stylize(
     if resume is not None:
         check_exists(resume, "checkpoint")
     target = output or new_name(content, *style)
-    _check_distinct(
-        {"--output": target, "--video": video_path, "--plot": plot, "--checkpoint": checkpoint}
+    check_run(
+        {
+            "the content": content,
+            **numbered("style", style),
+            "the content mask": content_mask,
+            **numbered("style mask", style_mask),
+        },
+        settings,
+        {"--output": target, "--video": video_path, "--plot": plot, "--checkpoint": checkpoint},
+        bits=bits,
+        size=lambda: result_size(content, settings.size),
+        resume=resume,
+        save_every=save_every,
     )
-
-    from fastnst.images.encode import check_format
-
-    check_format(target, bits)
     if only_estimate:
         from fastnst.estimate import estimate
 
         needs = estimate(content, style, settings, content_mask, style_mask)
         _print_estimate(needs, as_json)
         return
-    check_run(
-        content,
-        style,
-        settings,
-        {"--output": target, "--video": video_path, "--plot": plot, "--checkpoint": checkpoint},
-        bits=bits,
-        masks={"the content mask": content_mask, **dict(enumerate_masks(style_mask))},
-        resume=resume,
-        save_every=save_every,
-    )
 
     from fastnst import plots
     from fastnst.output import video
@@ -189,21 +186,12 @@ def _previewed(
     return preview(output)
 
 
-def _check_distinct(paths: Mapping[str, Path | None]) -> None:
-    taken: dict[Path, str] = {}
-    for option, path in paths.items():
-        other = taken.setdefault(path.resolve(), option) if path is not None else option
-        if other != option:
-            raise InvalidInput(f"{other} and {option} are the same file, {path}")
-
-
 def _save_pictures(output: Path, bits: int, save_every: int) -> Callable[[Step], None]:
     from fastnst.images.encode import save_image
 
     def listen(step: Step) -> None:
         if step.iteration and step.iteration % save_every == 0:
-            name = f"{output.stem}-{step.iteration:05d}{output.suffix}"
-            save_image(step.pixels, output.with_name(name), bits)
+            save_image(step.pixels, picture_on_the_way(output, step.iteration), bits)
 
     return listen
 
@@ -220,8 +208,9 @@ def _print_estimate(needs: Estimate, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(needs)))
         return
-    free = "" if needs.free_bytes is None else f" ({needs.free_bytes / 2**30:.1f} GiB are free)"
+    free = "" if needs.free_bytes is None else f" ({amount(needs.free_bytes)} are free)"
     print(
         f"{needs.width}×{needs.height}: about {duration(needs.seconds)} and "
-        f"{needs.bytes / 2**30:.1f} GiB of memory{free}, engine {needs.engine} on {needs.device}"
+        f"{amount(needs.bytes)} of memory{free}, engine {needs.engine} in {needs.precision} "
+        f"on {needs.device}"
     )

@@ -10,6 +10,7 @@ import typer
 from fastnst.cli.inputs import check_pictures
 from fastnst.cli.naming import new_name
 from fastnst.cli.options import Bits, Json, Picture, Quiet, StyleMask, settings_options
+from fastnst.cli.outputs import check_run, numbered, result_size
 from fastnst.cli.produce import produce
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
@@ -40,6 +41,17 @@ def texture(
     check_pictures(style, style_mask)
     target = output or new_name(*style, "texture")
     settings = replace(settings, content_weight=0.0)
+    check_run(
+        {**numbered("style", style), **numbered("style mask", style_mask)},
+        settings,
+        {"--output": target},
+        bits=bits,
+        size=lambda: (
+            result_size(style[0], settings.size)
+            if proportion is None or not settings.size
+            else (settings.size, settings.size)
+        ),
+    )
 
     from fastnst.api import run_texture
 
@@ -70,6 +82,13 @@ def reconstruct(
     check_pictures(content)
     target = output or new_name(content, "reconstruction")
     settings = replace(settings, style_weight=0.0)
+    check_run(
+        {"the content": content},
+        settings,
+        {"--output": target},
+        bits=bits,
+        size=lambda: result_size(content, settings.size),
+    )
 
     from fastnst.api import run_reconstruction
 

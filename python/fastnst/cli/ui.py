@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from types import ModuleType
 from typing import Annotated
 
@@ -53,6 +54,7 @@ def ui(
     page = pages.studio_page(studio)
     address = pages.serve(page, host, port, browser=browser, megabytes=max_megabytes)
     print(f"fastnst: {address} (Ctrl-C ends it)", flush=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server closes on it
     with contextlib.closing(studio):
         page.block_thread()
 

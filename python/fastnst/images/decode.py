@@ -63,7 +63,13 @@ def load_image(picture: Picture, label: str = "the picture") -> Pixels:
         return _from_tensor(picture, label)
     if isinstance(picture, np.ndarray):
         return _from_array(picture, label)
-    name = os.fspath(picture)
+    try:
+        name = os.fsdecode(os.fspath(picture))
+    except TypeError as error:
+        raise InvalidInput(
+            f"{label} is of type {type(picture).__name__}: expected a path, a PIL image, an array "
+            "or a tensor"
+        ) from error
     if name.startswith(SAMPLE_PREFIX):
         return _from_pil(samples.load(name.removeprefix(SAMPLE_PREFIX)), name)
     with open_image(name) as opened:

@@ -184,6 +184,10 @@ def _in_order(
     order: Sequence[Colour], found: dict[Colour, Map], styles: int
 ) -> list[tuple[str, Map | None, dict[int, Map | None]]]:
     coloured = [colour for colour in order if colour != BLACK]
+    if not coloured and styles == 1:
+        raise InvalidInput(
+            "the content mask is all black: no part of the picture would get the style"
+        )
     if styles == len(order):
         coloured = list(order)
     if styles != len(coloured):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias
 
+import numpy as np
 import torch
-from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from fastnst.cache import Cache
@@ -25,7 +26,8 @@ from fastnst.settings.settings import INITS, Settings
 
 NOISE_MEAN, NOISE_STD = 0.5, 0.05
 
-Styles: TypeAlias = "Picture | Sequence[Picture]"
+Styles: TypeAlias = "Picture | Iterable[Picture]"
+AREA = 3.0  # of a style picture at its default size, in areas of the result, at most
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,13 @@ class Sources:
         content: The content picture.
         styles: The style pictures, at least one.
         masks: Which style goes where, if there are masks.
+        start: The picture that the optimisation starts from, if it starts from a picture.
     """
 
     content: Pixels
     styles: tuple[Pixels, ...]
     masks: Masks | None = None
+    start: Pixels | None = None
 
     def size(self, size: int) -> tuple[int, int]:
         """Width and height of a result with this long side; 0: the size of the content."""
@@ -64,7 +68,7 @@ class Sources:
         """Pixels of the largest style picture, scaled for a result with this long side."""
         return max(width * height for width, height in self.style_sizes(settings, size))
 
-    def digests(self, settings: Settings) -> dict[str, str]:
+    def digests(self) -> dict[str, str]:
         """SHA-256 of each picture that a result depends on, by what the picture is."""
         found = {"content picture": digest(torch.from_numpy(self.content))}
         for k, style in enumerate(self.styles, start=1):
@@ -72,8 +76,8 @@ class Sources:
             found[name] = digest(torch.from_numpy(style))
         if self.masks is not None:
             found["mask"] = self.masks.digest()
-        if settings.init not in INITS:
-            found["starting picture"] = digest(torch.from_numpy(load_image(settings.init, "init")))
+        if self.start is not None:
+            found["starting picture"] = digest(torch.from_numpy(self.start))
         return found
 
 
@@ -123,15 +127,17 @@ def decode(
     content_mask: Picture | None = None,
     style_masks: Styles | None = None,
     cache: Cache | None = None,
+    init: str = "noise",
 ) -> Sources:
-    """Load the pictures of one run.
+    """Load the pictures of one run, each of them once: a pipe cannot be read again.
 
     Args:
         content: Anything that ``load_image`` takes.
-        style: Anything that ``load_image`` takes, or a list or tuple of such.
+        style: Anything that ``load_image`` takes, or several of such in any iterable.
         content_mask: A mask of the content picture, or None; see ``masks.py``.
         style_masks: A mask of the style picture, one for each style picture, or None.
         cache: The styles that earlier calls decoded, to be used again.
+        init: The setting: a picture, unless it is one of ``INITS``.
 
     Raises:
         InvalidInput: for a picture that cannot be used, an empty list, or masks that do not fit.
@@ -147,7 +153,7 @@ def decode(
             () if style_masks is None else _load_all(style_masks, "style mask"),
             len(styles),
         )
-    return Sources(pixels, styles, masks)
+    return Sources(pixels, styles, masks, None if init in INITS else _load_start(init))
 
 
 def scale_pictures(sources: Sources, settings: Settings, size: int) -> Pictures:
@@ -178,18 +184,32 @@ def scale_pictures(sources: Sources, settings: Settings, size: int) -> Pictures:
         regions = sources.masks.at((height, width), sizes)
     colours = content if settings.color in ("original", "luminance") else None
     content, styles = _with_colour(content, styles, settings.color)
-    return Pictures(content, styles, _start(content, styles, settings), regions, colours)
+    start = _start(content, styles, settings, sources.start)
+    return Pictures(content, styles, start, regions, colours)
 
 
 def _load_all(pictures: Styles, label: str, cache: Cache | None = None) -> tuple[Pixels, ...]:
     """Every picture, decoded; ``label`` is what messages call them."""
     cache = cache or Cache()
-    several = list(pictures) if isinstance(pictures, (list, tuple)) else [pictures]
+    several = _several(pictures, label)
     names = [label] if len(several) == 1 else [f"{label} {k}" for k in range(1, len(several) + 1)]
     return tuple(
         cache.get("styles", version(picture), functools.partial(load_image, picture, name))
-        for picture, name in zip(cast("list[Picture]", several), names, strict=True)
+        for picture, name in zip(several, names, strict=True)
     )
+
+
+def _several(pictures: Styles, label: str) -> list[Picture]:
+    """One picture or any iterable of pictures, a generator too, as a list."""
+    if isinstance(pictures, (str, os.PathLike, Image.Image, np.ndarray, Tensor)):
+        return [pictures]
+    try:
+        return list(pictures)
+    except TypeError as error:
+        raise InvalidInput(
+            f"{label} is of type {type(pictures).__name__}: expected a path, a PIL image, an "
+            "array, a tensor, or several of these"
+        ) from error
 
 
 def _with_colour(
@@ -230,26 +250,47 @@ def white_noise(like: Tensor, seed: int) -> Tensor:
 def _style_size(
     pixels: Pixels, index: int, settings: Settings, width: int, height: int
 ) -> tuple[int, int]:
-    """Width and height of a style picture, for a result of ``width`` × ``height``."""
+    """Width and height of a style picture, for a result of ``width`` × ``height``.
+
+    At its default size it has the long side of the result, but no more than ``AREA`` times its
+    area: only beside results that are longer than 3:1 does that make it smaller.
+    """
     factor = settings.style_scale[index if len(settings.style_scale) > 1 else 0]
     if settings.style_fit == "content":
         return max(1, round(width * factor)), max(1, round(height * factor))
     own_height, own_width, _ = pixels.shape
-    side = max(width, height) if settings.style_size is None else settings.style_size
-    side = side or max(own_width, own_height)
+    own_side = max(own_width, own_height)
+    if settings.style_size is None:
+        own_aspect = own_side / min(own_width, own_height)
+        side = min(max(width, height), (AREA * width * height * own_aspect) ** 0.5)
+    else:
+        side = settings.style_size or own_side
     return scaled_size(own_width, own_height, max(1, round(side * factor)))
 
 
-def _start(content: Tensor, styles: Sequence[Tensor], settings: Settings) -> Tensor:
-    """The picture that the optimisation starts from, of the size of the content."""
+def _start(
+    content: Tensor, styles: Sequence[Tensor], settings: Settings, pixels: Pixels | None
+) -> Tensor:
+    """The picture that the optimisation starts from, of the size of the content.
+
+    Args:
+        content: The content at the size of the result.
+        styles: The styles, scaled.
+        settings: ``init``, ``seed`` and how styles are blended are read.
+        pixels: The picture that ``init`` names, if it names one.
+    """
     if settings.init == "noise":
         return white_noise(content, settings.seed)
     if settings.init == "content":
         return content.clone()
     if settings.init == "matched":
         return match_colours(content, styles, settings.blend(len(styles)))
+    assert pixels is not None  # decoded with the others
+    return to_tensor(resize(pixels, content.shape[3], content.shape[2]))
+
+
+def _load_start(init: str) -> Pixels:
     try:
-        pixels: NDArray[Any] = load_image(settings.init)
+        return load_image(init)
     except InvalidInput as error:
         raise InvalidInput(f"init: {error} (or use noise, content or matched)") from error
-    return to_tensor(resize(pixels, content.shape[3], content.shape[2]))

@@ -1,9 +1,10 @@
 """Checkpoints: the whole state of a run in one file, from which it goes on bit for bit.
 
 A checkpoint is a safetensors file with JSON in its metadata. It holds the picture, the best picture
-so far, the curvature pairs in use, the last gradient, the losses of every evaluation, and what the
-run was made from: its settings and the SHA-256 of its pictures and weights. It is written beside
-the last one and renamed into its place, so that a kill at any moment leaves one to resume from.
+so far, the curvature pairs in use, the last gradient, the losses of every evaluation, what the run
+was made from (its settings and the SHA-256 of its pictures and weights), and the SHA-256 of all
+that. It is written beside the last one and renamed into its place, so that a kill at any moment
+leaves one to resume from.
 
 Size: 24 bytes per pixel and curvature pair, 157 MB at 256×256 after 100 iterations. The pairs are
 differences of neighbouring float32 pictures and gradients; their low bits are rounding noise, which
@@ -23,12 +24,15 @@ from torch import Tensor
 
 from fastnst import files
 from fastnst.errors import InvalidInput, OutputFailed
+from fastnst.run.checkpoint_checks import check_about, check_tensors, digest_of
+from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.identity import Identity
 from fastnst.run.memory import PAIR_BYTES
 from fastnst.settings.settings import Settings
 from fastnst.solvers.state import State
 
-FORMAT = "fastnst checkpoint 1"
+FORMAT = "fastnst checkpoint 2"
+_EARLIER = ("fastnst checkpoint 1",)  # they have no digest: nothing tells a damaged one
 
 
 @dataclass(frozen=True)
@@ -64,31 +68,6 @@ class Checkpoints:
         files.check_writable(self.path, "checkpoint", pixels * (pairs * PAIR_BYTES + 100))
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """The state of a run after an evaluation.
-
-    Attributes:
-        identity: What the run is made from.
-        solver: The state of the solver.
-        history: ``(evaluations, terms)`` float64, one row for each evaluation so far.
-        terms: The name of each column of ``history``.
-        best: The row of the best picture of this scale.
-        seconds: How long the optimisation has run.
-        snapshots: ``{iteration: (H, W, 3) uint8}``, pictures from the way.
-        scales: What was done at each scale before: (width, height, iterations, evaluations).
-    """
-
-    identity: Identity
-    solver: State
-    history: Tensor
-    terms: tuple[str, ...]
-    best: int
-    seconds: float
-    snapshots: Mapping[int, Tensor]
-    scales: tuple[tuple[int, int, int, int], ...] = ()
-
-
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint; the one that was there before stays whole until this one is.
 
@@ -107,10 +86,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "seconds": checkpoint.seconds,
         "scales": [list(scale) for scale in checkpoint.scales],
     }
-    metadata = {"format": FORMAT, "fastnst": json.dumps(about, allow_nan=False)}
+    packed = {name: _packed(tensor) for name, tensor in tensors.items()}
+    text = json.dumps(about, allow_nan=False)
+    metadata = {"format": FORMAT, "fastnst": text, "sha256": digest_of(text, packed)}
     try:
         with files.folder_beside(path) as draft:
-            save_file({k: _packed(v) for k, v in tensors.items()}, draft, metadata)
+            save_file(packed, draft, metadata)
             draft.chmod(draft.parent.stat().st_mode & 0o666)  # as any file made here
             files.put_in_place(draft, path)
     except (OSError, SafetensorError) as error:
@@ -124,32 +105,67 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         InvalidInput: if it is missing, damaged, or no checkpoint of this version.
     """
-    if not path.is_file():
-        raise InvalidInput(f"checkpoint {path} does not exist or is not a file")
     try:
+        if not path.is_file():
+            raise InvalidInput(f"checkpoint {path} does not exist or is not a file")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise InvalidInput(f"{path} is not a checkpoint of this version of fastnst")
+            _check_format(path, metadata.get("format"))
             # the file is mapped: copy, so that it may be replaced while the run goes on
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        about = json.loads(metadata["fastnst"])
-        solver = {k.removeprefix("solver."): v for k, v in tensors.items() if k[:7] == "solver."}
-        snapshots = {int(k[9:]): v for k, v in tensors.items() if k.startswith("snapshot.")}
-        return Checkpoint(
-            Identity(about["settings"], about["made_from"]),
-            State(about["solver"], solver),
-            tensors["history"],
-            tuple(about["terms"]),
-            about["best"],
-            about["seconds"],
-            snapshots,
-            tuple((w, h, i, e) for w, h, i, e in about["scales"]),
-        )
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, InvalidInput):
             raise
-        raise InvalidInput(f"checkpoint {path} cannot be read: {error}") from error
+        reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
+        raise InvalidInput(f"checkpoint {path} cannot be read: {reason}") from error
+    text = metadata.get("fastnst", "")
+    if metadata.get("sha256") != digest_of(text, tensors):
+        raise InvalidInput(
+            f"checkpoint {path} is damaged: its contents are not those that were written "
+            "(SHA-256); go on from another one, or begin again"
+        )
+    try:
+        return _parse(text, tensors)
+    except (ValueError, KeyError, RecursionError) as error:
+        raise InvalidInput(f"checkpoint {path} cannot be used: {error}") from error
+
+
+def _check_format(path: Path, found: str | None) -> None:
+    if found in _EARLIER:
+        raise InvalidInput(
+            f"checkpoint {path} was written by an earlier version of fastnst and has no checksum: "
+            "go on with that version, or begin again"
+        )
+    if found != FORMAT:
+        raise InvalidInput(f"{path} is not a checkpoint of this version of fastnst")
+
+
+def _parse(text: str, tensors: Mapping[str, Tensor]) -> Checkpoint:
+    """The checkpoint that a JSON text and tensors make.
+
+    Raises:
+        ValueError: naming what is wrong.
+        KeyError: for a tensor that is missing.
+        RecursionError: for a text that is nested too deep.
+    """
+    about = json.loads(text)
+    check_about(about)
+    solver = {k.removeprefix("solver."): v for k, v in tensors.items() if k.startswith("solver.")}
+    snapshots = {int(k[9:]): v for k, v in tensors.items() if k.startswith("snapshot.")}
+    if len(solver) + len(snapshots) + 1 != len(tensors):
+        raise InvalidInput("it has tensors that no checkpoint has")
+    checkpoint = Checkpoint(
+        Identity(about["settings"], about["made_from"]),
+        State(about["solver"], solver),
+        tensors["history"],
+        tuple(about["terms"]),
+        about["best"],
+        about["seconds"],
+        snapshots,
+        tuple((w, h, i, e) for w, h, i, e in about["scales"]),
+    )
+    check_tensors(checkpoint)
+    return checkpoint
 
 
 def _packed(tensor: Tensor) -> Tensor:

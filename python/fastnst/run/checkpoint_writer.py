@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastnst.run.checkpoint import Checkpoint, Checkpoints, save_checkpoint
+from fastnst.run.checkpoint import Checkpoints, save_checkpoint
+from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.identity import Identity
 from fastnst.run.recorder import Recorder
 from fastnst.solvers.iterate import Iterate

@@ -95,13 +95,13 @@ def prepare(
 
     Raises:
         InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
-        BackendUnavailable: if the device that was asked for cannot be used, or the weights come from
-            a package that is not installed.
+        BackendUnavailable: if the device that was asked for cannot be used, or the weights come
+            from a package that is not installed.
     """
     cache = cache or Cache()
     device = choose_device(settings.device)
     size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
-    sources = decode(content, style, content_mask, style_masks, cache)
+    sources = decode(content, style, content_mask, style_masks, cache, settings.init)
     schedule = make_schedule(settings, size, max(sources.content.shape[:2]))
     width, height = _check_memory(sources, settings, schedule[-1].size, device)
     source = (settings.weights, settings.preprocessing)
@@ -136,7 +136,7 @@ def load_pictures(
     Raises:
         InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
     """
-    sources = decode(content, style, content_mask, style_masks)
+    sources = decode(content, style, content_mask, style_masks, init=settings.init)
     _check_memory(sources, settings, size, device or torch.device("cpu"))
     return scale_pictures(sources, settings, size)
 
@@ -144,7 +144,7 @@ def load_pictures(
 def _check_memory(
     sources: Sources, settings: Settings, size: int, device: torch.device
 ) -> tuple[int, int]:
-    """Refuse a size that does not fit in the memory of a device; the width and height if it fits."""
+    """Width and height of the result; a size that does not fit in a device's memory is refused."""
     width, height = sources.size(size)
     memory.check(width, height, settings, device, sources.style_pixels(settings, size))
     return width, height

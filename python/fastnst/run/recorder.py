@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastnst.evaluation import Engine
 from fastnst.images.pixels import to_pil
-from fastnst.run.checkpoint import Checkpoint
+from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.prepare import Preparation
 from fastnst.run.result import Losses, Result, ScaleRecord, Step, finished
 from fastnst.solvers.iterate import Iterate

@@ -8,14 +8,16 @@ from pathlib import Path
 from torch import Tensor
 
 from fastnst.cache import Cache
-from fastnst.devices import model, undisturbed
-from fastnst.errors import NonFiniteLoss
+from fastnst.devices import check_process, model, undisturbed
+from fastnst.errors import InvalidInput, NonFiniteLoss
 from fastnst.evaluation import Engine
 from fastnst.images.decode import Picture
 from fastnst.images.pixels import resize, to_pixels, to_tensor
 from fastnst.inputs.pictures import Styles
 from fastnst.run import memory
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
+from fastnst.run.checkpoint_checks import check_fits
+from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.checkpoint_writer import CheckpointWriter
 from fastnst.run.identity import Identity
 from fastnst.run.prepare import Preparation, prepare
@@ -24,7 +26,6 @@ from fastnst.run.result import Diverged, Interrupted, Result, Step
 from fastnst.run.solve import solve
 from fastnst.settings.settings import Settings
 from fastnst.solvers.iterate import Iterate
-from fastnst.solvers.state import State
 
 
 @undisturbed()
@@ -56,13 +57,15 @@ def run(
     Raises:
         InvalidInput: as for ``stylize``, and so are the other errors.
     """
+    check_process()
     prepared = prepare(content, style, settings, content_mask, style_masks, cache)
     if checkpoints is not None:
         checkpoints.check(prepared.width * prepared.height, settings)
     saved = None if resume is None else load_checkpoint(resume)
     recorder = Recorder(prepared, callback)
     with memory.enough(prepared.width, prepared.height, settings, prepared.device):
-        for scale in prepared.schedule[len(saved.scales) if saved else 0 :]:
+        first = 0 if saved is None else min(len(saved.scales), len(prepared.schedule) - 1)
+        for scale in prepared.schedule[first:]:
             pictures = prepared.pictures(scale)
             engine = prepared.engine(pictures)
             identity = _identity(prepared, engine)
@@ -72,9 +75,10 @@ def run(
             state = None
             if saved is not None and resume is not None:
                 saved.identity.check(identity, resume)
+                _check_fits(saved, prepared, start, resume)
                 recorder.restore(saved, engine, pictures.colours)
-                # Checkpoints of earlier versions do not say in which precision the last loss was.
-                state = State({"precision": engine.resume(recorder.totals())}) | saved.solver
+                engine.resume(recorder.totals())
+                state = saved.solver
             writer = None
             if checkpoints is not None:
                 done = 0 if state is None else state.numbers["iteration"]
@@ -125,6 +129,13 @@ def _follow(
         raise Diverged(str(error), recorder.result()) from error
 
 
+def _check_fits(saved: Checkpoint, prepared: Preparation, start: Tensor, path: Path) -> None:
+    try:
+        check_fits(saved, prepared.settings, prepared.schedule, start)
+    except InvalidInput as error:
+        raise InvalidInput(f"checkpoint {path} cannot be used: {error}") from error
+
+
 def _identity(prepared: Preparation, engine: Engine) -> Identity:
     made_from = {
         "file of weights": prepared.weights.sha256,
@@ -132,7 +143,7 @@ def _identity(prepared: Preparation, engine: Engine) -> Identity:
         "device": model(prepared.device),
         "precision": engine.precision,
     }
-    return Identity.of(prepared.settings, prepared.sources.digests(prepared.settings) | made_from)
+    return Identity.of(prepared.settings, prepared.sources.digests() | made_from)
 
 
 def _enlarged(image: Tensor, like: Tensor) -> Tensor:

@@ -43,9 +43,11 @@ class Adam:
 
     def restore(self, state: State) -> None:
         """Take the state of another Adam for a picture of this size."""
+        shape = tuple(self.image.shape)
         self.optimizer.state[self.image] = {
-            name: tensor.clone() if name == "step" else torch.empty_like(self.image).copy_(tensor)
-            for name, tensor in state.tensors.items()
+            "step": state.tensor("step", ()).clone(),
+            "exp_avg": torch.empty_like(self.image).copy_(state.tensor("exp_avg", shape)),
+            "exp_avg_sq": torch.empty_like(self.image).copy_(state.tensor("exp_avg_sq", shape)),
         }
 
 

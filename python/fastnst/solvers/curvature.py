@@ -28,6 +28,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from fastnst.errors import InvalidInput
 from fastnst.ops import buffers, sums
 from fastnst.ops.history import CompressedRows
 from fastnst.solvers.state import State
@@ -202,7 +203,10 @@ class CurvaturePairs:
 
     def restore(self, state: State) -> None:
         """Take the state of other pairs, of the same history size and picture size."""
-        self.order = list(state.numbers["order"])
+        order = list(state.numbers["order"])
+        if sorted(order) != list(range(len(order))) or len(order) > len(self.sy):
+            raise InvalidInput(f"the order of the curvature pairs is {order}")
+        self.order = order
         self.s.restore(state.part("s").tensors)
         self.y.restore(state.part("y").tensors)
         self.sy.copy_(state.tensors["sy"])

@@ -21,7 +21,7 @@ from fastnst.solvers.iterate import Iterate
 from fastnst.solvers.lbfgs import LBFGS, SpectralLBFGS
 from fastnst.solvers.restarts import Restarts, refuse_start
 from fastnst.solvers.solver import Setup, Solver
-from fastnst.solvers.state import State
+from fastnst.solvers.state import State, restoring
 from fastnst.solvers.torch_lbfgs import TorchLBFGS
 
 SOLVERS: Mapping[str, Callable[[Setup], Solver]] = {
@@ -68,7 +68,7 @@ def minimise(
         only those after it.
 
     Raises:
-        InvalidInput: for an unknown optimizer.
+        InvalidInput: for an unknown optimizer, or a state that is of no such run.
         NonFiniteLoss: if the loss or gradient of the start is NaN or infinite, or becomes so
             again after ``RESTARTS`` restarts.
     """
@@ -107,19 +107,18 @@ def minimise(
 
     if resume is not None:
         numbers, tensors = resume.numbers, resume.tensors
-        iteration, evaluations = numbers["iteration"], numbers["evaluations"]
-        loss, gradient_norm1 = numbers["loss"], numbers["slope"]
-        restarts = Restarts(numbers["restarts"])
-        # states that were saved by earlier versions do not say the precision
-        precision = numbers.get("precision", "fp32")
-        best.restore(tensors["best"], numbers["best_loss"], precision)
-        image.copy_(tensors["image"])
-        evaluation = _evaluation(loss, torch.empty_like(image).copy_(tensors["gradient"]))
-        if average is not None:
-            average.restore(resume.part("average"))
-        if numbers.get("optimizer") == optimizer:
-            solver = create_solver()
-            solver.restore(resume.part(optimizer))
+        with restoring(resume, state):
+            iteration, evaluations = numbers["iteration"], numbers["evaluations"]
+            loss, gradient_norm1 = numbers["loss"], numbers["slope"]
+            restarts = Restarts(numbers["restarts"])
+            best.restore(tensors["best"], numbers["best_loss"], numbers["precision"])
+            image.copy_(tensors["image"])
+            evaluation = _evaluation(loss, torch.empty_like(image).copy_(tensors["gradient"]))
+            if average is not None:
+                average.restore(resume.part("average"))
+            if numbers.get("optimizer") == optimizer:
+                solver = create_solver()
+                solver.restore(resume.part(optimizer))
 
     evaluated = resume is not None  # the picture at hand, before the state was saved
     while True:

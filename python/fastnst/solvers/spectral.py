@@ -130,10 +130,7 @@ class SpectralScaling:
         """Take the state of another scaling, for pictures of the same size."""
         self.ss.copy_(state.tensors["ss"])
         self.sy.copy_(state.tensors["sy"])
-        if "gamma" in state.numbers:  # as earlier versions saved it
-            self.gamma.fill_(state.numbers["gamma"])
-        else:
-            self.gamma.copy_(state.tensors["gamma"])
+        self.gamma.copy_(state.tensors["gamma"])
         self.scaling.copy_(self._by_band_scaling()[:, self.band])
 
     def _by_band_scaling(self) -> Tensor:

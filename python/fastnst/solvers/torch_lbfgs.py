@@ -68,16 +68,15 @@ class TorchLBFGS(ProjectedSolver):
         for name in ("func_evals", "n_iter", "t", "H_diag", "prev_loss"):
             own[name] = state.numbers[name]
 
-        def load(name: str) -> Tensor:
-            saved = state.tensors[name]
-            return torch.empty(saved.shape, dtype=saved.dtype, device=self.image.device).copy_(
-                saved
-            )
+        def load(name: str, shape: tuple[int, ...]) -> Tensor:
+            saved = state.tensor(name, shape)
+            return torch.empty_like(saved, device=self.image.device).copy_(saved)
 
-        own["d"], own["prev_flat_grad"] = load("d"), load("prev_flat_grad")
-        pairs = range(state.numbers["pairs"])
+        flat = (self.image.numel(),)
+        own["d"], own["prev_flat_grad"] = load("d", flat), load("prev_flat_grad", flat)
+        pairs = range(min(state.numbers["pairs"], self.optimizer.param_groups[0]["history_size"]))
         for key, name in _PAIRS.items():
-            own[name] = [load(f"{key}.{i}") for i in pairs]
+            own[name] = [load(f"{key}.{i}", () if key == "ro" else flat) for i in pairs]
 
 
 _PAIRS = {"y": "old_dirs", "s": "old_stps", "ro": "ro"}  # torch's names for y, s and 1 / yᵀs

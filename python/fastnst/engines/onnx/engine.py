@@ -6,6 +6,7 @@ autograd is not used.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import torch
@@ -74,6 +75,7 @@ class OnnxEngine(Engine):
             for output in model.graph.output
         }
         self._size = size
+        self._process = os.getpid()  # the threads of a runtime do not come along with a fork
         self._runtime = providers.load(
             model.SerializeToString(), self._provider, self.precision, self._outputs, self._device
         )
@@ -87,7 +89,7 @@ class OnnxEngine(Engine):
             )
         height, width = image.shape[-2:]
         with undisturbed():
-            if self._size != (height, width):
+            if (self._size, self._process) != ((height, width), os.getpid()):
                 self._load((height, width))
             image = ordinary(image.detach()).contiguous()
             self._runtime.run(image)

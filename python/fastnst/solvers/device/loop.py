@@ -21,7 +21,7 @@ from fastnst.solvers.device.lbfgs import DeviceLBFGS
 from fastnst.solvers.device.ring_buffer import Batch, RingBuffer
 from fastnst.solvers.iterate import Iterate
 from fastnst.solvers.restarts import Restarts, refuse_start
-from fastnst.solvers.state import State
+from fastnst.solvers.state import State, restoring
 
 DEVICE_SOLVERS = ("lbfgs", "spectral")  # the optimizers that need no host
 BATCH = 5  # iterations launched at a time; the ring buffer has the pictures of two batches
@@ -107,12 +107,11 @@ def minimise_on_device(
         yield seen(values, image, start_batch.precision)
     else:
         numbers = resume.numbers
-        iteration, evaluations = numbers["iteration"], numbers["evaluations"]
-        restarts = Restarts(numbers["restarts"])
-        solver.restore(resume)
-        # states that were saved by earlier versions do not say the precision
-        precision = numbers.get("precision", "fp32")
-        best.restore(solver.best, float(solver.best_loss), precision)
+        with restoring(resume, lambda: resume):  # with more slots its state may be another
+            iteration, evaluations = numbers["iteration"], numbers["evaluations"]
+            restarts = Restarts(numbers["restarts"])
+            solver.restore(resume)
+            best.restore(solver.best, float(solver.best_loss), numbers["precision"])
     while iteration < iterations or failed:
         planned = iteration + sum(waiting.count for waiting in pending)
         while len(pending) < depth:

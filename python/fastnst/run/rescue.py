@@ -1,0 +1,24 @@
+"""Saving what took long to make, even where somebody else's file took its name meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastnst import files
+from fastnst.errors import InvalidInput, OutputFailed
+from fastnst.run.result import Result
+
+
+def save_or_rescue(result: Result, path: Path, bits: int = 8) -> None:
+    """Save a result; if its name was taken by another file during the run, save it beside that.
+
+    Raises:
+        OutputFailed: saying where the picture is instead, or that it could not be written anywhere.
+        InvalidInput: for a format that does not hold the picture.
+    """
+    try:
+        result.save(path, bits)
+    except InvalidInput as error:
+        kept = files.free_name(path)
+        result.save(kept, bits)
+        raise OutputFailed(f"{error}; it was saved as {kept} instead") from error

@@ -1,0 +1,146 @@
+"""Signals at any moment: one line, the exit code of the signal, and what was done is saved."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fastnst.cli.interrupts import Interrupts
+
+SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+ENDLESS = ["--size", "32", "--iterations", "100000", "-q", "--engine", "torch",
+           "--style-layers", "relu1_1", "--content-layers", "relu1_1"]  # fmt: skip
+PAIR = ["sample:harbour", "sample:swirl"]
+
+
+def start(folder: Path, *arguments: str, **more) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "fastnst", *arguments],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more,
+    )  # fmt: skip
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 90
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert path.exists(), process.communicate()
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_what_was_painted_is_saved(tmp_path: Path, name: str) -> None:
+    process = start(tmp_path, "stylize", *PAIR, "-o", "o.png", *ENDLESS, "--save-every", "2")
+    wait_for(tmp_path / "o-00002.png", process)
+    process.send_signal(getattr(signal, name))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == SIGNALS[name], err
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == "fastnst: interrupted; the best picture so far is in o.png"
+    with Image.open(tmp_path / "o.png") as image:
+        image.load()
+    assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_in_the_first_seconds_it_is_one_line(tmp_path: Path, seed: int) -> None:
+    """While Python and torch are imported, and while the run is prepared."""
+    rng = random.Random(seed)
+    name = rng.choice(sorted(SIGNALS))
+    process = start(tmp_path, "stylize", *PAIR, "-o", "o.png", *ENDLESS)
+    time.sleep(0.3 + 0.6 * seed)  # Python itself is there after that
+    process.send_signal(getattr(signal, name))
+    out, err = process.communicate(timeout=60)
+    # before its first line fastnst has no say: the system ends the process
+    assert process.returncode in (SIGNALS[name], -getattr(signal, name)), err
+    if process.returncode > 0:
+        assert [line for line in err.splitlines() if "stopping after" not in line and line] in (
+            ["fastnst: interrupted"],
+            ["fastnst: interrupted before there was a picture"],
+            ["fastnst: interrupted; the best picture so far is in o.png"],
+        )
+        assert (tmp_path / "o.png").exists() == ("so far is in" in err)
+    assert out == ""
+
+
+def test_a_second_one_ends_it_at_once(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, time\n"
+        "from fastnst.cli.interrupts import Interrupts\n"
+        "with Interrupts() as interrupts:\n"
+        "    interrupts.after_step(None)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    assert interrupts.received == signal.SIGINT\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.strip().splitlines() == [
+        "fastnst: stopping after this iteration; once more to end at once"
+    ]
+
+
+def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """As behind nohup, and Ctrl-C behind ``&`` in a script."""
+
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    process = start(
+        tmp_path, "stylize", *PAIR, "-o", "o.png", *ENDLESS, "--save-every", "2",
+        preexec_fn=ignore,
+    )  # fmt: skip
+    wait_for(tmp_path / "o-00002.png", process)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGINT)
+    wait_for(tmp_path / "o-00008.png", process)
+    assert process.poll() is None
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+
+
+def test_a_batch_stops_and_goes_on(tmp_path: Path) -> None:
+    arguments = ["batch", "sample:harbour", "-s", "sample:swirl", "-o", "out", *ENDLESS,
+                 "--checkpoint-every", "2"]  # fmt: skip
+    process = start(tmp_path, *arguments)
+    wait_for(tmp_path / "out" / ".harbour-swirl.png.checkpoint", process)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "Traceback" not in err
+    assert "interrupted; 0 done" in err
+    assert not (tmp_path / "out" / "harbour-swirl.png").exists()
+    assert not list((tmp_path / "out").glob(".*.part"))
+
+
+def test_a_signal_while_the_result_is_saved_waits() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(BaseException) as caught, Interrupts() as interrupts:  # noqa: PT012, PT011
+        interrupts.after_step(None)
+        os.kill(os.getpid(), signal.SIGTERM)  # nothing is raised here
+        saved = True
+        interrupts.leave()
+    assert saved
+    assert caught.value.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_before_the_first_step_and_at_rest_it_acts_at_once() -> None:
+    for step in (False, True):
+        with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:  # noqa: PT012
+            if step:
+                interrupts.after_step(None)
+                interrupts.at_rest()
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupts.exit_code == 129

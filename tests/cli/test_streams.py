@@ -1,0 +1,102 @@
+"""Pipes as pictures, and devices that take nothing, from end to end."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from helpers.pictures import smooth
+
+QUICK = ["--size", "32", "--iterations", "1", "-q", "--engine", "torch",
+         "--style-layers", "relu1_1", "--content-layers", "relu1_1"]  # fmt: skip
+FASTNST = f"{sys.executable} -m fastnst"
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for seed, name in enumerate(("c.png", "s.png", "i.png")):
+        Image.fromarray(smooth(32, 24, seed)).save(tmp_path / name)
+    return tmp_path
+
+
+def shell(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", line], cwd=folder, capture_output=True, text=True, timeout=120,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "cat c.png | {} stylize - s.png -o o.png {}",
+        "cat c.png | {} stylize /dev/stdin s.png -o o.png {}",
+        "{} stylize /dev/stdin s.png -o o.png {} < c.png",
+        "{} stylize <(cat c.png) <(cat s.png) --init <(cat i.png) -o o.png {}",
+        "cat s.png | {} texture - -o o.png {}",
+        "cat c.png | {} reconstruct - -o o.png {}",
+    ],
+)
+def test_a_pipe_is_a_picture(folder: Path, line: str) -> None:
+    done = shell(folder, line.format(FASTNST, " ".join(QUICK)))
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    with Image.open(folder / "o.png") as image:
+        assert image.size == (32, 24)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("true | {} stylize - s.png -o o.png {}", "- is empty"),
+        ("cat c.png | {} stylize - - -o o.png {}", "- is empty"),
+        ("echo words | {} stylize - s.png -o o.png {}", "-"),
+        ("{} stylize /dev/null s.png -o o.png {}", "/dev/null is a device"),
+        ("{} stylize /dev/fd/77 s.png -o o.png {}", "/dev/fd/77 does not exist"),
+    ],
+)
+def test_a_pipe_with_nothing_in_it_is_one_line(folder: Path, line: str, message: str) -> None:
+    done = shell(folder, line.format(FASTNST, " ".join(QUICK)))
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+    assert not (folder / "o.png").exists()
+
+
+@needs_full
+@pytest.mark.parametrize(
+    ("arguments", "saved"),
+    [
+        ("stylize c.png s.png -o o.png --json", "o.png"),
+        ("stylize c.png s.png --estimate", None),
+        ("batch c.png -s s.png -o out --json", "out/c-s.png"),
+    ],
+)
+def test_a_full_device_behind_stdout(folder: Path, arguments: str, saved: str | None) -> None:
+    done = shell(folder, f"{FASTNST} {arguments} {' '.join(QUICK)} > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "fastnst: the output could not be written: No space left on device\n"
+    if saved is not None:  # what was made is there
+        with Image.open(folder / saved) as image:
+            image.load()
+
+
+def test_json_goes_through_every_encoding(folder: Path) -> None:
+    (folder / "c.png").rename(folder / "α →.png")
+    line = (
+        f"PYTHONIOENCODING=ascii {FASTNST} stylize α*.png s.png -o ×.png --json {' '.join(QUICK)}"
+    )
+    done = shell(folder, line)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["output"] == "×.png"
+    line = f"PYTHONIOENCODING=ascii {FASTNST} batch α*.png -s s.png -o out --json {' '.join(QUICK)}"
+    done = shell(folder, line)
+    assert json.loads(done.stdout)["content"] == "α →.png"
+    data = io.BytesIO((folder / "out" / "α →-s.png").read_bytes())
+    assert Image.open(data).size == (32, 24)
