@@ -37,13 +37,14 @@ ROOMS = {
     "info": "ground ops network settings engines",
     "estimate": "ground network images settings objective inputs engines run",
     "export": "ground network images settings objective inputs onnx_graph run",
-    "api": "ground network images settings inputs run",
+    "notebook": "ground run",
+    "api": "ground network images settings inputs run notebook",
     "tables": "ground samples settings",
     "batch": "ground tables network images settings inputs run",
     "ui": "ground samples images settings inputs run output api",
     "cli": "ground samples network images settings inputs run output"
     " plots info estimate export api batch ui",
-    "__init__": "errors _version evaluation ops network losses images solvers settings objective"
+    "__init__": "errors _version evaluation ops network losses images solvers settings objective engines"
     " inputs run api",
     "__main__": "cli",
 }
