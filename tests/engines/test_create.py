@@ -84,7 +84,9 @@ def test_a_gpu_gets_the_plan_whatever_is_compiled(random_weights: Weights, monke
 
     def built(*arguments: Any, **_: Any) -> Any:
         chosen.append(arguments[4])
-        return SimpleNamespace(layers=("relu1_1",), normalize=SimpleNamespace())
+        return SimpleNamespace(
+            layers=("relu1_1",), normalize=SimpleNamespace(), content={}, style={}
+        )
 
     monkeypatch.setattr(create, "build_objective", built)
     monkeypatch.setattr(create, "PlannedEngine", lambda objective, precision, cache: precision)

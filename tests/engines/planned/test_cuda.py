@@ -52,7 +52,7 @@ def both(
     return planned, TorchEngine(built()), image
 
 
-def agree(got: Evaluation, expected: Evaluation) -> None:
+def agree(got: Evaluation, expected: Evaluation, bound: float = 1e-11) -> None:
     """Float64 against float64, by other formulas: rounding alone."""
     a, b = got.terms, expected.terms
     assert (list(a.content), list(a.style)) == (list(b.content), list(b.style))
@@ -64,7 +64,7 @@ def agree(got: Evaluation, expected: Evaluation) -> None:
     ):
         assert float(x) == pytest.approx(float(y), rel=1e-11)
     scale = float(expected.gradient.abs().max())
-    torch.testing.assert_close(got.gradient, expected.gradient, rtol=0, atol=1e-11 * scale)
+    torch.testing.assert_close(got.gradient, expected.gradient, rtol=0, atol=bound * scale)
 
 
 @pytest.mark.parametrize("pooling", ["average", "max", "l2"])
@@ -85,7 +85,11 @@ def test_every_control_equals_autograd(
     random_weights: Weights, settings: Settings, control: dict
 ) -> None:
     planned, autograd, image = both(random_weights, replace(settings, **control), 37, 50)
-    agree(planned.evaluate(image), autograd.evaluate(image))
+    # The gradient of a matrix root divides by sums of its eigenvalues: rounding of those of a
+    # covariance, 1e-16 of the largest, is magnified where two are small. On some processors' LAPACK
+    # 4e-11 was seen.
+    bound = 1e-9 if "wasserstein" in control.get("statistics", ()) else 1e-11
+    agree(planned.evaluate(image), autograd.evaluate(image), bound)
 
 
 def test_regions_equal_autograd(random_weights: Weights) -> None:
