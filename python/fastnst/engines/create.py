@@ -149,7 +149,8 @@ def create_engine(
         _choose_provider(settings, content.device)
     way = _WAYS[name, "CPU" if content.device.type == "cpu" else "GPU"]
     cut = grid is not None and not grid.is_whole
-    pixels = grid.largest[0] * grid.largest[1] if cut and grid is not None else None
+    # PyTorch, which computes the targets, takes up to twice as much for a pixel as the plan.
+    pixels = grid.largest[0] * grid.largest[1] // 2 if cut and grid is not None else None
     objective = build_objective(
         weights, content, style, settings, way.backend, regions, cache, pixels
     )

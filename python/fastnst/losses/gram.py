@@ -24,6 +24,7 @@ class StyleLoss(LayerLoss):
         spread: A constant that is added; see ``objective/blending.py``.
     """
 
+    sums_over_positions = True
     target_gram: Tensor
     guidance: Tensor | None
 

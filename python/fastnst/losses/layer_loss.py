@@ -11,12 +11,15 @@ class LayerLoss(nn.Module):
     Attributes:
         needs_host: Whether it fetches numbers to the host while it is computed, so that no CUDA
             graph can record it.
+        sums_over_positions: Whether it depends on sums over positions alone, so that it can be
+            computed for a part of a picture at a time: a content loss, or one with ``of_moments``.
         needs_mean: Whether ``of_moments`` reads the mean.
         guidance: How much each position counts in a style loss, ``(H, W)`` with a mean square of 1;
             None: all alike.
     """
 
     needs_host: bool = False
+    sums_over_positions: bool = False
     needs_mean: bool = False
     guidance: Tensor | None
 

@@ -41,6 +41,7 @@ class _MomentLoss(LayerLoss):
     """
 
     guidance: Tensor | None
+    sums_over_positions = True
     needs_mean = True
     names: tuple[str, ...]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from fastnst.engines.strips.evaluator import Evaluator, Key, Sums, owned, owned_within
 from fastnst.engines.strips.statistics import Moments, Seed, groups
+from fastnst.losses import ContentLoss
 from fastnst.objective.objective import Objective
 from fastnst.strips.geometry import Tile
 
@@ -108,7 +110,7 @@ class AutogradEvaluator(Evaluator):
         """F − P at the owned positions."""
         assert self._tile is not None
         rows, columns = owned(self._tile, layer)
-        target: Tensor = self.objective.content[layer].target
+        target = cast(ContentLoss, self.objective.content[layer]).target
         return self._owned(layer) - target[0, :, rows, columns]
 
     def _guidance(self, key: Key, guidance: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ alone.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from fastnst.engines.strips.evaluator import Evaluator, Key, Sums
 from fastnst.engines.strips.statistics import Moments, compare, groups
 from fastnst.errors import InvalidInput
 from fastnst.evaluation import Engine, Evaluation
+from fastnst.losses import LayerLoss
 from fastnst.objective.objective import Objective
 from fastnst.strips.geometry import Grid, Span
 
@@ -126,6 +129,11 @@ def unavailable_reason(objective: Objective) -> str | None:
         )
     if not objective.layers:
         return "it has no loss on the network"
+    for layer, loss in (*objective.content.items(), *objective.style.items()):
+        for _, part in cast(LayerLoss, loss).parts():
+            if not part.sums_over_positions:
+                name = type(part).__name__
+                return f"the loss {name} on {layer} is no function of sums over positions"
     return None
 
 
