@@ -14,6 +14,7 @@ from fastnst.engines.strips.engine import StripEngine
 from fastnst.engines.strips.native import TILES, NativeEvaluator
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import InvalidInput
+from fastnst.losses import LayerLoss
 from fastnst.network.weights import Weights, load_weights
 from fastnst.ops import extension
 from fastnst.strips.geometry import Grid, Spacing
@@ -184,3 +185,16 @@ def test_a_picture_of_another_size_is_refused(random_weights: Weights) -> None:
     engine = StripEngine(AutogradEvaluator(it), Grid.cut(107, 31, spacing_of(it), 32))
     with pytest.raises(InvalidInput, match="31×100 pixels, its strips are for 31×107"):
         engine.evaluate(image[..., :100, :])
+
+
+def test_a_loss_that_is_no_sum_is_refused_by_name(random_weights: Weights) -> None:
+    class Peak(LayerLoss):
+        """The largest feature: no sum over positions."""
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return features.amax()
+
+    it, _ = objective(random_weights, 107, 31, "gram", torch.float32)
+    it.style["relu2_1"] = Peak()
+    with pytest.raises(InvalidInput, match="strips: the loss Peak on relu2_1 is no function of"):
+        StripEngine(AutogradEvaluator(it), Grid.cut(107, 31, spacing_of(it), 32))
