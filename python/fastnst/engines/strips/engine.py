@@ -12,8 +12,6 @@ alone.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
@@ -22,7 +20,6 @@ from fastnst.engines.strips.evaluator import Evaluator, Key, Sums
 from fastnst.engines.strips.statistics import Moments, compare, groups
 from fastnst.errors import InvalidInput
 from fastnst.evaluation import Engine, Evaluation
-from fastnst.losses import LayerLoss
 from fastnst.objective.objective import Objective
 from fastnst.strips.geometry import Grid, Span
 
@@ -37,12 +34,10 @@ class StripEngine(Engine):
         grid: How the picture is cut.
 
     Raises:
-        InvalidInput: for an objective that no sums over positions can give.
+        InvalidInput: for an objective that no sums over positions can give; so do evaluators.
     """
 
     def __init__(self, evaluator: Evaluator, grid: Grid) -> None:
-        if reason := unavailable_reason(evaluator.objective):
-            raise InvalidInput(f"the picture cannot be computed in strips: {reason}")
         self.grid = grid
         self.name = evaluator.name
         self.precision = evaluator.precision
@@ -118,23 +113,6 @@ class StripEngine(Engine):
             if tile is not tiles[-1]:
                 self._evaluator.forward(_cut(image, tile.rows, tile.columns), tile)
             _cut(self._gradient, tile.rows, tile.columns).add_(self._evaluator.gradient())
-
-
-def unavailable_reason(objective: Objective) -> str | None:
-    """Why an objective cannot be computed piece by piece, or None if it can."""
-    if objective.gradient_norm != "none":
-        return (
-            f"gradient_norm {objective.gradient_norm} divides by the length of a layer's gradient, "
-            "which is known for a whole picture only"
-        )
-    if not objective.layers:
-        return "it has no loss on the network"
-    for layer, loss in (*objective.content.items(), *objective.style.items()):
-        for _, part in cast(LayerLoss, loss).parts():
-            if not part.sums_over_positions:
-                name = type(part).__name__
-                return f"the loss {name} on {layer} is no function of sums over positions"
-    return None
 
 
 def add_total_variation(

@@ -18,6 +18,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from fastnst.errors import InvalidInput
 from fastnst.losses import LayerLoss
 from fastnst.objective.objective import Objective
 
@@ -72,8 +73,31 @@ class Group:
         return any(loss.needs_mean for _, loss in self.parts)
 
 
+def unavailable_reason(objective: Objective) -> str | None:
+    """Why an objective cannot be computed piece by piece, or None if it can."""
+    if objective.gradient_norm != "none":
+        return (
+            f"gradient_norm {objective.gradient_norm} divides by the length of a layer's gradient, "
+            "which is known for a whole picture only"
+        )
+    if not objective.layers:
+        return "it has no loss on the network"
+    for layer, loss in (*objective.content.items(), *objective.style.items()):
+        for _, part in cast(LayerLoss, loss).parts():
+            if not part.sums_over_positions:
+                name = type(part).__name__
+                return f"the loss {name} on {layer} is no function of sums over positions"
+    return None
+
+
 def groups(objective: Objective) -> dict[tuple[str, int], Group]:
-    """The style losses of an objective by layer and, from 0, the number of the map of guidance."""
+    """The style losses of an objective by layer and, from 0, the number of the map of guidance.
+
+    Raises:
+        InvalidInput: for an objective that no sums over positions can give.
+    """
+    if reason := unavailable_reason(objective):
+        raise InvalidInput(f"the picture cannot be computed in strips: {reason}")
     found: dict[tuple[str, int], Group] = {}
     for layer, loss in objective.style.items():
         gathered: list[tuple[Tensor | None, list[tuple[float, LayerLoss]]]] = []
