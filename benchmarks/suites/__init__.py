@@ -1,11 +1,21 @@
 """The suites, in the order in which they run."""
 
-from benchmarks.suites import controls, evaluation, loss, memory, ops, optimiser, peers, precision
+from benchmarks.suites import (
+    controls,
+    evaluation,
+    large,
+    loss,
+    memory,
+    ops,
+    optimiser,
+    peers,
+    precision,
+)
 from benchmarks.suites.base import Case, Suite
 
 SUITES = {
     module.SUITE.name: module.SUITE
-    for module in (ops, evaluation, controls, optimiser, loss, precision, memory, peers)
+    for module in (ops, evaluation, controls, optimiser, loss, precision, memory, large, peers)
 }
 
 __all__ = ["SUITES", "Case", "Suite"]

@@ -8,23 +8,18 @@ real.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import multiprocessing
-import resource
 import signal
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from benchmarks import setups, tables
 from benchmarks.options import PAIRS, Options
+from benchmarks.processes import begin_peak, in_own_process, peak_bytes
 from benchmarks.quadratic import Quadratic
 from benchmarks.rows import Row, one_line, ratio
 from benchmarks.suites.base import Case, Suite
@@ -72,7 +67,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             history=Settings().history_size,
         )
         reason = None if way is None else _unavailable_reason(way, options.device)
-        answer = reason or in_own_process(task)
+        answer = reason or in_own_process(_child, task)
         if isinstance(answer, str):
             yield row(error=answer)
             continue
@@ -96,25 +91,6 @@ def _unavailable_reason(way: setups.Way, device: str) -> str | None:
     if way.engine == "onnx":
         return providers.unavailable_reason(way.provider, torch.device(device))
     return unavailable_reason(way.engine, torch.device(device))
-
-
-def in_own_process(task: Task) -> dict[str, int] | str:
-    """``{"peak", "baseline"}`` in bytes, or why there are none."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(sender, task), daemon=True)
-    process.start()
-    sender.close()
-    try:
-        answer: dict[str, int] | str = receiver.recv()
-    except EOFError:
-        process.join()
-        answer = f"its process ended with code {process.exitcode}"
-    finally:
-        receiver.close()
-        process.terminate()
-        process.join()
-    return answer
 
 
 def _child(sender: Connection, task: Task) -> None:
@@ -190,41 +166,6 @@ def _evaluations(history: int) -> int:
 
 def _is_real(count: int, history: int) -> bool:
     return count <= REAL or count > _evaluations(history) - REAL
-
-
-def begin_peak(device: str) -> int:
-    """Forget the peak so far; bytes in use now."""
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    with contextlib.suppress(OSError, AttributeError):  # glibc: what is freed goes back at once
-        ctypes.CDLL(None).malloc_trim(0)
-    with contextlib.suppress(OSError):  # Linux; elsewhere the peak so far stands
-        Path("/proc/self/clear_refs").write_text("5")
-        return _status("VmRSS")
-    return peak_bytes(device)
-
-
-def peak_bytes(device: str) -> int:
-    """The most memory that this process has had: of the GPU for CUDA, resident otherwise."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated()
-    with contextlib.suppress(OSError):
-        return _status("VmHWM")
-    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return usage if sys.platform == "darwin" else usage * 1024
-
-
-def _status(entry: str) -> int:
-    """Bytes of a line of /proc/self/status.
-
-    Raises:
-        OSError: where there is no such file or line.
-    """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{entry}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"no {entry}")
 
 
 SUITE = Suite(

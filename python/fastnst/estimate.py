@@ -32,6 +32,7 @@ class Estimate:
         engine: The engine that will run: ``torch``, ``native`` or ``onnx``.
         device: The device that it will run on: ``cpu``, ``cuda``, …
         precision: The precision of its features: ``fp32``, ``bf16`` or ``mixed``.
+        pieces: Strips or tiles that the picture is computed in; 1: it is computed whole.
     """
 
     width: int
@@ -42,6 +43,7 @@ class Estimate:
     engine: str
     device: str
     precision: str = "fp32"
+    pieces: int = 1
 
 
 def estimate(
@@ -50,6 +52,7 @@ def estimate(
     settings: Settings,
     content_mask: Picture | None = None,
     style_masks: Styles | None = None,
+    memory_limit: int | None = None,
 ) -> Estimate:
     """Measure a few evaluations of a run's objective and a few rows of its solver's history.
 
@@ -59,20 +62,22 @@ def estimate(
         settings: The settings of the run.
         content_mask: As for ``stylize``.
         style_masks: As for ``stylize``.
+        memory_limit: Bytes that the run may take; None: what is free.
 
     Raises:
         InvalidInput: for a picture or setting that cannot be used, or a size that does not fit in
             memory, with one that does.
         BackendUnavailable: if an engine or device asked for by name cannot run.
     """
-    prepared = prepare(content, style, settings, content_mask, style_masks)
+    prepared = prepare(
+        content, style, settings, content_mask, style_masks, memory_limit=memory_limit
+    )
     device, schedule = prepared.device, prepared.schedule
     width, height = prepared.width, prepared.height
     with memory.enough(width, height, settings, device):
         pictures = prepared.pictures(schedule[-1])
-        engine = prepared.engine(
-            pictures
-        )  # in the precision of the run; a mixed one begins in bf16
+        grid = prepared.grid(pictures)
+        engine = prepared.engine(pictures, grid=grid)  # a mixed run begins in bf16
         image = pictures.start
         evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
         history = torch.rand(ROWS, image.numel(), dtype=torch.float32, device=device)
@@ -85,12 +90,13 @@ def estimate(
     return Estimate(
         width,
         height,
-        memory.estimate(width, height, settings, prepared.style_pixels, device),
+        memory.estimate(width, height, settings, prepared.style_pixels, device, grid),
         memory.available(device),
         seconds,
         engine.name,
         str(device),
         engine.precision,
+        1 if grid is None else len(grid),
     )
 
 

@@ -28,11 +28,12 @@ ROOMS = {
     "plots": "ground images",
     "solvers": "ground evaluation ops",
     "settings": "ground",
-    "objective": "ground evaluation ops network losses settings",
+    "objective": "ground strips evaluation ops network losses settings",
     "inputs": "ground samples images settings objective",
     "onnx_graph": "ground evaluation network losses settings objective",
-    "engines": "ground evaluation ops network losses settings objective onnx_graph",
-    "run": "ground evaluation ops network images plots solvers settings objective inputs engines",
+    "engines": "ground strips evaluation ops network losses settings objective onnx_graph",
+    "run": "ground strips evaluation ops network images plots solvers settings objective inputs"
+    " engines",
     "output": "ground images",
     "info": "ground ops network settings engines",
     "estimate": "ground network images settings objective inputs engines run",
@@ -42,7 +43,7 @@ ROOMS = {
     "tables": "ground samples settings",
     "batch": "ground tables network images settings inputs run",
     "ui": "ground samples images settings inputs run output api",
-    "cli": "ground samples network images settings inputs run output"
+    "cli": "ground samples strips network images settings inputs run output"
     " plots info estimate export api batch ui",
     "__init__": "errors _version evaluation ops network losses images solvers settings objective engines"
     " inputs run api",

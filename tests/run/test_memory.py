@@ -19,15 +19,49 @@ CONTENT, STYLE = smooth(48, 36), smooth(40, 44, seed=1)
 
 def test_memory_is_estimated_by_size_and_history(monkeypatch) -> None:
     settings = Settings()
-    assert memory.estimate(512, 512, settings) == 4 * memory.estimate(256, 256, settings)
+    sides = [memory.estimate(side, side, settings) for side in (256, 512, 1024)]
+    # Beside the area, larger pictures have larger Winograd tiles.
+    assert sides[2] - sides[1] == pytest.approx(4 * (sides[1] - sides[0]), rel=0.2)
     assert memory.estimate(256, 256, Settings(history_size=10)) < memory.estimate(
         256, 256, settings
     )
     monkeypatch.setattr(memory, "available", lambda device: 2**30)
+    onnx = Settings(engine="onnx")  # which computes no strips
     with pytest.raises(InvalidInput, match=r"1024×768.*use --size (\d+) or less") as caught:
-        memory.check(1024, 768, settings, torch.device("cpu"))
+        memory.check(1024, 768, onnx, torch.device("cpu"))
     fits = int(str(caught.value).split("--size ")[1].split()[0])
-    memory.check(fits, fits * 3 // 4, settings, torch.device("cpu"))
+    memory.check(fits, fits * 3 // 4, onnx, torch.device("cpu"))
+
+
+def test_a_picture_that_does_not_fit_is_cut(monkeypatch) -> None:
+    cpu, settings = torch.device("cpu"), Settings(history_size=10)
+    monkeypatch.setattr(memory, "available", lambda device: 24 * 10**9)
+    assert memory.plan(1024, 768, settings, cpu) is None
+    grid = memory.plan(8192, 6144, settings, cpu)
+    assert grid is not None
+    assert len(grid.rows) > 1
+    assert len(grid.columns) == 1
+    assert memory.estimate(8192, 6144, settings, device=cpu, grid=grid) <= 24 * 10**9
+    less = memory.plan(8192, 6144, settings, cpu, limit=20 * 10**9)
+    assert less is not None
+    assert less.largest[0] < grid.largest[0]
+
+
+def test_what_does_not_fit_in_strips_names_what_does(monkeypatch) -> None:
+    cpu, settings = torch.device("cpu"), Settings()
+    monkeypatch.setattr(memory, "available", lambda device: 8 * 10**9)
+    with pytest.raises(InvalidInput, match=r"--size (\d+) or less, or --history-size 10") as caught:
+        memory.plan(8192, 6144, settings, cpu)
+    assert "\n" not in str(caught.value)
+    fits = int(str(caught.value).split("--size ")[1].split()[0])
+    memory.plan(fits, fits * 3 // 4, settings, cpu)
+
+
+@pytest.mark.parametrize("field", [{"gradient_norm": "l2"}, {"engine": "onnx"}])
+def test_what_cannot_be_cut_says_why(monkeypatch, field) -> None:
+    monkeypatch.setattr(memory, "available", lambda device: 4 * 10**9)
+    with pytest.raises(InvalidInput, match=f"{next(iter(field)).split('_')[0]}.*use --size"):
+        memory.plan(8192, 6144, Settings(**field), torch.device("cpu"))
 
 
 def group(root: Path, name: str, limit: str, usage: int, cache: int = 0) -> None:
@@ -74,11 +108,11 @@ def test_memory_that_runs_out_is_an_error_with_a_size_that_fits(monkeypatch) -> 
         fastnst.stylize(CONTENT, STYLE, size=512)
     assert "\n" not in str(caught.value)
     assert int(str(caught.value).split("--size ")[1].split()[0]) < 512
-    needed = memory.estimate(512, 384, settings)
+    needed = memory.estimate(2048, 1536, settings)
     monkeypatch.setattr(memory, "available", lambda device: needed // 2)
     with (
         pytest.raises(InvalidInput, match="ran out of memory") as caught,
-        memory.enough(512, 384, settings, torch.device("cpu")),
+        memory.enough(2048, 1536, settings, torch.device("cpu")),
     ):
         out_of_memory()
     fits = int(str(caught.value).split("--size ")[1].split()[0])

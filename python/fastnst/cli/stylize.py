@@ -29,6 +29,7 @@ from fastnst.cli.outputs import check_run, numbered, picture_on_the_way, result_
 from fastnst.cli.produce import Listener, produce
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
+from fastnst.strips.budget import read_bytes
 
 if TYPE_CHECKING:
     from fastnst.estimate import Estimate
@@ -84,6 +85,14 @@ def stylize(
         Path | None,
         typer.Option(help="Go on from this checkpoint, bit for bit.", rich_help_panel=ON_THE_WAY),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Take no more than this, e.g. 8GB: in strips, if need be. (default: what is free)",
+            rich_help_panel=ON_THE_WAY,
+            show_default=False,
+        ),
+    ] = None,
     preview: Annotated[
         bool,
         typer.Option(
@@ -109,6 +118,7 @@ def stylize(
     """
     if save_every < 0:
         raise InvalidInput(f"--save-every is {save_every}: expected 0 or more")
+    limit = None if memory is None else read_bytes(memory, "--memory")
     check_pictures(content, style, content_mask, style_mask)
     if resume is not None:
         check_exists(resume, "checkpoint")
@@ -130,7 +140,7 @@ def stylize(
     if only_estimate:
         from fastnst.estimate import estimate
 
-        needs = estimate(content, style, settings, content_mask, style_mask)
+        needs = estimate(content, style, settings, content_mask, style_mask, limit)
         _print_estimate(needs, as_json)
         return
 
@@ -165,6 +175,7 @@ def stylize(
                 style_masks=style_mask,
                 checkpoints=checkpoints,
                 resume=resume,
+                memory_limit=limit,
             ),
             settings,
             target,
@@ -209,8 +220,9 @@ def _print_estimate(needs: Estimate, as_json: bool) -> None:
         print(json.dumps(asdict(needs)))
         return
     free = "" if needs.free_bytes is None else f" ({amount(needs.free_bytes)} are free)"
+    cut = "" if needs.pieces == 1 else f", in {needs.pieces} strips"
     print(
         f"{needs.width}×{needs.height}: about {duration(needs.seconds)} and "
         f"{amount(needs.bytes)} of memory{free}, engine {needs.engine} in {needs.precision} "
-        f"on {needs.device}"
+        f"on {needs.device}{cut}"
     )

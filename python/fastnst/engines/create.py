@@ -23,6 +23,10 @@ from fastnst.engines.planned import cpu, cuda
 from fastnst.engines.planned.cpu import NativeEngine
 from fastnst.engines.planned.cuda import PlannedEngine
 from fastnst.engines.planned.kernels import KernelEngine
+from fastnst.engines.strips.autograd import AutogradEvaluator
+from fastnst.engines.strips.engine import StripEngine
+from fastnst.engines.strips.evaluator import Evaluator
+from fastnst.engines.strips.native import TILES, NativeEvaluator
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.evaluation import Engine
@@ -34,6 +38,7 @@ from fastnst.objective.regions import Region
 from fastnst.ops import device as device_kernels
 from fastnst.ops import extension
 from fastnst.settings.settings import Settings
+from fastnst.strips.geometry import Grid, Spacing
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,21 @@ def choose_precision(settings: Settings, device: torch.device) -> str:
     return "mixed" if extension.convolves_bfloat16() else "fp32"
 
 
+def spacing(settings: Settings, layers: Sequence[str], choice: Choice) -> Spacing:
+    """What the cuts of a picture must keep to, for strips that are exact.
+
+    Args:
+        settings: ``tv_weight`` is read.
+        layers: The layers from the first to the deepest in use.
+        choice: What will run.
+    """
+    tiles: tuple[int, ...] = (1,)
+    if choice.engine == "native":
+        both = tuple(TILES.values())
+        tiles = both if choice.precision == "mixed" else (TILES[choice.precision],)
+    return Spacing.of(layers, tiles, further=1 if settings.tv_weight else 0)
+
+
 @undisturbed()
 def create_engine(
     weights: Weights,
@@ -104,6 +124,7 @@ def create_engine(
     settings: Settings,
     regions: Sequence[Region] | None = None,
     cache: Cache | None = None,
+    grid: Grid | None = None,
 ) -> Engine:
     """Set up the engine that the settings ask for.
 
@@ -116,6 +137,8 @@ def create_engine(
             picture. ``mixed`` is not: what it computes with depends on the evaluations before.
         regions: Which style goes where; None: all of them everywhere.
         cache: The networks and targets of earlier engines, to be used again where they fit.
+        grid: How the picture is cut where it does not fit in memory whole, with the spacing that
+            ``spacing`` gives; None: it is computed whole.
 
     Raises:
         BackendUnavailable: if the engine that was asked for by name cannot run here.
@@ -125,14 +148,23 @@ def create_engine(
     if name == "onnx":  # asked before the targets are computed: a missing package is said at once
         _choose_provider(settings, content.device)
     way = _WAYS[name, "CPU" if content.device.type == "cpu" else "GPU"]
-    objective = build_objective(weights, content, style, settings, way.backend, regions, cache)
+    cut = grid is not None and not grid.is_whole
+    # PyTorch, which computes the targets, takes up to twice as much for a pixel as the plan.
+    pixels = grid.largest[0] * grid.largest[1] // 2 if cut and grid is not None else None
+    objective = build_objective(
+        weights, content, style, settings, way.backend, regions, cache, pixels
+    )
     height, width = content.shape[-2:]
-    return engine_of(objective, (height, width), settings, cache)
+    return engine_of(objective, (height, width), settings, cache, grid)
 
 
 @undisturbed()
 def engine_of(
-    objective: Objective, size: tuple[int, int], settings: Settings, cache: Cache | None = None
+    objective: Objective,
+    size: tuple[int, int],
+    settings: Settings,
+    cache: Cache | None = None,
+    grid: Grid | None = None,
 ) -> Engine:
     """Set up the engine of an objective, which may have losses of your own.
 
@@ -146,6 +178,7 @@ def engine_of(
         settings: ``engine``, ``provider`` and ``precision`` are read from here, as by
             ``create_engine``.
         cache: What earlier engines made, to be used again where it fits.
+        grid: How the picture is cut, as for ``create_engine``; None: not at all.
 
     Raises:
         BackendUnavailable: if the engine that was asked for by name cannot run here.
@@ -159,6 +192,9 @@ def engine_of(
     device = objective.normalize.mean.device
     name = _choose_engine(settings.engine, device)
     way = _WAYS[name, "CPU" if device.type == "cpu" else "GPU"]
+    cut = grid is not None and not grid.is_whole
+    if cut and way.evaluator is None:
+        raise InvalidInput(f"engine {name} on a {device.type} computes no strips")
     precision = "fp32" if settings.precision == "auto" else settings.precision
     if not objective.layers and name != "onnx":  # the total variation alone: nothing to plan
         return TorchEngine(objective, "fp32", name)
@@ -168,6 +204,8 @@ def engine_of(
     request = _Request(size, settings.provider, cache)
 
     def create(precision: str) -> Engine:
+        if cut and grid is not None and way.evaluator is not None:
+            return StripEngine(way.evaluator(objective, precision, request), grid)
         return way.create(objective, precision, request)
 
     return MixedEngine(create) if precision == "mixed" else create(precision)
@@ -223,11 +261,13 @@ class _Way:
         backend: What computes the style losses that the engine leaves to their modules.
         unavailable_reason: Why it cannot run an objective in a precision, or None if it can.
         create: Makes the engine of an objective and a precision.
+        evaluator: Makes what computes the pieces of a picture; None: nothing does.
     """
 
     backend: str
     unavailable_reason: Callable[[Objective, str], str | None]
     create: Callable[[Objective, str, _Request], Engine]
+    evaluator: Callable[[Objective, str, _Request], Evaluator] | None = None
 
 
 def _torch(objective: Objective, precision: str, _: _Request) -> Engine:
@@ -236,6 +276,14 @@ def _torch(objective: Objective, precision: str, _: _Request) -> Engine:
 
 def _cpu_plan(objective: Objective, precision: str, request: _Request) -> Engine:
     return NativeEngine(objective, precision, cache=request.cache)
+
+
+def _torch_pieces(objective: Objective, precision: str, _: _Request) -> Evaluator:
+    return AutogradEvaluator(objective, precision)
+
+
+def _cpu_pieces(objective: Objective, precision: str, request: _Request) -> Evaluator:
+    return NativeEvaluator(objective, precision, cache=request.cache)
 
 
 def _cpu_reason(objective: Objective, precision: str) -> str | None:
@@ -265,12 +313,12 @@ def _no_reason(_: Objective, __: str) -> None:
     return None
 
 
-_TORCH = _Way("torch", _no_reason, _torch)
+_TORCH = _Way("torch", _no_reason, _torch, _torch_pieces)
 _ONNX = _Way("torch", _onnx_reason, _onnx)
 _WAYS = {
     ("torch", "CPU"): _TORCH,
     ("torch", "GPU"): _TORCH,
-    ("native", "CPU"): _Way("native", _cpu_reason, _cpu_plan),
+    ("native", "CPU"): _Way("native", _cpu_reason, _cpu_plan, _cpu_pieces),
     ("native", "GPU"): _Way("torch", _gpu_reason, _gpu_plan),
     ("onnx", "CPU"): _ONNX,
     ("onnx", "GPU"): _ONNX,

@@ -17,6 +17,7 @@ class ContentLoss(LayerLoss):
         target: The features P of the content image at one layer, ``(B, C, H, W)``.
     """
 
+    sums_over_positions = True
     target: Tensor
 
     def __init__(self, target: Tensor) -> None:

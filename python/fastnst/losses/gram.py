@@ -24,6 +24,7 @@ class StyleLoss(LayerLoss):
         spread: A constant that is added; see ``objective/blending.py``.
     """
 
+    sums_over_positions = True
     target_gram: Tensor
     guidance: Tensor | None
 
@@ -47,6 +48,16 @@ class StyleLoss(LayerLoss):
     ) -> tuple[Tensor, ...]:
         """``(gram,)`` of features ``(1, C, H, W)``: ``(C, C)``."""
         return (gram_matrix(guide(features, guidance), backend=backend)[0],)
+
+    @staticmethod
+    def statistics_of(mean: Tensor, gram: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG004
+        """The same from the means of features ``(C,)`` and of their products ``(C, C)``."""
+        return (gram,)
+
+    def of_moments(self, mean: Tensor, gram: Tensor) -> Tensor:  # noqa: ARG002
+        """The loss, 0-dimensional, of the means of features and of their products."""
+        target = self.target_gram.reshape(gram.shape)
+        return (gram - target.to(gram.dtype)).square().mean() + self.spread
 
     def forward(self, features: Tensor) -> Tensor:
         """The loss, 0-dimensional, of features F ``(B, C, H, W)`` or ``(C, H, W)``."""

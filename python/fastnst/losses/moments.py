@@ -41,6 +41,8 @@ class _MomentLoss(LayerLoss):
     """
 
     guidance: Tensor | None
+    sums_over_positions = True
+    needs_mean = True
     names: tuple[str, ...]
 
     def __init__(
@@ -64,9 +66,21 @@ class _MomentLoss(LayerLoss):
         """The targets, of features ``(1, C, H, W)``."""
         raise NotImplementedError
 
+    @staticmethod
+    def statistics_of(mean: Tensor, gram: Tensor) -> tuple[Tensor, ...]:
+        """The same from the means of features ``(C,)`` and of their products ``(C, C)``."""
+        raise NotImplementedError
+
     def forward(self, features: Tensor) -> Tensor:
-        """The loss, 0-dimensional, of features ``(1, C, H, W)``: mean squares of the parts."""
-        found = self.statistics(features, self.guidance, self.backend)
+        """The loss, 0-dimensional, of features ``(1, C, H, W)``."""
+        return self._distance(self.statistics(features, self.guidance, self.backend))
+
+    def of_moments(self, mean: Tensor, gram: Tensor) -> Tensor:
+        """The loss, 0-dimensional, of the means of features and of their products."""
+        return self._distance(self.statistics_of(mean, gram))
+
+    def _distance(self, found: tuple[Tensor, ...]) -> Tensor:
+        """The sum of the mean squares of the differences from the targets."""
         loss = found[0].new_zeros(()) + self.spread
         for name, statistic in zip(self.names, found, strict=True):
             loss = loss + (statistic - getattr(self, name)).square().mean()
@@ -85,6 +99,11 @@ class CovarianceLoss(_MomentLoss):
         """``(Σ,)`` of features ``(1, C, H, W)``: ``(C, C)``."""
         return (_moments(features, guidance, backend)[1],)
 
+    @staticmethod
+    def statistics_of(mean: Tensor, gram: Tensor) -> tuple[Tensor, ...]:
+        """The same from the means of features ``(C,)`` and of their products ``(C, C)``."""
+        return (_covariance(mean, gram),)
+
 
 class MeanStdLoss(_MomentLoss):
     """Mean over C of (μ − μ_s)² and of (σ − σ_s)²: no correlations, and no Gram matrix."""
@@ -102,6 +121,12 @@ class MeanStdLoss(_MomentLoss):
         mean = _mean(features, guidance)
         centred = guide(features[0] - mean.view(-1, 1, 1), guidance)
         variance = centred.square().mean((-2, -1))
+        return mean, (variance + SMALLEST_VARIANCE).sqrt()
+
+    @staticmethod
+    def statistics_of(mean: Tensor, gram: Tensor) -> tuple[Tensor, ...]:
+        """The same from the means of features ``(C,)`` and of their products ``(C, C)``."""
+        variance = (gram.diagonal() - mean.square()).clamp_min(0)
         return mean, (variance + SMALLEST_VARIANCE).sqrt()
 
 
@@ -137,9 +162,13 @@ class WassersteinLoss(_MomentLoss):
         """``(μ, Σ)`` of features ``(1, C, H, W)``: ``(C,)`` and ``(C, C)``."""
         return _moments(features, guidance, backend)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """The loss, 0-dimensional, of features ``(1, C, H, W)``."""
-        mean, covariance = self.statistics(features, self.guidance, self.backend)
+    @staticmethod
+    def statistics_of(mean: Tensor, gram: Tensor) -> tuple[Tensor, ...]:
+        """The same from the means of features ``(C,)`` and of their products ``(C, C)``."""
+        return mean, _covariance(mean, gram)
+
+    def _distance(self, found: tuple[Tensor, ...]) -> Tensor:
+        mean, covariance = found
         apply: Any = _BuresDistance.apply  # untyped in torch
         distance: Tensor = apply(covariance, self.target_covariance, self.root)
         means = (mean - self.target_mean).square().mean()
@@ -194,4 +223,8 @@ def _moments(features: Tensor, guidance: Tensor | None, backend: str) -> tuple[T
     """μ ``(C,)`` and Σ = G − μ μᵀ ``(C, C)`` of features ``(1, C, H, W)``."""
     mean = _mean(_wide(features), guidance)
     gram = gram_matrix(guide(features, guidance), backend=backend)[0]
-    return mean, gram - torch.outer(mean, mean)
+    return mean, _covariance(mean, gram)
+
+
+def _covariance(mean: Tensor, gram: Tensor) -> Tensor:
+    return gram - torch.outer(mean, mean)

@@ -47,6 +47,42 @@ class TotalVariationLoss(nn.Module):
             return _sum(rows) + _sum(columns)
         return _mean(rows) + _mean(columns)
 
+    def of_rows(self, rows: Tensor, following: Tensor, first: bool, height: int) -> Tensor:
+        """What some rows of a picture contribute: summed over all rows, that is the loss.
+
+        Rows count their differences along themselves and to the row that follows each of them.
+
+        Args:
+            rows: ``(B, C, h, W)``.
+            following: The row that follows them ``(B, C, 1, W)``; ``(B, C, 0, W)`` at the end of
+                the picture.
+            first: Whether the rows are the picture's first.
+            height: Rows of the whole picture.
+        """
+        batch, channels, _, width = rows.shape
+        planes = batch * channels
+        seen = torch.cat([rows, following], -2)
+        if self.form == "nine-point":
+            end = seen[..., -1:, :] if following.shape[-2] == 0 else seen[..., :0, :]
+            begin = seen[..., :1, :] if first else seen[..., :0, :]
+            x = nn.functional.pad(torch.cat([begin, seen, end], -2), (1, 1, 0, 0), mode="replicate")
+            down = _sum((x[..., 1:, 1:-1] - x[..., :-1, 1:-1]).square())
+            right = _sum((rows[..., 1:] - rows[..., :-1]).square())
+            falling = _sum((x[..., 1:, 1:] - x[..., :-1, :-1]).square())
+            rising = _sum((x[..., 1:, :-1] - x[..., :-1, 1:]).square())
+            straight = (down + right) / (planes * height * width)
+            return 2 / 3 * straight + (falling + rising) / (6 * planes * (height + 1) * (width + 1))
+        kind, _, total = self.form.partition("-")
+        down, right = (
+            _sum(d.square() if kind == "squared" else d.abs())
+            for d in (seen.diff(dim=-2), rows.diff(dim=-1))
+        )
+        if total:
+            return down + right
+        return down / max(planes * (height - 1) * width, 1) + right / max(
+            planes * height * (width - 1), 1
+        )
+
 
 def _nine_point(image: Tensor) -> Tensor:
     # not by torch's padding: its gradient adds in no fixed order on a GPU

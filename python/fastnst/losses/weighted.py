@@ -22,6 +22,11 @@ class WeightedLoss(LayerLoss):
         self.losses = nn.ModuleList(losses)
         self.weights = tuple(weights)
         self.needs_host = any(loss.needs_host for loss in losses)
+        self._parts = tuple(zip(self.weights, losses, strict=True))
+
+    def parts(self) -> list[tuple[float, LayerLoss]]:
+        """The losses of the losses, with the products of their weights."""
+        return [(w * v, loss) for w, outer in self._parts for v, loss in outer.parts()]
 
     def forward(self, features: Tensor) -> Tensor:
         """The sum, 0-dimensional."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from fastnst.losses import ContentLoss, TotalVariationLoss
 from fastnst.network.normalization import Normalization
 from fastnst.network.vgg import VGG
 from fastnst.network.weights import Weights
+from fastnst.objective.bands import content_features, describe_in_bands
 from fastnst.objective.blending import Statistics, describe, style_loss_of
 from fastnst.objective.objective import Objective
 from fastnst.objective.regions import Region, everywhere
@@ -31,6 +32,7 @@ def build_objective(
     backend: str = "auto",
     regions: Sequence[Region] | None = None,
     cache: Cache | None = None,
+    pixels: int | None = None,
 ) -> Objective:
     """Compute the targets of one content and the style pictures and set up the objective.
 
@@ -44,6 +46,7 @@ def build_objective(
         backend: What computes the style losses; see ``fastnst.style_loss``.
         regions: Which style goes where; None: all of them everywhere.
         cache: The networks and style targets of earlier objectives, to be used again.
+        pixels: About how many pixels of a picture to compute at a time; None: all.
 
     Returns:
         The objective, on the device and in the dtype of ``content``.
@@ -73,9 +76,16 @@ def build_objective(
         lambda: VGG(architecture, weights.tensors, names, pooling, padding).to(content),
     )
     normalize = Normalization(weights.preprocessing.mean, weights.preprocessing.std).to(content)
-    with torch.no_grad():
-        targets = network(normalize(content), content_layers) if content_layers else {}
-    describer = _Describer(network, normalize, settings, backend, regions, tuple(layer_weights))
+    if not content_layers:
+        targets = {}
+    elif pixels is None:
+        with torch.no_grad():
+            targets = network(normalize(content), content_layers)
+    else:
+        targets = content_features(network, normalize, content, content_layers, pixels)
+    describer = _Describer(
+        network, normalize, settings, backend, regions, tuple(layer_weights), pixels
+    )
     descriptions = [
         describer.describe(index, styles, cache, key)
         for index in range(len(styles) if layer_weights else 0)
@@ -116,6 +126,7 @@ class _Describer:
         backend: What computes Gram matrices.
         regions: Which style goes where; None: all of them everywhere.
         layers: The layers of the style.
+        pixels: About how many pixels to compute at a time; None: all.
     """
 
     network: VGG
@@ -124,10 +135,11 @@ class _Describer:
     backend: str
     regions: Sequence[Region] | None
     layers: tuple[str, ...]
+    pixels: int | None = None
 
     def describe(
         self, index: int, styles: Sequence[Tensor], cache: Cache, made_with: tuple[Hashable, ...]
-    ) -> dict[str, Statistics]:
+    ) -> Mapping[str, Statistics]:
         """The statistics of one of the style pictures, by layer.
 
         Args:
@@ -139,13 +151,20 @@ class _Describer:
         picture, statistics = styles[index], self.settings.statistics
         if self.regions is not None:  # the statistics of those parts that are for a region
             return self._compute(picture, index, self.regions)
-        key = (*made_with, self.backend, index, len(styles), statistics, digest(picture))
+        seen = digest(picture)
+        key = (*made_with, self.backend, index, len(styles), statistics, seen, self.pixels)
         whole = everywhere(len(styles))
         return cache.get("style targets", key, lambda: self._compute(picture, index, whole))
 
     def _compute(
         self, picture: Tensor, index: int, regions: Sequence[Region]
-    ) -> dict[str, Statistics]:
+    ) -> Mapping[str, Statistics]:
+        if self.pixels is not None:
+            return describe_in_bands(
+                *(self.network, self.normalize, picture, index, self.layers, regions),
+                self.settings.statistics,
+                self.pixels,
+            )
         with torch.no_grad():
             features = self.network(self.normalize(picture), self.layers)
             return {

@@ -50,7 +50,7 @@ class Objective(nn.Module):
         content_layer_weights: Mapping[str, float],
         layer_weights: Mapping[str, float],
         tv_weight: float = 0.0,
-        tv: nn.Module | None = None,
+        tv: TotalVariationLoss | None = None,
         gradient_norm: str = "none",
     ) -> None:
         super().__init__()

@@ -26,8 +26,8 @@ from fastnst import files
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.run.checkpoint_checks import check_about, check_tensors, digest_of
 from fastnst.run.checkpoint_state import Checkpoint
+from fastnst.run.footprint import PAIR
 from fastnst.run.identity import Identity
-from fastnst.run.memory import PAIR_BYTES
 from fastnst.settings.settings import Settings
 from fastnst.solvers.state import State
 
@@ -65,7 +65,7 @@ class Checkpoints:
         """
         most = max(settings.iterations, *(settings.scale_iterations or (0,)))
         pairs = min(settings.history_size, most)
-        files.check_writable(self.path, "checkpoint", pixels * (pairs * PAIR_BYTES + 100))
+        files.check_writable(self.path, "checkpoint", pixels * (pairs * PAIR + 100))
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

@@ -6,26 +6,26 @@ import contextlib
 import gc
 import os
 import traceback
+from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
 from fastnst.errors import InvalidInput
-from fastnst.ops import extension
+from fastnst.run.footprint import Footprint, footprint
+from fastnst.run.pieces import cuts
 from fastnst.settings.settings import Settings
+from fastnst.strips.budget import choose_grid
+from fastnst.strips.geometry import Grid
 
-# Bytes per pixel of the result, float32, VGG-19 to relu5_1: features and their gradients. The peak
-# of whole runs at 1024 px is 2700 with engine torch and 1500 with native (benchmarks, suite memory,
-# less the pairs), which falls back to torch for objectives that it cannot evaluate; a third is
-# added for what is fixed (weights, transformed filters) and for other settings.
-FEATURE_BYTES = 3600
-ONNX_FEATURE_BYTES = 5600  # the same for engine onnx: 4400 a pixel more from 512 to 1024 px
-PAIR_BYTES = 2 * 3 * 4  # s and y of one curvature pair, float32; or both moments of Adam
-COMPRESSED_PAIR_BYTES = 6.5  # in eight bits, a scale for every 64 values
 # Bytes per pixel of a style picture while its statistics are computed: the features of the style
 # layers, and those of conv1_1 and conv1_2 on the way.
 STYLE_BYTES = 1400
+SMALLEST = 16  # the least long side that a message proposes: one position at relu5_1
+SHARE = 0.9  # of the memory that there is, which a run may take: estimates are true to 15 %
+FEW_PAIRS = 10  # curvature pairs that serve well enough where memory is short
 
 
 def estimate(
@@ -34,6 +34,7 @@ def estimate(
     settings: Settings,
     style_pixels: int = 0,
     device: torch.device | None = None,
+    grid: Grid | None = None,
 ) -> int:
     """Bytes that a run takes at its peak, on top of what the process has already.
 
@@ -44,20 +45,76 @@ def estimate(
         style_pixels: Pixels of the largest style picture, whose features are gone before the
             optimisation begins.
         device: The device that it runs on; None: the CPU.
+        grid: How the picture is cut; None: not at all.
     """
+    pixels, takes = width * height, _footprint(settings, device, width, height)
+    if grid is None or grid.is_whole:
+        return max(takes.whole(pixels), style_pixels * STYLE_BYTES)
+    return takes.in_pieces(pixels, grid.largest[0] * grid.largest[1])
+
+
+def _footprint(
+    settings: Settings, device: torch.device | None, width: int, height: int
+) -> Footprint:
     last = (settings.scale_iterations or (settings.iterations,))[-1]
     iterations = settings.iterations if settings.min_size is None else last
     pairs = 1 if settings.optimizer == "adam" else min(settings.history_size, iterations)
-    features = ONNX_FEATURE_BYTES if settings.engine == "onnx" else FEATURE_BYTES
-    run = width * height * (features + pairs * _pair_bytes(settings, device))
-    return max(round(run), style_pixels * STYLE_BYTES)
+    return footprint(settings, device or torch.device("cpu"), pairs, width, height)
 
 
-def _pair_bytes(settings: Settings, device: torch.device | None) -> float:
-    on_cpu = device is None or device.type == "cpu"
-    if on_cpu and extension.is_available() and settings.optimizer in ("lbfgs", "spectral"):
-        return COMPRESSED_PAIR_BYTES
-    return PAIR_BYTES
+def plan(
+    width: int,
+    height: int,
+    settings: Settings,
+    device: torch.device,
+    style_pixels: int = 0,
+    limit: int | None = None,
+) -> Grid | None:
+    """How to cut a picture so that a run fits: the larger the pieces, the less is computed twice.
+
+    Args:
+        width: Width of the result (at its largest scale) in pixels.
+        height: Height of the result in pixels.
+        settings: The settings of the run.
+        device: The device that it runs on.
+        style_pixels: Pixels of the largest style picture.
+        limit: Bytes that the run may take; None: what is free.
+
+    Returns:
+        None if the run fits as a whole.
+
+    Raises:
+        InvalidInput: if it does not fit in pieces either, with a size and, where that helps, a
+            number of curvature pairs that does.
+    """
+    free = available(device)
+    known = [number for number in (free, limit) if number is not None]
+    budget = int(SHARE * min(known)) if known else None
+    needed = estimate(width, height, settings, style_pixels, device)
+    if budget is None or needed <= budget:
+        return None
+    reason = _no_pieces(settings, device)
+    if reason is not None:
+        _refuse(width, height, settings, device, style_pixels, budget, reason)
+    takes = _footprint(settings, device, width, height)
+    left = budget - takes.picture * width * height - takes.fixed_in_pieces
+    try:
+        return choose_grid(height, width, takes.piece, left, cuts(settings, device))
+    except InvalidInput:
+        _refuse(width, height, settings, device, style_pixels, budget, None)
+
+
+def _no_pieces(settings: Settings, device: torch.device) -> str | None:
+    """Why a picture cannot be computed in pieces, or None if it can."""
+    if settings.engine == "onnx":
+        return "engine onnx computes no strips"
+    if device.type != "cpu":
+        return f"there are no strips on {device.type} yet"
+    if settings.gradient_norm != "none":
+        return f"gradient_norm {settings.gradient_norm} needs the whole picture at once"
+    if not (settings.content_weight or settings.style_weight):
+        return "it has no loss on the network"
+    return None
 
 
 def available(device: torch.device) -> int | None:
@@ -107,28 +164,92 @@ def _group_memory(mount: Path, membership: Path) -> list[int]:
 
 
 def check(
-    width: int, height: int, settings: Settings, device: torch.device, style_pixels: int = 0
+    width: int,
+    height: int,
+    settings: Settings,
+    device: torch.device,
+    style_pixels: int = 0,
+    limit: int | None = None,
 ) -> None:
-    """Refuse a run that does not fit in the free memory; the arguments are those of ``estimate``.
+    """Refuse a run that does not fit, even in strips; the arguments are those of ``plan``.
 
     Raises:
-        InvalidInput: with the need, what is free, and a size that fits.
+        InvalidInput: with the need, what may be taken, and a size that fits.
     """
-    free = available(device)
+    plan(width, height, settings, device, style_pixels, limit)
+
+
+def _refuse(
+    width: int,
+    height: int,
+    settings: Settings,
+    device: torch.device,
+    style_pixels: int,
+    budget: int,
+    whole: str | None,
+) -> NoReturn:
+    """Say that a run does not fit, and what would.
+
+    Args:
+        width: As for ``plan``, like those that follow.
+        height: Height of the result.
+        settings: The settings of the run.
+        device: Where it runs.
+        style_pixels: Pixels of the largest style picture.
+        budget: Bytes that it may take.
+        whole: Why it cannot be computed in strips; None: it can, but does not fit.
+    """
     needed = estimate(width, height, settings, style_pixels, device)
-    if free is None or needed <= free:
-        return
-    if estimate(width, height, settings, device=device) <= free:
+    why = "" if whole is None else f" ({whole})"
+    if whole is not None and estimate(width, height, settings, device=device) <= budget:
         raise InvalidInput(
             f"a style picture of {style_pixels / 1e6:.1f} megapixels when scaled needs about "
-            f"{needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; "
+            f"{needed / 2**30:.1f} GiB of memory and {budget / 2**30:.1f} GiB are free{why}; "
             "use a smaller --style-size or --style-scale"
         )
-    fits = int(max(width, height) * (0.9 * free / needed) ** 0.5)
+    takes = _footprint(settings, device, width, height)
+    if whole is not None:
+        fits = _side(width, height, 0.9 * budget, takes.fixed, takes.piece + takes.picture)
+    else:
+        needed = _least(width, height, settings, device)
+        longest = max(width, height)
+
+        def least(side: int) -> int:
+            scaled = (max(1, round(n * side / longest)) for n in (width, height))
+            return _least(next(scaled), next(scaled), settings, device)
+
+        sides = range(SMALLEST, max(SMALLEST + 1, longest))
+        fits = sides[max(0, bisect_right(sides, SHARE * budget, key=least) - 1)]
+    fewer = ""
+    if settings.optimizer != "adam" and settings.history_size > FEW_PAIRS:
+        fewer = f", or --history-size {FEW_PAIRS}"
     raise InvalidInput(
         f"a {width}×{height} picture needs about {needed / 2**30:.1f} GiB of memory and "
-        f"{free / 2**30:.1f} GiB are free; use --size {fits} or less"
+        f"{budget / 2**30:.1f} GiB are free{why}; use --size {fits} or less{fewer}"
     )
+
+
+def _least(width: int, height: int, settings: Settings, device: torch.device) -> int:
+    """Bytes that a picture takes in the smallest pieces, or whole if that is less."""
+    takes, spacing = _footprint(settings, device, width, height), cuts(settings, device)
+    rows, columns = (spacing.largest(spacing.smallest, n) for n in (height, width))
+    pixels = width * height
+    return min(takes.whole(pixels), takes.in_pieces(pixels, rows * columns))
+
+
+def _side(width: int, height: int, budget: float, fixed: float, each: float) -> int:
+    """The long side of a picture of these proportions that fits.
+
+    Args:
+        width: Width of a picture that does not fit.
+        height: Its height.
+        budget: Bytes.
+        fixed: Bytes whatever the size.
+        each: Bytes for each pixel.
+    """
+    pixels = max(0.0, budget - fixed) / each
+    side = max(width, height) * min(1.0, pixels / (width * height)) ** 0.5
+    return max(SMALLEST, int(side))
 
 
 @contextlib.contextmanager
@@ -163,7 +284,9 @@ def enough(width: int, height: int, settings: Settings, device: torch.device) ->
     needed = estimate(width, height, settings, device=device)
     free = available(device) or 0
     # The estimate was too low, or somebody else took what was free: leave a fifth.
-    fits = int(max(width, height) * (0.8 * min(1.0, free / needed)) ** 0.5)
+    takes = _footprint(settings, device, width, height)
+    each = takes.piece + takes.picture
+    fits = _side(width, height, 0.8 * min(free, needed), takes.fixed, each)
     raise InvalidInput(
         f"{device} ran out of memory with a {width}×{height} picture; "
         f"use --size {fits} or less, or a smaller --history-size"

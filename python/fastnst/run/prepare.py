@@ -20,6 +20,7 @@ from fastnst.network.weights import Weights, load_weights
 from fastnst.run import memory
 from fastnst.run.schedule import Scale, make_schedule
 from fastnst.settings.settings import Settings
+from fastnst.strips.geometry import Grid
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Preparation:
         height: Height of the result in pixels.
         weights: The weights of the network.
         cache: What earlier runs made and this one may use again.
+        memory_limit: Bytes that the run may take; None: what is free.
     """
 
     settings: Settings
@@ -45,6 +47,7 @@ class Preparation:
     height: int
     weights: Weights
     cache: Cache
+    memory_limit: int | None = None
 
     @property
     def style_pixels(self) -> int:
@@ -55,13 +58,22 @@ class Preparation:
         """The pictures of one scale, on the device."""
         return scale_pictures(self.sources, self.settings, scale.size).to(self.device)
 
-    def engine(self, pictures: Pictures, precision: str | None = None) -> Engine:
+    def grid(self, pictures: Pictures) -> Grid | None:
+        """How to cut the pictures of one scale; None if they fit in memory whole."""
+        height, width = pictures.content.shape[-2:]
+        styles = max((x.shape[-2] * x.shape[-1] for x in pictures.styles), default=0)
+        return memory.plan(width, height, self.settings, self.device, styles, self.memory_limit)
+
+    def engine(
+        self, pictures: Pictures, precision: str | None = None, grid: Grid | None = None
+    ) -> Engine:
         """Set up the engine for the pictures of one scale.
 
         Args:
             pictures: What ``pictures`` returned.
             precision: ``fp32``, ``bf16`` or ``mixed``; ``auto`` is fp32. None: the setting, and
                 where that leaves it open what is quickest on the device.
+            grid: How to cut the pictures; None: not at all.
 
         Raises:
             BackendUnavailable: if the engine that was asked for by name cannot run.
@@ -72,6 +84,7 @@ class Preparation:
         return create_engine(
             *(self.weights, pictures.content, pictures.styles, settings, pictures.regions),
             cache=self.cache,
+            grid=grid,
         )
 
 
@@ -82,6 +95,7 @@ def prepare(
     content_mask: Picture | None = None,
     style_masks: Styles | None = None,
     cache: Cache | None = None,
+    memory_limit: int | None = None,
 ) -> Preparation:
     """Choose the device and the scales, decode the pictures, check the memory, load the weights.
 
@@ -92,6 +106,7 @@ def prepare(
         content_mask: Which part of the content gets which style; see ``masks.py``.
         style_masks: Which part of each style counts.
         cache: What earlier runs made and this one may use again.
+        memory_limit: Bytes that the run may take; None: what is free.
 
     Raises:
         InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
@@ -103,10 +118,12 @@ def prepare(
     size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
     sources = decode(content, style, content_mask, style_masks, cache, settings.init)
     schedule = make_schedule(settings, size, max(sources.content.shape[:2]))
-    width, height = _check_memory(sources, settings, schedule[-1].size, device)
+    width, height = _check_memory(sources, settings, schedule[-1].size, device, memory_limit)
     source = (settings.weights, settings.preprocessing)
     weights = cache.get("weights", source, lambda: load_weights(*source))
-    return Preparation(settings, device, sources, schedule, width, height, weights, cache)
+    return Preparation(
+        *(settings, device, sources, schedule, width, height, weights, cache, memory_limit)
+    )
 
 
 def load_pictures(
@@ -142,9 +159,13 @@ def load_pictures(
 
 
 def _check_memory(
-    sources: Sources, settings: Settings, size: int, device: torch.device
+    sources: Sources,
+    settings: Settings,
+    size: int,
+    device: torch.device,
+    limit: int | None = None,
 ) -> tuple[int, int]:
     """Width and height of the result; a size that does not fit in a device's memory is refused."""
     width, height = sources.size(size)
-    memory.check(width, height, settings, device, sources.style_pixels(settings, size))
+    memory.check(width, height, settings, device, sources.style_pixels(settings, size), limit)
     return width, height

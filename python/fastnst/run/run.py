@@ -14,7 +14,7 @@ from fastnst.evaluation import Engine
 from fastnst.images.decode import Picture
 from fastnst.images.pixels import resize, to_pixels, to_tensor
 from fastnst.inputs.pictures import Styles
-from fastnst.run import memory
+from fastnst.run import memory, pieces
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.checkpoint_checks import check_fits
 from fastnst.run.checkpoint_state import Checkpoint
@@ -26,6 +26,7 @@ from fastnst.run.result import Diverged, Interrupted, Result, Step
 from fastnst.run.solve import solve
 from fastnst.settings.settings import Settings
 from fastnst.solvers.iterate import Iterate
+from fastnst.strips.geometry import Grid
 
 
 @undisturbed()
@@ -40,6 +41,7 @@ def run(
     checkpoints: Checkpoints | None = None,
     resume: Path | None = None,
     cache: Cache | None = None,
+    memory_limit: int | None = None,
 ) -> Result:
     """Do what ``stylize`` does, with a ready ``Settings`` object.
 
@@ -53,12 +55,14 @@ def run(
         checkpoints: Where to save the state of the run, and how often.
         resume: A checkpoint to go on from.
         cache: What earlier runs made and this one may use again.
+        memory_limit: Bytes that the run may take; None: what is free. A picture that does not fit
+            is computed in strips.
 
     Raises:
         InvalidInput: as for ``stylize``, and so are the other errors.
     """
     check_process()
-    prepared = prepare(content, style, settings, content_mask, style_masks, cache)
+    prepared = prepare(content, style, settings, content_mask, style_masks, cache, memory_limit)
     if checkpoints is not None:
         checkpoints.check(prepared.width * prepared.height, settings)
     saved = None if resume is None else load_checkpoint(resume)
@@ -67,8 +71,14 @@ def run(
         first = 0 if saved is None else min(len(saved.scales), len(prepared.schedule) - 1)
         for scale in prepared.schedule[first:]:
             pictures = prepared.pictures(scale)
-            engine = prepared.engine(pictures)
-            identity = _identity(prepared, engine)
+            if saved is None:
+                grid = prepared.grid(pictures)
+            else:  # results depend on it, so a run goes on with the one that it began with
+                text = saved.identity.made_from.get("strips")
+                height, width = pictures.content.shape[-2:]
+                grid = pieces.restored(text, height, width, settings, prepared.device)
+            engine = prepared.engine(pictures, grid=grid)
+            identity = _identity(prepared, engine, grid)
             start = pictures.start
             if recorder.best is not None:
                 start = _enlarged(recorder.best, like=start)
@@ -136,8 +146,8 @@ def _check_fits(saved: Checkpoint, prepared: Preparation, start: Tensor, path: P
         raise InvalidInput(f"checkpoint {path} cannot be used: {error}") from error
 
 
-def _identity(prepared: Preparation, engine: Engine) -> Identity:
-    made_from = {
+def _identity(prepared: Preparation, engine: Engine, grid: Grid | None) -> Identity:
+    made_from = pieces.name(grid) | {
         "file of weights": prepared.weights.sha256,
         "engine": engine.name,
         "device": model(prepared.device),

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fastnst.cache import Cache
 from fastnst.engines.planned.l2_pooling import unpool_l2
+from fastnst.engines.planned.layout import lay_out
 from fastnst.engines.planned.walk import Layer, Walk
 from fastnst.engines.planned.workspace import Workspace
 from fastnst.network.vgg import VGG, L2Pool
@@ -74,6 +75,7 @@ class NativeEngine(Walk):
             filters are bfloat16, the image, all sums, Gram matrices and losses float32.
         name: What the engine is called in results.
         cache: Transformed filters of the same network, to be used again.
+        tile: The side of Winograd's tiles in all layers; None: the faster one for each layer.
     """
 
     def __init__(
@@ -82,10 +84,12 @@ class NativeEngine(Walk):
         precision: str = "fp32",
         name: str = "native",
         cache: Cache | None = None,
+        tile: int | None = None,
     ) -> None:
         super().__init__(objective, precision, name)
         network = objective.network
         self._dtype = DTYPES[precision]
+        self._tile = tile
         self._pooling = network.pooling
         self._replicates = network.padding == "replicate"
         self._filters = (cache or Cache()).get(
@@ -111,20 +115,13 @@ class NativeEngine(Walk):
         ``_slots``: the place in the workspace behind which a gradient at some features may lie.
         """
         self.features, self._positive = {}, {}
-        shapes = {}
-        for layer in self.layers:
-            if self._needs_signs_only(layer):
-                shape = (1, height, width, layer.channels // 8)
-                self._positive[layer.name] = self._new(*shape, dtype=torch.uint8)
-            else:
-                shapes[layer.relu] = (1, height, width, layer.channels)
-            if layer.conv in self.objective.layers:
-                self.features[layer.conv] = self._new(1, height, width, layer.channels)
-            if layer.pool is not None:
-                height, width = height // 2, width // 2
-                shapes[layer.pool] = (1, height, width, layer.channels)
-        self._workspace = Workspace(list(shapes.values()), self._dtype)
-        self._slots = dict(zip(shapes, self._workspace.slots, strict=True))
+        layout = lay_out(self.layers, self.objective.layers, self._pooling, height, width)
+        for name, shape in layout.positive.items():
+            self._positive[name] = self._new(*shape, dtype=torch.uint8)
+        for name, shape in layout.before.items():
+            self.features[name] = self._new(*shape)
+        self._workspace = self._new_workspace(list(layout.slots.values()))
+        self._slots = dict(zip(layout.slots, self._workspace.slots, strict=True))
         self.features |= self._slots
         for layer in self.layers:
             if layer.relu in self._slots:
@@ -134,13 +131,11 @@ class NativeEngine(Walk):
             for key, target in self._content_targets.items()
         }
 
+    def _new_workspace(self, shapes: list[tuple[int, ...]]) -> Workspace:
+        return Workspace(shapes, self._dtype)
+
     def _new(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         return torch.empty(shape, dtype=dtype or self._dtype, device=CPU)
-
-    def _needs_signs_only(self, layer: Layer) -> bool:
-        averaged = layer.pool is not None and self._pooling == "average"
-        asked_for = {layer.conv, layer.relu} & set(self.objective.layers)
-        return averaged and layer.below is not None and not asked_for
 
     def _seen(self, key: str) -> Tensor:
         return _channels_first(self.features[key])
@@ -166,6 +161,7 @@ class NativeEngine(Walk):
             out=self.features.get(layer.relu),
             pooled=fused,
             positive=self._positive.get(layer.name),
+            tile=self._tile,
         )
         if pooled is not None and fused is None:
             _pool_l2(self.features[layer.relu], out=pooled)
@@ -273,6 +269,7 @@ class NativeEngine(Walk):
             x_positive=self._positive.get(layer.name),
             mask=below if _is_masked(layer.below) else None,
             out=out,
+            tile=self._tile,
         )
         return out
 

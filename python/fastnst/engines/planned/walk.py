@@ -19,7 +19,7 @@ the walk hands them from step to step and looks at their number of elements only
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +33,7 @@ from fastnst.engines.planned.terms import (
     plain_style,
 )
 from fastnst.evaluation import Engine, Evaluation, Terms
-from fastnst.network.vgg import VGG
+from fastnst.network.vgg import VGG, Architecture
 from fastnst.objective.objective import Objective
 
 
@@ -71,8 +71,12 @@ class Layer:
 
 def chain(network: VGG) -> tuple[Layer, ...]:
     """The layers of a network, from the picture to the deepest."""
-    names = list(network.layers)
-    shapes = network.architecture.convolutions()
+    return chain_of(network.architecture, list(network.layers))
+
+
+def chain_of(architecture: Architecture, names: Sequence[str]) -> tuple[Layer, ...]:
+    """The same, of the layers ``names`` of an architecture, from the first to the deepest."""
+    shapes = architecture.convolutions()
     layers: list[Layer] = []
     for index, name in enumerate(names):
         if name.startswith("conv"):

@@ -21,14 +21,19 @@ class Workspace:
     Args:
         shapes: The shapes of all slots, in their order.
         dtype: The dtype of features and gradients.
+        memory: What to lay the slots out in, ``(n,)`` and large enough; None: memory of its own.
 
     Attributes:
         slots: The features, a tensor for each of ``shapes``.
     """
 
-    def __init__(self, shapes: Sequence[Sequence[int]], dtype: torch.dtype) -> None:
+    def __init__(
+        self, shapes: Sequence[Sequence[int]], dtype: torch.dtype, memory: Tensor | None = None
+    ) -> None:
         sizes = [math.prod(shape) for shape in shapes]
-        self._memory = torch.empty(sum(sizes), dtype=dtype, device="cpu")
+        if memory is None:
+            memory = torch.empty(sum(sizes), dtype=dtype, device="cpu")
+        self._memory = memory[: sum(sizes)]
         ends = list(accumulate(sizes))
         self.slots = [
             self._memory[end - size : end].view(*shape)

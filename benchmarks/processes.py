@@ -1,0 +1,78 @@
+"""Measurements in a process of its own, and the peak of its memory."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import resource
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+TaskType = TypeVar("TaskType")
+
+
+def in_own_process(
+    work: Callable[[Connection, TaskType], None], task: TaskType
+) -> dict[str, Any] | str:
+    """What ``work`` sends, or why it sent nothing.
+
+    Args:
+        work: A function of a module, which sends one answer.
+        task: Its second argument.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=work, args=(sender, task), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        answer: dict[str, Any] | str = receiver.recv()
+    except EOFError:
+        process.join()
+        answer = f"its process ended with code {process.exitcode}"
+    finally:
+        receiver.close()
+        process.terminate()
+        process.join()
+    return answer
+
+
+def begin_peak(device: str) -> int:
+    """Forget the peak so far; bytes in use now."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    with contextlib.suppress(OSError, AttributeError):  # glibc: what is freed goes back at once
+        ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError):  # Linux; elsewhere the peak so far stands
+        Path("/proc/self/clear_refs").write_text("5")
+        return _status("VmRSS")
+    return peak_bytes(device)
+
+
+def peak_bytes(device: str) -> int:
+    """The most memory that this process has had: of the GPU for CUDA, resident otherwise."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    with contextlib.suppress(OSError):
+        return _status("VmHWM")
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return usage if sys.platform == "darwin" else usage * 1024
+
+
+def _status(entry: str) -> int:
+    """Bytes of a line of /proc/self/status.
+
+    Raises:
+        OSError: where there is no such file or line.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{entry}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"no {entry}")

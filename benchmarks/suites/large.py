@@ -1,0 +1,108 @@
+"""``large``: one evaluation in one piece and in strips, time and peak memory.
+
+Each in a process of its own, after one evaluation that warms up. Strips of all heights compute the
+same gradient; smaller ones take less memory and more time, for their halos.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+
+import torch
+
+from benchmarks import setups
+from benchmarks.options import PAIRS, Options
+from benchmarks.processes import begin_peak, in_own_process, peak_bytes
+from benchmarks.rows import Row, one_line
+from benchmarks.suites.base import Case, Suite
+from fastnst import Settings
+from fastnst.engines.create import Choice, create_engine, spacing
+from fastnst.strips.geometry import Grid
+
+ROWS = (0, 768, 384, 192)  # owned rows of a strip; 0: one piece
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a process is to do.
+
+    Attributes:
+        engine: ``native`` or ``torch``.
+        size: Long side of the picture in pixels.
+        rows: Owned rows of a strip; 0: one piece.
+        threads: How many.
+    """
+
+    engine: str
+    size: int
+    rows: int
+    threads: int
+
+
+def cases(options: Options) -> list[Case]:
+    sizes = options.choose_sizes(full=(1024, 2048), quick=(512,))
+    return [Case("evaluation", size) for size in sizes]
+
+
+def measure(case: Case, options: Options) -> Iterator[Row]:
+    if options.device != "cpu":
+        return
+    for engine in ("native", "torch"):
+        if not options.wants(engine):
+            continue
+        for rows in ROWS:
+            title = f"{case.title}, {f'strips of {rows} rows' if rows else 'one piece'}"
+            answer = in_own_process(_child, Task(engine, case.size, rows, options.threads))
+            row = partial(Row, "large", title, engine, device="cpu", dtype="fp32", size=case.size)
+            if isinstance(answer, str):
+                yield row(error=answer)
+                continue
+            yield row(
+                seconds=answer["seconds"],
+                runs=1,
+                peak_bytes=int(answer["peak"]),
+                extra={"baseline_bytes": answer["baseline"], "strips": answer["strips"]},
+            )
+
+
+def _child(sender: Connection, task: Task) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    torch.set_num_threads(task.threads)
+    try:
+        settings = Settings(engine=task.engine)
+        weights = setups.weights(settings.weights, settings.preprocessing)
+        loaded = setups.pictures(*PAIRS[0], task.size)
+        height, width = loaded.content.shape[-2:]
+        names = (*settings.content_layers, *settings.style_layers)
+        choice = Choice(torch.device("cpu"), task.engine, "fp32")
+        cuts = spacing(settings, weights.architecture.up_to(names), choice)
+        grid = Grid.cut(height, width, cuts, task.rows)
+        engine = create_engine(weights, loaded.content, loaded.style, settings, grid=grid)
+        baseline = begin_peak("cpu")
+        engine.evaluate(loaded.start)
+        began = time.perf_counter()
+        engine.evaluate(loaded.start)
+        seconds = time.perf_counter() - began
+        sender.send(
+            {
+                "seconds": seconds,
+                "peak": peak_bytes("cpu"),
+                "baseline": baseline,
+                "strips": len(grid),
+            }
+        )
+    except Exception as error:  # noqa: BLE001 - becomes the error of a row
+        sender.send(one_line(error))
+
+
+SUITE = Suite(
+    "large",
+    "One evaluation in one piece and in strips: time and peak memory.",
+    cases,
+    measure,
+)

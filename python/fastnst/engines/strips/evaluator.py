@@ -1,0 +1,87 @@
+"""The contract between the engine that walks a picture's pieces and what computes one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from fastnst.engines.strips.statistics import Moments, Seed
+from fastnst.objective.objective import Objective
+from fastnst.strips.geometry import Tile, level_of
+
+Key = tuple[str, int]  # a layer, and which of its maps of guidance; see ``statistics.py``
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a piece contributes: sums over the positions that it owns, float64.
+
+    Attributes:
+        moments: Sums for the style losses, by layer and guidance.
+        content: Σ (F − P)² by layer, 0-dimensional.
+    """
+
+    moments: Mapping[Key, Moments]
+    content: Mapping[str, Tensor]
+
+
+class Evaluator(Protocol):
+    """Computes the pieces of a picture, one after the other.
+
+    The order of calls is ``forward``, then ``sums`` or ``gradient``, once each at most; and
+    ``set_seeds`` before any ``gradient``.
+
+    Attributes:
+        objective: Of the whole picture, whose content targets and guidance it holds.
+        name: What the engine is called in results.
+        precision: Of the features: ``fp32`` or ``bf16``.
+    """
+
+    objective: Objective
+    name: str
+    precision: str
+
+    def forward(self, pixels: Tensor, tile: Tile) -> None:
+        """Compute the features of a piece.
+
+        Args:
+            pixels: The computed pixels ``(1, 3, h, w)``, halo included.
+            tile: Where they lie.
+        """
+        ...
+
+    def sums(self) -> Sums:
+        """The sums over the positions that the piece of the last ``forward`` owns."""
+        ...
+
+    def set_seeds(self, style: Mapping[Key, Seed], content: Mapping[str, float]) -> None:
+        """Give the losses' gradients at the features, once the whole picture's sums are known.
+
+        Args:
+            style: By layer and guidance; see ``Seed``.
+            content: By layer the factor of F − P.
+        """
+        ...
+
+    def gradient(self) -> Tensor:
+        """The gradient that the owned positions of the last ``forward`` give to all its pixels.
+
+        Returns:
+            ``(1, 3, h, w)``; its memory may be reused by the next piece.
+        """
+        ...
+
+
+def owned_within(tile: Tile, layer: str) -> tuple[slice, slice]:
+    """Rows and columns of the owned positions, counted in a piece's own features of a layer."""
+    level = level_of(layer)
+    return tile.rows.owned_within(level), tile.columns.owned_within(level)
+
+
+def owned(tile: Tile, layer: str) -> tuple[slice, slice]:
+    """Rows and columns of the owned positions, counted in the whole picture's layer."""
+    level = level_of(layer)
+    return tile.rows.owned(level), tile.columns.owned(level)

@@ -1,0 +1,174 @@
+"""One piece of a picture by the plan on a CPU: compiled convolutions and Gram matrices.
+
+A piece's features are those of the whole picture only if all its Winograd tiles lie where the whole
+picture's do: with one size of tiles in all layers (``TILES``), and pieces that begin at multiples
+of it at the deepest level. Features that differ by rounding alone make some ReLUs open that were
+closed, and the gradient then differs by about 1e-3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fastnst.cache import Cache
+from fastnst.engines.planned.cpu import CPU, NativeEngine
+from fastnst.engines.planned.workspace import Workspace
+from fastnst.engines.strips.evaluator import Evaluator, Key, Sums, owned, owned_within
+from fastnst.engines.strips.statistics import Moments, Seed, groups
+from fastnst.objective.objective import Objective
+from fastnst.ops import gram, sums
+from fastnst.strips.geometry import Tile
+
+TILES = {"fp32": 6, "bf16": 4}  # by precision: bfloat16 has tiles of 4 only
+
+
+class NativeEvaluator(NativeEngine, Evaluator):
+    """Computes pieces with the walk of ``NativeEngine`` in one stretch of memory.
+
+    Args:
+        objective: Float32, on the CPU, of the whole picture.
+        precision: ``fp32`` or ``bf16``.
+        name: What the engine is called in results.
+        cache: Transformed filters of the same network, to be used again.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        precision: str = "fp32",
+        name: str = "native",
+        cache: Cache | None = None,
+    ) -> None:
+        super().__init__(objective, precision, name, cache, TILES[precision])
+        self._memory = self._new(0)
+        self._targets = self._content_targets
+        # The walk compares nothing on its own: the whole picture's differences come by set_seeds.
+        self._content_targets = {}
+        self._plain_style = {}
+        self._groups = groups(objective)
+        self._seeds: Mapping[Key, Seed] = {}
+        self._factors: Mapping[str, float] = {}
+        self._tile_seen: Tile | None = None
+
+    def _new_workspace(self, shapes: list[tuple[int, ...]]) -> Workspace:
+        """The slots of a piece, in memory that is kept for all of them."""
+        needed = sum(torch.Size(shape).numel() for shape in shapes)
+        if self._memory.numel() < needed:
+            self._memory = self._new(0)
+            self._memory = self._new(needed)
+        return Workspace(shapes, self._dtype, self._memory)
+
+    def forward(self, pixels: Tensor, tile: Tile) -> None:
+        """Compute the features of a piece ``(1, 3, h, w)``."""
+        pixels = pixels.contiguous()
+        self._tile_seen = tile
+        self._allocate_for(pixels)
+        self._forward(pixels)
+
+    def sums(self) -> Sums:
+        """The sums over the positions that the piece owns."""
+        moments = {key: self._moments(key) for key in self._groups}
+        content = {}
+        for key in self._targets:
+            content[key] = sums.squared_norm(self._difference(key))
+        return Sums(moments, content)
+
+    def set_seeds(self, style: Mapping[Key, Seed], content: Mapping[str, float]) -> None:
+        """Say what the losses' gradients at the features are."""
+        self._seeds, self._factors = style, content
+
+    def gradient(self) -> Tensor:
+        """The gradient that the owned positions give to all pixels of the piece."""
+        self._backward()
+        return self._gradient
+
+    def _moments(self, key: Key) -> Moments:
+        group = self._groups[key]
+        features, weights = self._owned(key[0]), self._weights(key)
+        channels = features.shape[-1]
+        if not features.numel():
+            zero = torch.zeros(channels, channels, dtype=torch.float64, device=CPU)
+            return Moments(zero[0] if group.needs_mean else None, zero)
+        weighted = features if weights is None else features * weights
+        found = gram.gram_matrix(weighted.permute(0, 3, 1, 2))[0].double()
+        positions = features.shape[1] * features.shape[2]
+        first = None
+        if group.needs_mean:
+            counted = weighted if weights is None else weighted * weights
+            first = counted.reshape(-1, channels).sum(0, dtype=torch.float64)
+        return Moments(first, found * positions)
+
+    def _add_losses(self, key: str, gradient: Tensor | None) -> Tensor | None:
+        """Add the known gradients at the owned positions of the features ``key``."""
+        keys = [k for k in self._seeds if k[0] == key]
+        if not keys and key not in self._factors:
+            return gradient
+        if gradient is None:
+            gradient = self._behind(key).zero_()
+        place = self._place(gradient, key)
+        if not place.numel():
+            return gradient
+        for one in keys:
+            self._add_seed(one, place)
+        if key in self._factors:
+            found = self._difference(key)
+            self._mask(found, key)
+            place.add_(found, alpha=self._factors[key])
+        return gradient
+
+    def _add_seed(self, key: Key, place: Tensor) -> None:
+        """Add T² (D f + m), with ReLU's mask, at the owned positions."""
+        seed, features, weights = self._seeds[key], self._owned(key[0]), self._weights(key)
+        masked = key[0].startswith("relu")
+        matrix = seed.matrix.float()[None]
+        if weights is None and seed.mean is None and place.is_contiguous():
+            seen = (features.permute(0, 3, 1, 2), place.permute(0, 3, 1, 2))
+            gram.accumulate_style_gradient(seen[0], matrix, 1.0, masked, seen[1])
+            return
+        weighted = features if weights is None else features * weights
+        weighted = weighted.contiguous()
+        found = torch.empty_like(weighted, dtype=torch.float32)
+        gram.accumulate_style_gradient(
+            *(weighted.permute(0, 3, 1, 2), matrix, 1.0, False, found.permute(0, 3, 1, 2)),
+            accumulate=False,
+        )
+        if weights is not None:
+            found *= weights
+        if seed.mean is not None:
+            mean = seed.mean.float()
+            found += mean if weights is None else mean * weights.square()
+        self._mask(found, key[0])
+        place.add_(found)
+
+    def _mask(self, found: Tensor, key: str) -> None:
+        """ReLU's mask of the owned positions on a gradient there, in place."""
+        if key.startswith("relu"):
+            found.masked_fill_(self._owned(key) <= 0, 0)
+
+    def _place(self, x: Tensor, key: str) -> Tensor:
+        """The owned positions of ``(1, h, w, C)``."""
+        assert self._tile_seen is not None
+        rows, columns = owned_within(self._tile_seen, key)
+        return x[:, rows, columns]
+
+    def _owned(self, key: str) -> Tensor:
+        return self._place(self.features[key], key)
+
+    def _weights(self, key: Key) -> Tensor | None:
+        """T of the owned positions, ``(1, rows, columns, 1)``; None: 1."""
+        guidance = self._groups[key].guidance
+        if guidance is None:
+            return None
+        assert self._tile_seen is not None
+        rows, columns = owned(self._tile_seen, key[0])
+        return guidance[rows, columns][None, ..., None]
+
+    def _difference(self, key: str) -> Tensor:
+        """F − P at the owned positions, ``(1, rows, columns, C)`` float32."""
+        assert self._tile_seen is not None
+        rows, columns = owned(self._tile_seen, key)
+        target = self._targets[key].permute(0, 2, 3, 1)[:, rows, columns]
+        return self._owned(key).to(target.dtype) - target

@@ -1,0 +1,145 @@
+"""What a run takes in memory, by what it grows with: counted from shapes where they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from fastnst.engines.create import unavailable_reason
+from fastnst.engines.planned.layout import lay_out
+from fastnst.engines.planned.walk import Layer, chain_of
+from fastnst.engines.strips.native import TILES
+from fastnst.network.vgg import VGG19
+from fastnst.ops import extension
+from fastnst.ops.convolution import SHARED, choose_tile
+from fastnst.settings.settings import Settings
+from fastnst.strips.geometry import level_of
+
+# Bytes per pixel of features and their gradients where they are not counted: the peaks of whole
+# runs with VGG-19 to relu5_1 in float32 at 1024 px (benchmarks, suite memory, less the pairs), and
+# a third for other settings.
+TORCH_FEATURES = 3600
+ONNX_FEATURES = 5600
+PAIR = 2 * 3 * 4  # s and y of one curvature pair, float32; or both moments of Adam
+COMPRESSED_PAIR = 6.5  # in eight bits, a scale for every 64 values
+VECTORS = 12 * 12  # pictures, gradients and steps of engine and solver, 12 bytes a pixel each
+SCRATCH = 30e6  # of the kernels, Gram matrices, what torch sets up at its first operators
+SIDE = 768  # of the picture whose shapes are counted: even at every pooling
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a run takes at its peak.
+
+    Attributes:
+        fixed: Whatever the size, for a picture computed whole: the network and its filters.
+        fixed_in_pieces: The same for one computed in pieces, all in Winograd tiles of one size.
+        piece: For each pixel that is computed at a time: features and their gradients.
+        picture: For each pixel of the result: the solver's vectors and pairs, content targets.
+    """
+
+    fixed: float
+    fixed_in_pieces: float
+    piece: float
+    picture: float
+
+    def whole(self, pixels: int) -> int:
+        """The peak of a picture that is computed whole."""
+        return round(self.fixed + (self.piece + self.picture) * pixels)
+
+    def in_pieces(self, pixels: int, computed: int) -> int:
+        """The peak of a picture of ``pixels`` whose largest piece computes ``computed`` pixels."""
+        return round(self.fixed_in_pieces + self.piece * computed + self.picture * pixels)
+
+
+def footprint(
+    settings: Settings, device: torch.device, pairs: int, width: int, height: int
+) -> Footprint:
+    """What a run with these settings takes on a device.
+
+    Args:
+        settings: The settings of the run.
+        device: Where it runs.
+        pairs: Curvature pairs that the solver will hold; 1 for Adam.
+        width: Width of the result, on which the choice of Winograd tiles depends.
+        height: Height of the result.
+    """
+    picture = VECTORS + pairs * _pair(settings, device)
+    if counts(settings, device):
+        return _native(settings, picture, width, height)
+    features = ONNX_FEATURES if settings.engine == "onnx" else TORCH_FEATURES
+    return Footprint(0, 0, features, picture)
+
+
+def counts(settings: Settings, device: torch.device) -> bool:
+    """Whether features are counted: those of engine ``native`` on a CPU."""
+    wanted = settings.engine in ("auto", "native") and device.type == "cpu"
+    return wanted and unavailable_reason("native", device) is None
+
+
+def _pair(settings: Settings, device: torch.device) -> float:
+    compressed = settings.optimizer in ("lbfgs", "spectral") and extension.is_available()
+    return COMPRESSED_PAIR if compressed and device.type == "cpu" else PAIR
+
+
+def _native(settings: Settings, picture: float, width: int, height: int) -> Footprint:
+    """VGG-19, which has the most layers of the networks that there are."""
+    content = settings.content_weights() if settings.content_weight else {}
+    style = settings.layer_weights() if settings.style_weight else {}
+    asked_for = {*content, *style}
+    layers = chain_of(VGG19, VGG19.up_to(asked_for))
+    layout = lay_out(layers, asked_for, settings.pooling, SIDE, SIDE)
+    elements = {
+        name: shape[1] * shape[2] * shape[3] / SIDE**2
+        for layer in layers
+        for name, shape in _shapes(layer.conv, layer.relu, layer.pool, layer.channels)
+    }
+    precise = 2 if settings.precision == "bf16" else 4
+    piece = layout.size(precise) / SIDE**2 + 2 * 12
+    piece += sum(4 * elements[name] for name in content)  # F − P
+    if settings.padding == "replicate":
+        piece += 2 * precise * 64  # conv1_1, padded
+    if settings.pooling == "l2":
+        piece += 2 * precise * 64  # squares and quotients of the first pooling's window
+    plain = settings.statistics == ("gram",)
+    if not plain:  # float32 copies of a layer's features and of their gradient
+        piece += 3 * 4 * max((elements[name] for name in style), default=0)
+    targets = sum(4 * elements[name] for name in content)
+    fixed = _network(settings.precision, layers, (height, width))
+    in_pieces = _network(settings.precision, layers, None)
+    return Footprint(fixed, in_pieces, piece, picture + targets)
+
+
+def _shapes(
+    conv: str, relu: str, pool: str | None, channels: int
+) -> list[tuple[str, tuple[int, int, int, int]]]:
+    side = SIDE >> level_of(conv)
+    found = [(name, (1, side, side, channels)) for name in (conv, relu)]
+    if pool is not None:
+        found.append((pool, (1, side // 2, side // 2, channels)))
+    return found
+
+
+def _network(precision: str, layers: Sequence[Layer], size: tuple[int, int] | None) -> float:
+    """Bytes of a network and of its transformed filters for both ways.
+
+    Args:
+        precision: ``bf16``, or else float32.
+        layers: From the picture to the deepest.
+        size: Height and width of a picture that is computed whole; None: in pieces.
+    """
+    shapes = VGG19.convolutions()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    total = SCRATCH
+    for layer in layers[1:]:
+        channels_in, channels_out = shapes[layer.conv]
+        tile = TILES["bf16" if precision == "bf16" else "fp32"]
+        if size is not None:
+            height, width = (max(1, n >> level_of(layer.conv)) for n in size)
+            tile = choose_tile(dtype, (1, height, width, channels_in, channels_out))
+        numbers = channels_in * channels_out
+        ways = 1 if numbers >= SHARED and dtype == torch.float32 else 2
+        total += numbers * ((tile + 2) ** 2 * dtype.itemsize * ways + 9 * 4)
+    return total

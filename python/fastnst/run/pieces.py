@@ -1,0 +1,54 @@
+"""How a run's picture may be cut, and how a checkpoint says where it was."""
+
+from __future__ import annotations
+
+import torch
+
+from fastnst.engines.create import Choice, choose_precision, spacing
+from fastnst.errors import InvalidInput
+from fastnst.network.vgg import VGG19
+from fastnst.run.footprint import counts
+from fastnst.settings.settings import Settings
+from fastnst.strips.geometry import Grid, Spacing
+
+
+def cuts(settings: Settings, device: torch.device) -> Spacing:
+    """What the cuts of a run's picture must keep to.
+
+    Args:
+        settings: The settings of the run, with at least one loss on the network.
+        device: Where it runs.
+    """
+    content = settings.content_weights() if settings.content_weight else {}
+    style = settings.layer_weights() if settings.style_weight else {}
+    engine = "native" if counts(settings, device) else "torch"
+    choice = Choice(device, engine, choose_precision(settings, device))
+    # The layers of VGG-16 are among those of VGG-19.
+    return spacing(settings, VGG19.up_to({*content, *style}), choice)
+
+
+def name(grid: Grid | None) -> dict[str, str]:
+    """What a checkpoint writes down of a grid, for ``restored``; nothing of a whole picture."""
+    if grid is None or grid.is_whole:
+        return {}
+    rows, columns = grid.rows[0].owned_length, grid.columns[0].owned_length
+    return {"strips": f"{columns}×{rows} pixels"}
+
+
+def restored(
+    text: str | None, height: int, width: int, settings: Settings, device: torch.device
+) -> Grid | None:
+    """The grid that ``name`` wrote down: a run goes on with it, whatever memory is free now.
+
+    Raises:
+        InvalidInput: if the engine in use cannot compute it.
+    """
+    if text is None:
+        return None
+    try:
+        columns, rows = (int(number) for number in text.removesuffix(" pixels").split("×"))
+        return Grid.cut(height, width, cuts(settings, device), rows, columns)
+    except ValueError as error:
+        raise InvalidInput(
+            f"the checkpoint has strips of {text}, which this engine or precision cannot compute"
+        ) from error

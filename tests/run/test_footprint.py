@@ -1,0 +1,96 @@
+"""What runs are said to take against what they took, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastnst.engines.planned.layout import lay_out
+from fastnst.engines.planned.walk import chain_of
+from fastnst.network.vgg import VGG19
+from fastnst.ops import extension
+from fastnst.run.footprint import footprint
+from fastnst.settings.settings import Settings
+
+CPU = torch.device("cpu")
+native = pytest.mark.skipif(not extension.is_available(), reason="no compiled extension")
+
+MEASURE = """
+import json, sys, numpy as np
+import fastnst
+from fastnst.run import memory
+from fastnst.run.prepare import prepare
+from fastnst.run.run import run
+
+def status(entry):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(x.split()[1]) * 1024 for x in lines if x.startswith(entry + ":"))
+
+width, height, fields, limit = json.loads(sys.argv[1])
+generator = np.random.default_rng(0)
+content, style = generator.random((height, width, 3)), generator.random((64, 64, 3))
+content, style = content.astype(np.float32), style.astype(np.float32)
+settings = fastnst.Settings(size=0, iterations=5, history_size=5, style_size=64, **fields)
+before = status("VmRSS")
+prepared = prepare(content, style, settings, memory_limit=limit)
+grid = prepared.grid(prepared.pictures(prepared.schedule[0]))
+said = memory.estimate(width, height, settings, device=prepared.device, grid=grid)
+del prepared
+run(content, style, settings, memory_limit=limit)
+print(json.dumps([said, status("VmHWM") - before, 1 if grid is None else len(grid)]))
+"""
+
+
+def measured(width: int, height: int, limit: int | None = None, **fields) -> tuple[int, int, int]:
+    """Bytes that were said and that were taken, and the number of pieces."""
+    asked = json.dumps([width, height, fields, limit])
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, asked], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said, took, pieces = json.loads(done.stdout.splitlines()[-1])
+    return said, took, pieces
+
+
+@native
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+@pytest.mark.parametrize(
+    ("width", "height", "limit"), [(384, 256, None), (384, 512, None), (256, 2048, 800 * 10**6)]
+)
+def test_a_run_takes_what_was_said(width: int, height: int, limit: int | None) -> None:
+    said, took, pieces = measured(width, height, limit, engine="native")
+    assert (pieces > 1) == (limit is not None)
+    assert took == pytest.approx(said, rel=0.15)
+
+
+def test_features_are_counted_by_their_shapes() -> None:
+    """conv1_1 to conv2_1 of a 6×4 picture, with average pooling, by hand."""
+    layers = chain_of(VGG19, VGG19.up_to(["relu2_1"]))
+    layout = lay_out(layers, {"relu2_1", "conv1_1"}, "average", 6, 4)
+    assert layout.slots == {
+        "relu1_1": (1, 6, 4, 64),
+        "pool1": (1, 3, 2, 64),
+        "relu2_1": (1, 3, 2, 128),
+    }
+    assert layout.positive == {"1_2": (1, 6, 4, 8)}
+    assert layout.before == {"conv1_1": (1, 6, 4, 64)}
+    features = 6 * 4 * 64 * 2 + 3 * 2 * 64 + 3 * 2 * 128
+    assert layout.size(4) == 4 * features + 6 * 4 * 8
+
+
+@native
+def test_more_pairs_and_larger_features_take_more() -> None:
+    some = footprint(Settings(engine="native"), CPU, 10, 512, 512)
+    more = footprint(Settings(engine="native"), CPU, 20, 512, 512)
+    assert more.picture - some.picture == 65  # ten pairs in eight bits
+    assert more.piece == some.piece
+    maximum = footprint(Settings(engine="native", pooling="max"), CPU, 10, 512, 512)
+    assert maximum.piece > some.piece  # which keeps a bit for each feature before a pooling
+    shallow = footprint(Settings(engine="native", content_layers=("relu1_1",)), CPU, 10, 512, 512)
+    assert shallow.picture > some.picture  # for its targets
