@@ -85,13 +85,13 @@ def test_a_gpu_gets_the_plan_whatever_is_compiled(random_weights: Weights, monke
     def built(*arguments: Any, **_: Any) -> Any:
         chosen.append(arguments[4])
         return SimpleNamespace(
-            layers=("relu1_1",), normalize=SimpleNamespace(), content={}, style={}
+            layers=("relu1_1",), normalize=SimpleNamespace(mean=picture), content={}, style={}
         )
 
+    picture = torch.empty(1, 3, 8, 8, device="meta")
     monkeypatch.setattr(create, "build_objective", built)
     monkeypatch.setattr(create, "PlannedEngine", lambda objective, precision, cache: precision)
     monkeypatch.setattr(cuda, "unavailable_reason", lambda objective, precision: None)
-    picture = torch.empty(1, 3, 8, 8, device="meta")
     for engine, precision in itertools.product(("auto", "native"), ("auto", "bf16")):
         settings = Settings(engine=engine, precision=precision)
         made = create_engine(random_weights, picture, picture, settings)
