@@ -45,8 +45,8 @@ ROOMS = {
     "ui": "ground samples images settings inputs run output api",
     "cli": "ground samples strips network images settings inputs run output"
     " plots info estimate export api batch ui",
-    "__init__": "errors _version evaluation ops network losses images solvers settings objective engines"
-    " inputs run api",
+    "__init__": "errors _version evaluation ops network losses images solvers settings objective"
+    " engines inputs run api",
     "__main__": "cli",
 }
 

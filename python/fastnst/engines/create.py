@@ -1,8 +1,8 @@
 """Which engine runs, and how it is made.
 
 ``torch``   plain PyTorch and autograd, everywhere;
-``native``  a planned evaluation: on a CPU with compiled Winograd convolutions, Gram matrices and style
-            losses, on a GPU with cuDNN's convolutions and, where they are built, the CUDA kernels;
+``native``  a planned evaluation: on a CPU with compiled Winograd convolutions, Gram matrices and
+            style losses, on a GPU with cuDNN's convolutions and, where built, the CUDA kernels;
 ``onnx``    one graph for the loss and its gradient, run by ONNX Runtime or OpenVINO.
 """
 
@@ -89,7 +89,7 @@ def unavailable_reason(engine: str, device: torch.device) -> str | None:
 def choose_precision(settings: Settings, device: torch.device) -> str:
     """The precision of a run whose settings leave it open: ``mixed`` where bf16 is quicker.
 
-    That is the native engine on a processor with avx512bf16 and on a GPU whose tensor cores multiply
+    That is the native engine on a processor with avx512bf16 and a GPU whose tensor cores multiply
     bfloat16; anywhere else it is fp32.
     """
     if settings.precision != "auto":

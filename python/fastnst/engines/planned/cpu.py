@@ -108,8 +108,8 @@ class NativeEngine(Walk):
     def _allocate(self, height: int, width: int) -> None:
         """All buffers.
 
-        ``features``: ``(1, H, W, C)``. Those after a ReLU and a pooling lie in the workspace, in the
-        order of the layers; those before a ReLU are there where a loss asks for them.
+        ``features``: ``(1, H, W, C)``. Those after a ReLU and a pooling lie in the workspace, in
+        the order of the layers; those before a ReLU are there where a loss asks for them.
         ``_positive``: by layer, ``(1, H, W, C // 8)``, which features are > 0, a bit each: all that
         average pooling needs of them on the way back, so there are no features then.
         ``_slots``: the place in the workspace behind which a gradient at some features may lie.

@@ -3,7 +3,7 @@
 VGG is a chain of 3×3 convolutions, ReLUs and poolings, and its weights are frozen. So the gradient
 is known in advance: with g the gradient at a layer's preactivation,
 
-    g_previous = mask(F_previous) · (g ∗ flipped, transposed W  +  gradient of the losses on F_previous)
+    g_previous = mask(F_previous) · (g ∗ flipped, transposed W  +  dL/dF_previous)
 
 where mask(F) = 1 where F > 0 is the derivative of ReLU. The losses whose gradient is written down:
 
