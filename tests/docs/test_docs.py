@@ -75,6 +75,9 @@ def test_every_option_that_it_names_exists() -> None:
         "--help",
         "--strict",
         "--install-completion",
+        "--again",
+        "--limit",
+        "--dry-run",
     }  # of other programs
     for page in PAGES:
         for name in re.findall(r"`(--[a-z-]+)", page.read_text("utf-8")):
