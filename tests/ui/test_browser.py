@@ -91,6 +91,11 @@ class Page:
     def upload(self, name: str, path: Path) -> None:
         self.find(f"#{name} input[type=file]").send_keys(str(path))
 
+    def clear(self, name: str) -> None:
+        """Empty a box with its own button, named after the kind of the box."""
+        button = f"#{name} button[aria-label='Clear'], #{name} button[aria-label='Remove Image']"
+        until(lambda: self.find(button)).click()
+
 
 @pytest.mark.slow
 def test_upload_start_reload_stop_resume_download(tmp_path: Path, photo, browser) -> None:
@@ -173,6 +178,30 @@ def test_upload_start_reload_stop_resume_download(tmp_path: Path, photo, browser
                 )
             )
         screenshot(browser, "4-loaded")
+
+
+@pytest.mark.slow
+def test_start_follows_the_boxes_however_they_are_filled(tmp_path: Path, photo, browser) -> None:
+    style = photo("style.jpg", 90, 90, seed=1)
+    enabled, disabled = [True, False, False], [False, False, False]
+    with server(tmp_path, "--size", "64") as address:
+        page = Page(browser, address)
+
+        def choose(kind: str) -> None:
+            until(lambda: page.all(f"#{kind}-samples button img"))[0].click()
+
+        until(lambda: page.find("#setting-size input").get_attribute("value") == "64")
+        choose("content")  # the second choice is made while the first is under way
+        choose("style")
+        until(lambda: page.buttons() == enabled)
+        page.clear("styles")
+        until(lambda: page.buttons() == disabled)
+        page.upload("styles", style)
+        until(lambda: page.buttons() == enabled)
+        page.clear("content")
+        until(lambda: page.buttons() == disabled)
+        choose("content")
+        until(lambda: page.buttons() == enabled)
 
 
 @pytest.mark.slow

@@ -178,12 +178,17 @@ def studio_page(studio: Studio) -> Any:
         )  # fmt: skip
         resume.click(go_on, [token, content, styles], everything, api_name="resume", **free)
         stop.click(halt, [token, seen, content, styles], everything, api_name="stop", **free)
-        gr.on([content.change, styles.change], refresh, [token, content, styles], buttons,
-              api_name=False, trigger_mode="always_last", **free)  # fmt: skip
+        recheck: dict[str, Any] = {
+            "fn": refresh, "inputs": [token, content, styles], "outputs": buttons,
+            "api_name": False, "trigger_mode": "always_last", **free,
+        }  # fmt: skip
+        gr.on([content.change, styles.change], **recheck)
         preset.input(take_preset, preset, settings, api_name="preset", **free)
         load.upload(take_file, load, settings, api_name="settings", **free)
-        scenes.select(take_scene, None, content, api_name=False)
-        paintings.select(add_painting, styles, styles, api_name=False)
+        # An empty gallery that an event fills reports no change, so the buttons are refreshed after
+        # each choice, from what the boxes hold by then: two choices may be under way at once.
+        scenes.select(take_scene, None, content, api_name=False).then(**recheck)
+        paintings.select(add_painting, styles, styles, api_name=False).then(**recheck)
         runs.select(take_run, token, shown, api_name=False, **free)
     page.queue(max_size=1000)
     return page
