@@ -154,8 +154,9 @@ def test_save_and_record(tmp_path) -> None:
         record = json.loads(image.text["fastnst"])
     assert record == json.loads(json.dumps(result.to_dict(output=str(path))))
     assert set(record) == {
-        "output", "width", "height", "iterations", "evaluations", "scales", "seconds", "loss", "engine",  # noqa: E501
-        "provider", "device", "precision", "seed", "weights", "settings", "versions",
+        "output", "width", "height", "iterations", "evaluations", "scales", "seconds", "loss",
+        "engine", "provider", "device", "precision", "tf32", "seed", "weights", "settings",
+        "versions",
     }  # fmt: skip
     assert set(record["loss"]) == {"total", "content", "style", "tv"}
     settings = fastnst.make_settings("gatys", record["settings"])

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastnst import devices
 from fastnst.cache import Cache
 from fastnst.devices import guard
 from fastnst.engines.planned.cudnn import (
@@ -190,6 +191,8 @@ def unavailable_reason(objective: Objective, precision: str = "fp32") -> str | N
 def bfloat16_reason(device: torch.device) -> str | None:
     """Why bfloat16 does not pay on a device, or None if it does; a CPU takes what it is given."""
     if device.type == "cuda":
+        if reason := devices.unavailable_reason(device):
+            return reason
         with guard(device):
             if not torch.cuda.is_bf16_supported(including_emulation=False):
                 return f"bf16 needs a GPU with bfloat16 products; {device} has none"
