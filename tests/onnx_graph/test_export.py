@@ -23,6 +23,7 @@ from fastnst import cli
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import InvalidInput
 from fastnst.export import build
+from fastnst.inputs.pictures import white_noise
 from fastnst.losses import ContentLoss
 from fastnst.network.vgg import VGG19
 from fastnst.network.weights import Weights, load_weights
@@ -412,7 +413,7 @@ def test_the_example_needs_neither_torch_nor_fastnst(tmp_path: Path) -> None:
     with Image.open(picture) as image:
         assert image.size == (48, 36)
         pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 255
-    start = fastnst.pictures.white_noise(pixels, 0)
+    start = white_noise(pixels, 0)
     before, after = (float(run(model, x)["loss"]) for x in (start, pixels))
     assert after < before / 5  # 25 iterations took it to a twentieth
     assert f"{picture}: loss " in done.stdout

@@ -84,7 +84,16 @@ def test_medians_and_worst_case_over_pairs() -> None:
 
 def test_loss(tmp_path: Path) -> None:
     rows = run_suites(
-        tmp_path, "loss", "--pairs", "1", "--skip", "engine=", "--skip", "matched", "--skip", "fast"
+        tmp_path,
+        "loss",
+        "--pairs",
+        "1",
+        "--skip",
+        "engine=",
+        "--skip",
+        "matched",
+        "--skip",
+        "preset=",
     )
     (reference,) = good(rows, "reference")
     assert reference["speedup"] == 1
