@@ -18,7 +18,6 @@ from PIL import Image
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-import fastnst
 from fastnst import cli
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import InvalidInput
