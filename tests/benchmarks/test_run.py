@@ -87,8 +87,8 @@ def test_results_of_a_gpu_are_kept_by_default(
 
     monkeypatch.setitem(run.SUITES, "evaluation", suite_of("evaluation", measure))
     monkeypatch.setattr(run, "RESULTS", tmp_path)
+    here = environment.describe(Options())  # before: it asks a card that is not there
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    here = environment.describe(Options())
     gpu = {**here, "machine": "NVIDIA H100 80GB"}
     monkeypatch.setattr(environment, "describe", lambda options: dict(gpu))
     path = tmp_path / "nvidia-h100-80gb.json"

@@ -11,7 +11,7 @@ from benchmarks.suites.base import Case
 
 @pytest.mark.slow
 def test_strips_take_less_memory_than_one_piece(monkeypatch) -> None:
-    monkeypatch.setattr(large, "ROWS", (0, 192))
+    monkeypatch.setattr(large, "ROWS", (0, 96))
     options = Options(skip=("native",))  # whose filters take more than so small a picture
     whole, strips = large.measure(Case("evaluation", 400), options)
     for row in (whole, strips):
