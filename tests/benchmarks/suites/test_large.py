@@ -11,9 +11,9 @@ from benchmarks.suites.base import Case
 
 @pytest.mark.slow
 def test_strips_take_less_memory_than_one_piece(monkeypatch) -> None:
-    monkeypatch.setattr(large, "ROWS", (0, 96))
+    monkeypatch.setattr(large, "ROWS", (0, 160))
     options = Options(skip=("native",))  # whose filters take more than so small a picture
-    whole, strips = large.measure(Case("evaluation", 400), options)
+    whole, strips = large.measure(Case("evaluation", 640), options)
     for row in (whole, strips):
         assert row.error is None
     assert whole.extra["strips"] == 1
