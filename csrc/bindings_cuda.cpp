@@ -231,20 +231,26 @@ void bind_cuda(py::module_& m) {
           py::arg("stream"));
     m.def(
         "cuda_solver_take",
-        [](const py::dict& solver, int device, Address stream) {
-            cuda_solver_take(solver_of(solver), device, pointer<void>(stream));
+        [](const py::dict& described, int device, Address stream) {
+            const CudaSolver solver = solver_of(described);
+            const py::gil_scoped_release release;  // a full queue of launches makes this wait
+            cuda_solver_take(solver, device, pointer<void>(stream));
         },
         py::arg("solver"), py::arg("device"), py::arg("stream"));
     m.def(
         "cuda_solver_first",
-        [](const py::dict& solver, bool scaled, int device, Address stream) {
-            cuda_solver_first(solver_of(solver), scaled, device, pointer<void>(stream));
+        [](const py::dict& described, bool scaled, int device, Address stream) {
+            const CudaSolver solver = solver_of(described);
+            const py::gil_scoped_release release;  // a full queue of launches makes this wait
+            cuda_solver_first(solver, scaled, device, pointer<void>(stream));
         },
         py::arg("solver"), py::arg("scaled"), py::arg("device"), py::arg("stream"));
     m.def(
         "cuda_solver_second",
-        [](const py::dict& solver, int device, Address stream) {
-            cuda_solver_second(solver_of(solver), device, pointer<void>(stream));
+        [](const py::dict& described, int device, Address stream) {
+            const CudaSolver solver = solver_of(described);
+            const py::gil_scoped_release release;  // a full queue of launches makes this wait
+            cuda_solver_second(solver, device, pointer<void>(stream));
         },
         py::arg("solver"), py::arg("device"), py::arg("stream"));
 }

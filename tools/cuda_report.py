@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -58,6 +59,7 @@ def main() -> int:
     dump = options.cuobjdump or find_cuobjdump(nvcc)
     sources = sorted((ROOT / "csrc/cuda").glob("*.cu"))
     jobs = list(product(sources, options.arch or architectures(nvcc)))
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         found = pool.map(lambda job: compiled(nvcc, dump, job[0], job[1], Path(folder)), jobs)
         kernels = sorted((k for batch in found for k in batch), key=lambda k: (k.name, k.arch))
@@ -69,6 +71,9 @@ def main() -> int:
     complaints = [k.complaint for k in kernels if k.complaint]
     for complaint in complaints:
         print(complaint, file=sys.stderr)
+    spilled = sum(k.spilled > 0 for k in kernels)
+    seconds = time.monotonic() - began
+    print(f"\n{len(kernels)} kernels, {spilled} of them spill; {seconds:.0f} s")
     return 1 if complaints or not kernels else 0
 
 
@@ -96,15 +101,16 @@ def architectures(nvcc: str) -> list[int]:
 
 def compiled(nvcc: str, dump: str | None, source: Path, arch: int, folder: Path) -> list[Kernel]:
     """The kernels of one source."""
-    cubin = folder / f"{source.stem}.{arch}.cubin"
-    command = [nvcc, *FLAGS, f"-arch=sm_{arch}", "-Xptxas", "-v", "-cubin", source, "-o", cubin]
-    log = output(*command)
+    own = folder / f"{source.stem}.{arch}"  # nvcc leaves the PTX there, on the way to the cubin
+    own.mkdir()
+    cubin = own / "kernels.cubin"
+    wanted = ["-Xptxas", "-v", "-keep", "--keep-dir", own, "-cubin", source, "-o", cubin]
+    log = output(nvcc, *FLAGS, f"-arch=sm_{arch}", *wanted)
     if dump:
         counted = count(output(dump, "-sass", cubin), r"Function : (\S+)", r"\bHMMA\.\S+")
     else:
-        ptx = cubin.with_suffix(".ptx")
-        output(nvcc, *FLAGS, f"-arch=sm_{arch}", "-ptx", source, "-o", ptx)
-        counted = count(ptx.read_text(), r"\.entry (\w+)\(", r"mma\.sync\S+")
+        ptx = (own / f"{source.stem}.ptx").read_text()
+        counted = count(ptx, r"\.entry (\w+)\(", r"mma\.sync\S+")
     blocks = re.split(r"Compiling entry function '", log)[1:]
     return [kernel(block, arch, counted) for block in blocks]
 

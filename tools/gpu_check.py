@@ -11,7 +11,9 @@ Stages, in the order in which they are of use; none means all:
     plans       13 convolutions, both directions, every way to compute them: right, and how long
     graph       a replayed iteration is the eager one bit for bit, for every control; its launches
     profile     the kernels of one replayed iteration, beside the model of it
+    course      500 evaluations: begin, warm-up, recording, replays; the loss, by precision
     sanitize    compute-sanitizer over our kernels by name, on small odd shapes
+    nsight      Nsight Compute over the three largest kernels
     onnx        ONNX Runtime's CUDA and TensorRT providers
     tests       the tests marked gpu
     bench       the benchmark's suites
@@ -150,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path = str(ROOT / folder)
         if path not in sys.path:
             sys.path.insert(0, path)
+    import gpu_machine
     import gpu_stages
 
     parser = argparse.ArgumentParser(
@@ -166,7 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(chosen.stages) - set(gpu_stages.STAGES):
         parser.error(f"no such stage: {', '.join(sorted(unknown))}")
     names = [name for name in gpu_stages.STAGES if not chosen.stages or name in chosen.stages]
-    with gpu_stages.where(dry=chosen.dry_run, out=chosen.out) as where:
+    ends = time.monotonic() + chosen.limit
+    with gpu_machine.where(dry=chosen.dry_run, out=chosen.out, ends=ends) as where:
         stages: dict[str, Stage] = {name: partial(gpu_stages.STAGES[name], where) for name in names}
         record = Record(chosen.out / "points.jsonl", where.machine)
         return look_at(stages, record, limit=chosen.limit, again=chosen.again)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from gpu_check import Case, Point
 ROOT = Path(__file__).resolve().parents[1]
 SANITIZERS = ("memcheck", "racecheck", "synccheck", "initcheck")
 SUITES = ("ops", "evaluation", "optimiser", "loss")
-SECONDS = 500  # of one command
+MARGIN = 40.0  # seconds that a command may go on after the limit of gpu_check.py is over
 
 
 class Where(Protocol):
@@ -26,10 +27,18 @@ class Where(Protocol):
 
     dry: bool
     out: Path
+    ends: float
 
 
-def run(command: Sequence[str], **environment: str) -> tuple[int, str]:
-    """The exit code and the last line that a command printed; 124 when its time was up."""
+def run(command: Sequence[str], ends: float, **environment: str) -> tuple[int, str]:
+    """The exit code and the last line that a command printed; 124 when its time was up.
+
+    Args:
+        command: What to run, in the root of the checkout.
+        ends: When the limit of gpu_check.py is over, by ``time.monotonic``.
+        environment: Variables beside those of this process.
+    """
+    seconds = max(0.0, ends - time.monotonic()) + MARGIN
     try:
         done = subprocess.run(
             command,
@@ -37,11 +46,11 @@ def run(command: Sequence[str], **environment: str) -> tuple[int, str]:
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return 124, f"not done in {SECONDS} s"
+        return 124, f"not done in {seconds:.0f} s: give the same command again"
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     return done.returncode, lines[-1] if lines else ""
 
@@ -72,7 +81,8 @@ def sanitizer_command(tool: str, out: Path) -> list[str]:
 def sanitize(at: Where) -> Iterator[Case]:
     """Each tool of compute-sanitizer.
 
-    Without torch's pool of memory each tensor is an allocation, whose ends the sanitizer knows.
+    Without torch's pool of memory each tensor is an allocation, whose ends the sanitizer knows;
+    and nothing can be recorded, since memory that is given back has to outlive a recording.
     """
 
     def look(tool: str) -> Point:
@@ -82,11 +92,40 @@ def sanitize(at: Where) -> Iterator[Case]:
             return Point(named > 10, f"{named} kernels by name", {"command": command})
         if shutil.which(command[0]) is None:
             return Point(None, "compute-sanitizer is not on the path")
-        code, end = run(command, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
+        code, end = run(command, at.ends, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
         return Point(None if code == 124 else code == 0, end, {"exit": code})
 
     for tool in SANITIZERS:
         yield Case(tool, partial(look, tool))
+
+
+# --------------------------------------------------------------------------------------- Nsight --
+
+LARGEST = ("gram_partials", "gram_gradient", "history_products")
+
+
+def nsight_command(out: Path) -> list[str]:
+    """Nsight Compute over the three kernels that are to take the longest, some launches of each."""
+    names = "|".join(LARGEST)
+    options = ["--set", "full", "--kernel-name", f"regex:{names}", "--launch-skip", "30"]
+    options += ["--launch-count", "12", "--force-overwrite", "--export", str(out / "nsight")]
+    script = [sys.executable, "tools/gpu_check.py", "profile", "--again", "--out", str(out)]
+    return ["ncu", *options, *script]
+
+
+def nsight(at: Where) -> Iterator[Case]:
+    """A report of Nsight Compute to take home."""
+
+    def look() -> Point:
+        command = nsight_command(at.out / "nsight")
+        if at.dry:
+            return Point(True, "not run", {"command": command})
+        if shutil.which(command[0]) is None:
+            return Point(None, "ncu is not on the path")
+        code, end = run(command, at.ends)
+        return Point(None if code == 124 else code == 0, end, {"exit": code})
+
+    yield Case("the three largest kernels", look)
 
 
 # --------------------------------------------------------------------------------------- tests --
@@ -108,7 +147,7 @@ def _tests(at: Where, name: str) -> Point:
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", name]
     if at.dry:
         return Point(True, "not run", {"command": command})
-    code, end = run(command)
+    code, end = run(command, at.ends)
     passed = " passed" in end
     return Point(None if code == 124 or (code == 0 and not passed) else code == 0, end)
 
@@ -125,7 +164,7 @@ def bench(at: Where) -> Iterator[Case]:
         command += ["--merge", "--json", str(path)]
         if at.dry:
             return Point(True, "not run", {"command": command})
-        code, end = run(command)
+        code, end = run(command, at.ends)
         return Point(None if code == 124 else code == 0, end)
 
     for name in SUITES:

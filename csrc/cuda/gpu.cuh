@@ -35,19 +35,25 @@ inline void check(cudaError_t status, const char* what) {
     throw DeviceError(message);
 }
 
-// Makes a device current while it lives.
+// Makes a device current while it lives. Where it is current already nothing is set: to make a
+// device current creates its context, and with it some 500 MB of its memory.
 class DeviceGuard {
   public:
     explicit DeviceGuard(int device) {
-        check(cudaGetDevice(&before_), "cudaGetDevice");
+        int before = 0;
+        check(cudaGetDevice(&before), "cudaGetDevice");
+        if (before == device) return;
         check(cudaSetDevice(device), "cudaSetDevice");
+        before_ = before;
     }
-    ~DeviceGuard() { cudaSetDevice(before_); }
+    ~DeviceGuard() {
+        if (before_ >= 0) cudaSetDevice(before_);
+    }
     DeviceGuard(const DeviceGuard&) = delete;
     DeviceGuard& operator=(const DeviceGuard&) = delete;
 
   private:
-    int before_ = 0;
+    int before_ = -1;  // -1: nothing to restore
 };
 
 template <class... Parameters, class... Arguments>

@@ -1,8 +1,7 @@
 // out <- (accumulate ? out : 0) + scale * mask(F) * S F  with  S = (D + D^T) / 2, in two launches:
 //
 //   symmetrise      S, in the type that the product takes, its rows padded to 16 bytes; none for
-//   the
-//                   layers whose S is given
+//                   the layers whose S is given
 //   gram_gradient   a tile of 64 channels x 64 positions of S F, and all that is done to it
 //
 // The least that it takes for VGG-19's layers at 512 x 512: 2 C^2 N flops, 9.1 G in all, and F and

@@ -2,8 +2,9 @@
 // 256 levels do not survive bfloat16. So both directions multiply in float, and read and write the
 // features in their own type: no cast, no padding of channels, no pass for the normalisation.
 //
-//   image_features   relu(W * (x - mean) / std + b): 34 MB written at 512 x 512 in bfloat16, 0.9
-//   Gflop image_gradient   from the gradient of the features to that of the picture: as much read
+//   image_features   relu(W * (x - mean) / std + b): 34 MB written at 512 x 512 in bfloat16,
+//                    0.9 Gflop
+//   image_gradient   from the gradient of the features to that of the picture: as much read
 
 #include "layers.cuh"
 
@@ -18,6 +19,8 @@ constexpr int kColumns = 32, kRows = 4;  // positions of a block: a column of fo
 constexpr int kPart = 16;                // channels of a thread
 constexpr int kParts = kImageThreads / kColumns;
 constexpr int kBlockChannels = kPart * kParts;
+constexpr int kStep = 4 * kParts;  // from four channels of a thread to its next four: those between
+                                   // are its neighbours', so that they read and write whole sectors
 constexpr int kTaps = 27;
 
 struct FeaturesMemory {
@@ -65,12 +68,12 @@ __global__ void __launch_bounds__(kImageThreads)
     }
     __syncthreads();
 
-    const int part = thread % kParts * kPart, column = thread / kParts;
+    const int part = thread % kParts * 4, column = thread / kParts;
     float sums[kRows][kPart];
 #pragma unroll
     for (int c = 0; c < kPart; ++c) {
-        const bool inside = channel + part + c < layer.channels;
-        const float bias = inside ? layer.bias[channel + part + c] : 0.0f;
+        const std::int64_t at = channel + part + c / 4 * kStep + c % 4;
+        const float bias = at < layer.channels ? layer.bias[at] : 0.0f;
 #pragma unroll
         for (int row = 0; row < kRows; ++row) sums[row][c] = bias;
     }
@@ -86,7 +89,7 @@ __global__ void __launch_bounds__(kImageThreads)
                 const float* weights = &memory.weights[plane * 9 + u * 3 + v][part];
 #pragma unroll
                 for (int c = 0; c < kPart; c += 4) {
-                    const float4 w = *reinterpret_cast<const float4*>(weights + c);
+                    const float4 w = *reinterpret_cast<const float4*>(weights + c / 4 * kStep);
 #pragma unroll
                     for (int row = 0; row < kRows; ++row) {
                         sums[row][c] = fmaf(w.x, x[row + u], sums[row][c]);
@@ -114,12 +117,13 @@ __global__ void __launch_bounds__(kImageThreads)
                 const float sum = sums[row][c + i];
                 four.at[i] = from_float<T>(layer.relu && sum < 0 ? 0.0f : sum);
             }
-            const std::int64_t left = layer.channels - channel - part - c;
+            const int place_of_four = c / 4 * kStep;
+            const std::int64_t left = layer.channels - channel - part - place_of_four;
             if (vectors && left >= 4) {
-                *reinterpret_cast<Four<T>*>(to + c) = four;
+                *reinterpret_cast<Four<T>*>(to + place_of_four) = four;
             } else {
                 for (int i = 0; i < 4; ++i) {
-                    if (i < left) to[c + i] = four.at[i];
+                    if (i < left) to[place_of_four + i] = four.at[i];
                 }
             }
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -105,3 +106,36 @@ def test_work_that_has_changed_is_recorded_anew_when_what_was_launched_is_done(m
         work()
     assert notes.log.count("work") == WARM_UP + 1
     assert notes.log.count("replay") == 2
+
+
+def test_two_threads_do_not_record_at_once(monkeypatch) -> None:
+    """What one waits for before it records would spoil the recording of the other."""
+    StandIn(monkeypatch)
+    both_are_warm = threading.Barrier(2)
+    recording, most = 0, 0
+
+    def run() -> None:
+        calls = 0
+
+        def work() -> None:
+            nonlocal calls, recording, most
+            calls += 1
+            if calls <= WARM_UP:
+                return
+            recording += 1
+            most = max(most, recording)
+            time.sleep(0.05)  # the other is at its recording too by then, if nothing holds it
+            recording -= 1
+
+        graph = CudaGraph(work, torch.device("cuda", 0))
+        for _ in range(WARM_UP):
+            graph()
+        both_are_warm.wait()
+        graph()
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1

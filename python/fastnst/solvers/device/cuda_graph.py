@@ -16,6 +16,10 @@ from fastnst.devices import guard
 
 WARM_UP = 2  # runs before recording: libraries load their kernels and choose among them
 
+# One recording at a time in a process. Before it begins PyTorch waits for the whole device, which
+# CUDA refuses, and spoils the recording, while another thread records on a stream of that device.
+_RECORDING = threading.Lock()
+
 
 class CudaGraph:
     """A function without arguments, to be called again and again, that becomes a CUDA graph.
@@ -80,6 +84,7 @@ class CudaGraph:
     def _record(self) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
         # other threads may go on using their devices meanwhile
-        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+        capture = torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local")
+        with _RECORDING, capture:
             self.work()
         return graph
