@@ -21,6 +21,7 @@ from benchmarks.measure import Flusher, interleave
 from benchmarks.options import Options
 from benchmarks.rows import Row, summary
 from benchmarks.suites.base import Case
+from fastnst.engines.planned.cpu import DTYPES
 from fastnst.engines.planned.cudnn import arrange_filters, convolve, convolve_relu
 from fastnst.ops import convolution, extension
 
@@ -35,7 +36,6 @@ LAYERS = {  # input and output channels, and by how much the picture's sides are
     "conv4_2": (512, 512, 8),
     "conv5_1": (512, 512, 16),
 }
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def cases(options: Options) -> list[Case]:

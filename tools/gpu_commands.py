@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from gpu_check import Case, Point
+from gpu_check import ROOT, Case, Point
 
-ROOT = Path(__file__).resolve().parents[1]
 SANITIZERS = ("memcheck", "racecheck", "synccheck", "initcheck")
 SUITES = ("ops", "evaluation", "optimiser", "loss")
 MARGIN = 40.0  # seconds that a command may go on after the limit of gpu_check.py is over

@@ -18,6 +18,7 @@ from fastnst.engines.create import create_engine
 from fastnst.network.weights import load_weights
 from fastnst.ops import device as kernels
 from fastnst.ops import extension
+from fastnst.ops.history import BLOCK
 from fastnst.settings.settings import Settings
 from fastnst.solvers.device.loop import minimise_on_device
 
@@ -68,7 +69,7 @@ def history(at: Where, length: int, rows: int) -> Iterator[Case]:
             held.store(torch.tensor(row, device=at.device), random(at, length).roll(row))
         at.wait()
         chunks = len(held.values)
-        wide = held.values.view(chunks, rows, -1, kernels.BLOCK).double()
+        wide = held.values.view(chunks, rows, -1, BLOCK).double()
         wide = wide * held.scales.double()[..., None]
         found: Tensor = wide.flatten(2).transpose(0, 1).flatten(1)[:, :length]
         return found

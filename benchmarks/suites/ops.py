@@ -24,6 +24,7 @@ from benchmarks.measure import Flusher, interleave
 from benchmarks.options import Options
 from benchmarks.rows import Row, summary
 from benchmarks.suites.base import Case, Suite
+from fastnst.engines.planned.cpu import DTYPES
 from fastnst.ops import buffers, extension, gram, style_losses
 
 LAYERS = {  # channels, and by how much the picture's sides are divided
@@ -35,7 +36,6 @@ LAYERS = {  # channels, and by how much the picture's sides are divided
 }
 ALL = "five layers"
 FORWARD, BOTH = "forward", "forward+backward"
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def cases(options: Options) -> list[Case]:

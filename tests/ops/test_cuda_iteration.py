@@ -1,7 +1,8 @@
 """The kernels of an iteration on a CPU, in the emulator, against float64.
 
 Gram matrices have tests of their own in test_cuda_kernels.py. Buffers lie beside pages that may
-not be touched, and blocks and threads run in several orders, which no result may show.
+not be touched. Every kernel in every order of blocks and threads, and at 10⁶ positions, is in
+test_cuda_every_kernel.py.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from torch.nn import functional
 
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.ops import device
+from fastnst.ops.buffers import PRECISIONS
+from fastnst.ops.history import BLOCK
 from helpers.cuda_emulator.library import (
     CSRC,
-    MODES,
     Emulator,
     Mode,
     in_place_of_a_gpu,
@@ -55,18 +57,6 @@ def emulator(compiled: Emulator, request: pytest.FixtureRequest) -> Iterator[Emu
     compiled.library.emulator_free_all()
 
 
-def in_every_order(compiled: Emulator, work: Callable[[Emulator], list[Tensor]]) -> None:
-    """The same bits, in whichever order blocks and threads run."""
-    results = []
-    for mode in MODES:
-        chosen = replace(compiled, mode=mode)
-        with in_place_of_a_gpu(chosen):
-            results.append([x.clone() for x in work(chosen)])
-        compiled.library.emulator_free_all()
-    for other in results[1:]:
-        assert all(map(torch.equal, results[0], other))
-
-
 # --------------------------------------------------------------------------------------- history --
 
 
@@ -82,7 +72,7 @@ def filled(emulator: Emulator, x: Tensor, room: int = 0) -> device.DeviceRows:
 
 def unpacked(rows: device.DeviceRows, used: int) -> Tensor:
     """The rows in float64 as they are kept, ``(used, n)``."""
-    blocks = rows.values.unflatten(2, (-1, device.BLOCK)).double() * rows.scales.double()[..., None]
+    blocks = rows.values.unflatten(2, (-1, BLOCK)).double() * rows.scales.double()[..., None]
     return blocks.flatten(2).transpose(0, 1).flatten(1)[:used, : rows.length]
 
 
@@ -94,9 +84,9 @@ def test_a_row_is_kept_to_eight_bits(emulator: Emulator, length: int) -> None:
     x = torch.randn(3, length) * torch.logspace(-3, 3, 3)[:, None]
     x[1, : length // 2] = 0  # blocks of zeros
     kept = unpacked(filled(emulator, x), 3)
-    padded = functional.pad(x.double(), (0, -length % device.BLOCK))
-    largest = padded.unflatten(1, (-1, device.BLOCK)).abs().amax(2)
-    bound = largest.repeat_interleave(device.BLOCK, 1)[:, :length] / 254
+    padded = functional.pad(x.double(), (0, -length % BLOCK))
+    largest = padded.unflatten(1, (-1, BLOCK)).abs().amax(2)
+    bound = largest.repeat_interleave(BLOCK, 1)[:, :length] / 254
     # half a step of 1/127, and the roundings of the scale and of its inverse
     assert ((kept - x.double()).abs() <= bound * (1 + 300 * FLOAT)).all()
 
@@ -149,28 +139,6 @@ def check_combination(emulator: Emulator, rows: int, length: int, *, room: int =
 def test_both_passes_over_the_history(emulator: Emulator, rows: int, length: int) -> None:
     check_products(emulator, rows, length)
     check_combination(emulator, rows, length)
-
-
-@pytest.mark.slow
-def test_the_history_of_a_million_values(emulator: Emulator) -> None:
-    check_products(emulator, 9, 10**6 + 1)
-    check_combination(emulator, 9, 10**6 + 1)
-
-
-def test_no_order_shows_in_the_history(compiled: Emulator) -> None:
-    torch.manual_seed(0)
-    x, y = torch.randn(37, 5000), torch.randn(5000)
-
-    def work(emulator: Emulator) -> list[Tensor]:
-        held = filled(emulator, x)
-        partials, out = held.partials(), torch.empty(5000)
-        used = torch.tensor(37)
-        squares = torch.empty(4 * len(held.scales), dtype=torch.float64)
-        held.products(used, y, partials)
-        held.combine(used, partials[0].contiguous(), y, squares=squares, out=out)
-        return [held.values, held.scales, partials, out, squares]
-
-    in_every_order(compiled, work)
 
 
 # ---------------------------------------------------------------------------------------- layers --
@@ -255,12 +223,6 @@ def test_a_layer_on_the_way_back(
         check_layer(emulator, shape, dtype, pooling, content=content, mask=mask)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_a_layer_of_a_million_positions(emulator: Emulator, pooling: str | None) -> None:
-    check_layer(emulator, (1, 4, 1001, 1000), torch.bfloat16, pooling, content=True, mask=True)
-
-
 def test_a_layer_where_nothing_comes_from_above_and_one_in_place(emulator: Emulator) -> None:
     features, target = torch.rand(1, 8, 5, 3), torch.rand(1, 8, 5, 3)
     f, p = placed(emulator, features), placed(emulator, target)
@@ -270,22 +232,6 @@ def test_a_layer_where_nothing_comes_from_above_and_one_in_place(emulator: Emula
     before = out.clone()
     device.layer_gradient(f, out, target=p, scale=2.0, out=out)
     assert torch.allclose(out, 2 * before, rtol=3 * FLOAT)
-
-
-def test_no_order_shows_in_a_layer(compiled: Emulator) -> None:
-    torch.manual_seed(0)
-    features, target = last(torch.rand(1, 12, 31, 33)), last(torch.rand(1, 12, 31, 33))
-    above = last(torch.rand(1, 12, 15, 16))
-
-    def work(emulator: Emulator) -> list[Tensor]:
-        del emulator
-        squares, out = device.square_sums(features, "max"), torch.empty_like(features)
-        device.layer_gradient(
-            features, above, pooling="max", target=target, scale=1, squares=squares, out=out
-        )
-        return [squares, out]
-
-    in_every_order(compiled, work)
 
 
 def test_losses_and_their_weighted_sum(emulator: Emulator) -> None:
@@ -344,15 +290,10 @@ def test_the_first_convolution_both_ways(
     check_image(emulator, shape, dtype)
 
 
-@pytest.mark.slow
-def test_the_first_convolution_of_a_million_positions(emulator: Emulator) -> None:
-    check_image(emulator, (1, 4, 1001, 1000), torch.bfloat16)
-
-
 # -------------------------------------------------------------------------------- Gram matrices --
 
 
-@pytest.mark.parametrize("precision", device.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "bfloat16"])
 def test_a_symmetric_difference_and_a_masked_sum(
     emulator: Emulator, dtype: torch.dtype, precision: str

@@ -86,7 +86,7 @@ def check(x: Tensor, precision: str) -> None:
         check_gradient(layer, precision, out.flatten(2))
 
 
-@pytest.mark.parametrize("precision", gram.PRECISIONS)
+@pytest.mark.parametrize("precision", buffers.PRECISIONS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("memory_format", FORMATS, ids=["nchw", "nhwc"])
 @pytest.mark.parametrize(("channels", "side"), VGG)
@@ -100,7 +100,7 @@ def test_layers_of_vgg(
     check(features((1, channels, side, side), dtype, memory_format), precision)
 
 
-@pytest.mark.parametrize("precision", gram.PRECISIONS)
+@pytest.mark.parametrize("precision", buffers.PRECISIONS)
 @pytest.mark.parametrize("shape", ODD, ids=str)
 def test_odd_shapes(shape: tuple[int, int, int], precision: str) -> None:
     for batch, dtype, memory_format in product((1, 3), DTYPES, FORMATS):

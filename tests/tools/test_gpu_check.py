@@ -9,6 +9,7 @@ import itertools
 import json
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -155,12 +156,22 @@ def test_all_kernels_are_known_by_name(commands: Any) -> None:
 
 def test_a_command_says_what_it_said_last(commands: Any) -> None:
     code = "import sys; print('one'); print('two', file=sys.stderr); print(); sys.exit(3)"
-    assert commands.run((sys.executable, "-u", "-c", code)) == (3, "two")
+    assert commands.run((sys.executable, "-u", "-c", code), time.monotonic() + 60) == (3, "two")
+
+
+def test_a_command_ends_with_the_time_of_them_all(
+    commands: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "MARGIN", 0.1)
+    code = "import time; time.sleep(600)"
+    found, said = commands.run((sys.executable, "-c", code), time.monotonic())
+    assert found == 124
+    assert "give the same command again" in said
 
 
 def test_the_tests_of_a_gpu_are_found(commands: Any, tmp_path: Path) -> None:
     class Where:
-        dry, out = True, tmp_path
+        dry, out, ends = True, tmp_path, time.monotonic() + 60
 
     names = [case.name for case in commands.tests(Where())]
     assert "tests/gpu/test_gpu.py" in names

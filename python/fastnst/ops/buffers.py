@@ -11,7 +11,11 @@ from torch import Tensor
 from fastnst.errors import InvalidInput
 from fastnst.ops import extension
 
-DTYPES = {torch.float32: 0, torch.bfloat16: 1}  # those of features, as the kernels number them
+# As the kernels number them: the dtypes of features, the poolings, and the coarsest that a factor
+# of a product may be rounded to on a GPU.
+DTYPES = {torch.float32: 0, torch.bfloat16: 1}
+POOLINGS = {None: 0, "average": 1, "max": 2}
+PRECISIONS = {"fp32": 0, "tf32": 1, "bf16": 2}
 CPU = torch.device("cpu")
 
 # address, dtype, batch, channels, positions, batch stride, channel stride, position stride

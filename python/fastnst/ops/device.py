@@ -18,13 +18,10 @@ from torch import Tensor
 
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.ops import buffers, extension
-from fastnst.ops.buffers import DTYPES
+from fastnst.ops.buffers import DTYPES, POOLINGS, PRECISIONS
 from fastnst.ops.extension import loaded
+from fastnst.ops.history import EightBitRows
 
-PRECISIONS = {"fp32": 0, "tf32": 1, "bf16": 2}
-POOLINGS = {None: 0, "average": 1, "max": 2}
-CHUNK = 4096  # values of a row of curvature pairs that lie together
-BLOCK = 64  # values that share a scale
 BLOCKS = 4  # sums of squares of a chunk
 
 
@@ -53,8 +50,7 @@ def _queue(function: str, tensor: Tensor, *arguments: Any, **named: Any) -> None
         InvalidInput: a shape, address or size is wrong.
         BackendUnavailable: this build has no code for the device or its driver.
         RuntimeError: an error of the device, under the name that the extension gives it: it may
-        come
-            of work that was queued before.
+            come of work that was queued before.
     """
     context, device, stream = _place(tensor)
     with context:
@@ -117,8 +113,7 @@ def layer_gradient(
     Args:
         features: F.
         incoming: The gradient at the pooled features ``(B, C, H // 2, W // 2)`` with a pooling,
-        without
-            one at F; None: zero.
+            and at F without one; None: zero.
         pooling: ``average``, ``max`` or None.
         relu_mask: Whether out is zero where F ≤ 0.
         target: P, or None.
@@ -288,8 +283,8 @@ class ImageFilters:
         forward: ``(27, C)``, taps in the order (plane, u, v).
         backward: ``(9, C, 4)``, flipped and divided by the standard deviation of each plane.
         bias: ``(C,)``.
-        mean: Of each plane, in the units of the picture.
-        deviation: Likewise.
+        mean: The mean of each plane, in the units of the picture.
+        deviation: The standard deviation of each plane, in the same units.
     """
 
     forward: Tensor
@@ -369,30 +364,8 @@ def image_gradient(gradient: Tensor, filters: ImageFilters, *, out: Tensor) -> N
 # --------------------------------------------------------------------------------------- history --
 
 
-class DeviceRows:
-    """Rows of floats in eight bits on a GPU, in the layout of ``history.CompressedRows``.
-
-    Args:
-        rows: How many there is room for.
-        length: n, values of each.
-        device: Where.
-
-    Attributes:
-        values: ``(chunks, rows, 4096)`` int8.
-        scales: ``(chunks, rows, 64)`` float32.
-    """
-
-    def __init__(self, rows: int, length: int, device: torch.device) -> None:
-        chunks = -(-length // CHUNK)
-        self.rows = rows
-        self.length = length
-        self.values = torch.empty(chunks, rows, CHUNK, dtype=torch.int8, device=device)
-        self.scales = torch.empty(chunks, rows, CHUNK // BLOCK, device=device)
-
-    @property
-    def address(self) -> tuple[int, int, int, int]:
-        """The rows as the extension takes them."""
-        return self.rows, self.length, self.values.data_ptr(), self.scales.data_ptr()
+class DeviceRows(EightBitRows):
+    """Rows of floats in eight bits on a GPU, whose numbers and counts stand there too."""
 
     def partials(self) -> Tensor:
         """Room for ``products``: ``(chunks, rows)`` float32."""

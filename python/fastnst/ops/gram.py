@@ -14,6 +14,7 @@ from torch import Tensor
 from fastnst.errors import InvalidInput
 from fastnst.ops.buffers import (
     DTYPES,
+    PRECISIONS,
     addressable,
     check_buffer,
     check_features,
@@ -22,10 +23,6 @@ from fastnst.ops.buffers import (
     strides,
 )
 from fastnst.ops.extension import call, loaded
-
-# The coarsest that a factor of a product may be rounded to on a GPU, as the extension numbers it.
-PRECISIONS = {"fp32": 0, "tf32": 1, "bf16": 2}
-
 
 # ------------------------------------------------------------------------ with given buffers --
 

@@ -13,34 +13,53 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
-from fastnst.ops.buffers import check_buffer
+from fastnst.ops.buffers import CPU, check_buffer
 from fastnst.ops.extension import call, loaded
 
 CHUNK = 4096  # values of a row that lie together
 BLOCK = 64  # values that share a scale
 
 
-class CompressedRows:
-    """Rows of floats in eight bits.
+class EightBitRows:
+    """Room for rows of floats in eight bits, in the layout of ``History`` of csrc/fastnst.h.
 
     Args:
         rows: How many rows there is room for.
         length: n, the number of values of a row.
+        device: Where they are.
 
     Attributes:
         values: ``(chunks, rows, 4096)`` int8.
         scales: ``(chunks, rows, 64)`` float32.
+    """
+
+    def __init__(self, rows: int, length: int, device: torch.device) -> None:
+        chunks = -(-length // CHUNK)
+        self.rows = rows
+        self.length = length
+        self.values = torch.empty(chunks, rows, CHUNK, dtype=torch.int8, device=device)
+        scales = (chunks, rows, CHUNK // BLOCK)
+        self.scales = torch.empty(scales, dtype=torch.float32, device=device)
+
+    @property
+    def address(self) -> tuple[int, int, int, int]:
+        """The rows as the extension takes them: how many, n, addresses of values and scales."""
+        return self.rows, self.length, self.values.data_ptr(), self.scales.data_ptr()
+
+
+class CompressedRows(EightBitRows):
+    """Rows of floats in eight bits on the CPU.
+
+    Args:
+        rows: How many rows there is room for.
+        length: n, the number of values of a row.
 
     Raises:
         BackendUnavailable: the extension is not loaded, or ``FASTNST_CPU_ISA`` cannot run here.
     """
 
     def __init__(self, rows: int, length: int) -> None:
-        chunks = -(-length // CHUNK)
-        self.rows = rows
-        self.length = length
-        self.values = torch.empty(chunks, rows, CHUNK, dtype=torch.int8, device="cpu")
-        self.scales = torch.empty(chunks, rows, CHUNK // BLOCK, dtype=torch.float32, device="cpu")
+        super().__init__(rows, length, CPU)
         loaded()
 
     def store(self, row: int, x: Tensor) -> None:
@@ -51,7 +70,7 @@ class CompressedRows:
         if not 0 <= row < self.rows:
             raise InvalidInput(f"row: expected 0 to {self.rows - 1}, got {row}")
         check_buffer("x", x, (self.length,))
-        call(loaded().history_store, self._address(), row, x.data_ptr(), torch.get_num_threads())
+        call(loaded().history_store, self.address, row, x.data_ptr(), torch.get_num_threads())
 
     def products(self, used: int, x: Tensor) -> Tensor:
         """The inner products of the first ``used`` rows with x ``(n,)``: ``(used,)`` float64."""
@@ -60,7 +79,7 @@ class CompressedRows:
         products = torch.empty(used, dtype=torch.float64, device="cpu")
         call(
             loaded().history_products,
-            self._address(),
+            self.address,
             used,
             x.data_ptr(),
             products.data_ptr(),
@@ -76,7 +95,7 @@ class CompressedRows:
         check_buffer("out", out, (self.length,))
         call(
             loaded().history_combination,
-            self._address(),
+            self.address,
             used,
             weights.data_ptr(),
             out.data_ptr(),
@@ -97,6 +116,3 @@ class CompressedRows:
     def _check_used(self, used: int) -> None:
         if not 1 <= used <= self.rows:
             raise InvalidInput(f"used: expected 1 to {self.rows} rows, got {used}")
-
-    def _address(self) -> tuple[int, int, int, int]:
-        return self.rows, self.length, self.values.data_ptr(), self.scales.data_ptr()

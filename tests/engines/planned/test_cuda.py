@@ -216,12 +216,16 @@ def test_what_cannot_be_recorded_or_run_is_known_beforehand(
     assert unavailable_reason(objective) == "the objective uses no layer of the network"
 
 
-def test_gram_matrices_are_as_coarse_as_the_convolutions_and_no_coarser() -> None:
-    wide, half = torch.ones(1), torch.ones(1, dtype=torch.bfloat16)
-    for allowed, expected in ((True, "tf32"), (False, None)):
+def test_gram_matrices_are_as_coarse_as_the_convolutions_and_no_coarser(
+    random_weights: Weights,
+) -> None:
+    content, style, _ = pictures(20, 20)
+    objective = build_objective(random_weights, content, style, SETTINGS[0], "torch")
+    wide, half = PlannedEngine(objective), PlannedEngine(objective, "bf16")
+    for allowed, expected in ((True, "tf32"), (False, "fp32")):
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=allowed):
-            assert cuda._rounding(wide) == expected
-            assert cuda._rounding(half) is None  # their products are exact
+            assert wide._rounding() == expected
+            assert half._rounding() == "bf16"  # the products of its features are exact
 
 
 def test_a_race_of_the_users_decides_no_plan(

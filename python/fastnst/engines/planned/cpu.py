@@ -28,9 +28,9 @@ from fastnst.engines.planned.workspace import Workspace
 from fastnst.network.vgg import VGG, L2Pool
 from fastnst.objective.objective import Objective
 from fastnst.ops import convolution, extension, gram, sums
+from fastnst.ops.buffers import CPU
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)

@@ -130,14 +130,26 @@ class PlannedEngine(Walk):
         length = torch.linalg.vector_norm(difference)
         return length.square() / difference.numel(), difference
 
+    def _rounding(self) -> str:
+        """The coarsest that a factor of a Gram matrix may be rounded to by the kernels."""
+        if self._dtype == torch.bfloat16:
+            return "bf16"
+        backends = torch.backends
+        settings = (
+            backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
+            backends.cuda.matmul.fp32_precision,
+        )
+        return "tf32" if "tf32" in settings else "fp32"
+
     def _compare_style(self, targets: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
         features = [self.features[key] for key in targets]
-        return _style_losses(features, list(targets.values()), self._wide)
+        return _style_losses(features, list(targets.values()), self._wide, self._rounding())
 
     def _add_style_gradient(
         self, gradient: Tensor | None, key: str, difference: Tensor, scale: float
     ) -> Tensor:
-        return _add_style_gradient(gradient, self.features[key], difference, scale)
+        features = self.features[key]
+        return _add_style_gradient(gradient, features, difference, scale, self._rounding())
 
     def _add(self, gradient: Tensor | None, key: str, found: Tensor, scale: float) -> Tensor:  # noqa: ARG002
         if gradient is None:
@@ -212,7 +224,7 @@ def _arrange(network: VGG, dtype: torch.dtype) -> dict[str, Filters]:
 
 
 def _style_losses(
-    features: list[Tensor], targets: list[Tensor], wide: torch.dtype
+    features: list[Tensor], targets: list[Tensor], wide: torch.dtype, precision: str
 ) -> tuple[Tensor, list[Tensor]]:
     """Mean of (G − A)² of each layer, ``(L,)``, and G − A, ``(1, C, C)`` each."""
     if all(buffers.unavailable_reason(x) is None for x in features):
@@ -223,7 +235,7 @@ def _style_losses(
             targets,
             losses=losses,
             differences=differences,
-            precision=_rounding(*features),
+            precision=precision,
         )
         return losses, differences
     differences = []
@@ -234,7 +246,7 @@ def _style_losses(
 
 
 def _add_style_gradient(
-    gradient: Tensor | None, features: Tensor, difference: Tensor, scale: float
+    gradient: Tensor | None, features: Tensor, difference: Tensor, scale: float, precision: str
 ) -> Tensor:
     """Gradient + scale · (D + Dᵀ)/2 · F."""
     out = torch.empty_like(features) if gradient is None else gradient
@@ -246,19 +258,13 @@ def _add_style_gradient(
             False,
             out,
             accumulate=gradient is not None,
-            precision=_rounding(features),
+            precision=precision,
         )
         return out
     symmetric = (difference[0] + difference[0].T).div_(2).to(features.dtype)
     beta = 0 if gradient is None else 1
     _by_position(out).addmm_(_by_position(features), symmetric, beta=beta, alpha=scale)
     return out
-
-
-def _rounding(*features: Tensor) -> str | None:
-    """What the kernels may round float32 features to: what the convolutions round them to."""
-    conv_in_tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
-    return "tf32" if conv_in_tf32 and features[0].dtype == torch.float32 else None
 
 
 def _by_position(x: Tensor) -> Tensor:

@@ -49,7 +49,6 @@ class KernelEngine(PlannedEngine):
         )
         self._masked: str | None = None  # features at which the gradient has ReLU's mask already
         self._squares: dict[str, Tensor] = {}  # sums of (F − P)² by layer
-        self._row = torch.empty(0)
 
     # --------------------------------------------------------------------------------- forward --
 
@@ -104,17 +103,6 @@ class KernelEngine(PlannedEngine):
             target = target.to(features.dtype)
             self._content_targets[key] = target
         return self._squares[key], target
-
-    def _rounding(self) -> str:
-        """The coarsest that a factor of a Gram matrix may be rounded to."""
-        if self._dtype == torch.bfloat16:
-            return "bf16"
-        backends = torch.backends
-        settings = (
-            backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
-            backends.cuda.matmul.fp32_precision,
-        )
-        return "tf32" if "tf32" in settings else "fp32"
 
     def _compare_style(self, targets: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
         features = [self.features[key] for key in targets]

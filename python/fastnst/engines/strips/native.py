@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from fastnst.cache import Cache
-from fastnst.engines.planned.cpu import CPU, NativeEngine
+from fastnst.engines.planned.cpu import NativeEngine
 from fastnst.engines.planned.workspace import Workspace
 from fastnst.engines.strips.evaluator import Evaluator, Key, Sums, owned, owned_within
 from fastnst.engines.strips.statistics import Moments, Seed, groups
 from fastnst.objective.objective import Objective
 from fastnst.ops import gram, sums
+from fastnst.ops.buffers import CPU
 from fastnst.strips.geometry import Tile
 
 TILES = {"fp32": 6, "bf16": 4}  # by precision: bfloat16 has tiles of 4 only
