@@ -14,6 +14,7 @@ from fastnst.engines.planned.layout import lay_out
 from fastnst.engines.planned.walk import chain_of
 from fastnst.network.vgg import VGG19
 from fastnst.ops import extension
+from fastnst.run import footprint as module
 from fastnst.run.footprint import footprint
 from fastnst.settings.settings import Settings
 
@@ -96,3 +97,19 @@ def test_more_pairs_and_larger_features_take_more() -> None:
     assert maximum.piece > some.piece  # which keeps a bit for each feature before a pooling
     shallow = footprint(Settings(engine="native", content_layers=("relu1_1",)), CPU, 10, 512, 512)
     assert shallow.picture > some.picture  # for its targets
+
+
+@native
+def test_pairs_on_a_gpu_are_in_eight_bits_where_its_kernels_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = torch.device("cuda", 0)
+
+    def ten_pairs(reason: str | None, **fields: object) -> float:
+        monkeypatch.setattr(module.kernels, "unavailable_reason", lambda device: reason)
+        some, more = (footprint(Settings(**fields), gpu, n, 512, 512) for n in (10, 20))
+        return (more.whole(10**6) - some.whole(10**6)) / 1e6
+
+    assert ten_pairs(None) == ten_pairs(None, optimizer="spectral") == 65
+    assert ten_pairs("fastnst was built without CUDA") == 240
+    assert ten_pairs(None, engine="torch") == 240  # the host leads its solver

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,9 @@ import pytest
 import torch
 
 import fastnst
+from fastnst.engines.planned.cuda import PlannedEngine
 from fastnst.engines.torch_engine import TorchEngine
+from fastnst.evaluation import Evaluation
 from fastnst.objective.build import build_objective
 from fastnst.ops import buffers
 from fastnst.run import solve
@@ -120,3 +124,44 @@ def test_several_scales(as_on_a_gpu: None) -> None:
         (24, 6, 7),
         (48, 4, 5),
     ]
+
+
+def test_two_runs_side_by_side_are_those_of_one_after_another(as_on_a_gpu: None) -> None:
+    """In threads, as on two GPUs: neither sees anything of the other's."""
+    asked = [{**SMALL, "seed": seed} for seed in (0, 1)]
+
+    def run(options: dict) -> fastnst.Result:
+        return fastnst.stylize(CONTENT, STYLE, **options)
+
+    alone = [run(options) for options in asked]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(run, asked))
+    for one, other in zip(alone, together, strict=True):
+        assert one.history == other.history
+        assert np.array_equal(one.pixels, other.pixels)
+
+
+def test_memory_that_runs_out_in_the_middle_is_freed_and_the_next_run_goes(
+    as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fastnst.stylize(CONTENT, STYLE, **SMALL)
+    evaluate = PlannedEngine.evaluate
+    held: list[weakref.ref[object]] = []
+
+    def evaluated(engine: PlannedEngine, image: torch.Tensor) -> Evaluation:
+        if len(held) == 12:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        held.extend(weakref.ref(x) for x in (engine, image, engine.objective))
+        return evaluate(engine, image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PlannedEngine, "evaluate", evaluated)
+        with pytest.raises(
+            fastnst.InvalidInput, match=r"ran out of memory.*use --size \d+"
+        ) as caught:
+            fastnst.stylize(CONTENT, STYLE, **SMALL)
+    assert "\n" not in str(caught.value)
+    assert len(held) == 12
+    assert [x() for x in held] == [None] * 12  # although the error is still there
+    again = fastnst.stylize(CONTENT, STYLE, **SMALL)
+    assert again.history == whole.history

@@ -12,6 +12,7 @@ from fastnst.engines.planned.layout import lay_out
 from fastnst.engines.planned.walk import Layer, chain_of
 from fastnst.engines.strips.native import TILES
 from fastnst.network.vgg import VGG19
+from fastnst.ops import device as kernels
 from fastnst.ops import extension
 from fastnst.ops.convolution import SHARED, choose_tile
 from fastnst.settings.settings import Settings
@@ -81,7 +82,10 @@ def counts(settings: Settings, device: torch.device) -> bool:
 
 def _pair(settings: Settings, device: torch.device) -> float:
     compressed = settings.optimizer in ("lbfgs", "spectral") and extension.is_available()
-    return COMPRESSED_PAIR if compressed and device.type == "cpu" else PAIR
+    if device.type == "cuda":  # in the kernels of engine native, whose solver stays on the device
+        own = settings.engine in ("auto", "native") and not settings.averaging
+        compressed &= own and kernels.unavailable_reason(device) is None
+    return COMPRESSED_PAIR if compressed else PAIR
 
 
 def _native(settings: Settings, picture: float, width: int, height: int) -> Footprint:

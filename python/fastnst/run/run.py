@@ -66,44 +66,59 @@ def run(
     if checkpoints is not None:
         checkpoints.check(prepared.width * prepared.height, settings)
     saved = None if resume is None else load_checkpoint(resume)
-    recorder = Recorder(prepared, callback)
     with memory.enough(prepared.width, prepared.height, settings, prepared.device):
-        first = 0 if saved is None else min(len(saved.scales), len(prepared.schedule) - 1)
-        for scale in prepared.schedule[first:]:
-            pictures = prepared.pictures(scale)
-            if saved is None:
-                grid = prepared.grid(pictures)
-            else:  # results depend on it, so a run goes on with the one that it began with
-                text = saved.identity.made_from.get("strips")
-                height, width = pictures.content.shape[-2:]
-                grid = pieces.restored(text, height, width, settings, prepared.device)
-            engine = prepared.engine(pictures, grid=grid)
-            identity = _identity(prepared, engine, grid)
-            start = pictures.start
-            if recorder.best is not None:
-                start = _enlarged(recorder.best, like=start)
-            state = None
-            if saved is not None and resume is not None:
-                saved.identity.check(identity, resume)
-                _check_fits(saved, prepared, start, resume)
-                recorder.restore(saved, engine, pictures.colours)
-                engine.resume(recorder.totals())
-                state = saved.solver
-            writer = None
-            if checkpoints is not None:
-                done = 0 if state is None else state.numbers["iteration"]
-                writer = CheckpointWriter(checkpoints, identity, recorder, scale.iterations, done)
-            recorder.begin_scale()
-            stepwise = writer is not None
-            iterates = solve(
-                engine, start, settings, scale.iterations, stepwise=stepwise, resume=state
-            )
-            _follow(iterates, recorder, writer, engine, pictures.colours)
-            recorder.end_scale()
-            saved = None
+        recorder = _run_scales(prepared, callback, checkpoints, saved, resume)
     result = recorder.result()
     assert result is not None  # a solver yields the start at least
     return result
+
+
+def _run_scales(
+    prepared: Preparation,
+    callback: Callable[[Step], None] | None,
+    checkpoints: Checkpoints | None,
+    saved: Checkpoint | None,
+    resume: Path | None,
+) -> Recorder:
+    """Solve at each scale, from where a checkpoint stopped.
+
+    Where the memory runs out, all that this function holds is freed: so the caller holds none of
+    it, neither engine nor recorder.
+    """
+    recorder = Recorder(prepared, callback)
+    settings = prepared.settings
+    first = 0 if saved is None else min(len(saved.scales), len(prepared.schedule) - 1)
+    for scale in prepared.schedule[first:]:
+        pictures = prepared.pictures(scale)
+        if saved is None:
+            grid = prepared.grid(pictures)
+        else:  # results depend on it, so a run goes on with the one that it began with
+            text = saved.identity.made_from.get("strips")
+            height, width = pictures.content.shape[-2:]
+            grid = pieces.restored(text, height, width, settings, prepared.device)
+        engine = prepared.engine(pictures, grid=grid)
+        identity = _identity(prepared, engine, grid)
+        start = pictures.start
+        if recorder.best is not None:
+            start = _enlarged(recorder.best, like=start)
+        state = None
+        if saved is not None and resume is not None:
+            saved.identity.check(identity, resume)
+            _check_fits(saved, prepared, start, resume)
+            recorder.restore(saved, engine, pictures.colours)
+            engine.resume(recorder.totals())
+            state = saved.solver
+        writer = None
+        if checkpoints is not None:
+            done = 0 if state is None else state.numbers["iteration"]
+            writer = CheckpointWriter(checkpoints, identity, recorder, scale.iterations, done)
+        recorder.begin_scale()
+        stepwise = writer is not None
+        iterates = solve(engine, start, settings, scale.iterations, stepwise=stepwise, resume=state)
+        _follow(iterates, recorder, writer, engine, pictures.colours)
+        recorder.end_scale()
+        saved = None
+    return recorder
 
 
 def _follow(
