@@ -12,26 +12,20 @@
 #include <vector>
 
 #include "../fastnst.h"
+#include "isas.h"
 
 namespace fastnst {
 
-#define FASTNST_DECLARE(isa)        \
-    namespace isa {                 \
-    extern const KernelTable table; \
+#define FASTNST_DECLARE(isa, runs_here) \
+    namespace isa {                     \
+    extern const KernelTable table;     \
     }
-FASTNST_DECLARE(scalar)
-#ifdef FASTNST_HAVE_AVX2
-FASTNST_DECLARE(avx2)
-FASTNST_DECLARE(avx512)
-#ifdef FASTNST_HAVE_AVX512BF16
-FASTNST_DECLARE(avx512bf16)
-#endif
-#endif
+FASTNST_FOR_EACH_ISA(FASTNST_DECLARE)
 #undef FASTNST_DECLARE
 
 namespace {
 
-const char* const kKnown[] = {"scalar", "avx2", "avx512", "avx512bf16"};  // worst first
+const std::vector<std::string> kKnown{FASTNST_KNOWN_ISAS};  // worst first
 
 struct Choice {
     const KernelTable* table;
@@ -40,20 +34,14 @@ struct Choice {
 
 const std::vector<Choice>& choices() {
     static const std::vector<Choice> all = [] {
-        std::vector<Choice> found{{&scalar::table, true}};
-#ifdef FASTNST_HAVE_AVX2
+        std::vector<Choice> found;
         // asks the processor and the operating system (which must save the wide registers)
+#ifdef __x86_64__
         __builtin_cpu_init();
-        const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-        const bool avx512 =
-            avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-        found.push_back({&avx2::table, avx2});
-        found.push_back({&avx512::table, avx512});
-#ifdef FASTNST_HAVE_AVX512BF16
-        found.push_back({&avx512bf16::table, avx512 && __builtin_cpu_supports("avx512bf16")});
 #endif
-#endif
+#define FASTNST_OFFER(isa, runs_here) found.push_back({&isa::table, runs_here});
+        FASTNST_FOR_EACH_ISA(FASTNST_OFFER)
+#undef FASTNST_OFFER
         return found;
     }();
     return all;
@@ -69,9 +57,9 @@ const KernelTable* find(const std::string& name, const std::string& asked_by) {
     for (const Choice& choice : choices()) {
         if (name == choice.table->name && choice.runs_here) return choice.table;
     }
-    if (std::find(std::begin(kKnown), std::end(kKnown), name) == std::end(kKnown)) {
+    if (std::find(kKnown.begin(), kKnown.end(), name) == kKnown.end()) {
         throw std::invalid_argument(asked_by + ": unknown instruction set '" + name +
-                                    "', expected one of scalar, avx2, avx512, avx512bf16");
+                                    "', expected one of " + join(kKnown));
     }
     throw std::runtime_error(asked_by + ": this machine or this build cannot run '" + name +
                              "', available: " + join(available_isas()));

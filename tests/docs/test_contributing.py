@@ -65,7 +65,7 @@ def test_the_files_to_change_are_there() -> None:
     assert len(rows) == 10
     for change, text in rows:
         files = re.findall(r"`([^`]+)`", text)
-        assert 1 <= len(files) <= 3, change
+        assert 1 <= len(files) <= 2, change
         for name in files:
             path = REPOSITORY / name
             new = path.stem == "NAME"

@@ -227,7 +227,8 @@ def solver(emulator: Emulator, height: int, width: int) -> list[Number]:
     steps.take(g, emulator.tensor(torch.tensor([2.0, 1.0])))
     y = memory.change.clone()
     slope, along, square = (
-        float(x) for x in (g.double().abs().sum(), s.double() @ y.double(), y.double() @ y.double())
+        float(x.double().sum())  # by pairs, as a dot product would not be
+        for x in (g.abs(), s.double() * y.double(), y.double().square())
     )
     wanted = torch.tensor([along / square, 1, slope, 2, along, square], dtype=torch.float64)
     kept_s, kept_y = (unpacked(rows, 1)[0] for rows in (steps.s, steps.y))

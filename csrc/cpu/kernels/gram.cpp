@@ -48,7 +48,7 @@ struct Floats {  // one float per unit
     static Vec step(Vec a, Vec b, Vec c) { return multiply_add(a, b, c); }
 };
 
-#if defined(FASTNST_ISA_AVX512BF16)
+#ifdef FASTNST_MULTIPLIES_PAIRS
 struct Pairs {  // two bfloat16 per unit
     static constexpr int64_t per_unit = 2;
     static Vec step(Vec a, Vec b, Vec c) { return multiply_add_pairs(a, b, c); }
@@ -120,7 +120,7 @@ inline void put_unit(Floats, float* unit, const float* x, int64_t k_stride, int6
 inline void put_unit(Floats, float* unit, const bf16* x, int64_t k_stride, int64_t u, int64_t) {
     *unit = from_bf16(x[u * k_stride]);
 }
-#if defined(FASTNST_ISA_AVX512BF16)
+#ifdef FASTNST_MULTIPLIES_PAIRS
 inline void put_unit(Pairs, float* unit, const bf16* x, int64_t k_stride, int64_t u,
                      int64_t depth) {
     const bf16 pair[2] = {x[2 * u * k_stride],
@@ -137,7 +137,7 @@ inline void put_row(Floats, float* units, const float* x, int64_t) {
 inline void put_row(Floats, float* units, const bf16* x, int64_t) {
     store(units, load(x));
 }
-#if defined(FASTNST_ISA_AVX512BF16)
+#ifdef FASTNST_MULTIPLIES_PAIRS
 inline void put_row(Pairs, float* units, const bf16* x, int64_t k_stride) {
     store_zipped(units, x, x + k_stride);
 }
@@ -150,7 +150,7 @@ inline Vec load_units(Floats, const float* x) {
 inline Vec load_units(Floats, const bf16* x) {
     return load(x);
 }
-#if defined(FASTNST_ISA_AVX512BF16)
+#ifdef FASTNST_MULTIPLIES_PAIRS
 inline Vec load_units(Pairs, const bf16* x) {
     Vec units;
     memcpy(&units, x, sizeof(units));
@@ -413,7 +413,7 @@ inline void put_rows(Floats, const Vec (&s)[kWidth], float* rows, int64_t row) {
 inline void put_panel(Floats, const Vec (&s)[kWidth], float* panel, int64_t width) {
     for (int i = 0; i < kWidth; ++i) store(panel + i * width, s[i]);
 }
-#if defined(FASTNST_ISA_AVX512BF16)
+#ifdef FASTNST_MULTIPLIES_PAIRS
 inline void put_rows(Pairs, const Vec (&s)[kWidth], float* rows, int64_t row) {
     for (int i = 0; i < kWidth; ++i) {
         bf16 half[kWidth];

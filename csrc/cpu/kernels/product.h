@@ -21,13 +21,7 @@ constexpr int kMostPanels = 4;  // that `product` takes
 // rows of b between two rounds of prefetching: with 2 or 8, 5 to 10 % slower
 constexpr int kAhead = 4;
 constexpr int kPanelVectors = kPanel / kWidth;
-#if defined(FASTNST_ISA_SCALAR)
-constexpr int kTileRows = 3, kTilePanels = 1;
-#elif defined(FASTNST_ISA_AVX2)
-constexpr int kTileRows = 6, kTilePanels = 1;
-#else
-constexpr int kTileRows = 6, kTilePanels = 4;
-#endif
+constexpr int kTileRows = kWidth == 4 ? 3 : 6, kTilePanels = kWidth == 16 ? 4 : 1;
 
 // What one 32-bit lane holds along the summed dimension: a float, or two bfloat16. Depths, rows and
 // panels below are counted in these units.
@@ -36,7 +30,7 @@ constexpr int64_t kPerUnit = 4 / static_cast<int64_t>(sizeof(T));
 
 template <class T>
 inline Vec multiply_add_units(Vec a, Vec b, Vec c) {
-#ifdef FASTNST_ISA_AVX512BF16
+#ifdef FASTNST_MULTIPLIES_PAIRS
     if constexpr (kPerUnit<T> == 2) return multiply_add_pairs(a, b, c);
 #endif
     return multiply_add(a, b, c);

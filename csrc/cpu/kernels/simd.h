@@ -162,6 +162,7 @@ inline void transpose(Vec (&r)[16]) {
 }
 
 #if defined(FASTNST_ISA_AVX512BF16)
+#define FASTNST_MULTIPLIES_PAIRS  // there is a multiply_add_pairs: a lane may be a pair of bfloat16
 inline __m512bh pairs(Vec x) {
     __m512bh y;
     memcpy(&y, &x, sizeof(y));

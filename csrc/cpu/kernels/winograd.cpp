@@ -17,7 +17,7 @@ template <int kTile>
 constexpr int kProductsOf = kPatchOf<kTile> * kPatchOf<kTile>;
 
 // In bfloat16 the larger error of larger tiles would show.
-#ifdef FASTNST_ISA_AVX512BF16
+#ifdef FASTNST_MULTIPLIES_PAIRS
 template <int kTile>
 constexpr bool kConvolvesBfloat16 = kTile == 4;
 #else

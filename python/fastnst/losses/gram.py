@@ -51,7 +51,7 @@ class StyleLoss(LayerLoss):
 
     @staticmethod
     def statistics_of(mean: Tensor, gram: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG004
-        """The same from the means of features ``(C,)`` and of their products ``(C, C)``."""
+        """Those statistics from the means of features ``(C,)`` and of their products."""
         return (gram,)
 
     def of_moments(self, mean: Tensor, gram: Tensor) -> Tensor:  # noqa: ARG002

@@ -68,7 +68,7 @@ class _MomentLoss(LayerLoss):
 
     @staticmethod
     def statistics_of(mean: Tensor, gram: Tensor) -> tuple[Tensor, ...]:
-        """The same from the means of features ``(C,)`` and of their products ``(C, C)``."""
+        """Those statistics from the means of features ``(C,)`` and of their products."""
         raise NotImplementedError
 
     def forward(self, features: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class CovarianceLoss(_MomentLoss):
 
     @staticmethod
     def statistics_of(mean: Tensor, gram: Tensor) -> tuple[Tensor, ...]:
-        """The same from the means of features ``(C,)`` and of their products ``(C, C)``."""
+        """Those statistics from the means of features ``(C,)`` and of their products."""
         return (_covariance(mean, gram),)
 
 
@@ -125,7 +125,7 @@ class MeanStdLoss(_MomentLoss):
 
     @staticmethod
     def statistics_of(mean: Tensor, gram: Tensor) -> tuple[Tensor, ...]:
-        """The same from the means of features ``(C,)`` and of their products ``(C, C)``."""
+        """Those statistics from the means of features ``(C,)`` and of their products."""
         variance = (gram.diagonal() - mean.square()).clamp_min(0)
         return mean, (variance + SMALLEST_VARIANCE).sqrt()
 
@@ -164,7 +164,7 @@ class WassersteinLoss(_MomentLoss):
 
     @staticmethod
     def statistics_of(mean: Tensor, gram: Tensor) -> tuple[Tensor, ...]:
-        """The same from the means of features ``(C,)`` and of their products ``(C, C)``."""
+        """Those statistics from the means of features ``(C,)`` and of their products."""
         return mean, _covariance(mean, gram)
 
     def _distance(self, found: tuple[Tensor, ...]) -> Tensor:

@@ -33,7 +33,7 @@ class Filters:
     Attributes:
         weight: ``(Co, Ci, 3, 3)`` float32, contiguous.
         gradient: Whether they are those of the input gradient: flipped, from Co channels to Ci.
-        dtype: Of the features to be convolved.
+        dtype: The dtype of the features to be convolved.
         transposed: Whether the numbers are those of the way forward, to be read transposed.
     """
 
@@ -45,12 +45,12 @@ class Filters:
 
     @property
     def channels_in(self) -> int:
-        """Of the features to be convolved."""
+        """Ci, the channels of the features to be convolved."""
         return self.weight.shape[0 if self.gradient else 1]
 
     @property
     def channels_out(self) -> int:
-        """Of the result."""
+        """Co, the channels of the result."""
         return self.weight.shape[1 if self.gradient else 0]
 
     def transformed(self, tile: int) -> Tensor:
@@ -87,7 +87,7 @@ def transform_filters(weight: Tensor, *, dtype: torch.dtype = torch.float32) -> 
 
     Args:
         weight: ``(Co, Ci, 3, 3)`` float32; Co and Ci multiples of 16. It must not change.
-        dtype: Of the features to be convolved: float32 or bfloat16.
+        dtype: The dtype of the features to be convolved: float32 or bfloat16.
 
     Returns:
         Those of the way forward; ``way_back`` of it, those of the input gradient, which is a
@@ -201,7 +201,7 @@ def choose_tile(dtype: torch.dtype, sizes: tuple[int, int, int, int, int]) -> in
     """The side of Winograd's tiles, 4 or 6, that takes less time for a convolution.
 
     Args:
-        dtype: Of the features: float32 or bfloat16.
+        dtype: The dtype of the features: float32 or bfloat16.
         sizes: Batch, height, width, Ci, Co.
 
     Raises:

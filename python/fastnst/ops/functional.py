@@ -181,7 +181,10 @@ def _style_losses(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tens
 def _gram_gradients(
     scales: Tensor, features: list[Tensor], weights: list[Tensor]
 ) -> Sequence[Tensor]:
-    """Differentiable, but for compiled code, which has no second derivatives anyway."""
+    """scale · (W + Wᵀ)/2 · F of every layer, which autograd can differentiate again.
+
+    Under ``torch.compile`` it cannot, which has no second derivatives anyway.
+    """
     if torch.compiler.is_compiling():  # dynamo knows no Function inside a backward
         compiled: list[Tensor] = torch.ops.fastnst.gram_gradients(features, weights, scales)
         return compiled

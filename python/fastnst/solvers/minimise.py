@@ -55,7 +55,7 @@ def minimise(
         optimizer: ``lbfgs``; ``spectral``: L-BFGS whose initial inverse Hessian follows the
             curvature by frequency and colour (``spectral.py``); ``torch-lbfgs`` for
             ``torch.optim.LBFGS``, the reference; or ``adam``.
-        learning_rate: Of Adam, about the change of a pixel in a step.
+        learning_rate: That of Adam, about the change of a pixel in a step.
         averaging: Decay of an exponential moving average of the iterates; 0: none.
         low: Smallest value of a pixel.
         high: Largest value of a pixel.

@@ -19,7 +19,7 @@ class Setup:
         image: What is optimised, in place; of any shape and float dtype.
         bounds: The smallest and the largest value of a pixel.
         history_size: How many curvature pairs a quasi-Newton method keeps.
-        learning_rate: Of Adam: about the change of a pixel in a step.
+        learning_rate: That of Adam, about the change of a pixel in a step.
         step_scale: The factor on the length of the steps that the solver chooses itself; below 1
             after a restart.
         gradient_norm1: ‖g‖₁, the sum of the absolute values of the gradient at ``image``.

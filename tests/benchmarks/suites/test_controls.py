@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import report, setups
 from benchmarks.suites import controls
+from fastnst.engines.create import unavailable_reason
+from fastnst.engines.onnx import providers
 from fastnst.ops import extension
+from fastnst.ops.buffers import CPU
 from helpers.benchmarks import checked, good, run_suites
 
 
@@ -24,3 +27,23 @@ def test_controls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         native_rows = good(rows, "native fp32")
         assert [r["case"] for r in native_rows] == list(chosen)
         assert all(r["gradient_error"] < 1e-3 for r in native_rows)
+
+
+def test_every_engine_has_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controls, "CONTROLS", {"the default": {}})
+    rows = run_suites(tmp_path, "controls")
+    ways = list(setups.engines("cpu"))
+    assert {row["implementation"] for row in rows} == {way.name for way in ways}
+    for way in ways:
+        if way.precision != "fp32" or not runs(way):
+            continue
+        (row,) = good(rows, way.name)
+        assert row["gradient_error"] < 1e-3, way.name
+    assert good(rows, "torch bf16")
+
+
+def runs(way: setups.Way) -> bool:
+    """Whether an engine and its provider are there."""
+    if way.engine == "onnx":
+        return providers.unavailable_reason(way.provider, CPU) is None
+    return unavailable_reason(way.engine, CPU) is None

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import report, setups
 from helpers.benchmarks import checked, good, run_suites
 
 
 def test_precision(tmp_path: Path) -> None:
-    rows = run_suites(tmp_path, "precision", "--skip", "onnx", "--skip", "native", "--skip", "bf16")
+    rows = run_suites(tmp_path, "precision", "--skip", "onnx")
     assert "over plain PyTorch's" in report.to_markdown(checked(tmp_path / "results.json"))
+    ways = {way.name for way in setups.engines("cpu", mixed=True) if way.engine != "onnx"}
+    assert {row["implementation"] for row in rows} == ways
     baseline = good(rows, "torch fp32")[0]
     for name in ("torch fp32", "torch mixed"):
         single, summed = good(rows, name)

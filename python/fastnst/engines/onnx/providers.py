@@ -2,7 +2,7 @@
 
 ``cpu``       ONNX Runtime's own kernels
 ``cuda``      ONNX Runtime on a GPU (the package onnxruntime-gpu); the picture never leaves it
-``tensorrt``  TensorRT through ONNX Runtime (likewise, and NVIDIA's TensorRT)
+``tensorrt``  TensorRT through ONNX Runtime (the same package, and NVIDIA's TensorRT)
 ``openvino``  OpenVINO, which also computes in bfloat16
 
 OpenVINO is used by its own package: its provider for ONNX Runtime comes in a package that cannot be
@@ -107,7 +107,7 @@ def load(
     Args:
         model: A serialised ``ModelProto`` for one picture size.
         provider: What ``choose`` returned.
-        precision: Likewise.
+        precision: The precision that ``choose`` returned with it.
         outputs: A contiguous tensor on ``device`` for each output, which every run overwrites.
         device: Where pictures and outputs are.
 
@@ -257,7 +257,7 @@ def library_error(provider: str) -> str | None:
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """How many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux

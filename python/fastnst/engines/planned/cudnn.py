@@ -46,7 +46,7 @@ def arrange_filters(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Filters
 
 
 class _SamePlans:
-    """Sets ``torch.backends.cudnn.benchmark``, which all threads share, while any needs it."""
+    """Switches ``torch.backends.cudnn.benchmark`` off, for all threads, while any needs that."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -184,7 +184,7 @@ def _poison(like: Tensor) -> None:
 
 
 def _seconds(work: Callable[[], Tensor]) -> float:
-    """Of one run by the GPU's own clock; the shortest of some."""
+    """Seconds of one run by the GPU's own clock: the shortest of ``TRIES``."""
     work()
     times: list[float] = []
     for _ in range(TRIES):

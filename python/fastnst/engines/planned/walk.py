@@ -75,7 +75,7 @@ def chain(network: VGG) -> tuple[Layer, ...]:
 
 
 def chain_of(architecture: Architecture, names: Sequence[str]) -> tuple[Layer, ...]:
-    """The same, of the layers ``names`` of an architecture, from the first to the deepest."""
+    """The layers ``names`` of an architecture, from the first to the deepest."""
     shapes = architecture.convolutions()
     layers: list[Layer] = []
     for index, name in enumerate(names):

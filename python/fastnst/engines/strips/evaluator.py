@@ -35,9 +35,9 @@ class Evaluator(Protocol):
     ``set_seeds`` before any ``gradient``.
 
     Attributes:
-        objective: Of the whole picture, whose content targets and guidance it holds.
+        objective: That of the whole picture, whose content targets and guidance it holds.
         name: What the engine is called in results.
-        precision: Of the features: ``fp32`` or ``bf16``.
+        precision: That of the features, ``fp32`` or ``bf16``.
     """
 
     objective: Objective

@@ -3,10 +3,9 @@
 The method is that of ``lbfgs.py`` and ``minimise.py``, written a second time with fixed shapes and
 without a branch, so that one iteration, its evaluation included, can be captured as a CUDA graph
 and replayed: a graph cannot wait for the host to decide. So this solver also keeps a best picture
-of
-its own, from which it begins again after a value that is not finite, while the host has yet to see
-the iterates; the best picture that a run shows is kept by ``loop.py``, from the iterates that were
-seen. The arithmetic stands in ``steps.py``: in PyTorch's operators, and in kernels.
+of its own, from which it begins again after a value that is not finite, while the host has yet to
+see the iterates; the best picture that a run shows is kept by ``loop.py``, from the iterates that
+were seen. The arithmetic stands in ``steps.py``: in PyTorch's operators, and in kernels.
 
 The inverse Hessian has the form of ``curvature.py``, u = R⁻¹ S g and so on, but R⁻¹ is kept instead
 of R, so that its slots may lie in any order and there is no system to solve:

@@ -31,8 +31,7 @@ class SolverMemory:
         direction: ``(n,)``, −H g and what it is made of.
         numbers: ``(6,)`` float64: γ, the step scale, |g|₁, the lowest loss, s·y and y·y.
         flags: ``(4,)`` bool: no step was taken since L-BFGS started (afresh); the last evaluation
-        was
-            not finite; its pair was taken; it is the best.
+            was not finite; its pair was taken; it is the best.
         counters: ``(3,)`` int64: where the next pair goes; pairs in use; steps made so far.
         inverse: ``(m, m)`` float64, R⁻¹ by slot.
         diagonal: ``(m,)`` float64, D: s·y by slot.

@@ -1,9 +1,8 @@
 """The arithmetic of an L-BFGS iteration on a device, in two ways that answer one contract.
 
-``TorchSteps`` is written in PyTorch's operators, for any float dtype and device. ``KernelSteps``
-is the
-same in ten kernels of csrc/cuda, with the curvature pairs in eight bits. Both work in fixed memory,
-fetch no number and take no branch of the host's.
+``TorchSteps`` is written in PyTorch's operators, for any float dtype and device. ``KernelSteps`` is
+the same in ten kernels of csrc/cuda, with the curvature pairs in eight bits. Both work in fixed
+memory, fetch no number and take no branch of the host's.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class TorchSteps:
     """An iteration in PyTorch's operators.
 
     Args:
-        memory: What it works in.
+        memory: The tensors that it reads and writes.
     """
 
     def __init__(self, memory: SolverMemory) -> None:
@@ -164,7 +163,7 @@ class KernelSteps:
     """An iteration in the kernels of csrc/cuda, float32.
 
     Args:
-        memory: What it works in.
+        memory: The tensors that it reads and writes.
     """
 
     def __init__(self, memory: SolverMemory) -> None:
