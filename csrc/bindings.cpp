@@ -104,6 +104,11 @@ double sum(int what, Address x, Address y, std::int64_t length, int threads) {
                         pointer<const float>(y), length, threads);
 }
 
+void wait_briefly(bool briefly, int threads) {
+    const py::gil_scoped_release release;
+    fastnst::wait_briefly(briefly, threads);
+}
+
 py::dict build_info() {
     py::dict info;
     info["version"] = FASTNST_VERSION;
@@ -174,6 +179,8 @@ PYBIND11_MODULE(_C, m) {
           py::arg("weights"), py::arg("out"), py::arg("threads"));
     m.def("sum", &sum, py::arg("what"), py::arg("x"), py::arg("y"), py::arg("length"),
           py::arg("threads"));
+    m.def("can_wait_briefly", &fastnst::can_wait_briefly);
+    m.def("wait_briefly", &wait_briefly, py::arg("briefly"), py::arg("threads"));
     m.def("compiled_isas", &fastnst::compiled_isas);
     m.def("available_isas", &fastnst::available_isas);
     m.def("selected_isa", &fastnst::selected_isa);

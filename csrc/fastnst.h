@@ -161,6 +161,13 @@ void history_combination(const History& history, std::int64_t used, const float*
 enum class Sum : int { absolute = 0, dot = 1, squared_distance = 2 };
 double sum(Sum what, const float* x, const float* y, std::int64_t length, int threads);
 
+// Whether a thread that waits for others spins only briefly before it sleeps: microseconds in the
+// place of milliseconds. It holds for all of the process that uses the same OpenMP runtime, with a
+// team of `threads` threads. Where the runtime cannot be told, can_wait_briefly() is false and
+// wait_briefly does nothing.
+bool can_wait_briefly();
+void wait_briefly(bool briefly, int threads);
+
 // Instruction sets, worst first: scalar (portable C++), avx2, avx512, avx512bf16.
 std::vector<std::string> compiled_isas();
 std::vector<std::string> available_isas();  // compiled, and this machine can run them

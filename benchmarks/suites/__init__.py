@@ -1,6 +1,7 @@
 """The suites, in the order in which they run."""
 
 from benchmarks.suites import (
+    busy,
     controls,
     evaluation,
     large,
@@ -15,7 +16,18 @@ from benchmarks.suites.base import Case, Suite
 
 SUITES = {
     module.SUITE.name: module.SUITE
-    for module in (ops, evaluation, controls, optimiser, loss, precision, memory, large, peers)
+    for module in (
+        ops,
+        evaluation,
+        controls,
+        optimiser,
+        loss,
+        precision,
+        memory,
+        large,
+        busy,
+        peers,
+    )
 }
 
 __all__ = ["SUITES", "Case", "Suite"]

@@ -8,12 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from fastnst.cli import console
+from fastnst.cli.options import Threads, use_threads
 
 
 def info(
+    threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what was built, what was found and what will be chosen."""
+    use_threads(threads)
     from fastnst.info import info as installation
 
     report = installation()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -20,7 +22,7 @@ from fastnst.errors import BackendUnavailable
 from fastnst.settings.config import combine, read_config, write_config
 from fastnst.settings.presets import DEFAULT_PRESET, PRESETS, needs_torchvision
 from fastnst.settings.settings import DEFAULTS, SPECS, STYLE_LAYERS, Settings
-from fastnst.settings.spec import BASICS, GROUPS, Spec, typed
+from fastnst.settings.spec import BASICS, GROUPS, MACHINE, Spec, typed
 
 Command = Callable[..., None]
 
@@ -32,6 +34,7 @@ FILES = "Settings in files"
 
 CONFIG = "TOML file with settings, or a PNG that fastnst wrote; options here go before it."
 SAVE_CONFIG = "Write all settings of this run to a TOML file."
+THREADS = "CPU threads. (default: FASTNST_THREADS, or one for each core)"
 BITS = "8, or 16 for PNG and TIFF."
 QUIET = "Print errors only."
 JSON = "Print the record of the run as JSON on stdout."
@@ -42,6 +45,20 @@ Json = Annotated[bool, typer.Option("--json", help=JSON, rich_help_panel=OUTPUT)
 StyleMask = Annotated[
     list[str] | None,
     typer.Option(help="Which part of a style counts; once for each STYLE.", rich_help_panel=MASKS),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=4096,
+        metavar="N",
+        envvar="FASTNST_THREADS",
+        help=THREADS,
+        show_envvar=False,
+        show_default=False,
+        rich_help_panel=MACHINE,
+    ),
 ]
 Picture = Annotated[
     Path | None,
@@ -71,8 +88,8 @@ def help_text(name: str) -> str:
 def settings_options(command: Command) -> Command:
     """Give a command an option for each setting in place of its parameter ``settings``.
 
-    Beside them stand ``--preset``, ``--config`` and ``--save-config``. The command is called with a
-    ready ``Settings``.
+    Beside them stand ``--preset``, ``--threads``, ``--config`` and ``--save-config``. The
+    command is called with a ready ``Settings``.
     """
     hints = get_type_hints(command, include_extras=True)
     parameters = inspect.signature(command).parameters.values()
@@ -82,6 +99,7 @@ def settings_options(command: Command) -> Command:
     added = [
         _keyword("preset", _preset(), None),
         *(_keyword(name, _setting(name), None) for name in _in_order()),
+        _keyword("threads", Threads, None),
         _keyword("config", _option(Path, CONFIG, FILES), None),
         _keyword("save_config", _option(Path, SAVE_CONFIG, FILES), None),
     ]
@@ -95,6 +113,7 @@ def settings_options(command: Command) -> Command:
     def wrapper(
         *arguments: Any,
         preset: str | None,
+        threads: int | None,
         config: Path | None,
         save_config: Path | None,
         **options: Any,
@@ -106,6 +125,7 @@ def settings_options(command: Command) -> Command:
                 overrides[name] = of.kind.parse(flag(name), text)
         settings = combine(read_config(config) if config else {}, preset, overrides)
         check_packages(settings, preset)
+        use_threads(threads)
         if save_config is not None:
             check_config(save_config, {"--config": config, **dict(enumerate(arguments)), **options})
             write_config(save_config, settings)
@@ -132,6 +152,21 @@ def check_packages(settings: Settings, preset: str | None) -> None:
             f"{of} torchvision's weights, and torchvision is not installed: pip install "
             f"torchvision; the offline weights need none: --weights {DEFAULTS['weights']}"
         )
+
+
+def use_threads(threads: int | None) -> None:
+    """Let everything compute with so many threads; None: as many as PyTorch takes by itself.
+
+    PyTorch and the libraries that it brings read the number from the environment as they are
+    loaded. Where PyTorch is loaded already, it is told.
+    """
+    if threads is None:
+        return
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def flag(name: str) -> str:

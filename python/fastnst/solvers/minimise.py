@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fastnst.errors import InvalidInput
 from fastnst.evaluation import Evaluation, Terms
-from fastnst.ops import sums
+from fastnst.ops import sums, waiting
 from fastnst.solvers.adam import Adam, IterateAverage
 from fastnst.solvers.best_so_far import BestSoFar
 from fastnst.solvers.iterate import Iterate
@@ -123,6 +123,7 @@ def minimise(
     evaluated = resume is not None  # the picture at hand, before the state was saved
     while True:
         if not evaluated:
+            waiting.look()
             evaluation = evaluate(image)
             evaluations += 1
             loss = float(evaluation.terms.total)
