@@ -1,10 +1,9 @@
 """``busy``: an iteration beside other work on the same processors, and two runs at a time.
 
-Each way runs in a process of its own and is advanced in turn, beside 0, 1, 2, … processes that do
-nothing but keep a processor busy. An iteration is the evaluation and the solver's step, as a user
-has it. Beside k busy threads the system's fair share of C processors for T ≤ C threads is
-C·T / (T + k) of them, if T + k > C, so that an iteration takes (T + k) / C times as long at best
-(``fair``). How many times as long it takes is ``slowdown``.
+Each way runs in a process of its own and is advanced in turn, beside none, one and more processes
+that do nothing but keep a processor busy. An iteration is the evaluation and the solver's step, as
+a user has it. How many times as long it takes as alone is ``slowdown``; what a fair share of the
+processors would make of it is ``fair``.
 
 What a run does by itself about waiting threads (``fastnst.ops.waiting``) stands beside the two
 fixed ways: to wait long always, which is what OpenMP does unasked, and to sleep at once.
@@ -71,21 +70,26 @@ def measure_case(case: Case, options: Options) -> Iterator[Row]:
 
 
 def busy_counts(options: Options) -> Sequence[int]:
-    """How many busy threads there are beside a run: none, one, as many as processors, twice."""
+    """How many busy threads there are beside a run: none, one, and as many as processors."""
     processors = os.cpu_count() or 1
-    return (0, 1) if options.quick else sorted({0, 1, processors, 2 * processors})
+    return (0, 1) if options.quick else sorted({0, 1, processors})
 
 
 def fair(threads: int, busy: int) -> float:
-    """How many times as long T threads take on C processors beside k busy threads, at best."""
+    """How many times as long T threads take on C processors beside k busy threads, at best.
+
+    With T ≤ C threads, T + k of them share the C processors if they are more than these, and each
+    has C / (T + k) of one.
+    """
     processors = os.cpu_count() or 1
-    return max(1.0, (threads + busy) / max(threads, processors))
+    alone = min(1.0, processors / threads)
+    return alone / min(1.0, processors / (threads + busy))
 
 
 def _iteration(case: Case, options: Options) -> Iterator[Row]:
     ways = [way for way in WAYS if options.wants(way.contestant.name)]
     counts = busy_counts(options)
-    rounds, evaluations = options.rounds or 5, 2 if options.quick else 4
+    rounds, evaluations = options.rounds or 5, 2
     samples: dict[tuple[str, int], list[float]] = {}
     with ExitStack() as stack:
         task = _task(case, options, evaluations, (rounds + 1) * len(counts))
@@ -121,7 +125,7 @@ def _iteration(case: Case, options: Options) -> Iterator[Row]:
 
 def _two_runs(case: Case, options: Options) -> Iterator[Row]:
     """Seconds for a slice of two runs each: both at once, against one after the other."""
-    rounds, evaluations = options.rounds or 5, 2 if options.quick else 8
+    rounds, evaluations = options.rounds or 5, 2 if options.quick else 4
     ways = [way for way in WAYS[1:] if options.wants(way.contestant.name)]
     for way in ways:
         task = _task(case, options, evaluations, 2 * (rounds + 1))

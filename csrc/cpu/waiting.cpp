@@ -1,9 +1,10 @@
 // How long threads of OpenMP wait for each other before they sleep. Baseline code.
 //
-// GCC's runtime (libgomp), which PyTorch's operators use too, lets a waiting thread spin for 300,000
-// rounds, some milliseconds, and reads no other number after it was loaded. But it spins for 100
-// rounds only while it has more threads than there are processors (its manual, GOMP_SPINCOUNT). So
-// a few threads that do nothing but sleep make all others wait briefly, for as long as they exist.
+// GCC's runtime (libgomp), which PyTorch's operators use too, lets a waiting thread spin for
+// 300,000 rounds, some milliseconds, and reads no other number after it was loaded. But it spins
+// for 100 rounds only while it has more threads than there are processors (its manual,
+// GOMP_SPINCOUNT). So a few threads that do nothing but sleep make all others wait briefly, for as
+// long as they exist.
 
 #include "../fastnst.h"
 

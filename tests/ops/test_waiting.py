@@ -13,10 +13,11 @@ import torch
 
 from fastnst.evaluation import Evaluation, Terms
 from fastnst.ops import extension, waiting
-from fastnst.ops.waiting import BUSY, PERIOD, QUIET, Waiting
+from fastnst.ops.waiting import BUSY, HOUSEKEEPING, PERIOD, QUIET, Waiting
 from fastnst.solvers.minimise import minimise
 from helpers.kernels import needs_native
 
+THREADS = 64
 BETWEEN = (BUSY + QUIET) / 2  # switches a second, at which nothing changes
 
 
@@ -27,13 +28,13 @@ class Machine:
         self.now, self.switches = 50.0, 1000.0
         self.told: list[bool] = []
         self.waiting = Waiting(lambda: int(self.switches), lambda: self.now, self.told.append)
-        self.waiting.look()
+        self.waiting.look(THREADS)
 
     def run(self, rate: float, seconds: float = 10 * PERIOD, looks: int = 5) -> None:
         for _ in range(looks):
             self.now += seconds
-            self.switches += rate * seconds
-            self.waiting.look()
+            self.switches += (rate + HOUSEKEEPING * THREADS) * seconds
+            self.waiting.look(THREADS)
 
 
 def test_a_quiet_machine_is_left_alone() -> None:
@@ -148,7 +149,7 @@ def test_one_thread_has_nobody_to_wait_for(monkeypatch) -> None:
         for count, told in ((1, []), (2, [True])):
             torch.set_num_threads(count)
             machine.now += 1
-            machine.switches += 2 * BUSY
+            machine.switches += 2 * BUSY + 2 * HOUSEKEEPING
             waiting.look()
             assert machine.told == told
     finally:

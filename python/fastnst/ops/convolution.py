@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
+from fastnst.ops import waiting
 from fastnst.ops.buffers import DTYPES, POOLINGS, address, check_buffer
 from fastnst.ops.extension import call, loaded
 
@@ -176,6 +177,7 @@ def convolve(
     sizes = (batch, height, width, filters.channels_in, channels)
     if tile is None:
         tile = choose_tile(dtype, sizes)
+    waiting.look()
     call(
         loaded().winograd_convolution,
         DTYPES[dtype],

@@ -30,10 +30,10 @@ OWN_CHOICE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 PERIOD = 0.1  # seconds between two looks
 # Involuntary context switches a second. The system takes a processor away from a thread after some
-# 3 ms if another wants it, 150 times a second for one other busy thread; on a quiet machine a
-# handful of times.
+# 3 ms if another wants it, 150 times a second for one other busy thread.
 BUSY = 40.0
 QUIET = 10.0
+HOUSEKEEPING = 2.0  # of them for each thread come from the system's own work and do not count
 
 
 class Waiting:
@@ -57,8 +57,12 @@ class Waiting:
         self._since: tuple[float, int] | None = None
         self.briefly = False
 
-    def look(self) -> None:
-        """Decide again, if the last decision is ``PERIOD`` or more ago."""
+    def look(self, threads: int) -> None:
+        """Decide again, if the last decision is ``PERIOD`` or more ago.
+
+        Args:
+            threads: How many threads of the process compute.
+        """
         now = self._clock()
         if self._since is not None and now - self._since[0] < PERIOD:
             return
@@ -66,7 +70,7 @@ class Waiting:
         self._since = now, switches
         if since is None:
             return
-        rate = (switches - since[1]) / (now - since[0])
+        rate = (switches - since[1]) / (now - since[0]) - HOUSEKEEPING * threads
         briefly = rate > (QUIET if self.briefly else BUSY)
         if briefly != self.briefly:
             self.briefly = briefly
@@ -101,6 +105,7 @@ if unavailable_reason() is None:
 
 
 def look() -> None:
-    """Decide how threads wait; called once in each iteration, and next to free."""
-    if _waiting is not None and torch.get_num_threads() > 1:
-        _waiting.look()
+    """Decide how threads wait; called in each iteration and convolution, and next to free."""
+    threads = torch.get_num_threads()
+    if _waiting is not None and threads > 1:
+        _waiting.look(threads)
