@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -132,8 +132,8 @@ def _two_runs(case: Case, options: Options) -> Iterator[Row]:
         with ThreadPoolExecutor(2) as pool, _runner(way, task) as one, _runner(way, task) as other:
             pair = one, other
             arms: dict[str, Callable[[], object]] = {
-                "one after the other": lambda pair=pair: [advance(runner) for runner in pair],
-                "at once": lambda pair=pair, pool=pool: list(pool.map(advance, pair)),
+                "one after the other": partial(_all, map, pair),
+                "at once": partial(_all, pool.map, pair),
             }
             samples = measure.interleave(arms, device=options.device, rounds=rounds, least=1)
         in_turn_seconds = summary(samples["one after the other"].seconds)["seconds"]
@@ -148,6 +148,14 @@ def _two_runs(case: Case, options: Options) -> Iterator[Row]:
                 **summary(found.seconds),
                 reference_seconds=in_turn_seconds,
             )
+
+
+def _all(
+    each: Callable[[Callable[[Runner], float], Sequence[Runner]], Iterable[float]],
+    runners: Sequence[Runner],
+) -> None:
+    """Let all of them do their next slice, one by one or at once, as ``each`` does it."""
+    list(each(advance, runners))
 
 
 def _task(case: Case, options: Options, evaluations: int, slices: int) -> Task:
