@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from fastnst.cli.console import amount, duration
+from fastnst.cli.console import duration
 from fastnst.errors import InvalidInput
 from fastnst.estimate import estimate
 from fastnst.run import memory, prepare
 from fastnst.settings.settings import Settings
+from fastnst.strips.budget import amount
 from helpers.pictures import smooth
 
 SMALL = {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)}

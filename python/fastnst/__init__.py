@@ -19,9 +19,8 @@ import importlib
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from fastnst._version import __version__
-
 if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
+    from fastnst._version import __version__
     from fastnst.api import reconstruct, stylize, texture
     from fastnst.engines.create import create_engine, engine_of
     from fastnst.errors import (
@@ -61,6 +60,7 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
 _HOME = {
     name: module
     for module, names in {
+        "_version": ("__version__",),  # reading the metadata takes longer than all else here
         "api": ("reconstruct", "stylize", "texture"),
         "engines.create": ("create_engine", "engine_of"),
         "errors": (

@@ -14,6 +14,7 @@ import glob
 import hashlib
 import json
 import os
+import string
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.rescue import save_or_rescue
 from fastnst.run.result import Result, Step
 from fastnst.run.run import run
+from fastnst.settings.kinds import shown
 from fastnst.settings.settings import INITS, Settings
 from fastnst.tables import read_rows
 
@@ -138,23 +140,34 @@ def expand(patterns: Sequence[str], made: Container[str] = ()) -> list[str]:
     """
     found: dict[str, None] = {}
     for pattern in patterns:
-        path = Path(pattern)
-        if pattern.startswith(SAMPLE_PREFIX) or path.is_file():
-            found[pattern] = None
-            continue
-        names = map(str, path.iterdir()) if path.is_dir() else glob.glob(pattern, recursive=True)  # noqa: PTH207
-        pictures = sorted(
-            name
-            for name in names
-            if Path(name).suffix.lower() in FORMATS
-            and not Path(name).name.startswith(".")
-            and str(Path(name).resolve()) not in made
-        )
-        if not pictures:
-            kind = "has no pictures in it" if path.is_dir() else "fits no picture"
-            raise InvalidInput(f"{pattern} {kind}")
-        found.update(dict.fromkeys(pictures))
+        try:
+            found.update(dict.fromkeys(_pictures(pattern, made)))
+        except InvalidInput:
+            raise
+        except (OSError, ValueError, RuntimeError) as error:  # a NUL; a loop of links
+            reason = getattr(error, "strerror", None) or error
+            raise InvalidInput(f"{shown(pattern)} cannot be read: {reason}") from error
     return list(found)
+
+
+def _pictures(pattern: str, made: Container[str]) -> list[str]:
+    path = Path(pattern)
+    if not pattern:
+        raise InvalidInput("a picture's name is empty")
+    if pattern.startswith(SAMPLE_PREFIX) or path.is_file():
+        return [pattern]
+    names = map(str, path.iterdir()) if path.is_dir() else glob.glob(pattern, recursive=True)  # noqa: PTH207
+    pictures = sorted(
+        name
+        for name in names
+        if Path(name).suffix.lower() in FORMATS
+        and not Path(name).name.startswith(".")
+        and str(Path(name).resolve()) not in made
+    )
+    if not pictures:
+        kind = "has no pictures in it" if path.is_dir() else "fits no picture"
+        raise InvalidInput(f"{pattern} {kind}")
+    return pictures
 
 
 def read_table(path: Path, folder: Path, settings: Settings, name: str = NAME) -> list[Job]:
@@ -184,25 +197,41 @@ def read_table(path: Path, folder: Path, settings: Settings, name: str = NAME) -
 def _fill(name: str, content: str, style: str | tuple[str, ...]) -> str:
     styles = (style,) if isinstance(style, str) else style
     stems = [Path(picture.removeprefix(SAMPLE_PREFIX)).stem for picture in (content, *styles)]
+    values = {"content": stems[0], "style": "-".join(stems[1:])}
     try:
-        return name.format(content=stems[0], style="-".join(stems[1:]))
-    except (KeyError, IndexError, ValueError) as error:
+        return "".join(_filled(*part, values) for part in string.Formatter().parse(name))
+    except (KeyError, ValueError) as error:
         raise InvalidInput(
-            f"name is {name!r}: expected text with {{content}} and {{style}}"
+            f"name is {shown(name)}: expected text with {{content}} and {{style}}"
         ) from error
+
+
+def _filled(
+    text: str, field: str | None, form: str | None, turned: str | None, values: Mapping[str, str]
+) -> str:
+    """A part of a pattern; what else Python's formats can do is not for names of files."""
+    if field is None:
+        return text
+    if form or turned:
+        raise ValueError(form)
+    return text + values[field]
 
 
 def check_jobs(jobs: Sequence[Job], bits: int = 8) -> None:
     """Make sure, before the work starts, that every job has a file of its own to write to.
 
     Raises:
-        InvalidInput: for two jobs with the same output, or a format that cannot be written.
+        InvalidInput: for two jobs with the same output, or one that cannot be written.
     """
     inputs = {f"the picture {p}": p for job in jobs for p in (job.content, *job.styles)}
     outputs: dict[Path, Job] = {}
     for job in jobs:
         check_format(job.output, bits)
-        other = outputs.setdefault(job.output.resolve(), job)
+        try:
+            other = outputs.setdefault(job.output.resolve(), job)
+        except (OSError, ValueError, RuntimeError) as error:  # a NUL; a loop of links
+            reason = getattr(error, "strerror", None) or error
+            raise InvalidInput(f"output {job.output} cannot be written: {reason}") from error
         if other is not job:
             raise InvalidInput(
                 f"{other.pictures} and {job.pictures} would both "
@@ -228,7 +257,8 @@ class Progress:
 
 def is_done(job: Job, journal: Mapping[str, str]) -> bool:
     """Whether the output is there and was made from the same pictures with the same settings."""
-    return job.output.is_file() and journal.get(str(job.output.resolve())) == fingerprint(job)
+    there = os.path.isfile(job.output)  # noqa: PTH113 - False for what no system takes
+    return there and journal.get(str(job.output.resolve())) == fingerprint(job)
 
 
 def read_journal(folder: Path) -> dict[str, str]:
@@ -238,11 +268,11 @@ def read_journal(folder: Path) -> dict[str, str]:
     """
     entries: dict[str, str] = {}
     try:
-        text = (folder / JOURNAL).read_text("utf-8")
-    except OSError:
+        text = (folder / JOURNAL).read_text("utf-8", errors="replace")
+    except (OSError, ValueError):  # ValueError: a NUL in the name
         return entries
     for line in text.splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, OSError, RuntimeError):
             entry = json.loads(line)
             entries[str((folder / entry["output"]).resolve())] = entry["fingerprint"]
     return entries

@@ -18,6 +18,8 @@ def test_what_may_be_there(photo) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("", "a picture's name is empty"),
+        ("data:" + "x" * 300, "is an address"),
         ("no.jpg", "no.jpg does not exist"),
         ("folder", "folder is a folder; a picture is needed"),
         ("sample:harbor", "did you mean 'harbour'"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fastnst.cli.naming import new_name
+from fastnst.cli.naming import new_name, target
 
 
 def test_it_is_built_from_the_pictures(tmp_path: Path) -> None:
@@ -28,3 +28,13 @@ def test_it_is_short_enough(tmp_path: Path) -> None:
     path.touch()
     assert len(os.fsencode(path.name)) <= 255
     assert new_name("ü" * 300, "b" * 300, folder=tmp_path).name.endswith("-2.png")
+
+
+def test_a_folder_gets_a_new_name_in_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert target(tmp_path, "a", "b") == tmp_path / "a-b.png"
+    (tmp_path / "a-b.png").touch()
+    assert target(tmp_path, "a", "b") == tmp_path / "a-b-2.png"
+    assert target(None, "a", "b") == Path("a-b-2.png")
+    for name in ("new.png", "x" * 300, "a\0b"):  # what is wrong with these is said later
+        assert target(Path(name), "a", "b") == Path(name)

@@ -71,3 +71,16 @@ def test_the_package_itself_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_package_itself_imports_next_to_nothing() -> None:
+    """Until its first line runs, Ctrl-C would end as a traceback of some import."""
+    code = (
+        "import sys, fastnst; print([m for m in ('importlib.metadata', 'email', 'zipfile')"
+        " if m in sys.modules and m not in before])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; before = set(sys.modules); {code}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "[]\n"

@@ -165,3 +165,23 @@ def test_names_that_no_system_takes(tmp_path: Path) -> None:
     for name in ("x" * 5000, "a\0b"):
         with pytest.raises(InvalidInput, match="config "):
             read_config(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed = " + "9" * 5000, "seed is a number of more than 4000 digits: expected a whole"),
+        ("a = 1\nstyle-weight = -" + "1" * 9999, "style_weight is a number of more than 4000"),
+        ("size = [1, " + "1" * 5000 + "]", "size is a number of more than 4000 digits"),
+        ("[seed]\nx = " + "1" * 5000, "x is a number of more than 4000 digits"),
+        ('init = "' + "1" * 5000 + '', "is not a TOML file"),  # a text without its end
+    ],
+)  # fmt: skip
+def test_a_number_of_thousands_of_digits_is_named(tmp_path: Path, text, message) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        read_config(written(tmp_path, text))
+
+
+def test_an_empty_preset_is_none() -> None:
+    with pytest.raises(InvalidInput, match="unknown preset ''"):
+        combine({}, "", {})

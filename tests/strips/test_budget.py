@@ -71,3 +71,7 @@ def test_too_little_memory_says_what_the_smallest_piece_takes() -> None:
         choose_grid(5003, 7001, 1000, 1e8, PAPER)
     # what the message names is enough
     choose_grid(5003, 7001, 1000, 1000 * 384 * 384, PAPER)
+
+
+def test_more_than_any_memory_is_a_number_too() -> None:
+    assert read_bytes("9" * 400) == read_bytes("9" * 30 + "TB") > 10**18

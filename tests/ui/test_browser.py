@@ -127,6 +127,9 @@ def test_upload_start_reload_stop_resume_download(tmp_path: Path, photo, browser
         page.all("#style-samples button img")[3].click()
         until(lambda: page.find("#styles .grid-wrap img").get_attribute("src"))
         until(lambda: page.buttons() == [True, False, False])
+        page.find("#advanced button").click()  # what is empty there stays empty
+        box = until(lambda: page.find("#setting-min_size input"))
+        assert box.get_attribute("value") == ""
         page.find("#start").click()
         seen = set()
         until(lambda: seen.add(page.find("#picture").get_attribute("src")) or len(seen) >= 3)

@@ -38,11 +38,25 @@ def test_the_command_s_settings_are_the_page_s_first_values() -> None:
         part["props"].get("elem_id"): part["props"].get("value")
         for part in page.config["components"]
     }
-    assert shown["setting-size"] == 512
+    assert shown["setting-size"] == "512"  # a text: it may be empty
     assert shown["setting-style_weight"] == 500
     assert shown["setting-tv_weight"] == 100
     assert shown["setting-style_layers"] == "relu1_1"
     assert shown["setting-iterations"] == 300
+
+
+def test_a_number_that_may_be_left_out_is_empty_not_zero() -> None:
+    page = studio_page(Studio(Limits(), OWN))
+    kinds = {part["props"].get("elem_id"): part for part in page.config["components"]}
+    for name in ("size", "style_size", "min_size"):
+        part = kinds[f"setting-{name}"]
+        assert part["type"] == "textbox"  # Gradio's box for numbers sends 0 when it is shown empty
+        assert part["props"].get("value") is None
+        assert part["props"]["placeholder"] == f"empty: {SPECS[name].none}"
+    assert kinds["setting-scale_iterations"]["props"]["placeholder"] == "empty: iterations"
+    assert kinds["setting-tv_weight"]["props"]["label"] == "TV weight"
+    empty = ["" if value is None else value for value in controls.to_controls(OWN)]
+    assert controls.from_controls(empty, OWN) == OWN
 
 
 def test_labels_are_unique() -> None:

@@ -104,6 +104,11 @@ def test_a_visitor_gets_what_is_allowed_and_nothing_of_others(tmp_path: Path) ->
         (["--max-iterations", "10"], "--max-iterations is 10, less than --iterations"),
         (["--max-megabytes", "0"], "--max-megabytes is 0: expected 1 or more"),
         (["--style-weight", "much"], "style-weight"),
+        (["--port", "99999999"], "--port is 99999999: expected 1 to 65535"),
+        (["--max-megapixels", "nan"], "--max-megapixels is nan: expected 0.01 or more"),
+        (["--host", "no host"], "the page cannot be served at no host: "),
+        (["--host", "a..b", "--port", "80"], "the page cannot be served at a..b, port 80: "),
+        (["--port", "-1"], "--port is -1: expected 1 to 65535"),
     ],
 )
 def test_options_that_do_not_go_together_are_said_at_once(options, message, capsys) -> None:

@@ -80,13 +80,6 @@ def show(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
-def amount(count: float) -> str:
-    """Bytes as a person would say it: ``37 MiB``, ``1.4 GiB``."""
-    if count < 2**30:
-        return f"{max(1, round(count / 2**20))} MiB"
-    return f"{count / 2**30:.1f} GiB"
-
-
 def duration(seconds: float) -> str:
     """As a person would say it: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = max(1, round(seconds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,8 +31,10 @@ def check_pictures(*pictures: str | Iterable[str] | None) -> None:
 def _check_picture(name: str) -> None:
     if name.startswith(samples.PREFIX):
         samples.find(name.removeprefix(samples.PREFIX))
-    elif _ADDRESS.match(name) and not Path(name).exists():
+    elif _ADDRESS.match(name) and not os.path.exists(name):  # noqa: PTH110
         raise InvalidInput(f"{name} is an address: download the picture and name the file")
+    elif not name:
+        raise InvalidInput("a picture's name is empty")
     elif name != STANDARD_INPUT:
         check_exists(name)
         if Path(name).is_dir():

@@ -13,6 +13,18 @@ _LONGEST = 200  # bytes of a name without its suffix; most file systems take 255
 _UNFIT = re.compile(r'[\0-\x1f<>:"/\\|?*]')  # not in file names, on one system or another
 
 
+def target(output: Path | None, *pictures: str) -> Path:
+    """Where a result goes: the file named, a new name in the folder named, or a new name here.
+
+    Args:
+        output: A file or folder; None: none was named.
+        pictures: As for ``new_name``.
+    """
+    if output is None or os.path.isdir(output):  # noqa: PTH112 - False for what no system takes
+        return new_name(*pictures, folder=output)
+    return output
+
+
 def new_name(*pictures: str, folder: Path | None = None) -> Path:
     """``photo-painting.png``, or ``photo-painting-2.png`` and so on if that is there already.
 

@@ -63,7 +63,10 @@ Threads = Annotated[
 Picture = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", help="Picture to write. (default: a new name)", show_default=False
+        "--output",
+        "-o",
+        help="Picture or folder to write. (default: a new name)",
+        show_default=False,
     ),
 ]
 

@@ -19,9 +19,9 @@ def list_samples(
 ) -> None:
     """List the built-in pictures, or write them into a folder."""
     if directory is not None:
-        if directory.exists() and not directory.is_dir():
-            raise InvalidInput(f"{directory} is not a folder")
         try:
+            if directory.exists() and not directory.is_dir():
+                raise InvalidInput(f"{directory} is not a folder")
             for path in samples.write_all(directory):
                 print(path)
         except OSError as error:

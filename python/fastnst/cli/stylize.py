@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastnst.cli.console import amount, duration
+from fastnst.cli import naming
+from fastnst.cli.console import duration
 from fastnst.cli.inputs import check_exists, check_pictures
-from fastnst.cli.naming import new_name
 from fastnst.cli.options import (
     MASKS,
     ON_THE_WAY,
@@ -29,7 +29,7 @@ from fastnst.cli.outputs import check_run, numbered, picture_on_the_way, result_
 from fastnst.cli.produce import Listener, produce
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
-from fastnst.strips.budget import read_bytes
+from fastnst.strips.budget import amount, read_bytes
 
 if TYPE_CHECKING:
     from fastnst.estimate import Estimate
@@ -122,7 +122,7 @@ def stylize(
     check_pictures(content, style, content_mask, style_mask)
     if resume is not None:
         check_exists(resume, "checkpoint")
-    target = output or new_name(content, *style)
+    target = naming.target(output, content, *style)
     check_run(
         {
             "the content": content,

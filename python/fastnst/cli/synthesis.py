@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fastnst.cli import naming
 from fastnst.cli.inputs import check_pictures
-from fastnst.cli.naming import new_name
 from fastnst.cli.options import Bits, Json, Picture, Quiet, StyleMask, settings_options
 from fastnst.cli.outputs import check_run, numbered, result_size
 from fastnst.cli.produce import produce
@@ -39,7 +39,7 @@ def texture(
     """
     proportion = None if aspect is None else _proportion(aspect)
     check_pictures(style, style_mask)
-    target = output or new_name(*style, "texture")
+    target = naming.target(output, *style, "texture")
     settings = replace(settings, content_weight=0.0)
     check_run(
         {**numbered("style", style), **numbered("style mask", style_mask)},
@@ -80,7 +80,7 @@ def reconstruct(
     Example: fastnst reconstruct photo.jpg --content-layers relu5_1
     """
     check_pictures(content)
-    target = output or new_name(content, "reconstruction")
+    target = naming.target(output, content, "reconstruction")
     settings = replace(settings, style_weight=0.0)
     check_run(
         {"the content": content},

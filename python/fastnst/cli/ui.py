@@ -46,8 +46,10 @@ def ui(
         ("max-megabytes", max_megabytes, 1),
         ("max-megapixels", max_megapixels, 0.01),
     ):
-        if value < least:
+        if not value >= least:  # NaN is none
             raise InvalidInput(f"--{name} is {value}: expected {least} or more")
+    if port is not None and not 1 <= port <= 65535:
+        raise InvalidInput(f"--port is {port}: expected 1 to 65535")
     pages = load_pages()
     limits = pages.Limits(max_megabytes, max_megapixels, most_size, most_iterations)
     studio = pages.Studio(limits, settings)

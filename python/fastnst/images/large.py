@@ -70,7 +70,7 @@ def open_rows(
             names Pillow's limit.
         OutputFailed: if the store has no space.
     """
-    if not isinstance(picture, (str, os.PathLike)) or not Path(picture).is_file():
+    if not isinstance(picture, (str, os.PathLike)) or not os.path.isfile(picture):  # noqa: PTH113
         return PixelRows(load_image(picture, label))
     reason = unavailable_reason()
     image = None if reason else _header(picture)

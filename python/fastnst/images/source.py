@@ -32,6 +32,8 @@ def open_source(name: str) -> Iterator[BinaryIO]:
             raise InvalidInput(f"{name} does not exist") from error
         except OSError as error:
             raise InvalidInput(f"{name} cannot be read: {error.strerror or error}") from error
+        except InvalidInput:
+            raise
         except ValueError as error:  # a NUL, or what the file system cannot spell
             raise InvalidInput(f"{name!r} cannot be the name of a file: {error}") from error
         yield file

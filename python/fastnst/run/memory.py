@@ -17,7 +17,7 @@ from fastnst.errors import InvalidInput
 from fastnst.run.footprint import Footprint, footprint
 from fastnst.run.pieces import cuts
 from fastnst.settings.settings import Settings
-from fastnst.strips.budget import choose_grid
+from fastnst.strips.budget import amount, choose_grid
 from fastnst.strips.geometry import Grid
 
 # Bytes per pixel of a style picture while its statistics are computed: the features of the style
@@ -204,7 +204,7 @@ def _refuse(
     if whole is not None and estimate(width, height, settings, device=device) <= budget:
         raise InvalidInput(
             f"a style picture of {style_pixels / 1e6:.1f} megapixels when scaled needs about "
-            f"{needed / 2**30:.1f} GiB of memory and {budget / 2**30:.1f} GiB are free{why}; "
+            f"{amount(needed)} of memory and {amount(budget)} are free{why}; "
             "use a smaller --style-size or --style-scale"
         )
     takes = _footprint(settings, device, width, height)
@@ -224,8 +224,8 @@ def _refuse(
     if settings.optimizer != "adam" and settings.history_size > FEW_PAIRS:
         fewer = f", or --history-size {FEW_PAIRS}"
     raise InvalidInput(
-        f"a {width}×{height} picture needs about {needed / 2**30:.1f} GiB of memory and "
-        f"{budget / 2**30:.1f} GiB are free{why}; use --size {fits} or less{fewer}"
+        f"a {width}×{height} picture needs about {amount(needed)} of memory and "
+        f"{amount(budget)} are free{why}; use --size {fits} or less{fewer}"
     )
 
 

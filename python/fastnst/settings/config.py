@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,10 @@ else:
     import tomli as tomllib
 
 PRESET = "preset"
+LONGEST_NUMBER = 4000  # digits; Python reads whole numbers of up to 4300
+_LONG_NUMBER = re.compile(
+    rf"^\s*[\"']?([\w-]+)[\"']?\s*=[^\n\"'#]*?\d{{{LONGEST_NUMBER}}}", re.MULTILINE
+)
 LARGEST = 1_000_000  # bytes of a TOML file; one with every setting has 2000
 
 
@@ -78,7 +83,7 @@ def combine(config: Mapping[str, Any], preset: str | None, options: Mapping[str,
         InvalidInput: for values that do not go together.
     """
     settings = {name: value for name, value in config.items() if name != PRESET}
-    chosen = preset or config.get(PRESET, DEFAULT_PRESET)
+    chosen = config.get(PRESET, DEFAULT_PRESET) if preset is None else preset
     return make_settings(chosen, {**settings, **options})
 
 
@@ -167,10 +172,19 @@ def _read(path: Path) -> bytes | None:
 
 def _from_toml(path: Path, data: bytes) -> dict[str, Any]:
     marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = None
     try:
         text = data.decode("utf-16" if marked else "utf-8-sig").replace("\r\n", "\n")
         return dict(tomllib.loads(text))
     except (ValueError, RecursionError) as error:
+        long = _LONG_NUMBER.search(text) if isinstance(text, str) else None
+        if long is not None:
+            name = long[1].replace("-", "_")
+            known = SPECS.get(name)
+            expected = f": expected {known.kind.expects}" if known else ""
+            raise InvalidInput(
+                f"config {path}: {name} is a number of more than {LONGEST_NUMBER} digits{expected}"
+            ) from error
         raise InvalidInput(f"config {path} is not a TOML file: {_reason(error)}") from error
 
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 
 from fastnst.errors import InvalidInput
 from fastnst.strips.geometry import Grid, Spacing
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+
+
+def amount(count: float) -> str:
+    """Bytes as a person would say it: ``37 MiB``, ``1.4 GiB``."""
+    if count < 2**30:
+        return f"{max(1, round(count / 2**20))} MiB"
+    return f"{count / 2**30:.1f} GiB"
 
 
 def read_bytes(text: str, label: str = "memory") -> int:
@@ -25,10 +33,10 @@ def read_bytes(text: str, label: str = "memory") -> int:
     if found is None or (found[3] and not found[2]):
         raise InvalidInput(f"{label} is {text!r}: expected a size such as 8GB or 512MB")
     power = "kmgt".find(found[2].lower()) + 1 if found[2] else 0
-    size = int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+    size = min(float(found[1]) * (1024 if found[3] else 1000) ** power, float(sys.maxsize))
     if size < 1:
         raise InvalidInput(f"{label} is {text!r}: expected more than 0 bytes")
-    return size
+    return int(size)
 
 
 def band_rows(

@@ -24,7 +24,8 @@ NAMES = (*BASIC, *(name for names in ADVANCED.values() for name in names))
 
 def label(name: str) -> str:
     """A setting's name as the page shows it: ``Style weight``."""
-    return name.replace("_", " ").capitalize()
+    words = name.replace("_", " ")
+    return words.replace("tv", "TV") if words.startswith("tv ") else words.capitalize()
 
 
 def control(name: str, own: Settings) -> Any:
@@ -45,11 +46,12 @@ def control(name: str, own: Settings) -> Any:
     names = names_of(name, own)
     if names:
         return gr.Dropdown(list(names), **shared)
-    if isinstance(spec.kind, (Whole, Number)):
-        empty = f"empty: {spec.none}" if spec.none else None
-        precision = 0 if isinstance(spec.kind, Whole) else None
-        return gr.Number(precision=precision, placeholder=empty, **shared)
-    return gr.Textbox(placeholder=f"empty: {spec.none}" if spec.none else None, **shared)
+    is_number = isinstance(spec.kind, (Whole, Number))
+    if is_number and spec.none is None:
+        return gr.Number(precision=0 if isinstance(spec.kind, Whole) else None, **shared)
+    # A number that may be left out is a text: Gradio's box for numbers turns empty into 0.
+    empty = f"empty: {spec.none.removeprefix('--')}" if spec.none else None
+    return gr.Textbox(placeholder=empty, max_lines=1 if is_number else 20, **shared)
 
 
 def to_control(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import gradio as gr
@@ -36,6 +37,7 @@ def serve(page: Any, host: str, port: int | None, *, browser: bool, megabytes: i
     Raises:
         BackendUnavailable: if the address cannot be used.
     """
+    _check_address(host, port)
     try:
         _, address, _ = page.launch(
             server_name=host,
@@ -54,3 +56,21 @@ def serve(page: Any, host: str, port: int | None, *, browser: bool, megabytes: i
     except OSError as error:
         raise BackendUnavailable(f"the page cannot be served at {host}: {error}") from error
     return str(address)
+
+
+def _check_address(host: str, port: int | None) -> None:
+    """Make sure that the address is one of this machine's: Gradio would try a hundred ports there.
+
+    Raises:
+        BackendUnavailable: naming the address and, if one was asked for, the port.
+    """
+    called = host if port is None else f"{host}, port {port}"
+    try:
+        found = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, ValueError, IndexError) as error:  # ValueError: what no name can have in it
+        reason = getattr(error, "strerror", None) or error
+        raise BackendUnavailable(f"the page cannot be served at {called}: {reason}") from error

@@ -273,8 +273,9 @@ class Studio:
                 job.outcome = outcome(result, state, content, job.error)
             with self._lock:
                 self._running = None
+                self._put_away(job, state)
                 job.state = state
-                self._put_away(job)
+            result = None  # not while the line is empty: it takes much memory
 
     def _run(self, job: Job) -> tuple[str, Result | None]:
         """Run; returns the state in which the run ends, and what there is of a result."""
@@ -305,14 +306,15 @@ class Studio:
             return "removed", None
         return "done", result
 
-    def _put_away(self, job: Job) -> None:
+    def _put_away(self, job: Job, state: str) -> None:
         """Keep what a run that has ended leaves: its state, and its place among the visitor's."""
+        job.forget()
         owner = next((v for v in self._visitors.values() if v.job is job), None)
         if owner is not None and job.outcome is not None:
             owner.finished = [*owner.finished, job][-REMEMBERED:]
             while sum(len(visitor.finished) for visitor in self._visitors.values()) > KEPT:
                 next(v for v in self._visitors.values() if v.finished).finished.pop(0)
-        if owner is not None and job.state == "stopped" and job.checkpoint.exists():
+        if owner is not None and state == "stopped" and job.checkpoint.exists():
             self._stopped.append(job)
             while len(self._stopped) > RESUMABLE:
                 shutil.rmtree(self._stopped.pop(0).folder, ignore_errors=True)

@@ -61,6 +61,7 @@ def studio_page(studio: Studio) -> Any:
                 load = gr.UploadButton("Load settings from a PNG of fastnst or a TOML file",
                                        file_types=[".png", ".toml"], elem_id="load",
                                        size="sm")  # fmt: skip
+            with gr.Column(scale=2, min_width=320):
                 with gr.Row():
                     start = gr.Button("Start", variant="primary", elem_id="start",
                                       interactive=False, min_width=90)  # fmt: skip
@@ -68,7 +69,6 @@ def studio_page(studio: Studio) -> Any:
                                      min_width=90)  # fmt: skip
                     resume = gr.Button("Resume", elem_id="resume", interactive=False,
                                        min_width=90)  # fmt: skip
-            with gr.Column(scale=2, min_width=320):
                 status = gr.Markdown("Choose a content and a style picture.", elem_id="status")
                 picture = gr.HTML(elem_id="view")
                 link = gr.HTML(elem_id="result")

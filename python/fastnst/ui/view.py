@@ -80,15 +80,17 @@ def curves(history: tuple[Losses, ...]) -> str:
         parts.append(
             f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="{width}"/>'
         )
-    for row, (name, colour) in enumerate(zip(shown, itertools.cycle(COLOURS), strict=False)):
-        y = 24 + 20 * row
-        parts.append(f'<path d="M450 {y - 4}h16" stroke="{colour}" stroke-width="3"/>')
-        parts.append(f'<text x="472" y="{y}">{html.escape(name.replace(".", " "))}</text>')
+    for place, (name, colour) in enumerate(zip(shown, itertools.cycle(COLOURS), strict=False)):
+        x, y = 45 + 133 * (place % 3), 300 + 18 * (place // 3)  # below, for narrow screens
+        parts.append(f'<path d="M{x} {y - 4}h14" stroke="{colour}" stroke-width="3"/>')
+        parts.append(f'<text x="{x + 19}" y="{y}">{html.escape(name.replace(".", " "))}</text>')
     parts.append(f'<text x="440" y="275" text-anchor="end">evaluation {len(history)}</text>')
+    height = 308 + 18 * ((len(shown) - 1) // 3)
     return (
-        '<svg id="curves" viewBox="0 0 600 285" role="img" '
+        f'<svg id="curves" viewBox="0 0 450 {height}" role="img" '
         'aria-label="losses over the evaluations" '
-        f'style="width:100%;font:12px sans-serif;fill:currentColor">{"".join(parts)}</svg>'
+        'style="width:100%;max-width:700px;font:12px sans-serif;fill:currentColor">'
+        f"{''.join(parts)}</svg>"
     )
 
 

@@ -75,6 +75,10 @@ class Watch:
         """End the run after the iteration at hand."""
         self.stopping = True
 
+    def forget(self) -> None:
+        """Drop the newest frame of a run that has ended and is shown otherwise."""
+        self._frame = None
+
     def end(self, text: str) -> None:
         """Say how the run ended, and wait a moment until those who look have seen it."""
         self.ended = text
