@@ -9,7 +9,7 @@ import pytest
 from fastnst.cli.console import amount, duration
 from fastnst.errors import InvalidInput
 from fastnst.estimate import estimate
-from fastnst.run import memory, prepare
+from fastnst.run import available, memory, prepare
 from fastnst.settings.settings import Settings
 from helpers.pictures import smooth
 
@@ -21,7 +21,8 @@ def test_an_estimate_has_the_size_the_memory_and_the_engine_of_the_run() -> None
     settings = Settings(size=64, iterations=5, engine="torch", **SMALL)
     needs = estimate(*PICTURES, settings)
     assert (needs.width, needs.height, needs.engine, needs.device) == (64, 48, "torch", "cpu")
-    assert needs.bytes == memory.estimate(64, 48, settings)
+    sources = 96 * 72 + 40 * 44
+    assert needs.bytes == memory.estimate(memory.Need(64, 48, settings, source_pixels=sources))
     assert needs.free_bytes is None or needs.free_bytes > needs.bytes
 
 
@@ -36,7 +37,7 @@ def test_time_is_evaluations_and_passes_over_the_history(monkeypatch) -> None:
 
 
 def test_a_size_that_does_not_fit_is_refused_with_one_that_does(monkeypatch) -> None:
-    monkeypatch.setattr(memory, "available", lambda device: 2**24)
+    monkeypatch.setattr(available, "available", lambda device: 2**24)
     with pytest.raises(InvalidInput, match=r"use --size \d+ or less"):
         estimate(*PICTURES, Settings(size=512, **SMALL))
 

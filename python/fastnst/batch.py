@@ -30,8 +30,9 @@ from fastnst.inputs.sizes import result_size
 from fastnst.network.weights import BUILT_IN
 from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.rescue import save_or_rescue
-from fastnst.run.result import Result, Step
+from fastnst.run.result import Result
 from fastnst.run.run import run
+from fastnst.run.step import Step
 from fastnst.settings.settings import INITS, Settings
 from fastnst.tables import read_rows
 

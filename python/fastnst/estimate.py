@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from fastnst.images.decode import Picture
 from fastnst.inputs.pictures import Styles
 from fastnst.run import memory
+from fastnst.run.available import available
+from fastnst.run.exhaustion import enough
 from fastnst.run.prepare import prepare
 from fastnst.settings.settings import Settings
 
@@ -33,6 +36,8 @@ class Estimate:
         device: The device that it will run on: ``cpu``, ``cuda``, …
         precision: The precision of its features: ``fp32``, ``bf16`` or ``mixed``.
         pieces: Strips or tiles that the picture is computed in; 1: it is computed whole.
+        scratch_bytes: Space that it takes in the scratch folder.
+        pairs: Curvature pairs that L-BFGS keeps.
     """
 
     width: int
@@ -44,6 +49,8 @@ class Estimate:
     device: str
     precision: str = "fp32"
     pieces: int = 1
+    scratch_bytes: int = 0
+    pairs: int = 100
 
 
 def estimate(
@@ -53,6 +60,7 @@ def estimate(
     content_mask: Picture | None = None,
     style_masks: Styles | None = None,
     memory_limit: int | None = None,
+    scratch: Path | None = None,
 ) -> Estimate:
     """Measure a few evaluations of a run's objective and a few rows of its solver's history.
 
@@ -63,6 +71,7 @@ def estimate(
         content_mask: As for ``stylize``.
         style_masks: As for ``stylize``.
         memory_limit: Bytes that the run may take; None: what is free.
+        scratch: A folder for what does not fit in memory; None: there is none.
 
     Raises:
         InvalidInput: for a picture or setting that cannot be used, or a size that does not fit in
@@ -70,14 +79,17 @@ def estimate(
         BackendUnavailable: if an engine or device asked for by name cannot run.
     """
     prepared = prepare(
-        content, style, settings, content_mask, style_masks, memory_limit=memory_limit
+        *(content, style, settings, content_mask, style_masks),
+        memory_limit=memory_limit,
+        scratch=scratch,
     )
+    settings = prepared.settings
     device, schedule = prepared.device, prepared.schedule
     width, height = prepared.width, prepared.height
-    with memory.enough(width, height, settings, device):
+    with enough(width, height, settings, device):
         pictures = prepared.pictures(schedule[-1])
-        grid = prepared.grid(pictures)
-        engine = prepared.engine(pictures, grid=grid)  # a mixed run begins in bf16
+        plan, need = prepared.plan(pictures), prepared.need(pictures)
+        engine = prepared.engine(pictures, plan=plan)  # a mixed run begins in bf16
         image = pictures.start
         evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
         history = torch.rand(ROWS, image.numel(), dtype=torch.float32, device=device)
@@ -85,18 +97,20 @@ def estimate(
     seconds = 0.0
     for scale in schedule:
         area = (scale.size / schedule[-1].size) ** 2 if schedule[-1].size else 1.0
-        pairs = sum(min(k, settings.history_size) for k in range(scale.iterations))
+        pairs = sum(min(k, settings.pairs(width * height)) for k in range(scale.iterations))
         seconds += area * ((scale.iterations + 1) * evaluation + PASSES * pairs * row)
     return Estimate(
         width,
         height,
-        memory.estimate(width, height, settings, prepared.style_pixels, device, grid),
-        memory.available(device),
+        memory.estimate(need, plan),
+        available(device),
         seconds,
         engine.name,
         str(device),
         engine.precision,
-        1 if grid is None else len(grid),
+        plan.strips,
+        0 if plan.scratch is None else need.mapped(),
+        settings.pairs(need.pixels),
     )
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastnst.run import memory, pieces
+from fastnst.run import pieces
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
+from fastnst.run.memory import Need, estimate
 from fastnst.run.run import run
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid
@@ -25,7 +26,7 @@ def settings(**further) -> Settings:
 def test_a_run_in_strips_is_the_run(tmp_path: Path) -> None:
     content, style = smooth(36, 300), smooth(40, 44, seed=1)
     whole = run(content, style, settings())
-    limit = memory.estimate(36, 300, settings()) - 1
+    limit = estimate(Need(36, 300, settings())) - 1
     path = tmp_path / "run.fnst"
     cut = run(content, style, settings(), checkpoints=Checkpoints(path, 2), memory_limit=limit)
     # Float32 sums in another order; three steps amplify their rounding.

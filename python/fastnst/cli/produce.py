@@ -15,7 +15,8 @@ from fastnst.cli.interrupts import Interrupts
 from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from fastnst.run.result import Result, Step
+    from fastnst.run.result import Result
+    from fastnst.run.step import Step
 
 Listener = Callable[["Step"], None]
 
@@ -49,8 +50,8 @@ def produce(
         typer.Exit: with the code of a signal, or 1 for a loss that is not finite.
     """
     from fastnst.cli.progress import ProgressBar
+    from fastnst.run.ending import Diverged, Interrupted
     from fastnst.run.rescue import save_or_rescue
-    from fastnst.run.result import Diverged, Interrupted
 
     def save(result: Result) -> None:
         save_or_rescue(result, output, bits)

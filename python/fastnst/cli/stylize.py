@@ -34,7 +34,7 @@ from fastnst.strips.budget import read_bytes
 if TYPE_CHECKING:
     from fastnst.estimate import Estimate
     from fastnst.images.pixels import Pixels
-    from fastnst.run.result import Step
+    from fastnst.run.step import Step
 
 
 @settings_options

@@ -114,7 +114,7 @@ def by_slab(work: Callable[..., None], *views: Tensor) -> None:
         work(*views)
         return
     rows = max(1, SLAB * shape[along] // shape.numel())
-    for parts in zip(*(view.split(rows, along) for view in views), strict=True):
+    for parts in zip(*(torch.split(view, rows, along) for view in views), strict=True):
         work(*parts)
 
 

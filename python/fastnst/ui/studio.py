@@ -16,8 +16,10 @@ from fastnst.cache import Cache
 from fastnst.errors import FastNSTError, InvalidInput
 from fastnst.images.decode import open_image
 from fastnst.run.checkpoint import Checkpoints
-from fastnst.run.result import Interrupted, Result, Step
+from fastnst.run.ending import Interrupted
+from fastnst.run.result import Result
 from fastnst.run.run import run
+from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
 from fastnst.ui.limits import MOST_STYLES, Limits
 from fastnst.ui.outcome import Outcome, outcome
