@@ -80,7 +80,7 @@ def build_objective(
     )
     normalize = Normalization(weights.preprocessing.mean, weights.preprocessing.std).to(content)
     if not content_layers or not targets:
-        features = {name: content.new_empty(0) for name in content_layers}
+        features = {name: content.new_empty(0, 0, 0, 0) for name in content_layers}
     elif pixels is None:
         with torch.no_grad():
             features = network(normalize(content), content_layers)
