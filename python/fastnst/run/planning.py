@@ -39,7 +39,7 @@ def make_plan(need: Need, limit: int | None = None, scratch: Path | None = None)
         return WHOLE
     reason = no_pieces_reason(need.settings, need.device)
     for plan in [] if reason is not None else plans(need, scratch):
-        grid = _grid(need, plan, budget)
+        grid = grid_within(need, plan, budget)
         if grid is not None:
             return replace(plan, grid=grid)
     raise refuse(need, budget, scratch, reason)
@@ -51,7 +51,7 @@ def budget_of(device: torch.device, limit: int | None) -> int | None:
     return int(SHARE * min(known)) if known else None
 
 
-def _grid(need: Need, plan: Plan, budget: int) -> Grid | None:
+def grid_within(need: Need, plan: Plan, budget: int) -> Grid | None:
     """How to cut the picture; None: it does not fit so."""
     computed = range(need.pixels)
     most = bisect_right(computed, budget, key=lambda pixels: need.in_pieces(plan, pixels))
