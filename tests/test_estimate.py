@@ -67,3 +67,26 @@ def test_what_runs_is_what_is_measured(monkeypatch, precision: str) -> None:
     monkeypatch.setattr(prepare, "choose_precision", lambda settings, device: precision)
     estimate(*PICTURES, Settings(size=32, iterations=1, **SMALL))
     assert asked == [precision]
+
+
+def test_a_picture_in_strips_is_measured_by_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(size=0, iterations=1, engine="torch", **SMALL)
+    content, style = smooth(36, 300), smooth(40, 44, seed=1)
+    whole = estimate(content, style, settings)
+    seen = []
+    create = prepare.create_engine
+
+    def note(weights, content, *rest, **more):
+        seen.append(tuple(content.shape[-2:]))
+        return create(weights, content, *rest, **more)
+
+    monkeypatch.setattr(prepare, "create_engine", note)
+    seconds = iter([0.5, 0.008])
+    monkeypatch.setattr("fastnst.estimate._quickest", lambda work: next(seconds))
+    cut = estimate(content, style, settings, memory_limit=int(0.9 * whole.bytes))
+    assert cut.pieces > 1
+    ((rows, columns),) = seen
+    assert rows < 300
+    assert columns == 36
+    # Two evaluations and no pair; 1.5 for the second pass forward, and at least the whole's pixels.
+    assert cut.seconds >= 2 * 0.5 * 1.5 * 300 / rows

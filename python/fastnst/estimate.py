@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fastnst.images.decode import Picture
-from fastnst.inputs.pictures import Styles
+from fastnst.inputs.pictures import Pictures, Styles
 from fastnst.run import memory
 from fastnst.run.available import available
 from fastnst.run.exhaustion import enough
+from fastnst.run.pieces import Plan
 from fastnst.run.prepare import prepare
 from fastnst.settings.settings import Settings
 
@@ -89,11 +91,18 @@ def estimate(
     with enough(width, height, settings, device):
         pictures = prepared.pictures(schedule[-1])
         plan, need = prepared.plan(pictures), prepared.need(pictures)
-        engine = prepared.engine(pictures, plan=plan)  # a mixed run begins in bf16
-        image = pictures.start
+        part = _piece(pictures, plan)
+        engine = prepared.engine(part)  # a mixed run begins in bf16
+        image = part.start
         evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
         history = torch.rand(ROWS, image.numel(), dtype=torch.float32, device=device)
         row = _quickest(lambda: float(torch.mv(history, history[0])[0])) / ROWS
+    # Pieces are computed forward twice and back once, in place of once each.
+    parts = need.pixels / (image.shape[-2] * image.shape[-1])
+    if plan.grid is not None:
+        halo = plan.grid.computed_pixels / need.pixels
+        evaluation *= parts * halo * (1.5 if plan.keeps_content else 2.5)
+        row *= parts
     seconds = 0.0
     for scale in schedule:
         area = (scale.size / schedule[-1].size) ** 2 if schedule[-1].size else 1.0
@@ -112,6 +121,19 @@ def estimate(
         0 if plan.scratch is None else need.mapped(),
         settings.pairs(need.pixels),
     )
+
+
+def _piece(pictures: Pictures, plan: Plan) -> Pictures:
+    """The pictures, or of each a part as large as the largest piece where they are cut."""
+    if plan.grid is None:
+        return pictures
+    height, width = plan.grid.largest
+
+    def part(x: Tensor) -> Tensor:
+        return x[..., :height, :width].contiguous()
+
+    styles = tuple(part(style) for style in pictures.styles)
+    return Pictures(part(pictures.content), styles, part(pictures.start))
 
 
 def _quickest(work: Callable[[], float]) -> float:

@@ -42,6 +42,9 @@ from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid, Spacing
 from fastnst.strips.storage import Store
 
+# Pixels of a picture whose targets are computed together; larger ones are cut for that.
+TARGETS_AT_A_TIME = 4_000_000
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -158,7 +161,9 @@ def create_engine(
     way = _WAYS[name, "CPU" if content.device.type == "cpu" else "GPU"]
     cut = grid is not None and not grid.is_whole
     # PyTorch, which computes the targets, takes up to twice as much for a pixel as the plan.
-    pixels = grid.largest[0] * grid.largest[1] // 2 if cut and grid is not None else None
+    pixels = TARGETS_AT_A_TIME
+    if cut and grid is not None:
+        pixels = min(pixels, grid.largest[0] * grid.largest[1] // 2)
     own = cut and recomputes("fp32" if settings.precision == "auto" else settings.precision)
     objective = build_objective(
         *(weights, content, style, settings, way.backend, regions, cache, pixels),

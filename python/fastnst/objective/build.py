@@ -81,7 +81,7 @@ def build_objective(
     normalize = Normalization(weights.preprocessing.mean, weights.preprocessing.std).to(content)
     if not content_layers or not targets:
         features = {name: content.new_empty(0, 0, 0, 0) for name in content_layers}
-    elif pixels is None:
+    elif pixels is None or content.shape[-2] * content.shape[-1] <= pixels:
         with torch.no_grad():
             features = network(normalize(content), content_layers)
     else:
@@ -162,7 +162,7 @@ class _Describer:
     def _compute(
         self, picture: Tensor, index: int, regions: Sequence[Region]
     ) -> Mapping[str, Statistics]:
-        if self.pixels is not None:
+        if self.pixels is not None and picture.shape[-2] * picture.shape[-1] > self.pixels:
             return describe_in_bands(
                 *(self.network, self.normalize, picture, index, self.layers, regions),
                 self.settings.statistics,

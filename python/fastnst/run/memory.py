@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from fastnst.engines.create import choose_precision, recomputes
-from fastnst.run.footprint import Footprint, footprint
+from fastnst.engines.create import TARGETS_AT_A_TIME, choose_precision, recomputes
+from fastnst.run.footprint import SCRATCH, WEIGHTS, Footprint, footprint
 from fastnst.run.pieces import WHOLE, Plan
 from fastnst.settings.settings import Settings
 
@@ -16,6 +16,8 @@ from fastnst.settings.settings import Settings
 # layers, and those of conv1_1 and conv1_2 on the way.
 STYLE_BYTES = 1400
 CPU = torch.device("cpu")
+# The same of the content picture, whose features PyTorch computes where it is computed whole.
+CONTENT_BYTES = 1250
 PICTURE = 12  # bytes per pixel of a picture in float32
 SMALLEST = 16  # the least long side that a message proposes: one position at relu5_1
 
@@ -62,8 +64,13 @@ class Need:
 
     def whole(self) -> int:
         """Bytes at the peak of a picture that is computed whole."""
-        solving = self.footprint().whole(self.pixels)
-        return max(solving, self.style_pixels * STYLE_BYTES) + self._sources
+        takes = self.footprint()
+        pictures = takes.begin * self.pixels + PICTURE * self.style_pixels
+        beginning = min(takes.fixed, SCRATCH + WEIGHTS) + max(
+            CONTENT_BYTES * min(self.pixels, TARGETS_AT_A_TIME),
+            STYLE_BYTES * min(self.style_pixels, TARGETS_AT_A_TIME),
+        )
+        return round(max(takes.whole(self.pixels), beginning + pictures)) + self._sources
 
     def in_pieces(self, plan: Plan, computed: int) -> int:
         """Bytes at the peak where the largest piece computes so many pixels.
