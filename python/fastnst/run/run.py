@@ -17,6 +17,7 @@ from fastnst.images.decode import Picture
 from fastnst.images.pixels import resize, to_pixels, to_tensor
 from fastnst.inputs.pictures import Styles
 from fastnst.run import pieces
+from fastnst.run.available import give_back
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.checkpoint_checks import check_fits
 from fastnst.run.checkpoint_state import Checkpoint
@@ -144,6 +145,8 @@ def _run_scale(
     identity = _identity(prepared, engine, plan.grid)
     start, colours = pictures.start, pictures.colours
     del pictures  # which may be large, and the engine has what it needs
+    if plan.grid is not None:
+        give_back()
     if recorder.best is not None:
         start = _enlarged(recorder.best, like=start)
     state = None
