@@ -9,7 +9,7 @@ import pytest
 from fastnst.cli.console import duration
 from fastnst.errors import InvalidInput
 from fastnst.estimate import estimate
-from fastnst.run import memory, prepare
+from fastnst.run import available, memory, prepare
 from fastnst.settings.settings import Settings
 from fastnst.strips.budget import amount
 from helpers.pictures import smooth
@@ -22,7 +22,8 @@ def test_an_estimate_has_the_size_the_memory_and_the_engine_of_the_run() -> None
     settings = Settings(size=64, iterations=5, engine="torch", **SMALL)
     needs = estimate(*PICTURES, settings)
     assert (needs.width, needs.height, needs.engine, needs.device) == (64, 48, "torch", "cpu")
-    assert needs.bytes == memory.estimate(64, 48, settings)
+    sources = 96 * 72 + 40 * 44
+    assert needs.bytes == memory.estimate(memory.Need(64, 48, settings, source_pixels=sources))
     assert needs.free_bytes is None or needs.free_bytes > needs.bytes
 
 
@@ -37,7 +38,7 @@ def test_time_is_evaluations_and_passes_over_the_history(monkeypatch) -> None:
 
 
 def test_a_size_that_does_not_fit_is_refused_with_one_that_does(monkeypatch) -> None:
-    monkeypatch.setattr(memory, "available", lambda device: 2**24)
+    monkeypatch.setattr(available, "available", lambda device: 2**24)
     with pytest.raises(InvalidInput, match=r"use --size \d+ or less"):
         estimate(*PICTURES, Settings(size=512, **SMALL))
 
@@ -67,3 +68,26 @@ def test_what_runs_is_what_is_measured(monkeypatch, precision: str) -> None:
     monkeypatch.setattr(prepare, "choose_precision", lambda settings, device: precision)
     estimate(*PICTURES, Settings(size=32, iterations=1, **SMALL))
     assert asked == [precision]
+
+
+def test_a_picture_in_strips_is_measured_by_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(size=0, iterations=1, engine="torch", **SMALL)
+    content, style = smooth(36, 300), smooth(40, 44, seed=1)
+    whole = estimate(content, style, settings)
+    seen = []
+    create = prepare.create_engine
+
+    def note(weights, content, *rest, **more):
+        seen.append(tuple(content.shape[-2:]))
+        return create(weights, content, *rest, **more)
+
+    monkeypatch.setattr(prepare, "create_engine", note)
+    seconds = iter([0.5, 0.008])
+    monkeypatch.setattr("fastnst.estimate._quickest", lambda work: next(seconds))
+    cut = estimate(content, style, settings, memory_limit=int(0.9 * whole.bytes))
+    assert cut.pieces > 1
+    ((rows, columns),) = seen
+    assert rows < 300
+    assert columns == 36
+    # Two evaluations and no pair; 1.5 for the second pass forward, and at least the whole's pixels.
+    assert cut.seconds >= 2 * 0.5 * 1.5 * 300 / rows

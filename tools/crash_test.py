@@ -30,8 +30,8 @@ from PIL import Image
 from fastnst.batch import is_done, pair, read_journal, run_batch
 from fastnst.images.encode import save_image
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
-from fastnst.run.result import Step
 from fastnst.run.run import run
+from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
 
 SIZE = 48

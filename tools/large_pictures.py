@@ -20,8 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fastnst.errors import FastNSTError
+from fastnst.evaluation import Evaluation, Terms
 from fastnst.images import rows
 from fastnst.images.colour_rows import HistogramMatchedRows, MatchedRows, RecolouredRows
 from fastnst.images.large import open_large
@@ -30,6 +32,9 @@ from fastnst.images.pixels import Pixels
 from fastnst.images.resample import ResizedRows
 from fastnst.images.rows import BandedRows, RowSource, StoredRows
 from fastnst.images.tiled_tiff import save_tiff
+from fastnst.ops.sums import squared_norm
+from fastnst.solvers.minimise import minimise
+from fastnst.solvers.vectors import Placement
 from fastnst.strips.geometry import Spacing, spans
 from fastnst.strips.storage import BandedTensor, ScratchStore
 
@@ -127,6 +132,25 @@ def histogram(folder: Path, side: int, store: ScratchStore) -> None:
         matched.rows(start, stop)
 
 
+def solver(_: Path, side: int, store: ScratchStore) -> None:
+    """Three steps of L-BFGS with ten pairs on a sixteenth of the pixels, all in the scratch file.
+
+    The objective is half the squared distance from grey, so that nothing else takes memory.
+    """
+    bands = spans(side // 4, 192, SPACING) if side >= 4 * 192 else ()
+    placement = Placement(bands, store)
+    start = store.zeros((1, 3, side // 4, side // 4))
+    gradient = store.zeros(tuple(start.shape))
+
+    def evaluate(image: torch.Tensor) -> Evaluation:
+        torch.sub(image, 0.5, out=gradient)
+        loss = 0.5 * squared_norm(gradient)
+        return Evaluation(Terms(loss, {}, {}, loss.new_zeros(())), gradient)
+
+    for _step in minimise(evaluate, start, iterations=3, history_size=10, placement=placement):
+        pass
+
+
 CASES: dict[str, Callable[[Path, int, ScratchStore], None]] = {
     "jpeg": read("big.jpg"),
     "png": read("big.png"),
@@ -136,6 +160,7 @@ CASES: dict[str, Callable[[Path, int, ScratchStore], None]] = {
     "out16-pyramid": write(16, pyramid=True),
     "steps": steps,
     "histogram": histogram,
+    "solver": solver,
 }
 
 

@@ -1,15 +1,17 @@
 """``large``: one evaluation in one piece and in strips, time and peak memory.
 
 Each in a process of its own, after one evaluation that warms up. Strips of all heights compute the
-same gradient; smaller ones take less memory and more time, for their halos.
+same gradient; smaller ones take less memory and more time, for their halos. The lowest ones also
+with content targets in a scratch file, and computed anew for each strip.
 """
 
 from __future__ import annotations
 
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 
@@ -23,8 +25,10 @@ from benchmarks.suites.base import Case, Suite
 from fastnst import Settings
 from fastnst.engines.create import Choice, create_engine, spacing
 from fastnst.strips.geometry import Grid
+from fastnst.strips.storage import ScratchStore
 
 ROWS = (0, 768, 384, 192)  # owned rows of a strip; 0: one piece
+WAYS = ("kept", "in a scratch file", "recomputed")  # content targets, with the lowest strips
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,14 @@ class Task:
         size: Long side of the picture in pixels.
         rows: Owned rows of a strip; 0: one piece.
         threads: How many.
+        targets: One of ``WAYS``.
     """
 
     engine: str
     size: int
     rows: int
     threads: int
+    targets: str = WAYS[0]
 
 
 def cases(options: Options) -> list[Case]:
@@ -55,9 +61,13 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
     for engine in ("native", "torch"):
         if not options.wants(engine):
             continue
-        for rows in ROWS:
-            title = f"{case.title}, {f'strips of {rows} rows' if rows else 'one piece'}"
-            answer = in_own_process(_child, Task(engine, case.size, rows, options.threads))
+        tasks = [Task(engine, case.size, rows, options.threads) for rows in ROWS]
+        tasks += [replace(tasks[-1], targets=way) for way in WAYS[1:]]
+        for task in tasks:
+            cut = f"strips of {task.rows} rows" if task.rows else "one piece"
+            way = "" if task.targets == WAYS[0] else f", targets {task.targets}"
+            title = f"{case.title}, {cut}{way}"
+            answer = in_own_process(_child, task)
             row = partial(Row, "large", title, engine, device="cpu", dtype="fp32", size=case.size)
             if isinstance(answer, str):
                 yield row(error=answer)
@@ -82,8 +92,15 @@ def _child(sender: Connection, task: Task) -> None:
         choice = Choice(torch.device("cpu"), task.engine, "fp32")
         cuts = spacing(settings, weights.architecture.up_to(names), choice)
         grid = Grid.cut(height, width, cuts, task.rows)
-        engine = create_engine(weights, loaded.content, loaded.style, settings, grid=grid)
         baseline = begin_peak("cpu")
+        store = ScratchStore(tempfile.gettempdir()) if task.targets == WAYS[1] else None
+        engine = create_engine(
+            *(weights, loaded.content, loaded.style, settings),
+            grid=grid,
+            store=store,
+            keep=task.targets != WAYS[2],
+        )
+        begin_peak("cpu")  # what setting up took at its peak is gone; targets are counted
         engine.evaluate(loaded.start)
         began = time.perf_counter()
         engine.evaluate(loaded.start)

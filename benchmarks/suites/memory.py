@@ -28,6 +28,7 @@ from fastnst.engines.create import create_engine, unavailable_reason
 from fastnst.engines.onnx import providers
 from fastnst.evaluation import Evaluation
 from fastnst.run.solve import runs_on_device
+from fastnst.settings.settings import HISTORY_SIZE
 from fastnst.solvers.device.loop import minimise_on_device
 
 REAL = 2  # evaluations at either end
@@ -64,7 +65,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             size=case.size,
             device=options.device,
             threads=options.threads,
-            history=Settings().history_size,
+            history=HISTORY_SIZE,
         )
         reason = None if way is None else _unavailable_reason(way, options.device)
         answer = reason or in_own_process(_child, task)

@@ -22,8 +22,9 @@ from benchmarks.options import PAIRS, Options
 from benchmarks.quadratic import Quadratic
 from benchmarks.rows import Row, summary
 from benchmarks.suites.base import Case, Suite
-from fastnst import Settings, Terms, minimise, stylize
+from fastnst import Terms, minimise, stylize
 from fastnst.evaluation import Evaluation
+from fastnst.settings.settings import HISTORY_SIZE
 from fastnst.solvers.device.cuda_graph import CudaGraph
 from fastnst.solvers.device.lbfgs import DeviceLBFGS
 
@@ -180,7 +181,7 @@ def _runs(case: Case, options: Options) -> Iterator[Row]:
         if sample.error:
             yield row(error=sample.error)
             continue
-        history = Settings().history_size
+        history = HISTORY_SIZE
         floor = floors.run(pixels, names[name], evaluations, history, ceilings)
         yield row(
             **summary(sample.seconds),

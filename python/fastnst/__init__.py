@@ -49,8 +49,11 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
     from fastnst.objective.build import build_objective
     from fastnst.objective.objective import Objective
     from fastnst.ops import gram_matrix, style_loss, style_losses
+    from fastnst.run.ending import Diverged, Interrupted
+    from fastnst.run.losses import Losses
     from fastnst.run.prepare import load_pictures
-    from fastnst.run.result import Diverged, Interrupted, Losses, Result, Step
+    from fastnst.run.result import Result
+    from fastnst.run.step import Step
     from fastnst.settings.keywords import SettingsDict
     from fastnst.settings.presets import PRESETS, make_settings
     from fastnst.settings.settings import Settings
@@ -89,8 +92,11 @@ _HOME = {
         "objective.build": ("build_objective",),
         "objective.objective": ("Objective",),
         "ops": ("gram_matrix", "style_loss", "style_losses"),
+        "run.ending": ("Diverged", "Interrupted"),
+        "run.losses": ("Losses",),
         "run.prepare": ("load_pictures",),
-        "run.result": ("Diverged", "Interrupted", "Losses", "Result", "Step"),
+        "run.result": ("Result",),
+        "run.step": ("Step",),
         "settings.keywords": ("SettingsDict",),
         "settings.presets": ("PRESETS", "make_settings"),
         "settings.settings": ("Settings",),

@@ -17,8 +17,9 @@ from fastnst.images.decode import Picture, load_image
 from fastnst.inputs.pictures import Styles, decode
 from fastnst.notebook import with_progress
 from fastnst.run.checkpoint import Checkpoints
-from fastnst.run.result import Result, Step
+from fastnst.run.result import Result
 from fastnst.run.run import run
+from fastnst.run.step import Step
 from fastnst.settings.presets import make_settings
 from fastnst.settings.settings import INITS, Settings
 

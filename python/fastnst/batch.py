@@ -31,8 +31,9 @@ from fastnst.inputs.sizes import result_size
 from fastnst.network.weights import BUILT_IN
 from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.rescue import save_or_rescue
-from fastnst.run.result import Result, Step
+from fastnst.run.result import Result
 from fastnst.run.run import run
+from fastnst.run.step import Step
 from fastnst.settings.kinds import shown
 from fastnst.settings.settings import INITS, Settings
 from fastnst.tables import read_rows
@@ -314,6 +315,8 @@ def run_batch(
     bits: int = 8,
     checkpoint_every: int = 0,
     callback: Callable[[Progress], None] | None = None,
+    memory_limit: int | None = None,
+    scratch: Path | None = None,
 ) -> Iterator[Outcome]:
     """Make the pictures one after the other.
 
@@ -326,6 +329,8 @@ def run_batch(
         checkpoint_every: Iterations between two checkpoints of a run, from which it goes on when
             the batch is started again; 0: none, it begins again.
         callback: Called after each step; an exception ends the batch.
+        memory_limit: Bytes that each run may take; None: what is free.
+        scratch: A folder for what does not fit in memory; None: there is none.
 
     Yields:
         What became of each job, as soon as it is known. A job that fails does not stop the others.
@@ -346,7 +351,17 @@ def run_batch(
         try:
             check_output(job.output, bits, size=result_size(job.content, job.settings.size))
             made_from = fingerprint(job)  # before the run: a file may change while it runs
-            result = _run(job, checkpoint_every, listen, cache)
+            begin = functools.partial(
+                run,
+                job.content,
+                job.style,
+                job.settings,
+                listen,
+                cache=cache,
+                memory_limit=memory_limit,
+                scratch=scratch,
+            )
+            result = _run(job, checkpoint_every, begin)
             save_or_rescue(result, job.output, bits)
             _note(folder, job, made_from)
         except FastNSTError as error:
@@ -361,25 +376,18 @@ def run_batch(
             )
 
 
-def _run(job: Job, checkpoint_every: int, listen: Callable[[Step], None], cache: Cache) -> Result:
+def _run(job: Job, checkpoint_every: int, begin: Callable[..., Result]) -> Result:
+    """Make a picture, or go on where its checkpoint is; ``begin`` is ``run`` for this job."""
     if not checkpoint_every:
-        return run(job.content, job.style, job.settings, listen, cache=cache)
+        return begin()
     path = job.output.with_name(f".{job.output.name}.checkpoint")
-    go_on = functools.partial(
-        run,
-        job.content,
-        job.style,
-        job.settings,
-        listen,
-        checkpoints=Checkpoints(path, checkpoint_every),
-        cache=cache,
-    )
+    go_on = functools.partial(begin, checkpoints=Checkpoints(path, checkpoint_every))
     try:
         result = go_on(resume=path if path.exists() else None)
     except InvalidInput:
         if not path.exists():
             raise
-        path.unlink()  # of another run
+        # It is of another run, and written over; unless this one cannot begin at all.
         result = go_on()
     path.unlink(missing_ok=True)
     return result

@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fastnst.images.decode import Picture
-from fastnst.inputs.pictures import Styles
+from fastnst.inputs.pictures import Pictures, Styles
 from fastnst.run import memory
+from fastnst.run.available import available
+from fastnst.run.exhaustion import enough
+from fastnst.run.pieces import Plan
 from fastnst.run.prepare import prepare
 from fastnst.settings.settings import Settings
 
@@ -33,6 +38,8 @@ class Estimate:
         device: The device that it will run on: ``cpu``, ``cuda``, …
         precision: The precision of its features: ``fp32``, ``bf16`` or ``mixed``.
         pieces: Strips or tiles that the picture is computed in; 1: it is computed whole.
+        scratch_bytes: Space that it takes in the scratch folder.
+        pairs: Curvature pairs that L-BFGS keeps.
     """
 
     width: int
@@ -44,6 +51,8 @@ class Estimate:
     device: str
     precision: str = "fp32"
     pieces: int = 1
+    scratch_bytes: int = 0
+    pairs: int = 100
 
 
 def estimate(
@@ -53,6 +62,7 @@ def estimate(
     content_mask: Picture | None = None,
     style_masks: Styles | None = None,
     memory_limit: int | None = None,
+    scratch: Path | None = None,
 ) -> Estimate:
     """Measure a few evaluations of a run's objective and a few rows of its solver's history.
 
@@ -63,6 +73,7 @@ def estimate(
         content_mask: As for ``stylize``.
         style_masks: As for ``stylize``.
         memory_limit: Bytes that the run may take; None: what is free.
+        scratch: A folder for what does not fit in memory; None: there is none.
 
     Raises:
         InvalidInput: for a picture or setting that cannot be used, or a size that does not fit in
@@ -70,34 +81,59 @@ def estimate(
         BackendUnavailable: if an engine or device asked for by name cannot run.
     """
     prepared = prepare(
-        content, style, settings, content_mask, style_masks, memory_limit=memory_limit
+        *(content, style, settings, content_mask, style_masks),
+        memory_limit=memory_limit,
+        scratch=scratch,
     )
+    settings = prepared.settings
     device, schedule = prepared.device, prepared.schedule
     width, height = prepared.width, prepared.height
-    with memory.enough(width, height, settings, device):
+    with enough(width, height, settings, device):
         pictures = prepared.pictures(schedule[-1])
-        grid = prepared.grid(pictures)
-        engine = prepared.engine(pictures, grid=grid)  # a mixed run begins in bf16
-        image = pictures.start
+        plan, need = prepared.plan(pictures), prepared.need(pictures)
+        part = _piece(pictures, plan)
+        engine = prepared.engine(part)  # a mixed run begins in bf16
+        image = part.start
         evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
         history = torch.rand(ROWS, image.numel(), dtype=torch.float32, device=device)
         row = _quickest(lambda: float(torch.mv(history, history[0])[0])) / ROWS
+    # Pieces are computed forward twice and back once, in place of once each.
+    parts = need.pixels / (image.shape[-2] * image.shape[-1])
+    if plan.grid is not None:
+        halo = plan.grid.computed_pixels / need.pixels
+        evaluation *= parts * halo * (1.5 if plan.keeps_content else 2.5)
+        row *= parts
     seconds = 0.0
     for scale in schedule:
         area = (scale.size / schedule[-1].size) ** 2 if schedule[-1].size else 1.0
-        pairs = sum(min(k, settings.history_size) for k in range(scale.iterations))
+        pairs = sum(min(k, settings.pairs(width * height)) for k in range(scale.iterations))
         seconds += area * ((scale.iterations + 1) * evaluation + PASSES * pairs * row)
     return Estimate(
         width,
         height,
-        memory.estimate(width, height, settings, prepared.style_pixels, device, grid),
-        memory.available(device),
+        memory.estimate(need, plan),
+        available(device),
         seconds,
         engine.name,
         str(device),
         engine.precision,
-        1 if grid is None else len(grid),
+        plan.strips,
+        0 if plan.scratch is None else need.mapped(),
+        settings.pairs(need.pixels),
     )
+
+
+def _piece(pictures: Pictures, plan: Plan) -> Pictures:
+    """The pictures, or of each a part as large as the largest piece where they are cut."""
+    if plan.grid is None:
+        return pictures
+    height, width = plan.grid.largest
+
+    def part(x: Tensor) -> Tensor:
+        return x[..., :height, :width].contiguous()
+
+    styles = tuple(part(style) for style in pictures.styles)
+    return Pictures(part(pictures.content), styles, part(pictures.start))
 
 
 def _quickest(work: Callable[[], float]) -> float:

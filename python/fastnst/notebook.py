@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastnst.run.result import Step
+    from fastnst.run.step import Step
 
 PAUSE = 0.2  # seconds between two changes of the line
 

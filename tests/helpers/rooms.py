@@ -26,7 +26,7 @@ ROOMS = {
     "losses": "ground ops network",
     "images": "ground samples strips",
     "plots": "ground images",
-    "solvers": "ground evaluation ops",
+    "solvers": "ground strips evaluation ops",
     "settings": "ground",
     "objective": "ground strips evaluation ops network losses settings",
     "inputs": "ground samples images settings objective",

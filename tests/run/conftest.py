@@ -13,8 +13,8 @@ from fastnst.run import prepare
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engine ``native`` is the one of a GPU, on the CPU."""
 
-    def create(weights, content, style, settings, regions=None, cache=None, grid=None):
-        assert grid is None
+    def create(weights, content, style, settings, regions=None, cache=None, **more):
+        assert more["grid"] is None
         objective = build_objective(weights, content, style, settings, "torch", regions, cache)
         return PlannedEngine(objective, "fp32", cache=cache)
 

@@ -13,7 +13,7 @@ import fastnst
 from fastnst.errors import InvalidInput
 from fastnst.ops import extension
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
-from fastnst.run.result import Step
+from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
 from helpers.pictures import smooth
 

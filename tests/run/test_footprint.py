@@ -39,13 +39,14 @@ content, style = content.astype(np.float32), style.astype(np.float32)
 settings = fastnst.Settings(size=0, iterations=5, history_size=5, style_size=64, **fields)
 before, libraries = status("VmRSS"), status("RssFile")
 prepared = prepare(content, style, settings, memory_limit=limit)
-grid = prepared.grid(prepared.pictures(prepared.schedule[0]))
-said = memory.estimate(width, height, settings, device=prepared.device, grid=grid)
-del prepared
+pictures = prepared.pictures(prepared.schedule[0])
+plan, need = prepared.plan(pictures), prepared.need(pictures)
+said = memory.estimate(need, plan)
+del prepared, pictures
 run(content, style, settings, memory_limit=limit)
 # what a torch with CUDA libraries reads of their files at its first use is not the run's
 took = status("VmHWM") - before - (status("RssFile") - libraries)
-print(json.dumps([said, took, 1 if grid is None else len(grid)]))
+print(json.dumps([said, took, plan.strips]))
 """
 
 
@@ -91,12 +92,12 @@ def test_features_are_counted_by_their_shapes() -> None:
 def test_more_pairs_and_larger_features_take_more() -> None:
     some = footprint(Settings(engine="native"), CPU, 10, 512, 512)
     more = footprint(Settings(engine="native"), CPU, 20, 512, 512)
-    assert more.picture - some.picture == 65  # ten pairs in eight bits
+    assert more.vectors - some.vectors == 65  # ten pairs in eight bits
     assert more.piece == some.piece
     maximum = footprint(Settings(engine="native", pooling="max"), CPU, 10, 512, 512)
     assert maximum.piece > some.piece  # which keeps a bit for each feature before a pooling
     shallow = footprint(Settings(engine="native", content_layers=("relu1_1",)), CPU, 10, 512, 512)
-    assert shallow.picture > some.picture  # for its targets
+    assert shallow.content > some.content  # for its targets
 
 
 @native

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from fastnst.run import memory, pieces
+from fastnst.errors import InvalidInput, OutputFailed
+from fastnst.run import pieces, prepare
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
+from fastnst.run.memory import Need, estimate
+from fastnst.run.planning import make_plan
+from fastnst.run.result import Result
 from fastnst.run.run import run
+from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid
 from helpers.pictures import smooth
@@ -25,7 +36,7 @@ def settings(**further) -> Settings:
 def test_a_run_in_strips_is_the_run(tmp_path: Path) -> None:
     content, style = smooth(36, 300), smooth(40, 44, seed=1)
     whole = run(content, style, settings())
-    limit = memory.estimate(36, 300, settings()) - 1
+    limit = estimate(Need(36, 300, settings())) - 1
     path = tmp_path / "run.fnst"
     cut = run(content, style, settings(), checkpoints=Checkpoints(path, 2), memory_limit=limit)
     # Float32 sums in another order; three steps amplify their rounding.
@@ -45,3 +56,87 @@ def test_a_grid_is_written_down_and_read() -> None:
         assert pieces.restored(text, grid.height, grid.width, given, CPU) == grid
     assert pieces.name(Grid.cut(300, 36, cuts)) == {}
     assert pieces.restored(None, 300, 36, given, CPU) is None
+
+
+@pytest.fixture
+def cut_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run in strips, with parts of the plan replaced."""
+
+    def go(changes: Mapping[str, Any], **further: Any) -> Result:
+        content, style = smooth(36, 300), smooth(40, 44, seed=1)
+        limit = estimate(Need(36, 300, settings())) - 1
+
+        def plan(*arguments: Any) -> pieces.Plan:
+            made = make_plan(*arguments)
+            return made if made.grid is None else replace(made, **changes)
+
+        monkeypatch.setattr(prepare, "make_plan", plan)
+        return run(content, style, settings(), memory_limit=limit, **further)
+
+    return go
+
+
+def test_a_scratch_file_and_recomputed_targets_change_no_bit(
+    cut_run: Callable[..., Result], tmp_path: Path
+) -> None:
+    plain = cut_run({})
+    assert plain.strips > 1
+    assert plain.to_dict()["strips"] == plain.strips
+    peak = plain.to_dict()["peak_bytes"]
+    assert peak is None or peak > 10**7
+    for changes in ({"scratch": tmp_path}, {"keeps_content": False}):
+        other = cut_run(changes)
+        assert [x.total for x in other.history] == [x.total for x in plain.history]
+        assert (other.pixels == plain.pixels).all()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scratch_folder_that_is_too_full_is_one_line(
+    cut_run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InvalidInput, match="scratch folder .*nowhere does not exist"):
+        cut_run({}, scratch=tmp_path / "nowhere")
+    with monkeypatch.context() as patch:
+        usage = type("Usage", (), {"free": 10})()
+        patch.setattr("fastnst.strips.storage.shutil.disk_usage", lambda _: usage)
+        with pytest.raises(InvalidInput, match="scratch folder .* GB are free, the run needs"):
+            cut_run({"scratch": tmp_path})
+    calls = []
+
+    def reserve(file: int, at: int, length: int) -> None:
+        calls.append(length)
+        if len(calls) > 4:  # in the middle of setting up
+            raise OSError(errno.ENOSPC, "No space left on device")
+        os.truncate(file, at + length)
+
+    monkeypatch.setattr("fastnst.strips.storage._reserve", reserve)
+    with pytest.raises(OutputFailed, match="scratch folder .*No space left") as caught:
+        cut_run({"scratch": tmp_path})
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_after_a_kill_it_goes_on_from_its_checkpoint(
+    cut_run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """A child is killed in its second iteration; the scratch file is gone, the state is not."""
+    whole = cut_run({"scratch": tmp_path})
+    path = tmp_path / "run.fnst"
+    child = os.fork() if hasattr(os, "fork") else pytest.skip("no fork")
+    if not child:
+
+        def kill(step: Step) -> None:
+            if step.iteration == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            torch.set_num_threads(1)  # threads do not outlive a fork
+            cut_run({"scratch": tmp_path}, checkpoints=Checkpoints(path, 1), callback=kill)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert [p.name for p in tmp_path.iterdir()] == ["run.fnst"]
+    again = cut_run({"scratch": tmp_path}, resume=path)
+    assert [x.total for x in again.history] == [x.total for x in whole.history]
+    assert (again.pixels == whole.pixels).all()

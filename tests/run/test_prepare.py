@@ -7,7 +7,7 @@ import torch
 
 from fastnst import InvalidInput, load_pictures
 from fastnst.cache import Cache
-from fastnst.run import memory, prepare
+from fastnst.run import prepare
 from fastnst.settings.settings import Settings
 from helpers.pictures import smooth
 
@@ -31,7 +31,9 @@ def test_a_preparation_has_the_scales_and_the_size_of_the_result() -> None:
 
 def test_memory_is_checked_once_and_before_the_weights_are_read(monkeypatch) -> None:
     checked = []
-    monkeypatch.setattr(memory, "check", lambda *arguments: checked.append(arguments[:2]))
+    monkeypatch.setattr(
+        prepare, "make_plan", lambda need, *_: checked.append((need.width, need.height))
+    )
     settings = Settings(size=64, min_size=20, **SMALL)
     prepared = prepare.prepare(CONTENT, STYLE, settings)
     for scale in prepared.schedule:
@@ -41,7 +43,7 @@ def test_memory_is_checked_once_and_before_the_weights_are_read(monkeypatch) -> 
     def refuse(*_: object) -> None:
         raise InvalidInput("too large")
 
-    monkeypatch.setattr(memory, "check", refuse)
+    monkeypatch.setattr(prepare, "make_plan", refuse)
     monkeypatch.setattr(prepare, "load_weights", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(InvalidInput, match="too large"):
         prepare.prepare(CONTENT, STYLE, settings)

@@ -32,18 +32,24 @@ def bfgs(known: list[tuple[Tensor, Tensor]], gamma: float) -> Tensor:
     return h
 
 
+def direction(own: CurvaturePairs, gradient: Tensor, gamma: float) -> Tensor:
+    """−H g for one band, with γ times the identity for H₀."""
+    out = torch.empty_like(gradient)
+    return own.direction([gradient], lambda q: q[0].mul_(gamma), out=[out])[0]
+
+
 @pytest.mark.parametrize("history_size", [1, 3, 8])
 def test_the_direction_is_that_of_full_matrices(history_size: int) -> None:
     """For fewer pairs than there is room for, as many, and after the ring buffers went round."""
     gradient = torch.linspace(-1, 1, N, dtype=torch.float64)
     own = CurvaturePairs(history_size, gradient)
-    assert torch.equal(own.direction(gradient, lambda q: q.mul_(0.5)), -0.5 * gradient)
+    assert torch.equal(direction(own, gradient, 0.5), -0.5 * gradient)
     seen: list[tuple[Tensor, Tensor]] = []
     for s, y in pairs(6):
-        assert own.take(s, y) is not None
+        assert own.take([s], [y]) is not None
         seen.append((s, y))
         gradient = gradient + y  # y is the change of the gradient on the way
-        found = own.direction(gradient, lambda q: q.mul_(0.7))
+        found = direction(own, gradient, 0.7)
         expected = -bfgs(seen[-history_size:], 0.7) @ gradient
         # float64, condition number below 10
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
@@ -51,12 +57,12 @@ def test_the_direction_is_that_of_full_matrices(history_size: int) -> None:
 
 def test_a_pair_without_positive_curvature_is_not_taken() -> None:
     s = torch.linspace(0.1, 1, N, dtype=torch.float64)
-    assert curvature_along(s, -s) is None
-    assert curvature_along(s, torch.zeros(N, dtype=torch.float64)) is None
+    assert curvature_along([s], [-s]) is None
+    assert curvature_along([s], [torch.zeros(N, dtype=torch.float64)]) is None
     own = CurvaturePairs(3, s)
-    assert own.take(s, -s) is None
+    assert own.take([s], [-s]) is None
     assert own.order == []
-    found = curvature_along(s, 2 * s)
+    found = curvature_along([s], [2 * s])
     assert found is not None
     assert found.along == pytest.approx(2 * float(s @ s), rel=1e-14)
     assert found.change == pytest.approx(4 * float(s @ s), rel=1e-14)
@@ -67,9 +73,9 @@ def test_a_state_holds_all_that_counts() -> None:
     first, second = CurvaturePairs(3, gradient), CurvaturePairs(3, gradient)
     made = pairs(5)
     for s, y in made[:4]:
-        first.take(s, y)
+        first.take([s], [y])
         gradient = gradient + y
-        first.direction(gradient, lambda q: q)
+        direction(first, gradient, 1.0)
     state = first.state()
     copies = {name: tensor.clone() for name, tensor in state.tensors.items()}
     second.restore(State(dict(state.numbers), copies))
@@ -77,6 +83,6 @@ def test_a_state_holds_all_that_counts() -> None:
     gradient = gradient + y
     directions = []
     for each in (first, second):
-        each.take(s, y)
-        directions.append(each.direction(gradient, lambda q: q).clone())
+        each.take([s], [y])
+        directions.append(direction(each, gradient, 1.0))
     assert torch.equal(*directions)

@@ -64,6 +64,15 @@ def test_a_grid_fits_its_budget() -> None:
     assert kinds == {"whole", "bands", "tiles"}
 
 
+def test_tiles_where_bands_would_be_mostly_halo() -> None:
+    """Of 8192 columns a few million pixels are 300 rows of their own and 200 of halo."""
+    grid = choose_grid(6144, 8192, 1, 8192 * 600, PAPER)
+    assert len(grid.columns) > 1
+    bands = choose_grid(6144, 8192, 1, 8192 * 600, Spacing(96, 96)).height // 384
+    assert grid.computed_pixels < 0.9 * 8192 * (6144 + (bands - 1) * 2 * 96)
+    assert len(choose_grid(6144, 8192, 1, 8192 * 3000, PAPER).columns) == 1
+
+
 def test_too_little_memory_says_what_the_smallest_piece_takes() -> None:
     with pytest.raises(
         InvalidInput, match=r"smallest piece of a picture of 7001×5003 takes 0\.15 GB"

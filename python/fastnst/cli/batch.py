@@ -14,9 +14,19 @@ import typer
 from fastnst.cli.console import complain, duration, say
 from fastnst.cli.inputs import check_exists
 from fastnst.cli.interrupts import Interrupts
-from fastnst.cli.options import ON_THE_WAY, OUTPUT, Bits, Quiet, settings_options
+from fastnst.cli.options import (
+    ON_THE_WAY,
+    OUTPUT,
+    Bits,
+    Memory,
+    Quiet,
+    Scratch,
+    read_memory,
+    settings_options,
+)
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
+from fastnst.strips.storage import check_folder
 
 if TYPE_CHECKING:
     from fastnst.batch import Job, Outcome, Progress
@@ -55,6 +65,8 @@ def batch(
             rich_help_panel=ON_THE_WAY,
         ),
     ] = 0,
+    memory: Memory = None,
+    scratch: Scratch = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -80,6 +92,9 @@ def batch(
     """
     if checkpoint_every < 0:
         raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 0 or more")
+    limit = read_memory(memory)
+    if scratch is not None:
+        check_folder(scratch)
     if os.path.exists(output) and not output.is_dir():  # noqa: PTH110 - False for what no system takes
         raise InvalidInput(f"output {output} is not a folder")
     _check_sources(contents, styles, table)
@@ -110,7 +125,13 @@ def batch(
                     interrupts.after_step(progress.step)
 
                 for outcome in run_batch(
-                    todo, output, bits=bits, checkpoint_every=checkpoint_every, callback=listen
+                    todo,
+                    output,
+                    bits=bits,
+                    checkpoint_every=checkpoint_every,
+                    callback=listen,
+                    memory_limit=limit,
+                    scratch=scratch,
                 ):
                     outcomes.append(outcome)
                     if as_json:

@@ -21,7 +21,7 @@ import typer
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from fastnst.run.result import Step
+    from fastnst.run.step import Step
 
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)

@@ -23,6 +23,7 @@ from fastnst.settings.config import combine, read_config, write_config
 from fastnst.settings.presets import DEFAULT_PRESET, PRESETS, needs_torchvision
 from fastnst.settings.settings import DEFAULTS, SPECS, STYLE_LAYERS, Settings
 from fastnst.settings.spec import BASICS, GROUPS, MACHINE, Spec, typed
+from fastnst.strips.budget import read_bytes
 
 Command = Callable[..., None]
 
@@ -38,10 +39,18 @@ THREADS = "CPU threads. (default: FASTNST_THREADS, or one for each core)"
 BITS = "8, or 16 for PNG and TIFF."
 QUIET = "Print errors only."
 JSON = "Print the record of the run as JSON on stdout."
+MEMORY = "Take no more than this, e.g. 8GB: in strips, if need be. (default: what is free)"
+SCRATCH = "Folder on a disk for what does not fit in memory. (default: none)"
 
 Bits = Annotated[int, typer.Option(help=BITS, rich_help_panel=OUTPUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help=QUIET, rich_help_panel=OUTPUT)]
 Json = Annotated[bool, typer.Option("--json", help=JSON, rich_help_panel=OUTPUT)]
+Memory = Annotated[
+    str | None, typer.Option(help=MEMORY, rich_help_panel=ON_THE_WAY, show_default=False)
+]
+Scratch = Annotated[
+    Path | None, typer.Option(help=SCRATCH, rich_help_panel=ON_THE_WAY, show_default=False)
+]
 StyleMask = Annotated[
     list[str] | None,
     typer.Option(help="Which part of a style counts; once for each STYLE.", rich_help_panel=MASKS),
@@ -86,6 +95,15 @@ def help_text(name: str) -> str:
     of = SPECS[name]
     choices = f"{', '.join(of.kind.choices)}; " if of.kind.choices else ""
     return f"{of.help} ({choices}default: {default_text(name)})"
+
+
+def read_memory(memory: str | None) -> int | None:
+    """The bytes that ``--memory`` allows; None: what is free.
+
+    Raises:
+        InvalidInput: for a text that is no size.
+    """
+    return None if memory is None else read_bytes(memory, "--memory")
 
 
 def settings_options(command: Command) -> Command:

@@ -13,7 +13,7 @@ from fastnst.cli.console import say
 from fastnst.cli.ui import load_pages
 
 if TYPE_CHECKING:
-    from fastnst.run.result import Step
+    from fastnst.run.step import Step
 
 
 @contextlib.contextmanager

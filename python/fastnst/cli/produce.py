@@ -12,10 +12,11 @@ import typer
 
 from fastnst.cli.console import complain, say
 from fastnst.cli.interrupts import Interrupts
-from fastnst.settings.settings import Settings
+from fastnst.settings.settings import HISTORY_SIZE_WHEN_LARGE, Settings
 
 if TYPE_CHECKING:
-    from fastnst.run.result import Result, Step
+    from fastnst.run.result import Result
+    from fastnst.run.step import Step
 
 Listener = Callable[["Step"], None]
 
@@ -49,8 +50,8 @@ def produce(
         typer.Exit: with the code of a signal, or 1 for a loss that is not finite.
     """
     from fastnst.cli.progress import ProgressBar
+    from fastnst.run.ending import Diverged, Interrupted
     from fastnst.run.rescue import save_or_rescue
-    from fastnst.run.result import Diverged, Interrupted
 
     def save(result: Result) -> None:
         save_or_rescue(result, output, bits)
@@ -58,6 +59,11 @@ def produce(
             result.plot(plot)
         if not quiet:
             say(summary(result, output))
+            pairs = result.settings.history_size
+            if few_pairs(settings, pairs):
+                say(
+                    f"a picture this large has {pairs} curvature pairs; --history-size changes that"
+                )
         if as_json:
             print(json.dumps(result.to_dict(output=str(output))))
 
@@ -92,6 +98,17 @@ def produce(
         interrupts.leave()
 
 
+def few_pairs(settings: Settings, pairs: int | None) -> bool:
+    """Whether a run has fewer curvature pairs than usual, because its picture is large.
+
+    Args:
+        settings: As they were asked for.
+        pairs: Those that the run has.
+    """
+    chosen = settings.history_size is None and settings.optimizer != "adam"
+    return chosen and pairs == HISTORY_SIZE_WHEN_LARGE
+
+
 def summary(result: Result, output: Path) -> str:
     """One line about a finished run."""
     height, width, _ = result.pixels.shape
@@ -99,4 +116,5 @@ def summary(result: Result, output: Path) -> str:
     return (
         f"{output}: {width}×{height}, {result.iterations} iterations in {result.seconds:.1f} s, "
         f"loss {result.losses.total:.4g}, engine {result.engine} on {where}"
+        + ("" if result.strips == 1 else f", in {result.strips} strips")
     )

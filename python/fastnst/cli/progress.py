@@ -26,7 +26,7 @@ from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
     from fastnst import batch
-    from fastnst.run.result import Step
+    from fastnst.run.step import Step
 
 NARROW = 72  # columns, below which only the bar and the times are shown
 

@@ -20,21 +20,24 @@ from fastnst.cli.options import (
     OUTPUT,
     Bits,
     Json,
+    Memory,
     Picture,
     Quiet,
+    Scratch,
     StyleMask,
+    read_memory,
     settings_options,
 )
 from fastnst.cli.outputs import check_run, numbered, picture_on_the_way, result_size
-from fastnst.cli.produce import Listener, produce
+from fastnst.cli.produce import Listener, few_pairs, produce
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
-from fastnst.strips.budget import amount, read_bytes
+from fastnst.strips.budget import amount
 
 if TYPE_CHECKING:
     from fastnst.estimate import Estimate
     from fastnst.images.pixels import Pixels
-    from fastnst.run.result import Step
+    from fastnst.run.step import Step
 
 
 @settings_options
@@ -85,14 +88,8 @@ def stylize(
         Path | None,
         typer.Option(help="Go on from this checkpoint, bit for bit.", rich_help_panel=ON_THE_WAY),
     ] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option(
-            help="Take no more than this, e.g. 8GB: in strips, if need be. (default: what is free)",
-            rich_help_panel=ON_THE_WAY,
-            show_default=False,
-        ),
-    ] = None,
+    memory: Memory = None,
+    scratch: Scratch = None,
     preview: Annotated[
         bool,
         typer.Option(
@@ -118,7 +115,7 @@ def stylize(
     """
     if save_every < 0:
         raise InvalidInput(f"--save-every is {save_every}: expected 0 or more")
-    limit = None if memory is None else read_bytes(memory, "--memory")
+    limit = read_memory(memory)
     check_pictures(content, style, content_mask, style_mask)
     if resume is not None:
         check_exists(resume, "checkpoint")
@@ -140,8 +137,8 @@ def stylize(
     if only_estimate:
         from fastnst.estimate import estimate
 
-        needs = estimate(content, style, settings, content_mask, style_mask, limit)
-        _print_estimate(needs, as_json)
+        needs = estimate(content, style, settings, content_mask, style_mask, limit, scratch)
+        _print_estimate(needs, settings, as_json)
         return
 
     from fastnst import plots
@@ -176,6 +173,7 @@ def stylize(
                 checkpoints=checkpoints,
                 resume=resume,
                 memory_limit=limit,
+                scratch=scratch,
             ),
             settings,
             target,
@@ -215,12 +213,16 @@ def _film(add: Callable[[Pixels], None], every: int) -> Callable[[Step], None]:
     return listen
 
 
-def _print_estimate(needs: Estimate, as_json: bool) -> None:
+def _print_estimate(needs: Estimate, settings: Settings, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(needs)))
         return
     free = "" if needs.free_bytes is None else f" ({amount(needs.free_bytes)} are free)"
     cut = "" if needs.pieces == 1 else f", in {needs.pieces} strips"
+    if few_pairs(settings, needs.pairs):
+        cut += f", with {needs.pairs} curvature pairs"
+    if needs.scratch_bytes:
+        cut += f", with {amount(needs.scratch_bytes)} in the scratch folder"
     print(
         f"{needs.width}×{needs.height}: about {duration(needs.seconds)} and "
         f"{amount(needs.bytes)} of memory{free}, engine {needs.engine} in {needs.precision} "

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from fastnst.cli.options import settings_options
+from fastnst.cli.options import Memory, Scratch, read_memory, settings_options
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.settings.settings import Settings
+from fastnst.strips.storage import check_folder
 
 MOST_PIXELS = 1024  # long side of a visitor's result, unless the command asks for more
 MOST_ITERATIONS = 1000
@@ -33,6 +34,8 @@ def ui(
     max_iterations: Annotated[
         int | None, typer.Option(help="Of a run. (default: 1000, or --iterations if more)")
     ] = None,
+    memory: Memory = None,
+    scratch: Scratch = None,
     settings: Settings,
 ) -> None:
     """Open a page in the browser: upload, choose, watch the picture form, download it.
@@ -50,9 +53,12 @@ def ui(
             raise InvalidInput(f"--{name} is {value}: expected {least} or more")
     if port is not None and not 1 <= port <= 65535:
         raise InvalidInput(f"--port is {port}: expected 1 to 65535")
+    limit = read_memory(memory)
+    if scratch is not None:
+        check_folder(scratch)
     pages = load_pages()
     limits = pages.Limits(max_megabytes, max_megapixels, most_size, most_iterations)
-    studio = pages.Studio(limits, settings)
+    studio = pages.Studio(limits, settings, limit, scratch)
     page = pages.studio_page(studio)
     address = pages.serve(page, host, port, browser=browser, megabytes=max_megabytes)
     print(f"fastnst: {address} (Ctrl-C ends it)", flush=True)

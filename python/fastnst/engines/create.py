@@ -27,6 +27,7 @@ from fastnst.engines.strips.autograd import AutogradEvaluator
 from fastnst.engines.strips.engine import StripEngine
 from fastnst.engines.strips.evaluator import Evaluator
 from fastnst.engines.strips.native import TILES, NativeEvaluator
+from fastnst.engines.strips.targets import MakeTargets, chosen
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.evaluation import Engine
@@ -39,6 +40,10 @@ from fastnst.ops import device as device_kernels
 from fastnst.ops import extension
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid, Spacing
+from fastnst.strips.storage import Store
+
+# Pixels of a picture whose targets are computed together; larger ones are cut for that.
+TARGETS_AT_A_TIME = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,8 @@ def create_engine(
     regions: Sequence[Region] | None = None,
     cache: Cache | None = None,
     grid: Grid | None = None,
+    store: Store | None = None,
+    keep: bool = True,
 ) -> Engine:
     """Set up the engine that the settings ask for.
 
@@ -139,6 +146,10 @@ def create_engine(
         cache: The networks and targets of earlier engines, to be used again where they fit.
         grid: How the picture is cut where it does not fit in memory whole, with the spacing that
             ``spacing`` gives; None: it is computed whole.
+        store: Where the gradient and the content targets of a picture lie that is cut; None: in
+            memory.
+        keep: Whether to keep those targets. If not they are computed anew for each piece, which
+            ``recomputes`` must allow; it changes no bit.
 
     Raises:
         BackendUnavailable: if the engine that was asked for by name cannot run here.
@@ -150,12 +161,23 @@ def create_engine(
     way = _WAYS[name, "CPU" if content.device.type == "cpu" else "GPU"]
     cut = grid is not None and not grid.is_whole
     # PyTorch, which computes the targets, takes up to twice as much for a pixel as the plan.
-    pixels = grid.largest[0] * grid.largest[1] // 2 if cut and grid is not None else None
+    pixels = TARGETS_AT_A_TIME
+    if cut and grid is not None:
+        pixels = min(pixels, grid.largest[0] * grid.largest[1] // 2)
+    own = cut and recomputes("fp32" if settings.precision == "auto" else settings.precision)
     objective = build_objective(
-        weights, content, style, settings, way.backend, regions, cache, pixels
+        *(weights, content, style, settings, way.backend, regions, cache, pixels),
+        targets=not own,
     )
+
+    targets = chosen(content, keep, store) if own else None
     height, width = content.shape[-2:]
-    return engine_of(objective, (height, width), settings, cache, grid)
+    return engine_of(objective, (height, width), settings, cache, grid, targets, store)
+
+
+def recomputes(precision: str) -> bool:
+    """Whether an engine in strips computes the content targets itself, in its own precision."""
+    return precision == "fp32"
 
 
 @undisturbed()
@@ -165,6 +187,8 @@ def engine_of(
     settings: Settings,
     cache: Cache | None = None,
     grid: Grid | None = None,
+    targets: MakeTargets | None = None,
+    store: Store | None = None,
 ) -> Engine:
     """Set up the engine of an objective, which may have losses of your own.
 
@@ -179,6 +203,8 @@ def engine_of(
             ``create_engine``.
         cache: What earlier engines made, to be used again where it fits.
         grid: How the picture is cut, as for ``create_engine``; None: not at all.
+        targets: Makes the content targets where the picture is cut; None: the objective's own.
+        store: Where the gradient lies then; None: in memory.
 
     Raises:
         BackendUnavailable: if the engine that was asked for by name cannot run here.
@@ -205,7 +231,8 @@ def engine_of(
 
     def create(precision: str) -> Engine:
         if cut and grid is not None and way.evaluator is not None:
-            return StripEngine(way.evaluator(objective, precision, request), grid)
+            evaluator = way.evaluator(objective, precision, request)
+            return StripEngine(evaluator, grid, targets, store)
         return way.create(objective, precision, request)
 
     return MixedEngine(create) if precision == "mixed" else create(precision)

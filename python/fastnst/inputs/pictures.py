@@ -46,6 +46,12 @@ class Sources:
     masks: Masks | None = None
     start: Pixels | None = None
 
+    @property
+    def pixels(self) -> int:
+        """Pixels of all of them, 12 bytes each."""
+        pictures = [self.content, *self.styles, *([] if self.start is None else [self.start])]
+        return sum(picture.shape[0] * picture.shape[1] for picture in pictures)
+
     def size(self, size: int) -> tuple[int, int]:
         """Width and height of a result with this long side; 0: the size of the content."""
         height, width, _ = self.content.shape

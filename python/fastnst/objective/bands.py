@@ -1,4 +1,4 @@
-"""Targets of pictures whose features do not fit in memory: computed a band of rows at a time."""
+"""Targets of pictures whose features do not fit in memory: computed a piece at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from fastnst.losses.guidance import guide
 from fastnst.network.normalization import Normalization
 from fastnst.network.vgg import VGG
 from fastnst.objective.regions import Region
-from fastnst.strips.geometry import Spacing, Span, level_of, spans
+from fastnst.strips.budget import choose_grid
+from fastnst.strips.geometry import Grid, Spacing, Tile, level_of
 
 
 def content_features(
@@ -28,7 +29,7 @@ def content_features(
         pixels: About how many pixels to compute at a time.
     """
     found: dict[str, Tensor] = {}
-    for band, features in _bands(network, normalize, picture, tuple(names), pixels):
+    for tile, features in _pieces(network, normalize, picture, tuple(names), pixels):
         for name, owned in features.items():
             if name not in found:
                 size = network.architecture.size_at(name, _size(picture))
@@ -38,7 +39,8 @@ def content_features(
                     device=picture.device,
                     memory_format=torch.channels_last,
                 )
-            found[name][:, :, band.owned(level_of(name))] = owned
+            level = level_of(name)
+            found[name][:, :, tile.rows.owned(level), tile.columns.owned(level)] = owned
     return found
 
 
@@ -69,13 +71,16 @@ def describe_in_bands(
     maps = {(r, n): regions[r].style_guidance(index, sizes[n]) for r in mine for n in names}
     first: dict[tuple[int, str], Tensor] = {}
     second: dict[tuple[int, str], Tensor] = {}
-    for band, features in _bands(network, normalize, picture, tuple(names), pixels):
+    for tile, features in _pieces(network, normalize, picture, tuple(names), pixels):
         for key, guidance in maps.items():
-            rows = None if guidance is None else guidance[band.owned(level_of(key[1]))]
-            guided = guide(features[key[1]], rows)
+            level = level_of(key[1])
+            here = None
+            if guidance is not None:
+                here = guidance[tile.rows.owned(level), tile.columns.owned(level)]
+            guided = guide(features[key[1]], here)
             flat = guided[0].flatten(1)
             gram = (flat @ flat.T).double()
-            mean = guide(guided, rows)[0].double().sum((1, 2))
+            mean = guide(guided, here)[0].double().sum((1, 2))
             second[key] = second[key] + gram if key in second else gram
             first[key] = first[key] + mean if key in first else mean
     found: dict[str, dict[tuple[int, str], tuple[Tensor, ...]]] = {name: {} for name in names}
@@ -87,23 +92,28 @@ def describe_in_bands(
     return found
 
 
-def _bands(
+def _pieces(
     network: VGG, normalize: Normalization, picture: Tensor, names: tuple[str, ...], pixels: int
-) -> Iterator[tuple[Span, dict[str, Tensor]]]:
-    """Each band with its owned features by layer, ``(1, C, rows, W)``."""
+) -> Iterator[tuple[Tile, dict[str, Tensor]]]:
+    """Each piece with its owned features by layer, ``(1, C, rows, columns)``."""
     spacing = Spacing.of(network.architecture.up_to(names), (1,))
-    height, width = _size(picture)
-    rows = max(spacing.smallest, pixels // width // spacing.alignment * spacing.alignment)
-    for band in spans(height, rows, spacing):
+    for tile in _grid(*_size(picture), pixels, spacing):
+        rows, columns = tile.rows, tile.columns
         with torch.no_grad():
-            features = network(normalize(picture[..., band.low : band.high, :]), names)
-        yield (
-            band,
-            {
-                name: x[:, :, band.owned_within(level_of(name))].to(picture.dtype)
-                for name, x in features.items()
-            },
-        )
+            part = picture[..., rows.low : rows.high, columns.low : columns.high]
+            features = network(normalize(part), names)
+        owned = {}
+        for name, found in features.items():
+            level = level_of(name)
+            x = found[:, :, rows.owned_within(level), columns.owned_within(level)]
+            owned[name] = x.to(picture.dtype)
+        yield tile, owned
+
+
+def _grid(height: int, width: int, pixels: int, spacing: Spacing) -> Grid:
+    """Bands, or else tiles, that compute at most this many pixels; the smallest if none do."""
+    least = spacing.largest(spacing.smallest, height) * spacing.largest(spacing.smallest, width)
+    return choose_grid(height, width, 1, max(pixels, least), spacing)
 
 
 def _size(picture: Tensor) -> tuple[int, int]:

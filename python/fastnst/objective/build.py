@@ -33,6 +33,7 @@ def build_objective(
     regions: Sequence[Region] | None = None,
     cache: Cache | None = None,
     pixels: int | None = None,
+    targets: bool = True,
 ) -> Objective:
     """Compute the targets of one content and the style pictures and set up the objective.
 
@@ -47,6 +48,8 @@ def build_objective(
         regions: Which style goes where; None: all of them everywhere.
         cache: The networks and style targets of earlier objectives, to be used again.
         pixels: About how many pixels of a picture to compute at a time; None: all.
+        targets: Whether to compute the content targets; if not they are empty, for an engine that
+            makes them itself.
 
     Returns:
         The objective, on the device and in the dtype of ``content``.
@@ -76,13 +79,13 @@ def build_objective(
         lambda: VGG(architecture, weights.tensors, names, pooling, padding).to(content),
     )
     normalize = Normalization(weights.preprocessing.mean, weights.preprocessing.std).to(content)
-    if not content_layers:
-        targets = {}
-    elif pixels is None:
+    if not content_layers or not targets:
+        features = {name: content.new_empty(0, 0, 0, 0) for name in content_layers}
+    elif pixels is None or content.shape[-2] * content.shape[-1] <= pixels:
         with torch.no_grad():
-            targets = network(normalize(content), content_layers)
+            features = network(normalize(content), content_layers)
     else:
-        targets = content_features(network, normalize, content, content_layers, pixels)
+        features = content_features(network, normalize, content, content_layers, pixels)
     describer = _Describer(
         network, normalize, settings, backend, regions, tuple(layer_weights), pixels
     )
@@ -103,7 +106,7 @@ def build_objective(
     return Objective(
         network,
         normalize,
-        content={name: ContentLoss(targets[name]) for name in content_layers},
+        content={name: ContentLoss(features[name]) for name in content_layers},
         style=style_losses,
         content_weight=settings.content_weight,
         style_weight=settings.style_weight,
@@ -159,7 +162,7 @@ class _Describer:
     def _compute(
         self, picture: Tensor, index: int, regions: Sequence[Region]
     ) -> Mapping[str, Statistics]:
-        if self.pixels is not None:
+        if self.pixels is not None and picture.shape[-2] * picture.shape[-1] > self.pixels:
             return describe_in_bands(
                 *(self.network, self.normalize, picture, index, self.layers, regions),
                 self.settings.statistics,

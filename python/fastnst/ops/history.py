@@ -7,7 +7,8 @@ memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from fastnst.ops.extension import call, loaded
 CHUNK = 4096  # values of a row that lie together
 BLOCK = 64  # values that share a scale
 
+Allocate = Callable[[tuple[int, ...], torch.dtype], Tensor]
+
 
 class EightBitRows:
     """Room for rows of floats in eight bits, in the layout of ``History`` of csrc/fastnst.h.
@@ -27,19 +30,22 @@ class EightBitRows:
         rows: How many rows there is room for.
         length: n, the number of values of a row.
         device: Where they are.
+        allocate: Makes a contiguous tensor of a shape and a dtype there; None: PyTorch.
 
     Attributes:
         values: ``(chunks, rows, 4096)`` int8.
         scales: ``(chunks, rows, 64)`` float32.
     """
 
-    def __init__(self, rows: int, length: int, device: torch.device) -> None:
+    def __init__(
+        self, rows: int, length: int, device: torch.device, allocate: Allocate | None = None
+    ) -> None:
         chunks = -(-length // CHUNK)
         self.rows = rows
         self.length = length
-        self.values = torch.empty(chunks, rows, CHUNK, dtype=torch.int8, device=device)
-        scales = (chunks, rows, CHUNK // BLOCK)
-        self.scales = torch.empty(scales, dtype=torch.float32, device=device)
+        make = allocate or partial(_empty, device)
+        self.values = make((chunks, rows, CHUNK), torch.int8)
+        self.scales = make((chunks, rows, CHUNK // BLOCK), torch.float32)
 
     @property
     def address(self) -> tuple[int, int, int, int]:
@@ -53,13 +59,14 @@ class CompressedRows(EightBitRows):
     Args:
         rows: How many rows there is room for.
         length: n, the number of values of a row.
+        allocate: Makes a contiguous tensor on the CPU of a shape and a dtype; None: PyTorch.
 
     Raises:
         BackendUnavailable: the extension is not loaded, or ``FASTNST_CPU_ISA`` cannot run here.
     """
 
-    def __init__(self, rows: int, length: int) -> None:
-        super().__init__(rows, length, CPU)
+    def __init__(self, rows: int, length: int, allocate: Allocate | None = None) -> None:
+        super().__init__(rows, length, CPU, allocate)
         loaded()
 
     def store(self, row: int, x: Tensor) -> None:
@@ -102,6 +109,10 @@ class CompressedRows(EightBitRows):
             torch.get_num_threads(),
         )
 
+    def memory(self) -> tuple[Tensor, ...]:
+        """The tensors that all rows lie in."""
+        return self.values, self.scales
+
     def tensors(self, used: int) -> dict[str, Tensor]:
         """The first ``used`` rows as they are stored, in copies that ``restore`` takes."""
         values, scales = self.values[:, :used], self.scales[:, :used]
@@ -116,3 +127,7 @@ class CompressedRows(EightBitRows):
     def _check_used(self, used: int) -> None:
         if not 1 <= used <= self.rows:
             raise InvalidInput(f"used: expected 1 to {self.rows} rows, got {used}")
+
+
+def _empty(device: torch.device, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device=device)

@@ -14,6 +14,7 @@ does not compress, and which decides where the run ends. So they are stored as t
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class Checkpoints:
             InvalidInput: for a folder that is missing or not writable, or too little space.
         """
         most = max(settings.iterations, *(settings.scale_iterations or (0,)))
-        pairs = min(settings.history_size, most)
+        pairs = min(settings.pairs(pixels), most)
         files.check_writable(self.path, "checkpoint", pixels * (pairs * PAIR + 100))
 
 
@@ -111,8 +112,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             _check_format(path, metadata.get("format"))
-            # the file is mapped: copy, so that it may be replaced while the run goes on
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: _read(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, InvalidInput):
             raise
@@ -170,3 +170,11 @@ def _parse(text: str, tensors: Mapping[str, Tensor]) -> Checkpoint:
 
 def _packed(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous()
+
+
+def _read(tensor: Tensor) -> Tensor:
+    """A tensor of a file that is mapped, and may be replaced while the run goes on.
+
+    Where that is no trouble the tensor stays in the file, and takes no memory.
+    """
+    return tensor if os.name == "posix" else tensor.clone()

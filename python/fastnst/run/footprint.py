@@ -25,8 +25,14 @@ TORCH_FEATURES = 3600
 ONNX_FEATURES = 5600
 PAIR = 2 * 3 * 4  # s and y of one curvature pair, float32; or both moments of Adam
 COMPRESSED_PAIR = 6.5  # in eight bits, a scale for every 64 values
-VECTORS = 12 * 12  # pictures, gradients and steps of engine and solver, 12 bytes a pixel each
-SCRATCH = 30e6  # of the kernels, Gram matrices, what torch sets up at its first operators
+VECTOR = 12  # one of the picture's size in float32
+# Vectors that a solver keeps, with the picture and the best one; and those that it makes on its
+# way. Spectral: three spectra and their products. Adam: the denominators of its steps.
+VECTORS = {"lbfgs": (4, 0), "spectral": (5, 5), "torch-lbfgs": (5, 4), "adam": (4, 2)}
+SNAPSHOTS = 6  # two pictures of 8 bits
+BEGIN = 3 * VECTOR  # content, start, and what the start is made of
+SCRATCH = 80e6  # of the kernels, Gram matrices, what is imported and set up by the first operators
+WEIGHTS = 80e6  # of VGG-19 as they are read
 SIDE = 768  # of the picture whose shapes are counted: even at every pooling
 
 
@@ -38,21 +44,27 @@ class Footprint:
         fixed: Whatever the size, for a picture computed whole: the network and its filters.
         fixed_in_pieces: The same for one computed in pieces, all in Winograd tiles of one size.
         piece: For each pixel that is computed at a time: features and their gradients.
-        picture: For each pixel of the result: the solver's vectors and pairs, content targets.
+        vectors: For each pixel of the result, like those that follow: what the solver keeps, and
+            the gradient of an engine in strips. A scratch file may hold it.
+        content: Content targets, if they are kept. A scratch file may hold them too.
+        temporary: What the solver makes on its way.
+        held: What lies in memory whatever happens: pictures from the way, colours to be put back.
+        begin: Pictures before the optimisation begins, when there are no vectors.
     """
 
     fixed: float
     fixed_in_pieces: float
     piece: float
-    picture: float
+    vectors: float
+    content: float
+    temporary: float
+    held: float
+    begin: float
 
     def whole(self, pixels: int) -> int:
         """The peak of a picture that is computed whole."""
-        return round(self.fixed + (self.piece + self.picture) * pixels)
-
-    def in_pieces(self, pixels: int, computed: int) -> int:
-        """The peak of a picture of ``pixels`` whose largest piece computes ``computed`` pixels."""
-        return round(self.fixed_in_pieces + self.piece * computed + self.picture * pixels)
+        picture = self.vectors + self.content + self.temporary + self.held
+        return round(self.fixed + (self.piece + max(picture, self.begin + self.content)) * pixels)
 
 
 def footprint(
@@ -63,15 +75,29 @@ def footprint(
     Args:
         settings: The settings of the run.
         device: Where it runs.
-        pairs: Curvature pairs that the solver will hold; 1 for Adam.
+        pairs: Curvature pairs that L-BFGS will hold.
         width: Width of the result, on which the choice of Winograd tiles depends.
         height: Height of the result.
     """
-    picture = VECTORS + pairs * _pair(settings, device)
+    kept, made = VECTORS[settings.optimizer] if device.type == "cpu" else (11, 0)
+    pairs = 0 if settings.optimizer == "adam" else pairs
+    average = 2 if settings.averaging else 0
+    colours = VECTOR if settings.color in ("original", "luminance") else 0
+    fixed, fixed_in_pieces, piece = 0.0, 0.0, float(TORCH_FEATURES)
     if counts(settings, device):
-        return _native(settings, picture, width, height)
-    features = ONNX_FEATURES if settings.engine == "onnx" else TORCH_FEATURES
-    return Footprint(0, 0, features, picture)
+        fixed, fixed_in_pieces, piece = _native(settings, width, height)
+    elif settings.engine == "onnx":
+        piece = ONNX_FEATURES
+    return Footprint(
+        fixed,
+        fixed_in_pieces,
+        piece,
+        (kept + 1) * VECTOR + pairs * _pair(settings, device),
+        _targets(settings),
+        (made + average) * VECTOR,
+        SNAPSHOTS + colours,
+        BEGIN,
+    )
 
 
 def counts(settings: Settings, device: torch.device) -> bool:
@@ -88,18 +114,37 @@ def _pair(settings: Settings, device: torch.device) -> float:
     return COMPRESSED_PAIR if compressed else PAIR
 
 
-def _native(settings: Settings, picture: float, width: int, height: int) -> Footprint:
-    """VGG-19, which has the most layers of the networks that there are."""
-    content = settings.content_weights() if settings.content_weight else {}
-    style = settings.layer_weights() if settings.style_weight else {}
-    asked_for = {*content, *style}
-    layers = chain_of(VGG19, VGG19.up_to(asked_for))
-    layout = lay_out(layers, asked_for, settings.pooling, SIDE, SIDE)
-    elements = {
+def _layers(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...], Sequence[Layer]]:
+    """Content layers, style layers, and the network that they need.
+
+    It is VGG-19, which has the most layers of the networks that there are.
+    """
+    content = tuple(settings.content_weights() if settings.content_weight else ())
+    style = tuple(settings.layer_weights() if settings.style_weight else ())
+    return content, style, chain_of(VGG19, VGG19.up_to({*content, *style}))
+
+
+def _elements(layers: Sequence[Layer]) -> dict[str, float]:
+    """The numbers that each layer has for each pixel."""
+    return {
         name: shape[1] * shape[2] * shape[3] / SIDE**2
         for layer in layers
         for name, shape in _shapes(layer.conv, layer.relu, layer.pool, layer.channels)
     }
+
+
+def _targets(settings: Settings) -> float:
+    """Bytes of the content targets for each pixel."""
+    content, _, layers = _layers(settings)
+    elements = _elements(layers)
+    return sum(4 * elements[name] for name in content)
+
+
+def _native(settings: Settings, width: int, height: int) -> tuple[float, float, float]:
+    """Both fixed parts, and the features of a piece."""
+    content, style, layers = _layers(settings)
+    elements = _elements(layers)
+    layout = lay_out(layers, {*content, *style}, settings.pooling, SIDE, SIDE)
     precise = 2 if settings.precision == "bf16" else 4
     piece = layout.size(precise) / SIDE**2 + 2 * 12
     piece += sum(4 * elements[name] for name in content)  # F − P
@@ -110,10 +155,8 @@ def _native(settings: Settings, picture: float, width: int, height: int) -> Foot
     plain = settings.statistics == ("gram",)
     if not plain:  # float32 copies of a layer's features and of their gradient
         piece += 3 * 4 * max((elements[name] for name in style), default=0)
-    targets = sum(4 * elements[name] for name in content)
     fixed = _network(settings.precision, layers, (height, width))
-    in_pieces = _network(settings.precision, layers, None)
-    return Footprint(fixed, in_pieces, piece, picture + targets)
+    return fixed, _network(settings.precision, layers, None), piece
 
 
 def _shapes(
@@ -136,7 +179,7 @@ def _network(precision: str, layers: Sequence[Layer], size: tuple[int, int] | No
     """
     shapes = VGG19.convolutions()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    total = SCRATCH
+    total = SCRATCH + WEIGHTS
     for layer in layers[1:]:
         channels_in, channels_out = shapes[layer.conv]
         tile = TILES["bf16" if precision == "bf16" else "fp32"]
@@ -145,5 +188,5 @@ def _network(precision: str, layers: Sequence[Layer], size: tuple[int, int] | No
             tile = choose_tile(dtype, (1, height, width, channels_in, channels_out))
         numbers = channels_in * channels_out
         ways = 1 if numbers >= SHARED and dtype == torch.float32 else 2
-        total += numbers * ((tile + 2) ** 2 * dtype.itemsize * ways + 9 * 4)
+        total += numbers * ((tile + 2) ** 2 * dtype.itemsize * ways)
     return total

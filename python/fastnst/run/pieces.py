@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 
 from fastnst.engines.create import Choice, choose_precision, spacing
@@ -10,6 +13,31 @@ from fastnst.network.vgg import VGG19
 from fastnst.run.footprint import counts
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid, Spacing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is made to fit in memory.
+
+    Attributes:
+        grid: How its picture is cut; None: not at all. Results depend on it.
+        keeps_content: Whether the content targets are kept. If not they are computed anew for each
+            piece, with the same bits.
+        scratch: The folder of the file that holds vectors, pairs and content targets, which changes
+            no bit; None: they lie in memory.
+    """
+
+    grid: Grid | None = None
+    keeps_content: bool = True
+    scratch: Path | None = None
+
+    @property
+    def strips(self) -> int:
+        """The number of pieces."""
+        return 1 if self.grid is None else len(self.grid)
+
+
+WHOLE = Plan()  # in one piece, in memory
 
 
 def cuts(settings: Settings, device: torch.device) -> Spacing:

@@ -7,6 +7,7 @@ work starts.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -17,10 +18,12 @@ from fastnst.evaluation import Engine
 from fastnst.images.decode import Picture
 from fastnst.inputs.pictures import Pictures, Sources, Styles, decode, scale_pictures
 from fastnst.network.weights import Weights, load_weights
-from fastnst.run import memory
+from fastnst.run.memory import CPU, Need
+from fastnst.run.pieces import WHOLE, Plan
+from fastnst.run.planning import make_plan
 from fastnst.run.schedule import Scale, make_schedule
 from fastnst.settings.settings import Settings
-from fastnst.strips.geometry import Grid
+from fastnst.strips.storage import Store, check_folder
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Preparation:
         weights: The weights of the network.
         cache: What earlier runs made and this one may use again.
         memory_limit: Bytes that the run may take; None: what is free.
+        scratch: A folder for what does not fit in memory; None: there is none.
     """
 
     settings: Settings
@@ -48,6 +52,7 @@ class Preparation:
     weights: Weights
     cache: Cache
     memory_limit: int | None = None
+    scratch: Path | None = None
 
     @property
     def style_pixels(self) -> int:
@@ -58,14 +63,23 @@ class Preparation:
         """The pictures of one scale, on the device."""
         return scale_pictures(self.sources, self.settings, scale.size).to(self.device)
 
-    def grid(self, pictures: Pictures) -> Grid | None:
-        """How to cut the pictures of one scale; None if they fit in memory whole."""
+    def plan(self, pictures: Pictures) -> Plan:
+        """How the run at the scale of these pictures is made to fit in memory."""
+        return make_plan(self.need(pictures), self.memory_limit, self.scratch)
+
+    def need(self, pictures: Pictures) -> Need:
+        """What the memory of the run at the scale of these pictures depends on."""
         height, width = pictures.content.shape[-2:]
         styles = max((x.shape[-2] * x.shape[-1] for x in pictures.styles), default=0)
-        return memory.plan(width, height, self.settings, self.device, styles, self.memory_limit)
+        sources = self.sources.pixels
+        return Need(width, height, self.settings, self.device, styles, sources)
 
     def engine(
-        self, pictures: Pictures, precision: str | None = None, grid: Grid | None = None
+        self,
+        pictures: Pictures,
+        precision: str | None = None,
+        plan: Plan = WHOLE,
+        store: Store | None = None,
     ) -> Engine:
         """Set up the engine for the pictures of one scale.
 
@@ -73,7 +87,8 @@ class Preparation:
             pictures: What ``pictures`` returned.
             precision: ``fp32``, ``bf16`` or ``mixed``; ``auto`` is fp32. None: the setting, and
                 where that leaves it open what is quickest on the device.
-            grid: How to cut the pictures; None: not at all.
+            plan: How the run is made to fit.
+            store: Where large tensors lie; None: in memory.
 
         Raises:
             BackendUnavailable: if the engine that was asked for by name cannot run.
@@ -84,7 +99,9 @@ class Preparation:
         return create_engine(
             *(self.weights, pictures.content, pictures.styles, settings, pictures.regions),
             cache=self.cache,
-            grid=grid,
+            grid=plan.grid,
+            store=store,
+            keep=plan.keeps_content,
         )
 
 
@@ -96,6 +113,7 @@ def prepare(
     style_masks: Styles | None = None,
     cache: Cache | None = None,
     memory_limit: int | None = None,
+    scratch: Path | None = None,
 ) -> Preparation:
     """Choose the device and the scales, decode the pictures, check the memory, load the weights.
 
@@ -107,6 +125,7 @@ def prepare(
         style_masks: Which part of each style counts.
         cache: What earlier runs made and this one may use again.
         memory_limit: Bytes that the run may take; None: what is free.
+        scratch: A folder for what does not fit in memory; None: there is none.
 
     Raises:
         InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
@@ -118,11 +137,17 @@ def prepare(
     size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
     sources = decode(content, style, content_mask, style_masks, cache, settings.init)
     schedule = make_schedule(settings, size, max(sources.content.shape[:2]))
-    width, height = _check_memory(sources, settings, schedule[-1].size, device, memory_limit)
+    if scratch is not None:
+        check_folder(scratch)
+    need = _need(sources, settings, schedule[-1].size, device)
+    make_plan(need, memory_limit, scratch)
+    settings = replace(settings, history_size=settings.pairs(need.pixels))
     source = (settings.weights, settings.preprocessing)
     weights = cache.get("weights", source, lambda: load_weights(*source))
     return Preparation(
-        *(settings, device, sources, schedule, width, height, weights, cache, memory_limit)
+        *(settings, device, sources, schedule, need.width, need.height, weights, cache),
+        memory_limit=memory_limit,
+        scratch=scratch,
     )
 
 
@@ -154,18 +179,12 @@ def load_pictures(
         InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
     """
     sources = decode(content, style, content_mask, style_masks, init=settings.init)
-    _check_memory(sources, settings, size, device or torch.device("cpu"))
+    make_plan(_need(sources, settings, size, device or CPU))
     return scale_pictures(sources, settings, size)
 
 
-def _check_memory(
-    sources: Sources,
-    settings: Settings,
-    size: int,
-    device: torch.device,
-    limit: int | None = None,
-) -> tuple[int, int]:
-    """Width and height of the result; a size that does not fit in a device's memory is refused."""
+def _need(sources: Sources, settings: Settings, size: int, device: torch.device) -> Need:
+    """What the memory of a run depends on; ``size`` is the long side of its result."""
     width, height = sources.size(size)
-    memory.check(width, height, settings, device, sources.style_pixels(settings, size), limit)
-    return width, height
+    styles = sources.style_pixels(settings, size)
+    return Need(width, height, settings, device, styles, sources.pixels)

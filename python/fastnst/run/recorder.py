@@ -14,9 +14,14 @@ from torch import Tensor
 from fastnst.evaluation import Engine
 from fastnst.images.pixels import to_pil
 from fastnst.run.checkpoint_state import Checkpoint
+from fastnst.run.losses import Losses
 from fastnst.run.prepare import Preparation
-from fastnst.run.result import Losses, Result, ScaleRecord, Step, finished
+from fastnst.run.record import ScaleRecord, peak_bytes
+from fastnst.run.result import Result
+from fastnst.run.step import Step, finished
 from fastnst.solvers.iterate import Iterate
+
+AT_A_TIME = 1_000_000  # pixels that are converted together
 
 
 class Recorder:
@@ -34,6 +39,7 @@ class Recorder:
         snapshots: ``{iteration: (H, W, 3) uint8}``, pictures of the start and of the middle.
         scales: What was done at the scales that are finished.
         here: What was done at the scale at hand; None before its first evaluation.
+        strips: In how many pieces the pictures of the scale at hand are computed.
     """
 
     def __init__(self, prepared: Preparation, callback: Callable[[Step], None] | None) -> None:
@@ -45,6 +51,7 @@ class Recorder:
         self.snapshots: dict[int, Tensor] = {}
         self.scales: tuple[ScaleRecord, ...] = ()
         self.here: ScaleRecord | None = None
+        self.strips = 1
         self._engine: Engine | None = None  # of the best picture
         self._colours: Tensor | None = None
         self._seconds_before = 0.0  # at the scales before this one, or before the checkpoint
@@ -70,15 +77,26 @@ class Recorder:
         height, width = self.best.shape[-2:]
         self.here = ScaleRecord(width, height, numbers["iteration"], numbers["evaluations"])
 
-    def begin_scale(self) -> None:
-        """Start the clock."""
+    def begin_scale(self, strips: int = 1) -> None:
+        """Start the clock.
+
+        Args:
+            strips: In how many pieces the pictures of this scale are computed.
+        """
+        self.strips = strips
         self._began = time.perf_counter()
 
-    def end_scale(self) -> None:
-        """Stop the clock, and count the scale at hand as finished."""
+    def end_scale(self, mapped: bool = False) -> None:
+        """Stop the clock, and count the scale at hand as finished.
+
+        Args:
+            mapped: Whether the best picture lies in a file that is about to be closed.
+        """
         assert self.here is not None  # a solver yields the start at least
         self._seconds_before, self._began = self.seconds(), 0.0
         self.scales, self.here = (*self.scales, self.here), None
+        if mapped and self.best is not None:
+            self.best = self.best.clone()
 
     def note(self, iterate: Iterate, engine: Engine, colours: Tensor | None) -> None:
         """Record an iterate, and tell the callback.
@@ -150,9 +168,18 @@ class Recorder:
             {k: Image.fromarray(picture.numpy()) for k, picture in self.snapshots.items()},
             self._engine.provider,
             self._engine.tf32,
+            self.strips,
+            peak_bytes(self.best.device),
         )
 
 
 def _eight_bits(image: Tensor, colours: Tensor | None) -> Tensor:
     """The picture that is shown for ``(1, 3, H, W)``: ``(H, W, 3)`` uint8 on the CPU."""
-    return torch.from_numpy(np.array(to_pil(finished(image, colours))))
+    height, width = image.shape[-2:]
+    found = torch.empty((height, width, 3), dtype=torch.uint8, device="cpu")
+    rows = max(1, AT_A_TIME // width)
+    for start in range(0, height, rows):
+        part = (..., slice(start, start + rows), slice(None))
+        pixels = finished(image[part], None if colours is None else colours[part])
+        found[start : start + rows] = torch.from_numpy(np.array(to_pil(pixels)))
+    return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -14,19 +16,26 @@ from fastnst.evaluation import Engine
 from fastnst.images.decode import Picture
 from fastnst.images.pixels import resize, to_pixels, to_tensor
 from fastnst.inputs.pictures import Styles
-from fastnst.run import memory, pieces
+from fastnst.run import pieces
+from fastnst.run.available import give_back
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.checkpoint_checks import check_fits
 from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.checkpoint_writer import CheckpointWriter
+from fastnst.run.ending import Diverged, Interrupted
+from fastnst.run.exhaustion import enough
 from fastnst.run.identity import Identity
 from fastnst.run.prepare import Preparation, prepare
 from fastnst.run.recorder import Recorder
-from fastnst.run.result import Diverged, Interrupted, Result, Step
+from fastnst.run.result import Result
+from fastnst.run.schedule import Scale
 from fastnst.run.solve import solve
+from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
 from fastnst.solvers.iterate import Iterate
+from fastnst.solvers.vectors import Placement
 from fastnst.strips.geometry import Grid
+from fastnst.strips.storage import ScratchStore
 
 
 @undisturbed()
@@ -42,6 +51,7 @@ def run(
     resume: Path | None = None,
     cache: Cache | None = None,
     memory_limit: int | None = None,
+    scratch: Path | None = None,
 ) -> Result:
     """Do what ``stylize`` does, with a ready ``Settings`` object.
 
@@ -57,16 +67,21 @@ def run(
         cache: What earlier runs made and this one may use again.
         memory_limit: Bytes that the run may take; None: what is free. A picture that does not fit
             is computed in strips.
+        scratch: A folder on a disk: what does not fit in strips either is kept in a file there,
+            which is gone when the run is. It changes no bit.
 
     Raises:
         InvalidInput: as for ``stylize``, and so are the other errors.
     """
     check_process()
-    prepared = prepare(content, style, settings, content_mask, style_masks, cache, memory_limit)
+    prepared = prepare(
+        content, style, settings, content_mask, style_masks, cache, memory_limit, scratch
+    )
+    settings = prepared.settings
     if checkpoints is not None:
         checkpoints.check(prepared.width * prepared.height, settings)
-    saved = None if resume is None else load_checkpoint(resume)
-    with memory.enough(prepared.width, prepared.height, settings, prepared.device):
+    saved = [] if resume is None else [load_checkpoint(resume)]
+    with enough(prepared.width, prepared.height, settings, prepared.device):
         recorder = _run_scales(prepared, callback, checkpoints, saved, resume)
     result = recorder.result()
     assert result is not None  # a solver yields the start at least
@@ -77,7 +92,7 @@ def _run_scales(
     prepared: Preparation,
     callback: Callable[[Step], None] | None,
     checkpoints: Checkpoints | None,
-    saved: Checkpoint | None,
+    saved: list[Checkpoint],
     resume: Path | None,
 ) -> Recorder:
     """Solve at each scale, from where a checkpoint stopped.
@@ -86,39 +101,78 @@ def _run_scales(
     it, neither engine nor recorder.
     """
     recorder = Recorder(prepared, callback)
-    settings = prepared.settings
-    first = 0 if saved is None else min(len(saved.scales), len(prepared.schedule) - 1)
+    first = min(len(saved[0].scales), len(prepared.schedule) - 1) if saved else 0
     for scale in prepared.schedule[first:]:
-        pictures = prepared.pictures(scale)
-        if saved is None:
-            grid = prepared.grid(pictures)
-        else:  # results depend on it, so a run goes on with the one that it began with
-            text = saved.identity.made_from.get("strips")
-            height, width = pictures.content.shape[-2:]
-            grid = pieces.restored(text, height, width, settings, prepared.device)
-        engine = prepared.engine(pictures, grid=grid)
-        identity = _identity(prepared, engine, grid)
-        start = pictures.start
-        if recorder.best is not None:
-            start = _enlarged(recorder.best, like=start)
-        state = None
-        if saved is not None and resume is not None:
-            saved.identity.check(identity, resume)
-            _check_fits(saved, prepared, start, resume)
-            recorder.restore(saved, engine, pictures.colours)
-            engine.resume(recorder.totals())
-            state = saved.solver
-        writer = None
-        if checkpoints is not None:
-            done = 0 if state is None else state.numbers["iteration"]
-            writer = CheckpointWriter(checkpoints, identity, recorder, scale.iterations, done)
-        recorder.begin_scale()
-        stepwise = writer is not None
-        iterates = solve(engine, start, settings, scale.iterations, stepwise=stepwise, resume=state)
-        _follow(iterates, recorder, writer, engine, pictures.colours)
-        recorder.end_scale()
-        saved = None
+        with contextlib.ExitStack() as stack:
+            _run_scale(prepared, scale, recorder, checkpoints, saved, resume, stack)
     return recorder
+
+
+def _run_scale(
+    prepared: Preparation,
+    scale: Scale,
+    recorder: Recorder,
+    checkpoints: Checkpoints | None,
+    checkpoint: list[Checkpoint],
+    path: Path | None,
+    stack: contextlib.ExitStack,
+) -> None:
+    """Solve at one scale.
+
+    Args:
+        prepared: The run.
+        scale: The scale.
+        recorder: What the run has done so far.
+        checkpoints: Where to save the state of the run, and how often.
+        checkpoint: The checkpoint to go on from, if this is its scale; else nothing. It is taken
+            out, so that its memory is free as soon as it was read.
+        path: The file that it was read from.
+        stack: What is to be closed when the scale is done.
+    """
+    saved = checkpoint.pop() if checkpoint else None
+    pictures = prepared.pictures(scale)
+    plan = prepared.plan(pictures)
+    if saved is not None:  # results depend on the grid: a run goes on with that it began with
+        text = saved.identity.made_from.get("strips")
+        height, width = pictures.content.shape[-2:]
+        grid = pieces.restored(text, height, width, prepared.settings, prepared.device)
+        plan = replace(plan, grid=grid)
+    store = None
+    if plan.scratch is not None:
+        mapped = prepared.need(pictures).mapped()
+        store = stack.enter_context(ScratchStore(plan.scratch, mapped))
+    engine = prepared.engine(pictures, plan=plan, store=store)
+    identity = _identity(prepared, engine, plan.grid)
+    start, colours = pictures.start, pictures.colours
+    del pictures  # which may be large, and the engine has what it needs
+    if plan.grid is not None:
+        give_back()
+    if recorder.best is not None:
+        start = _enlarged(recorder.best, like=start)
+    state = None
+    if saved is not None and path is not None:
+        saved.identity.check(identity, path)
+        _check_fits(saved, prepared, start, path)
+        recorder.restore(saved, engine, colours)
+        engine.resume(recorder.totals())
+        state = saved.solver
+    writer = None
+    if checkpoints is not None:
+        done = 0 if state is None else state.numbers["iteration"]
+        writer = CheckpointWriter(checkpoints, identity, recorder, scale.iterations, done)
+    recorder.begin_scale(plan.strips)
+    iterates = solve(
+        engine,
+        start,
+        prepared.settings,
+        scale.iterations,
+        stepwise=writer is not None,
+        resume=state,
+        placement=Placement(() if plan.grid is None else plan.grid.rows, store),
+    )
+    del start, state, saved
+    _follow(iterates, recorder, writer, engine, colours)
+    recorder.end_scale(store is not None)
 
 
 def _follow(

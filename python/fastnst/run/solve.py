@@ -12,6 +12,7 @@ from fastnst.solvers.device.loop import DEVICE_SOLVERS, minimise_on_device
 from fastnst.solvers.iterate import Iterate
 from fastnst.solvers.minimise import minimise
 from fastnst.solvers.state import State
+from fastnst.solvers.vectors import PLAIN, Placement
 
 
 def runs_on_device(engine: Engine, settings: Settings) -> bool:
@@ -27,6 +28,7 @@ def solve(
     *,
     stepwise: bool = False,
     resume: State | None = None,
+    placement: Placement = PLAIN,
 ) -> Iterator[Iterate]:
     """Optimise a picture with the solver that the settings ask for.
 
@@ -37,6 +39,7 @@ def solve(
         iterations: How many steps to take.
         stepwise: Whether the state of any iterate may be asked for.
         resume: State of an iterate to go on from.
+        placement: How the vectors of a solver that the host leads are cut, and where they lie.
 
     Yields:
         The iterates that ``minimise`` yields.
@@ -44,12 +47,13 @@ def solve(
     Raises:
         NonFiniteLoss: where ``minimise`` raises it.
     """
+    pairs = settings.pairs(start.shape[-2] * start.shape[-1])
     if runs_on_device(engine, settings):
         return minimise_on_device(
             engine.launch,
             start,
             iterations=iterations,
-            history_size=settings.history_size,
+            history_size=pairs,
             optimizer=settings.optimizer,
             stepwise=stepwise,
             record=engine.capturable,
@@ -60,9 +64,10 @@ def solve(
         engine.evaluate,
         start,
         iterations=iterations,
-        history_size=settings.history_size,
+        history_size=pairs,
         optimizer=settings.optimizer,
         learning_rate=settings.learning_rate,
         averaging=settings.averaging,
         resume=resume,
+        placement=placement,
     )

@@ -41,7 +41,7 @@ class SettingsDict(TypedDict, total=False):
     preprocessing: str
     color: str
     optimizer: str
-    history_size: int
+    history_size: int | None
     learning_rate: float
     averaging: float
     seed: int

@@ -31,6 +31,10 @@ INITS = ("noise", "content", "matched")
 TORCHVISION_WEIGHTS = ("torchvision", "torchvision-vgg16")
 WEIGHTS = ("vgg19-normalised", "vgg19", *TORCHVISION_WEIGHTS)
 
+HISTORY_SIZE = 100  # curvature pairs
+HISTORY_SIZE_WHEN_LARGE = 10
+LARGE = 4_000_000  # pixels of a result above which it is large
+
 _PIXELS = Whole(0, 100_000)
 _ITERATIONS = Whole(0, 1_000_000)
 _WEIGHT = Number()
@@ -96,7 +100,9 @@ class Settings:
         optimizer: ``lbfgs``; ``spectral``: L-BFGS that also learns the curvature by frequency and
             colour, often in fewer iterations; ``torch-lbfgs``: ``torch.optim.LBFGS``, the
             reference; or ``adam``.
-        history_size: Number of curvature pairs that L-BFGS keeps.
+        history_size: Number of curvature pairs that L-BFGS keeps. None means 100, or 10 where the
+            result has more than 4 megapixels: each pair takes 6.5 bytes a pixel or more. A run's
+            own record has the number.
         learning_rate: Adam's learning rate, about the change of a pixel in a step.
         averaging: Decay of the moving average of the iterates; the average is evaluated and
             yielded last. 0 means none. Meant for Adam.
@@ -261,8 +267,14 @@ class Settings:
         default="lbfgs",
         metadata=spec(Choice(("lbfgs", "spectral", "torch-lbfgs", "adam")), SOLVER, "The solver."),
     )
-    history_size: int = field(
-        default=100, metadata=spec(Whole(1, 10_000), SOLVER, "Curvature pairs of L-BFGS.")
+    history_size: int | None = field(
+        default=None,
+        metadata=spec(
+            Whole(1, 10_000),
+            SOLVER,
+            "Curvature pairs of L-BFGS.",
+            none="100, above 4 megapixels 10",
+        ),
     )
     learning_rate: float = field(
         default=0.02, metadata=spec(Number(), SOLVER, "Adam's learning rate.")
@@ -365,6 +377,12 @@ class Settings:
         """``{content layer: its weight}``."""
         weights = self.content_layer_weights or (1.0,) * len(self.content_layers)
         return dict(zip(self.content_layers, weights, strict=True))
+
+    def pairs(self, pixels: int) -> int:
+        """How many curvature pairs L-BFGS keeps for a result with this many pixels."""
+        if self.history_size is not None:
+            return self.history_size
+        return HISTORY_SIZE_WHEN_LARGE if pixels > LARGE else HISTORY_SIZE
 
     def blend(self, styles: int) -> tuple[float, ...]:
         """The proportions of so many style pictures, with sum 1.

@@ -29,6 +29,12 @@ class Adam:
         self.bounds = setup.bounds
         rate = setup.learning_rate * setup.step_scale
         self.optimizer = torch.optim.Adam([setup.image], lr=rate, betas=BETAS)
+        if setup.placement.store is not None:  # else torch makes them at the first step
+            self.optimizer.state[setup.image] = {
+                "step": torch.zeros((), dtype=torch.float32, device="cpu"),
+                "exp_avg": setup.placement.copy(setup.image).zero_(),
+                "exp_avg_sq": setup.placement.copy(setup.image).zero_(),
+            }
 
     def step(self, evaluation: Evaluation) -> None:
         """Take one step from the picture, in place; ``evaluation`` was made at the picture."""

@@ -14,8 +14,8 @@ class BestSoFar:
     precision than the one before it begins a new comparison, and is the best of it.
 
     Args:
-        image: A picture of the shape, dtype and device of those to come. It is copied, and stands
-            for the best until one was offered.
+        image: A picture of the shape, dtype and device of those to come, in memory that becomes
+            that of the best. It stands for the best until one was offered.
 
     Attributes:
         image: The best picture, in memory of its own.
@@ -24,7 +24,7 @@ class BestSoFar:
     """
 
     def __init__(self, image: Tensor) -> None:
-        self.image = image.clone()
+        self.image = image
         self.loss = math.inf
         self.precision = ""
 

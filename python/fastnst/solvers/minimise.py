@@ -14,7 +14,8 @@ from torch import Tensor
 
 from fastnst.errors import InvalidInput
 from fastnst.evaluation import Evaluation, Terms
-from fastnst.ops import sums, waiting
+from fastnst.ops import waiting
+from fastnst.solvers import vectors
 from fastnst.solvers.adam import Adam, IterateAverage
 from fastnst.solvers.best_so_far import BestSoFar
 from fastnst.solvers.iterate import Iterate
@@ -23,6 +24,7 @@ from fastnst.solvers.restarts import Restarts, refuse_start
 from fastnst.solvers.solver import Setup, Solver
 from fastnst.solvers.state import State, restoring
 from fastnst.solvers.torch_lbfgs import TorchLBFGS
+from fastnst.solvers.vectors import PLAIN, Placement
 
 SOLVERS: Mapping[str, Callable[[Setup], Solver]] = {
     "lbfgs": LBFGS,
@@ -44,6 +46,7 @@ def minimise(
     low: float = 0.0,
     high: float = 1.0,
     resume: State | None = None,
+    placement: Placement = PLAIN,
 ) -> Iterator[Iterate]:
     """Minimise an objective over pictures with values in [low, high].
 
@@ -61,6 +64,8 @@ def minimise(
         high: Largest value of a pixel.
         resume: State of an iterate to go on from, of a run with the same arguments; ``iterations``
             may differ, and of ``start`` only the shape, dtype and device matter.
+        placement: How the solver's vectors are cut, and where they and the pictures lie. The bands
+            count for the result, to rounding; the memory does not.
 
     Yields:
         ``iterations + 1`` iterates: the start, then the picture after each step, evaluated. With
@@ -75,15 +80,19 @@ def minimise(
     create = SOLVERS.get(optimizer)
     if create is None:
         raise InvalidInput(f"optimizer is {optimizer!r}: choose one of {', '.join(SOLVERS)}")
-    image = start.detach().clone().clamp_(low, high)
-    best, restarts = BestSoFar(image), Restarts()
+    image = placement.copy(start).clamp_(low, high)
+    del start  # which may be large; so may what it is resumed from
+    best, restarts = BestSoFar(placement.copy(image)), Restarts()
     average = IterateAverage(averaging, image) if averaging and iterations else None
     solver: Solver | None = None
     evaluations = iteration = 0
 
     def create_solver() -> Solver:
         scale = restarts.step_scale
-        return create(Setup(image, (low, high), history_size, learning_rate, scale, gradient_norm1))
+        bounds = (low, high)
+        return create(
+            Setup(image, bounds, history_size, learning_rate, scale, gradient_norm1, placement)
+        )
 
     def state() -> State:
         own = State(
@@ -119,15 +128,16 @@ def minimise(
             if numbers.get("optimizer") == optimizer:
                 solver = create_solver()
                 solver.restore(resume.part(optimizer))
-
+        del numbers, tensors
     evaluated = resume is not None  # the picture at hand, before the state was saved
+    resume = None
     while True:
         if not evaluated:
             waiting.look()
             evaluation = evaluate(image)
             evaluations += 1
             loss = float(evaluation.terms.total)
-            gradient_norm1 = float(sums.norm1(evaluation.gradient))
+            gradient_norm1 = float(vectors.norm1(placement.views(evaluation.gradient)))
             if not (math.isfinite(loss) and math.isfinite(gradient_norm1)):
                 if not best.is_known:
                     raise refuse_start()

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from fastnst.evaluation import Evaluation
-from fastnst.ops import sums
+from fastnst.solvers import vectors
 from fastnst.solvers.solver import Setup
 from fastnst.solvers.state import State
+from fastnst.solvers.vectors import Placement, Vector
 
 FIRST_STEP = 0.005  # mean absolute change of a pixel in [0, 1]
 LONGEST_STEP = 0.1  # root mean square change of the pixels
@@ -28,11 +29,13 @@ class ProjectedSolver(ABC):
         self.image = setup.image
         self.bounds = setup.bounds
         self.longest = LONGEST_STEP * setup.step_scale
-        # reused by every step: fresh pages would take longer than the arithmetic on them
-        self._before = torch.empty_like(self.image)
-        self._displacement = torch.empty_like(self.image)
+        self.placement = self.place(setup.placement)
         first = FIRST_STEP * setup.step_scale * self.image.numel()
         self.prepare(setup.history_size, first, setup.gradient_norm1)
+
+    def place(self, placement: Placement) -> Placement:
+        """Where this solver's vectors lie, of what was asked for: one band by default."""
+        return placement.whole
 
     @abstractmethod
     def prepare(self, history_size: int, first: float, gradient_norm1: float) -> None:
@@ -45,15 +48,12 @@ class ProjectedSolver(ABC):
         """
 
     @abstractmethod
-    def propose(self, evaluation: Evaluation) -> Tensor:
-        """The quasi-Newton step from ``image``, where ``evaluation`` was made, in its shape.
+    def propose(self, evaluation: Evaluation) -> Vector:
+        """The quasi-Newton step from ``image``, where ``evaluation`` was made.
 
-        The memory of the step is reused by the next one, and may be that of the last displacement.
+        It is cut and clamped in place: what it holds at the next call is the displacement that
+        really took place.
         """
-
-    @abstractmethod
-    def remember(self, displacement: Tensor) -> None:
-        """Keep the step that was really taken, ``(n,)``, whose memory the next one reuses."""
 
     @abstractmethod
     def state(self) -> State:
@@ -65,9 +65,15 @@ class ProjectedSolver(ABC):
 
     def step(self, evaluation: Evaluation) -> None:
         """Take one step from the picture, in place; ``evaluation`` was made at the picture."""
-        before = self._before.copy_(self.image)
         step = self.propose(evaluation)
-        length = float(sums.norm2(step)) / self.image.numel() ** 0.5
+        length = float(vectors.norm2(step)) / self.image.numel() ** 0.5
         cut = self.longest / length if length > self.longest else 1.0
-        self.image.add_(step, alpha=cut).clamp_(*self.bounds)
-        self.remember(torch.sub(self.image, before, out=self._displacement).flatten())
+
+        def move(image: Tensor, step: Tensor) -> None:
+            moved = torch.add(image, step, alpha=cut).clamp_(*self.bounds)
+            torch.sub(moved, image, out=step)
+            image.copy_(moved)
+
+        for view, band in zip(self.placement.views(self.image), step, strict=True):
+            vectors.by_slab(move, view, band.view(view.shape))
+            self.placement.release(band)

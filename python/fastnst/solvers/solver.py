@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fastnst.evaluation import Evaluation
 from fastnst.solvers.state import State
+from fastnst.solvers.vectors import PLAIN, Placement
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Setup:
         step_scale: The factor on the length of the steps that the solver chooses itself; below 1
             after a restart.
         gradient_norm1: ‖g‖₁, the sum of the absolute values of the gradient at ``image``.
+        placement: Where the solver's vectors are to lie.
     """
 
     image: Tensor
@@ -31,6 +33,7 @@ class Setup:
     learning_rate: float
     step_scale: float
     gradient_norm1: float
+    placement: Placement = PLAIN
 
 
 class Solver(Protocol):

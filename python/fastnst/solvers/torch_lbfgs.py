@@ -8,10 +8,15 @@ from torch import Tensor
 from fastnst.evaluation import Evaluation
 from fastnst.solvers.projected import ProjectedSolver
 from fastnst.solvers.state import State
+from fastnst.solvers.vectors import PLAIN, Placement, Vector
 
 
 class TorchLBFGS(ProjectedSolver):
     """Takes the steps of ``torch.optim.LBFGS``, cut and clamped as those of ``LBFGS`` are."""
+
+    def place(self, placement: Placement) -> Placement:  # noqa: ARG002
+        """One band, in the memory that torch takes for itself."""
+        return PLAIN
 
     def prepare(self, history_size: int, first: float, gradient_norm1: float) -> None:
         """Set up the method; see ``ProjectedSolver``."""
@@ -27,23 +32,26 @@ class TorchLBFGS(ProjectedSolver):
             tolerance_change=-1,
         )
 
-    def propose(self, evaluation: Evaluation) -> Tensor:
-        """The quasi-Newton step from ``image``, in the image's shape."""
+    def propose(self, evaluation: Evaluation) -> Vector:
+        """The quasi-Newton step from ``image``."""
 
         def closure() -> Tensor:
             self.image.grad = evaluation.gradient * self.scale
             return evaluation.terms.total * self.scale
 
+        before = self.image.clone()
         self.optimizer.step(closure)  # type: ignore[no-untyped-call]
         self.optimizer.param_groups[0]["lr"] = 1.0
-        step = torch.sub(self.image, self._before, out=self._displacement)
-        self.image.copy_(self._before)
-        return step
+        step = torch.sub(self.image, before)
+        self.image.copy_(before)
+        self._displacement = step.flatten()  # cut and clamped in place by ``step``
+        return [self._displacement]
 
-    def remember(self, displacement: Tensor) -> None:
-        """Keep the step that was really taken, ``(n,)``."""
+    def step(self, evaluation: Evaluation) -> None:
+        """Take one step, and tell torch of the displacement that it really was."""
+        super().step(evaluation)
         state = self.optimizer.state[self.image]  # its next pair has s = d · t
-        state["d"] = displacement / state["t"]
+        state["d"] = self._displacement / state["t"]
 
     def state(self) -> State:
         """What ``restore`` needs to go on bit for bit."""

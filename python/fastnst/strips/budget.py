@@ -9,6 +9,8 @@ from collections.abc import Callable
 from fastnst.errors import InvalidInput
 from fastnst.strips.geometry import Grid, Spacing
 
+TILES_PAY = 0.9  # of the pixels that bands compute, below which tiles are taken in their place
+
 _SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 
 
@@ -77,15 +79,16 @@ def choose_grid(
         fixed: Bytes that an engine takes whatever the size of a piece.
 
     Returns:
-        One piece if the picture fits; else the tallest bands; else, of all grids of tiles that fit,
-        the one that computes the fewest pixels.
+        One piece if the picture fits; else the tallest bands, unless tiles compute a tenth fewer
+        pixels; else, of all grids of tiles that fit, the one that computes the fewest.
 
     Raises:
         InvalidInput: if the smallest tile does not fit, with what it takes.
     """
     rows = band_rows(height, bytes_per_pixel * width, budget, spacing, fixed)
-    if rows is not None:
-        return Grid.cut(height, width, spacing, rows)
+    bands = None if rows is None else Grid.cut(height, width, spacing, rows)
+    if bands is not None and bands.is_whole:
+        return bands
     best: Grid | None = None
     for columns in range(spacing.smallest, width, spacing.alignment):
         widest = spacing.largest(columns, width)
@@ -95,6 +98,9 @@ def choose_grid(
         grid = Grid.cut(height, width, spacing, rows, columns)
         if best is None or grid.computed_pixels < best.computed_pixels:
             best = grid
+    if bands is not None:
+        pays = best is not None and best.computed_pixels < TILES_PAY * bands.computed_pixels
+        return best if pays and best is not None else bands
     if best is None:
         least = fixed + bytes_per_pixel * _least(height, spacing) * _least(width, spacing)
         raise InvalidInput(

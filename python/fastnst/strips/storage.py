@@ -92,8 +92,7 @@ class ScratchStore(Store):
 
     def __init__(self, folder: str | os.PathLike[str], needed: int = 0) -> None:
         self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise InvalidInput(f"scratch folder {self.folder} does not exist or is no folder")
+        check_folder(self.folder)
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise InvalidInput(
@@ -167,6 +166,16 @@ class ScratchStore(Store):
         self._file.close()
         self._bases.clear()
         self._maps.clear()
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure that a scratch folder is there.
+
+    Raises:
+        InvalidInput: if it is not.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(f"scratch folder {folder} does not exist or is no folder")
 
 
 class BandedTensor:

@@ -2,15 +2,12 @@
 
 Two ways. Gram matrices and other tensors are added as integers (fixed point), which is exact, so
 the order is of no account. Scalars are kept one row for each band and added in the bands' order in
-float64. Within a band, ``dot``, ``squared_distance`` and ``absolute_sum`` add in float64 with the
-same bits for any number of threads: float32 sums over a whole picture lose up to half of it
-(an L1 norm over 64 megapixels).
+float64. The sums within a band are those of ``fastnst.ops.sums``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -18,14 +15,14 @@ from torch import Tensor
 _LIMIT = 2**62  # what a sum in units stays within: half of what an int64 holds
 _GUARD_UNIT = 2**20  # the guard counts in these many units, so that it never overflows itself
 _GUARD_LIMIT = _LIMIT // _GUARD_UNIT
-_ROW = 4096  # elements added in one go
-_CHUNK = 256 * _ROW  # elements converted to float64 at a time: 8 MB for each operand
+_LARGEST_SHIFT = 1000  # 2.0**shift and 2.0**-shift are normal numbers up to 1022
 
 
 class FixedPointSum:
     """A sum of tensors as int64 fixed point: exact whatever the order, and overflow is noticed.
 
     Each addend is rounded once, to the nearest multiple of ``2 ** -shift``; additions are exact.
+    The shift is at most 1000, so entries below ``2 ** -1001`` count as zero.
     With k addends the result is within ``k * 2 ** -(shift + 1)`` of the exact sum. With the bound a
     thousand times the largest entry, an entry a thousandth of the largest is still known to
     ``2 ** -42`` of its value, k times.
@@ -46,7 +43,7 @@ class FixedPointSum:
         self.shape = shape
         # frexp: bound = m · 2^e with m < 1, so the sum stays below 2^61 units, half of the limit;
         # the other half is for the guard, which counts every addend up.
-        self.shift = 61 - math.frexp(bound)[1]
+        self.shift = min(61 - math.frexp(bound)[1], _LARGEST_SHIFT)
         self._state = torch.zeros(math.prod(shape) + 1, dtype=torch.int64, device=device)
 
     def add(self, addend: Tensor) -> None:
@@ -142,40 +139,3 @@ class BandSums:
         for parts in self._table:  # one after the other: sum(0) is free to choose its order
             total += parts
         return total
-
-
-def dot(a: Tensor, b: Tensor) -> Tensor:
-    """The inner product of two tensors of one shape, as a float64 scalar tensor."""
-    return _total(x * y for x, y in _chunks(a, b))
-
-
-def squared_distance(a: Tensor, b: Tensor) -> Tensor:
-    """The sum of the squared differences of two tensors of one shape, as a float64 scalar."""
-    return _total((x - y).square_() for x, y in _chunks(a, b))
-
-
-def absolute_sum(a: Tensor) -> Tensor:
-    """The sum of a tensor's absolute values, its L1 norm, as a float64 scalar tensor."""
-    return _total(x.abs_() for (x,) in _chunks(a))
-
-
-def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same elements of each tensor in float64, a chunk at a time, in the tensors' own order."""
-    flat = [t.detach().reshape(-1) for t in tensors]
-    for pieces in zip(*(torch.split(f, _CHUNK) for f in flat), strict=True):
-        yield tuple(piece.to(torch.float64, copy=True) for piece in pieces)
-
-
-def _total(chunks: Iterator[Tensor]) -> Tensor:
-    """The sum of chunks of products.
-
-    torch splits a sum to one number among its threads, which changes the bits; a sum along rows is
-    split by rows, each of which one thread adds. So each chunk is added in rows of ``_ROW``, and
-    the few sums of the rows, too few for torch to split, afterwards.
-    """
-    total: Tensor | None = None
-    for chunk in chunks:
-        whole = chunk.numel() // _ROW * _ROW
-        part = chunk[:whole].view(-1, _ROW).sum(1).sum() + chunk[whole:].sum()
-        total = part if total is None else total + part
-    return torch.zeros((), dtype=torch.float64, device="cpu") if total is None else total

@@ -16,8 +16,10 @@ from fastnst.cache import Cache
 from fastnst.errors import FastNSTError, InvalidInput
 from fastnst.images.decode import open_image
 from fastnst.run.checkpoint import Checkpoints
-from fastnst.run.result import Interrupted, Result, Step
+from fastnst.run.ending import Interrupted
+from fastnst.run.result import Result
 from fastnst.run.run import run
+from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
 from fastnst.ui.limits import MOST_STYLES, Limits
 from fastnst.ui.outcome import Outcome, outcome
@@ -109,10 +111,19 @@ class Studio:
     Args:
         limits: What visitors may ask for.
         settings: What the page shows first.
+        memory_limit: Bytes that a run may take; None: what is free.
+        scratch: A folder for what does not fit in memory; None: there is none.
     """
 
-    def __init__(self, limits: Limits, settings: Settings) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        settings: Settings,
+        memory_limit: int | None = None,
+        scratch: Path | None = None,
+    ) -> None:
         self.limits, self.settings = limits, settings
+        self.memory_limit, self.scratch = memory_limit, scratch
         self.cache = Cache()
         self._visitors: OrderedDict[str, Visitor] = OrderedDict()
         self._line: deque[Job] = deque()
@@ -299,6 +310,8 @@ class Studio:
                 checkpoints=Checkpoints(job.checkpoint, wish.settings.iterations + 1),
                 resume=job.checkpoint if job.resumed else None,
                 cache=self.cache,
+                memory_limit=self.memory_limit,
+                scratch=self.scratch,
             )
         except Interrupted as interrupt:
             return "stopped", interrupt.result

@@ -13,7 +13,8 @@ from PIL import Image
 
 from fastnst.images.encode import encode
 from fastnst.images.pixels import Pixels, to_pil
-from fastnst.run.result import Losses, Result
+from fastnst.run.losses import Losses
+from fastnst.run.result import Result
 from fastnst.ui.watch import Frame
 
 POINTS = 150  # of a curve, at most

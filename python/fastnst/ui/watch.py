@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 
 from fastnst.images.pixels import Pixels
-from fastnst.run.result import Losses, Step
+from fastnst.run.losses import Losses
+from fastnst.run.step import Step
 
 _GONE = 3.0  # seconds without a look, after which nobody is taken to look
 

@@ -13,9 +13,10 @@ from benchmarks.suites.base import Case
 def test_strips_take_less_memory_than_one_piece(monkeypatch) -> None:
     monkeypatch.setattr(large, "ROWS", (0, 160))
     options = Options(skip=("native",))  # whose filters take more than so small a picture
-    whole, strips = large.measure(Case("evaluation", 640), options)
-    for row in (whole, strips):
+    whole, strips, mapped, recomputed = large.measure(Case("evaluation", 640), options)
+    for row in (whole, strips, mapped, recomputed):
         assert row.error is None
+    assert mapped.extra["strips"] == recomputed.extra["strips"] == strips.extra["strips"]
     assert whole.extra["strips"] == 1
     assert strips.extra["strips"] > 1
     assert strips.peak_bytes - strips.extra["baseline_bytes"] < (

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from fastnst.engines.strips.evaluator import Evaluator, Key, Sums, owned, owned_within
 from fastnst.engines.strips.statistics import Moments, Seed, groups
-from fastnst.losses import ContentLoss
 from fastnst.objective.objective import Objective
 from fastnst.strips.geometry import Tile
 
@@ -35,6 +33,7 @@ class AutogradEvaluator(Evaluator):
         if precision == "bf16":
             self._network = copy.deepcopy(objective.network).to(torch.bfloat16)
         self._groups = groups(objective)
+        self._targets: Mapping[str, Tensor] = {}
         self._style: Mapping[Key, Seed] = {}
         self._content: Mapping[str, float] = {}
         self._pixels = objective.normalize.mean
@@ -49,6 +48,14 @@ class AutogradEvaluator(Evaluator):
             normalised = self.objective.normalize(self._pixels)
             self._features = self._network(normalised, self.objective.layers)
         self._tile = tile
+
+    def content(self) -> Mapping[str, Tensor]:
+        """The features of the content's layers at the owned positions."""
+        return {key: self._owned(key)[None].clone() for key in self.objective.content}
+
+    def compare_with(self, targets: Mapping[str, Tensor]) -> None:
+        """Give the content targets P at the owned positions."""
+        self._targets = targets
 
     def sums(self) -> Sums:
         """The sums over the positions that the piece owns."""
@@ -65,7 +72,7 @@ class AutogradEvaluator(Evaluator):
                     weighted = weighted * self._guidance(key, group.guidance)
                 first = weighted.double().sum((1, 2))
             moments[key] = Moments(first, (flat @ flat.T).double())
-        content = {key: self._difference(key).double().square().sum() for key in self._targets()}
+        content = {key: self._difference(key).double().square().sum() for key in self._targets}
         return Sums(moments, content)
 
     def set_seeds(self, style: Mapping[Key, Seed], content: Mapping[str, float]) -> None:
@@ -93,9 +100,6 @@ class AutogradEvaluator(Evaluator):
         self._features = {}
         return gradient
 
-    def _targets(self) -> list[str]:
-        return list(self.objective.content)
-
     def _place(self, x: Tensor, layer: str) -> Tensor:
         """The owned positions of ``(1, C, h, w)``, ``(C, rows, columns)``."""
         assert self._tile is not None
@@ -108,10 +112,7 @@ class AutogradEvaluator(Evaluator):
 
     def _difference(self, layer: str) -> Tensor:
         """F − P at the owned positions."""
-        assert self._tile is not None
-        rows, columns = owned(self._tile, layer)
-        target = cast(ContentLoss, self.objective.content[layer]).target
-        return self._owned(layer) - target[0, :, rows, columns]
+        return self._owned(layer) - self._targets[layer][0]
 
     def _guidance(self, key: Key, guidance: Tensor) -> Tensor:
         assert self._tile is not None

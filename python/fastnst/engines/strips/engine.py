@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from fastnst.devices import guard, ordinary, undisturbed
-from fastnst.engines.strips.evaluator import Evaluator, Key, Sums
+from fastnst.engines.strips.evaluator import Evaluator, Key, Sums, cut
 from fastnst.engines.strips.statistics import Moments, compare, groups
+from fastnst.engines.strips.targets import ContentTargets, GivenTargets, MakeTargets
 from fastnst.errors import InvalidInput
 from fastnst.evaluation import Engine, Evaluation
 from fastnst.objective.objective import Objective
-from fastnst.strips.geometry import Grid, Span
+from fastnst.strips.geometry import Grid, Span, Tile
+from fastnst.strips.storage import Store
 
 
 class StripEngine(Engine):
@@ -32,12 +34,20 @@ class StripEngine(Engine):
     Args:
         evaluator: What computes a piece.
         grid: How the picture is cut.
+        targets: Makes the content targets; None: those that the objective holds.
+        store: Where the gradient lies; None: in memory.
 
     Raises:
         InvalidInput: for an objective that no sums over positions can give; so do evaluators.
     """
 
-    def __init__(self, evaluator: Evaluator, grid: Grid) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        grid: Grid,
+        targets: MakeTargets | None = None,
+        store: Store | None = None,
+    ) -> None:
         self.grid = grid
         self.name = evaluator.name
         self.precision = evaluator.precision
@@ -53,6 +63,10 @@ class StripEngine(Engine):
             for key in objective.content
         }
         self._gradient = torch.empty(0, device=objective.normalize.mean.device)
+        self._store = store
+        self._targets: ContentTargets = (
+            GivenTargets(objective) if targets is None else targets(evaluator, grid)
+        )
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)``.
@@ -68,7 +82,7 @@ class StripEngine(Engine):
         with undisturbed(), guard(image.device), torch.no_grad():
             image = ordinary(image.detach())
             if self._gradient.shape != image.shape or self._gradient.dtype != image.dtype:
-                self._gradient = torch.empty_like(image, memory_format=torch.contiguous_format)
+                self._gradient = self._empty_like(image)
             style, content = self._compare(image)
             self._add_gradients(image)
             tv = add_total_variation(self.objective, image, self._gradient, self.grid.rows)
@@ -97,8 +111,9 @@ class StripEngine(Engine):
         moments: dict[Key, Moments] = {}
         content: dict[str, Tensor] = {}
         for tile in self.grid:
-            self._evaluator.forward(_cut(image, tile.rows, tile.columns), tile)
+            self._forward(image, tile)
             part = self._evaluator.sums()
+            self._targets.release(tile)
             for key, value in part.moments.items():
                 moments[key] = moments[key] + value if key in moments else value
             for layer, distance in part.content.items():
@@ -111,8 +126,23 @@ class StripEngine(Engine):
         tiles = list(self.grid)
         for tile in reversed(tiles):
             if tile is not tiles[-1]:
-                self._evaluator.forward(_cut(image, tile.rows, tile.columns), tile)
-            _cut(self._gradient, tile.rows, tile.columns).add_(self._evaluator.gradient())
+                self._forward(image, tile)
+            place = cut(self._gradient, tile)
+            place.add_(self._evaluator.gradient())
+            self._targets.release(tile)
+            if self._store is not None:
+                self._store.release(place)
+
+    def _forward(self, image: Tensor, tile: Tile) -> None:
+        """Compute the features of a piece, and say what they are compared with."""
+        targets = self._targets.of(tile)
+        self._evaluator.forward(cut(image, tile), tile)
+        self._evaluator.compare_with(targets)
+
+    def _empty_like(self, image: Tensor) -> Tensor:
+        if self._store is None:
+            return torch.empty_like(image, memory_format=torch.contiguous_format)
+        return self._store.zeros(tuple(image.shape), image.dtype)
 
 
 def add_total_variation(
@@ -142,10 +172,6 @@ def add_total_variation(
         gradient[..., band.start : last, :].add_(found, alpha=objective.tv_weight)
         total += part.detach()
     return total
-
-
-def _cut(x: Tensor, rows: Span, columns: Span) -> Tensor:
-    return x[..., rows.low : rows.high, columns.low : columns.high]
 
 
 def _convolution_of(layer: str, convolutions: tuple[str, ...]) -> str:

@@ -31,11 +31,11 @@ class Sums:
 class Evaluator(Protocol):
     """Computes the pieces of a picture, one after the other.
 
-    The order of calls is ``forward``, then ``sums`` or ``gradient``, once each at most; and
-    ``set_seeds`` before any ``gradient``.
+    The order of calls is ``forward``, then ``content``, or else ``compare_with`` and then ``sums``
+    or ``gradient``, once each at most; and ``set_seeds`` before any ``gradient``.
 
     Attributes:
-        objective: That of the whole picture, whose content targets and guidance it holds.
+        objective: That of the whole picture, whose guidance it holds.
         name: What the engine is called in results.
         precision: That of the features, ``fp32`` or ``bf16``.
     """
@@ -51,6 +51,18 @@ class Evaluator(Protocol):
             pixels: The computed pixels ``(1, 3, h, w)``, halo included.
             tile: Where they lie.
         """
+        ...
+
+    def content(self) -> Mapping[str, Tensor]:
+        """The features of the content's layers at the owned positions, in memory of their own.
+
+        Returns:
+            ``(1, C, rows, columns)`` by layer, in the dtype of the losses.
+        """
+        ...
+
+    def compare_with(self, targets: Mapping[str, Tensor]) -> None:
+        """Give the content targets P at the owned positions, as ``content`` returns them."""
         ...
 
     def sums(self) -> Sums:
@@ -85,3 +97,9 @@ def owned(tile: Tile, layer: str) -> tuple[slice, slice]:
     """Rows and columns of the owned positions, counted in the whole picture's layer."""
     level = level_of(layer)
     return tile.rows.owned(level), tile.columns.owned(level)
+
+
+def cut(x: Tensor, tile: Tile) -> Tensor:
+    """The computed pixels of a piece, of a picture ``(1, 3, H, W)``."""
+    rows, columns = tile.rows, tile.columns
+    return x[..., rows.low : rows.high, columns.low : columns.high]

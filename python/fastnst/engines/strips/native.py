@@ -45,7 +45,7 @@ class NativeEvaluator(NativeEngine, Evaluator):
     ) -> None:
         super().__init__(objective, precision, name, cache, TILES[precision])
         self._memory = self._new(0)
-        self._targets = self._content_targets
+        self._targets: Mapping[str, Tensor] = {}
         # The walk compares nothing on its own: the whole picture's differences come by set_seeds.
         self._content_targets = {}
         self._plain_style = {}
@@ -68,6 +68,18 @@ class NativeEvaluator(NativeEngine, Evaluator):
         self._tile_seen = tile
         self._allocate_for(pixels)
         self._forward(pixels)
+
+    def content(self) -> Mapping[str, Tensor]:
+        """The features of the content's layers at the owned positions."""
+        found = {}
+        for key in self.objective.content:
+            features = torch.empty_like(self._owned(key), dtype=torch.float32)
+            found[key] = features.copy_(self._owned(key)).permute(0, 3, 1, 2)
+        return found
+
+    def compare_with(self, targets: Mapping[str, Tensor]) -> None:
+        """Give the content targets P at the owned positions."""
+        self._targets = targets
 
     def sums(self) -> Sums:
         """The sums over the positions that the piece owns."""
@@ -169,7 +181,5 @@ class NativeEvaluator(NativeEngine, Evaluator):
 
     def _difference(self, key: str) -> Tensor:
         """F − P at the owned positions, ``(1, rows, columns, C)`` float32."""
-        assert self._tile_seen is not None
-        rows, columns = owned(self._tile_seen, key)
-        target = self._targets[key].permute(0, 2, 3, 1)[:, rows, columns]
+        target = self._targets[key].permute(0, 2, 3, 1)
         return self._owned(key).to(target.dtype) - target

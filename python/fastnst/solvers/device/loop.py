@@ -73,7 +73,7 @@ def minimise_on_device(
     batch, depth = (1, 1) if stepwise else (BATCH, 2)
     spectral, capacity = optimizer == "spectral", batch * depth
     solver = DeviceLBFGS(start, evaluate, pairs, (low, high), spectral, capacity)
-    best, restarts = BestSoFar(solver.image), Restarts()
+    best, restarts = BestSoFar(solver.image.clone()), Restarts()
     buffer = RingBuffer(solver)
     work = CudaGraph(solver.advance, start.device, record)
     pending: deque[Batch] = deque()

@@ -1,0 +1,32 @@
+"""The ways in which a run ends early, as errors that carry what it had by then."""
+
+from __future__ import annotations
+
+from fastnst.errors import NonFiniteLoss
+from fastnst.run.result import Result
+
+
+class Diverged(NonFiniteLoss):
+    """The loss of a run became NaN or infinite and could not be recovered. Exit code 1.
+
+    Attributes:
+        result: The ``Result`` with the best picture before that, or None if there is none.
+    """
+
+    def __init__(self, message: str, result: Result | None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during the optimisation. Exit code 130.
+
+    Attributes:
+        result: The ``Result`` with the best picture so far.
+    """
+
+    exit_code = 130
+
+    def __init__(self, result: Result) -> None:
+        super().__init__("interrupted")
+        self.result = result

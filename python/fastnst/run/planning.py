@@ -1,0 +1,62 @@
+"""How a run is made to fit in the memory that there is."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from fastnst.errors import InvalidInput
+from fastnst.run import available
+from fastnst.run.memory import Need, no_pieces_reason, plans
+from fastnst.run.pieces import WHOLE, Plan, cuts
+from fastnst.run.refusal import refuse
+from fastnst.strips.budget import choose_grid
+from fastnst.strips.geometry import Grid
+
+SHARE = 0.9  # of the memory that there is, which a run may take: estimates are true to 15 %
+
+
+def make_plan(need: Need, limit: int | None = None, scratch: Path | None = None) -> Plan:
+    """How a run is made to fit: whole; in pieces; with a scratch file; with less kept.
+
+    The larger the pieces, the less is computed twice. A scratch file is used only by what does not
+    fit in memory; and content targets are computed anew for each piece, which takes two thirds
+    longer, only where there is none.
+
+    Args:
+        need: What the memory of the run depends on.
+        limit: Bytes that the run may take; None: what is free.
+        scratch: A folder for a scratch file; None: there is none.
+
+    Raises:
+        InvalidInput: if it does not fit, with what would.
+    """
+    budget = budget_of(need.device, limit)
+    if budget is None or need.whole() <= budget:
+        return WHOLE
+    reason = no_pieces_reason(need.settings, need.device)
+    for plan in [] if reason is not None else plans(need, scratch):
+        grid = grid_within(need, plan, budget)
+        if grid is not None:
+            return replace(plan, grid=grid)
+    raise refuse(need, budget, scratch, reason)
+
+
+def budget_of(device: torch.device, limit: int | None) -> int | None:
+    """Bytes that a run may take; None: nobody says."""
+    known = [number for number in (available.available(device), limit) if number is not None]
+    return int(SHARE * min(known)) if known else None
+
+
+def grid_within(need: Need, plan: Plan, budget: int) -> Grid | None:
+    """How to cut the picture; None: it does not fit so."""
+    computed = range(need.pixels)
+    most = bisect_right(computed, budget, key=lambda pixels: need.in_pieces(plan, pixels))
+    try:
+        spacing = cuts(need.settings, need.device)
+        return choose_grid(need.height, need.width, 1, most - 1, spacing)
+    except InvalidInput:
+        return None

@@ -1,0 +1,78 @@
+"""What is said of a run that does not fit in memory: its size, and what would fit."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fastnst.errors import InvalidInput
+from fastnst.run.memory import SMALLEST, Need, plans
+from fastnst.run.pieces import cuts
+from fastnst.strips.budget import amount
+
+FEWEST_PAIRS = 3  # curvature pairs that are proposed, at least
+MOST_PAIRS = 20
+SAFE = 0.9  # of the memory, which a size that is proposed may take
+
+
+def refuse(need: Need, budget: int, scratch: Path | None, whole: str | None) -> InvalidInput:
+    """The error that says that a run does not fit, and what would.
+
+    Args:
+        need: What the memory of the run depends on.
+        budget: Bytes that it may take.
+        scratch: The folder for a scratch file that it may have; None: none.
+        whole: Why it cannot be computed in strips; None: it can, but does not fit.
+    """
+    why = "" if whole is None else f" ({whole})"
+    needed = least(need, scratch, whole)
+    free = f"{amount(budget)} are free{why}"
+    if least(replace(need, style_pixels=0), scratch, whole) <= budget:
+        return InvalidInput(
+            f"a style picture of {need.style_pixels / 1e6:.1f} megapixels when scaled needs about "
+            f"{amount(needed)} of memory and {free}; "
+            "use a smaller --style-size or --style-scale"
+        )
+    sides = range(SMALLEST, max(SMALLEST + 1, max(need.width, need.height)))
+    fitting = _most(sides, SAFE * budget, lambda side: least(need.at(side), scratch, whole))
+    ways = [f"--size {SMALLEST if fitting is None else fitting} or less"]
+    if need.settings.optimizer != "adam":
+        asked = need.settings.pairs(need.pixels)
+        counts = range(FEWEST_PAIRS, min(asked, MOST_PAIRS + 1))
+        pairs = _most(counts, budget, lambda m: least(_with_pairs(need, m), scratch, whole))
+        if pairs is not None:
+            ways.append(f"--history-size {pairs}")
+    if scratch is None and whole is None and least(need, Path(), whole) <= budget:
+        ways.append("--scratch with a folder on a disk")
+    return InvalidInput(
+        f"a {need.width}×{need.height} picture needs about {amount(needed)} of memory and "
+        f"{free}; use {', or '.join(ways)}"
+    )
+
+
+def least(need: Need, scratch: Path | None, whole: str | None) -> int:
+    """Bytes that a run takes where it is made to take as little as it can.
+
+    Args:
+        need: What the memory of the run depends on.
+        scratch: The folder for a scratch file that it may have; None: none.
+        whole: Why it cannot be computed in strips; None: it can.
+    """
+    if whole is not None:
+        return need.whole()
+    spacing = cuts(need.settings, need.device)
+    rows, columns = (spacing.largest(spacing.smallest, n) for n in (need.height, need.width))
+    pieces = [need.in_pieces(plan, rows * columns) for plan in plans(need, scratch)]
+    return min(need.whole(), *pieces)
+
+
+def _with_pairs(need: Need, pairs: int) -> Need:
+    return replace(need, settings=replace(need.settings, history_size=pairs))
+
+
+def _most(candidates: Sequence[int], budget: float, takes: Callable[[int], int]) -> int | None:
+    """The largest of ascending numbers that takes no more than a budget; None: none does."""
+    place = bisect_right(candidates, budget, key=takes)
+    return candidates[place - 1] if place else None

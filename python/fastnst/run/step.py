@@ -1,0 +1,52 @@
+"""What a callback hears of a run while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from PIL import Image
+from torch import Tensor
+
+from fastnst.images.colour import with_colours_of
+from fastnst.images.pixels import Pixels, to_pil, to_pixels
+from fastnst.run.losses import Losses
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a callback hears after each evaluation.
+
+    Attributes:
+        iteration: 0 for the start, k after k iterations, counted over all scales.
+        iterations: How many iterations there will be, over all scales.
+        evaluations: Evaluations of the objective so far.
+        losses: The objective at the picture of this step.
+        seconds: How long the optimisation has run.
+        scale: The number of the scale at hand, from 1.
+        scales: How many scales there are.
+    """
+
+    iteration: int
+    iterations: int
+    evaluations: int
+    losses: Losses
+    seconds: float
+    _image: Tensor = field(repr=False)
+    _colours: Tensor | None = field(default=None, repr=False)
+    scale: int = 1
+    scales: int = 1
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture of this step, 8-bit RGB, made on demand. Read it inside the callback."""
+        return to_pil(self.pixels)
+
+    @property
+    def pixels(self) -> Pixels:
+        """The picture of this step, ``(H, W, 3)`` float32 in [0, 1]."""
+        return finished(self._image, self._colours)
+
+
+def finished(image: Tensor, colours: Tensor | None) -> Pixels:
+    """The picture that is shown for ``(1, 3, H, W)``, in the colours of another if there is one."""
+    return to_pixels(image if colours is None else with_colours_of(image, colours))

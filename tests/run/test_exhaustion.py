@@ -1,0 +1,83 @@
+"""Memory that runs out in the middle of a run."""
+
+from __future__ import annotations
+
+import weakref
+
+import pytest
+import torch
+
+import fastnst
+from fastnst import InvalidInput
+from fastnst.run import available, prepare
+from fastnst.run.exhaustion import enough
+from fastnst.run.memory import Need, estimate
+from fastnst.settings.settings import Settings
+from helpers.pictures import smooth
+
+CONTENT, STYLE = smooth(48, 36), smooth(40, 44, seed=1)
+
+
+def test_memory_that_runs_out_is_an_error_with_a_size_that_fits(monkeypatch) -> None:
+    settings = Settings(size=512)
+
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(available, "available", lambda device: 2**34)
+    monkeypatch.setattr(prepare, "create_engine", out_of_memory)
+    with pytest.raises(InvalidInput, match=r"cpu ran out of memory with a 512×384") as caught:
+        fastnst.stylize(CONTENT, STYLE, size=512)
+    assert "\n" not in str(caught.value)
+    assert int(str(caught.value).split("--size ")[1].split()[0]) < 512
+    needed = estimate(Need(2048, 1536, settings))
+    monkeypatch.setattr(available, "available", lambda device: needed // 2)
+    with (
+        pytest.raises(InvalidInput, match="ran out of memory") as caught,
+        enough(2048, 1536, settings, torch.device("cpu")),
+    ):
+        out_of_memory()
+    fits = int(str(caught.value).split("--size ")[1].split()[0])
+    assert estimate(Need(fits, fits * 3 // 4, settings)) < needed // 2
+
+
+def test_a_recording_that_ran_out_of_memory_says_so_too() -> None:
+    def record() -> None:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    with (
+        pytest.raises(InvalidInput, match="ran out of memory"),
+        enough(64, 64, Settings(), torch.device("cpu")),
+    ):
+        record()
+
+
+def test_what_a_run_held_that_ran_out_of_memory_is_freed() -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def run() -> None:
+        tensor = torch.ones(1000)
+        held.append(weakref.ref(tensor))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    error = None
+    try:
+        with enough(64, 64, Settings(), torch.device("cpu")):
+            run()
+    except InvalidInput as caught:
+        error = caught  # a caller may keep it, in a batch's report say
+    assert error is not None
+    assert held[0]() is None
+
+
+def test_other_errors_pass() -> None:
+    for error in (RuntimeError("cuDNN error"), fastnst.BackendUnavailable("no"), ValueError("x")):
+        with (
+            pytest.raises(type(error), match=str(error)) as caught,
+            enough(64, 64, Settings(), torch.device("cpu")),
+        ):
+            raise error
+        assert caught.value is error

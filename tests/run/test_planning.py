@@ -1,0 +1,101 @@
+"""How a run is made to fit, and what is said of one that does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fastnst import InvalidInput
+from fastnst.run import available
+from fastnst.run.memory import Need, estimate
+from fastnst.run.pieces import WHOLE
+from fastnst.run.planning import SHARE, make_plan
+from fastnst.settings.settings import Settings
+
+FP32 = Settings(engine="torch", precision="fp32")
+
+
+def free(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
+    monkeypatch.setattr(available, "available", lambda device: int(size))
+
+
+def test_what_cannot_be_cut_names_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 2**30)
+    it = Need(1024, 768, Settings(engine="onnx"))  # which computes no strips
+    with pytest.raises(InvalidInput, match=r"1024×768.*onnx.*use --size (\d+) or less") as caught:
+        make_plan(it)
+    fits = int(str(caught.value).split("--size ")[1].split()[0])
+    assert make_plan(it.at(fits)) == WHOLE
+    assert fits > 256  # and is not much smaller than need be
+
+
+@pytest.mark.parametrize("field", [{"gradient_norm": "l2"}, {"engine": "onnx"}])
+def test_what_cannot_be_cut_says_why(monkeypatch: pytest.MonkeyPatch, field) -> None:
+    free(monkeypatch, 4e9)
+    with pytest.raises(InvalidInput, match=f"{next(iter(field)).split('_')[0]}.*use --size"):
+        make_plan(Need(8192, 6144, Settings(**field)))
+
+
+def test_a_picture_that_does_not_fit_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 24e9)
+    assert make_plan(Need(1024, 768, FP32)) == WHOLE
+    it = Need(8192, 6144, FP32)
+    plan = make_plan(it)
+    assert plan.strips > 1
+    assert plan.keeps_content
+    assert plan.scratch is None
+    assert estimate(it, plan) <= SHARE * 24e9
+    less = make_plan(it, limit=16 * 10**9)
+    assert plan.grid is not None
+    assert less.grid is not None
+    assert less.grid.computed_pixels > plan.grid.computed_pixels
+
+
+def test_memory_that_gets_less_and_less(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whole; in pieces; with recomputed targets, or with a scratch file; refused."""
+    it, seen, mapped = Need(4096, 4096, FP32), [], []
+    for gigabytes in (*range(80, 4, -5), *(5 - 0.1 * k for k in range(50))):
+        free(monkeypatch, gigabytes * 1e9)
+        for ways, scratch in ((seen, None), (mapped, tmp_path)):
+            try:
+                plan = make_plan(it, scratch=scratch)
+            except InvalidInput:
+                ways.append("refused")
+                continue
+            assert estimate(it, plan) <= SHARE * gigabytes * 1e9
+            ways.append(
+                "whole"
+                if plan.grid is None
+                else "mapped"
+                if plan.scratch is not None
+                else "pieces"
+                if plan.keeps_content
+                else "recomputed"
+            )
+    assert list(dict.fromkeys(seen)) == ["whole", "pieces", "recomputed", "refused"]
+    assert list(dict.fromkeys(mapped)) == ["whole", "pieces", "mapped", "refused"]
+
+
+def test_what_does_not_fit_in_strips_names_what_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    free(monkeypatch, 8e9)
+    it = Need(8192, 6144, replace(FP32, history_size=100))
+    with pytest.raises(
+        InvalidInput, match=r"--size (\d+) or less, or --history-size (\d+), or --scratch"
+    ) as caught:
+        make_plan(it)
+    text = str(caught.value)
+    assert "\n" not in text
+    make_plan(it.at(int(text.split("--size ")[1].split()[0])))
+    pairs = int(text.split("--history-size ")[1].split(",")[0])
+    make_plan(replace(it, settings=replace(FP32, history_size=pairs)))
+    assert make_plan(it, scratch=tmp_path).scratch == tmp_path
+
+
+def test_what_a_style_picture_takes_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 1e9)
+    with pytest.raises(InvalidInput, match="style picture of 30.0 megapixels.*--style-size"):
+        make_plan(Need(64, 64, Settings(engine="onnx"), style_pixels=30 * 10**6))
