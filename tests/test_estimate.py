@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from fastnst.cli.console import duration
 from fastnst.errors import InvalidInput
-from fastnst.estimate import estimate
-from fastnst.run import available, memory, prepare
+from fastnst.estimate import ScaleEstimate, estimate
+from fastnst.run import available, memory, pieces, prepare
+from fastnst.run.pieces import Plan
 from fastnst.settings.settings import Settings
 from fastnst.strips.budget import amount
+from fastnst.strips.geometry import Grid
 from helpers.pictures import smooth
 
 SMALL = {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)}
@@ -70,24 +73,46 @@ def test_what_runs_is_what_is_measured(monkeypatch, precision: str) -> None:
     assert asked == [precision]
 
 
-def test_a_picture_in_strips_is_measured_by_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(size=0, iterations=1, engine="torch", **SMALL)
-    content, style = smooth(36, 300), smooth(40, 44, seed=1)
-    whole = estimate(content, style, settings)
-    seen = []
-    create = prepare.create_engine
-
-    def note(weights, content, *rest, **more):
-        seen.append(tuple(content.shape[-2:]))
-        return create(weights, content, *rest, **more)
-
-    monkeypatch.setattr(prepare, "create_engine", note)
+def test_each_scale_has_its_time(monkeypatch) -> None:
     seconds = iter([0.5, 0.008])
     monkeypatch.setattr("fastnst.estimate._quickest", lambda work: next(seconds))
-    cut = estimate(content, style, settings, memory_limit=int(0.9 * whole.bytes))
-    assert cut.pieces > 1
-    ((rows, columns),) = seen
-    assert rows < 300
-    assert columns == 36
-    # Two evaluations and no pair; 1.5 for the second pass forward, and at least the whole's pixels.
-    assert cut.seconds >= 2 * 0.5 * 1.5 * 300 / rows
+    settings = Settings(size=64, min_size=32, iterations=4, scale_iterations=(2,), **SMALL)
+    found = estimate(*PICTURES, settings)
+    # a quarter of the pixels: 5 evaluations and 0 to 3 pairs; then 3 evaluations and 0 and 1 pair
+    assert found.scales == (
+        ScaleEstimate(32, 24, 4, pytest.approx((5 * 0.5 + 6 * 4 * 0.002) / 4), 1),
+        ScaleEstimate(64, 48, 2, pytest.approx(3 * 0.5 + 1 * 4 * 0.002), 1),
+    )
+    assert found.seconds == pytest.approx(sum(scale.seconds for scale in found.scales))
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_large_picture_is_tried_at_a_smaller_size(monkeypatch, cut: bool) -> None:
+    """Its time is that of the pixels that are computed, halos included."""
+    settings = Settings(size=96, iterations=1, engine="torch", **SMALL)
+    monkeypatch.setattr("fastnst.estimate.TRIAL", 48 * 36)
+    spacing = pieces.cuts(settings, torch.device("cpu"))
+
+    def plan(need, *_):
+        whole = not cut or need.height <= spacing.smallest
+        rows = 0 if whole else spacing.smallest
+        return Plan(None if whole else Grid.cut(need.height, need.width, spacing, rows))
+
+    monkeypatch.setattr("fastnst.estimate.make_plan", plan)
+    tried = []
+
+    def quickest(work):
+        work()
+        tried.append(work)
+        return 0.5 if len(tried) == 1 else 0.008
+
+    monkeypatch.setattr("fastnst.estimate._quickest", quickest)
+    found = estimate(*PICTURES, settings)
+    assert (found.width, found.height) == (96, 72)
+    if not cut:
+        # four times the pixels of the trial, two evaluations and no pair
+        assert found.seconds == pytest.approx(4 * 2 * 0.5)
+        return
+    grid, trial = (Grid.cut(*size, spacing, spacing.smallest) for size in ((72, 96), (36, 48)))
+    assert found.pieces == len(grid) > 1
+    assert found.seconds == pytest.approx(grid.computed_pixels / trial.computed_pixels * 2 * 0.5)

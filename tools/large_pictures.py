@@ -32,7 +32,10 @@ from fastnst.images.pixels import Pixels
 from fastnst.images.resample import ResizedRows
 from fastnst.images.rows import BandedRows, RowSource, StoredRows
 from fastnst.images.tiled_tiff import save_tiff
+from fastnst.inputs.pictures import decode, scale_pictures
+from fastnst.inputs.sizes import most_pixels
 from fastnst.ops.sums import squared_norm
+from fastnst.settings.settings import Settings
 from fastnst.solvers.minimise import minimise
 from fastnst.solvers.vectors import Placement
 from fastnst.strips.geometry import Spacing, spans
@@ -151,6 +154,15 @@ def solver(_: Path, side: int, store: ScratchStore) -> None:
         pass
 
 
+def pictures(folder: Path, side: int, store: ScratchStore) -> None:
+    """What a run does before it begins: content and style decoded, scaled to 0.8, matched start."""
+    largest = most_pixels(side)
+    sources = decode(
+        folder / "big.tif", folder / "big.jpg", init="matched", store=store, largest=largest
+    )
+    scale_pictures(sources, Settings(init="matched"), side * 4 // 5, store)
+
+
 CASES: dict[str, Callable[[Path, int, ScratchStore], None]] = {
     "jpeg": read("big.jpg"),
     "png": read("big.png"),
@@ -161,6 +173,7 @@ CASES: dict[str, Callable[[Path, int, ScratchStore], None]] = {
     "steps": steps,
     "histogram": histogram,
     "solver": solver,
+    "pictures": pictures,
 }
 
 

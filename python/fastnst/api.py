@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnst.errors import InvalidInput
-from fastnst.images.decode import Picture, load_image
+from fastnst.images.decode import Picture
+from fastnst.images.large import open_rows
+from fastnst.images.scratch import PictureStore
 from fastnst.inputs.pictures import Styles, decode
+from fastnst.inputs.sizes import most_pixels
 from fastnst.notebook import with_progress
 from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.result import Result
@@ -43,6 +46,8 @@ def stylize(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 50,
     resume: str | os.PathLike[str] | None = None,
+    max_megapixels: float | None = None,
+    scratch: str | os.PathLike[str] | None = None,
     **settings: Unpack[SettingsDict],
 ) -> Result:
     """Give ``content`` the style of ``style`` (Gatys, Ecker and Bethge, arXiv:1508.06576).
@@ -63,6 +68,10 @@ def stylize(
         resume: A checkpoint to go on from, of a run of the same pictures, weights and settings
             (``iterations`` may differ). The result is that of a run that was never interrupted,
             bit for bit on the same machine.
+        max_megapixels: The most pixels of a picture file to decode, in millions; None: 179, or
+            what a result of the size that is asked for may have. More needs the extra ``large``.
+        scratch: The folder for scratch files, in which large pictures lie; None: the system's
+            folder for temporary files.
         **settings: Attributes of ``fastnst.Settings`` that replace the preset's.
 
     Returns:
@@ -84,6 +93,8 @@ def stylize(
         style_masks=style_masks,
         checkpoints=None if checkpoint is None else Checkpoints(Path(checkpoint), checkpoint_every),
         resume=None if resume is None else Path(resume),
+        max_megapixels=max_megapixels,
+        scratch=None if scratch is None else Path(scratch),
     )
 
 
@@ -145,8 +156,10 @@ def run_texture(
     if aspect is not None and not low <= aspect <= high:
         raise InvalidInput(f"aspect is {aspect!r}: expected width : height from {low} to {high}")
     grey = np.full((1, 1, 3), 0.5, np.float32)
-    styles = decode(grey, style).styles  # once: a pipe or a generator is empty afterwards
-    height, width, _ = styles[0].shape
+    # Once: a pipe or a generator is empty afterwards.
+    sources = decode(grey, style, store=PictureStore(), largest=most_pixels(settings.size))
+    styles = sources.styles
+    width, height = float(styles[0].width), float(styles[0].height)
     if aspect is not None:
         width, height = (width, width / aspect) if aspect > 1 else (height * aspect, height)
     blank = np.broadcast_to(grey, (max(1, round(height)), max(1, round(width)), 3))
@@ -189,5 +202,6 @@ def run_reconstruction(
         raise InvalidInput(
             f"style_weight is {settings.style_weight!r}: a reconstruction has no style"
         )
-    pixels = load_image(content, "content")  # once, as above
-    return run(pixels, pixels, settings, callback)
+    largest = most_pixels(settings.size)
+    picture = open_rows(content, PictureStore(), largest, "content")  # once, as above
+    return run(picture, picture, settings, callback)

@@ -218,7 +218,7 @@ def _filled(
     return text + values[field]
 
 
-def check_jobs(jobs: Sequence[Job], bits: int = 8) -> None:
+def check_jobs(jobs: Sequence[Job], bits: int = 8, pyramid: bool = False) -> None:
     """Make sure, before the work starts, that every job has a file of its own to write to.
 
     Raises:
@@ -227,7 +227,7 @@ def check_jobs(jobs: Sequence[Job], bits: int = 8) -> None:
     inputs = {f"the picture {p}": p for job in jobs for p in (job.content, *job.styles)}
     outputs: dict[Path, Job] = {}
     for job in jobs:
-        check_format(job.output, bits)
+        check_format(job.output, bits, pyramid=pyramid)
         try:
             other = outputs.setdefault(job.output.resolve(), job)
         except (OSError, ValueError, RuntimeError) as error:  # a NUL; a loop of links
@@ -313,10 +313,12 @@ def run_batch(
     folder: Path,
     *,
     bits: int = 8,
+    pyramid: bool = False,
     checkpoint_every: int = 0,
     callback: Callable[[Progress], None] | None = None,
     memory_limit: int | None = None,
     scratch: Path | None = None,
+    max_megapixels: float | None = None,
 ) -> Iterator[Outcome]:
     """Make the pictures one after the other.
 
@@ -326,11 +328,13 @@ def run_batch(
         jobs: What to make.
         folder: The folder that the journal goes to.
         bits: Bits of a value in the outputs, 8 or 16.
+        pyramid: Whether the outputs, TIFF files, hold reduced pictures too.
         checkpoint_every: Iterations between two checkpoints of a run, from which it goes on when
             the batch is started again; 0: none, it begins again.
         callback: Called after each step; an exception ends the batch.
         memory_limit: Bytes that each run may take; None: what is free.
         scratch: A folder for what does not fit in memory; None: there is none.
+        max_megapixels: The most pixels of a picture file to decode, as for ``run``.
 
     Yields:
         What became of each job, as soon as it is known. A job that fails does not stop the others.
@@ -339,7 +343,7 @@ def run_batch(
         InvalidInput: as ``check_jobs`` does, before the first job.
         Interrupted: on Ctrl-C; the pictures done until then are done.
     """
-    check_jobs(jobs, bits)
+    check_jobs(jobs, bits, pyramid)
     cache = Cache()
     for index, job in enumerate(jobs):
         began = time.perf_counter()
@@ -349,7 +353,8 @@ def run_batch(
                 callback(Progress(index, job, step))
 
         try:
-            check_output(job.output, bits, size=result_size(job.content, job.settings.size))
+            size = result_size(job.content, job.settings.size, max_megapixels)
+            check_output(job.output, bits, size=size, pyramid=pyramid)
             made_from = fingerprint(job)  # before the run: a file may change while it runs
             begin = functools.partial(
                 run,
@@ -360,9 +365,10 @@ def run_batch(
                 cache=cache,
                 memory_limit=memory_limit,
                 scratch=scratch,
+                max_megapixels=max_megapixels,
             )
             result = _run(job, checkpoint_every, begin)
-            save_or_rescue(result, job.output, bits)
+            save_or_rescue(result, job.output, bits, pyramid)
             _note(folder, job, made_from)
         except FastNSTError as error:
             yield Outcome(job, "failed", str(error), seconds=time.perf_counter() - began)

@@ -1,27 +1,55 @@
-"""What a run will take in memory and time, from a short trial of the same size."""
+"""What a run will take in memory and time, from a short trial.
+
+The trial is of the same size up to a megapixel. A larger picture is tried at a megapixel, whole or
+in a few strips as the run will be, and its time is counted by the pixels that are computed.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from fastnst.images.decode import Picture
-from fastnst.inputs.pictures import Pictures, Styles
-from fastnst.run import memory
+from fastnst.inputs.pictures import Styles
+from fastnst.run import memory, pieces
 from fastnst.run.available import available
 from fastnst.run.exhaustion import enough
 from fastnst.run.pieces import Plan
-from fastnst.run.prepare import prepare
+from fastnst.run.planning import make_plan
+from fastnst.run.prepare import Preparation, prepare
+from fastnst.run.schedule import Scale
 from fastnst.settings.settings import Settings
+from fastnst.strips.geometry import Grid
 
 EVALUATIONS = 3  # in the trial, after one that warms up; the quickest counts
 ROWS = 4  # of the trial's history of L-BFGS
+TRIAL = 1 << 20  # pixels of the trial's picture at most
+STRIPS = 4  # of the trial, if the run will have strips
 PASSES = 4  # over the curvature pairs in an iteration: s and y, each read twice
+
+
+@dataclass(frozen=True)
+class ScaleEstimate:
+    """What one scale of a run will take.
+
+    Attributes:
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
+        iterations: Iterations at this scale.
+        seconds: How long they will take.
+        pieces: Strips or tiles that the picture is computed in; 1: it is computed whole.
+    """
+
+    width: int
+    height: int
+    iterations: int
+    seconds: float
+    pieces: int = 1
 
 
 @dataclass(frozen=True)
@@ -40,6 +68,7 @@ class Estimate:
         pieces: Strips or tiles that the picture is computed in; 1: it is computed whole.
         scratch_bytes: Space that it takes in the scratch folder.
         pairs: Curvature pairs that L-BFGS keeps.
+        scales: The scales of the run, coarsest first.
     """
 
     width: int
@@ -53,6 +82,7 @@ class Estimate:
     pieces: int = 1
     scratch_bytes: int = 0
     pairs: int = 100
+    scales: tuple[ScaleEstimate, ...] = ()
 
 
 def estimate(
@@ -63,6 +93,7 @@ def estimate(
     style_masks: Styles | None = None,
     memory_limit: int | None = None,
     scratch: Path | None = None,
+    max_megapixels: float | None = None,
 ) -> Estimate:
     """Measure a few evaluations of a run's objective and a few rows of its solver's history.
 
@@ -74,6 +105,7 @@ def estimate(
         style_masks: As for ``stylize``.
         memory_limit: Bytes that the run may take; None: what is free.
         scratch: A folder for what does not fit in memory; None: there is none.
+        max_megapixels: The most pixels of a picture file to decode, as for ``prepare``.
 
     Raises:
         InvalidInput: for a picture or setting that cannot be used, or a size that does not fit in
@@ -84,56 +116,70 @@ def estimate(
         *(content, style, settings, content_mask, style_masks),
         memory_limit=memory_limit,
         scratch=scratch,
+        max_megapixels=max_megapixels,
     )
     settings = prepared.settings
-    device, schedule = prepared.device, prepared.schedule
-    width, height = prepared.width, prepared.height
+    device, width, height = prepared.device, prepared.width, prepared.height
+    plans = [_plan(prepared, scale) for scale in prepared.schedule]
     with enough(width, height, settings, device):
-        pictures = prepared.pictures(schedule[-1])
-        plan, need = prepared.plan(pictures), prepared.need(pictures)
-        part = _piece(pictures, plan)
-        engine = prepared.engine(part)  # a mixed run begins in bf16
-        image = part.start
+        trial = _trial(prepared)
+        pictures = prepared.pictures(trial)
+        image = pictures.start
+        plan = _trial_plan(prepared, image, plans[-1])
+        engine = prepared.engine(pictures, plan=plan)  # a mixed run begins in bf16
         evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
         history = torch.rand(ROWS, image.numel(), dtype=torch.float32, device=device)
         row = _quickest(lambda: float(torch.mv(history, history[0])[0])) / ROWS
-    # Pieces are computed forward twice and back once, in place of once each.
-    parts = need.pixels / (image.shape[-2] * image.shape[-1])
-    if plan.grid is not None:
-        halo = plan.grid.computed_pixels / need.pixels
-        evaluation *= parts * halo * (1.5 if plan.keeps_content else 2.5)
-        row *= parts
-    seconds = 0.0
-    for scale in schedule:
-        area = (scale.size / schedule[-1].size) ** 2 if schedule[-1].size else 1.0
+    pixels = image.shape[-2] * image.shape[-1]
+    computed = pixels if plan.grid is None else plan.grid.computed_pixels
+    scales = []
+    for scale, way in zip(prepared.schedule, plans, strict=True):
+        size = prepared.sources.size(scale.size)
+        share = size[0] * size[1] / pixels
+        inside = share * pixels if way.grid is None else way.grid.computed_pixels
         pairs = sum(min(k, settings.pairs(width * height)) for k in range(scale.iterations))
-        seconds += area * ((scale.iterations + 1) * evaluation + PASSES * pairs * row)
+        seconds = (scale.iterations + 1) * evaluation * inside / computed
+        seconds += PASSES * pairs * row * share
+        scales.append(ScaleEstimate(*size, scale.iterations, seconds, way.strips))
+    need = prepared.need_at(prepared.schedule[-1])
     return Estimate(
         width,
         height,
-        memory.estimate(need, plan),
+        memory.estimate(need, plans[-1]),
         available(device),
-        seconds,
+        sum(scale.seconds for scale in scales),
         engine.name,
         str(device),
         engine.precision,
-        plan.strips,
-        0 if plan.scratch is None else need.mapped(),
+        plans[-1].strips,
+        0 if plans[-1].scratch is None else need.mapped(),
         settings.pairs(need.pixels),
+        tuple(scales),
     )
 
 
-def _piece(pictures: Pictures, plan: Plan) -> Pictures:
-    """The pictures, or of each a part as large as the largest piece where they are cut."""
-    if plan.grid is None:
-        return pictures
-    height, width = plan.grid.largest
+def _plan(prepared: Preparation, scale: Scale) -> Plan:
+    """How the run at a scale is made to fit."""
+    return make_plan(prepared.need_at(scale), prepared.memory_limit, prepared.scratch)
 
-    def part(x: Tensor) -> Tensor:
-        return x[..., :height, :width].contiguous()
 
-    styles = tuple(part(style) for style in pictures.styles)
-    return Pictures(part(pictures.content), styles, part(pictures.start))
+def _trial(prepared: Preparation) -> Scale:
+    """The last scale, or one of ``TRIAL`` pixels if that is smaller."""
+    pixels = prepared.width * prepared.height
+    if pixels <= TRIAL:
+        return prepared.schedule[-1]
+    return Scale(int(max(prepared.width, prepared.height) * (TRIAL / pixels) ** 0.5), 0)
+
+
+def _trial_plan(prepared: Preparation, image: Tensor, plan: Plan) -> Plan:
+    """How to cut the trial's picture: as the run's, if they are of one size."""
+    height, width = image.shape[-2:]
+    plan = replace(plan, scratch=None)  # which makes no difference to an evaluation
+    if plan.grid is None or (plan.grid.height, plan.grid.width) == (height, width):
+        return plan
+    spacing = pieces.cuts(prepared.settings, prepared.device)
+    rows = height // STRIPS // spacing.alignment * spacing.alignment
+    return replace(plan, grid=Grid.cut(height, width, spacing, max(spacing.smallest, rows)))
 
 
 def _quickest(work: Callable[[], float]) -> float:

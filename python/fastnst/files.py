@@ -292,20 +292,24 @@ def _write(target: Path, data: bytes) -> None:
         put_in_place(draft, target)
 
 
-def write_or_rescue(target: Path, data: bytes) -> None:
-    """``write``, for what took long to make: if it cannot be put there, it is put elsewhere.
+def write_or_rescue(target: Path, put: Callable[[Path], object]) -> None:
+    """Write what took long to make: if it cannot be put there, it is put elsewhere.
+
+    Args:
+        target: Where it is to go.
+        put: Writes it to a path, as ``write`` does; raises OutputFailed if that fails.
 
     Raises:
         OutputFailed: saying where it is now, beside the target or in the folder for temporary
             files, or that it could not be written anywhere.
     """
     try:
-        write(target, data)
+        put(target)
     except OutputFailed as error:
         for folder in (target.parent, Path(tempfile.gettempdir())):
             kept = free_name(folder / target.name)
             try:
-                write(kept, data)
+                put(kept)
             except OutputFailed:
                 continue
             raise OutputFailed(f"{error}; it was saved as {kept} instead") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -11,9 +12,21 @@ from torch import Tensor
 
 def digest(tensor: Tensor) -> str:
     """SHA-256 of a tensor's shape, dtype and values, hexadecimal."""
-    about = f"{tuple(tensor.shape)} {tensor.dtype} ".encode()
-    values = tensor.detach().cpu().contiguous().view(torch.uint8).numpy()
-    return hashlib.sha256(about + values.tobytes()).hexdigest()
+    return digest_of_parts(tensor.shape, tensor.dtype, [tensor])
+
+
+def digest_of_parts(shape: Sequence[int], dtype: torch.dtype, parts: Iterable[Tensor]) -> str:
+    """The ``digest`` of a tensor that is given in parts.
+
+    Args:
+        shape: Of the whole tensor.
+        dtype: Of the whole tensor, and of each part.
+        parts: Its values in order, a few at a time, such as some of its rows.
+    """
+    hashed = hashlib.sha256(f"{tuple(shape)} {dtype} ".encode())
+    for part in parts:
+        hashed.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import platform
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+X86_64 = platform.machine() in ("x86_64", "AMD64")  # where resampling by rows has Pillow's bits
 
 
 def smooth(width: int, height: int, seed: int = 0) -> np.ndarray:

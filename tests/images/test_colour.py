@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import fastnst
+from fastnst.images import colour
 from fastnst.images.colour import grey, luminance, match_colours, match_histogram, with_colours_of
 from helpers.pictures import smooth
 
@@ -107,3 +108,13 @@ def test_every_way_in_a_run(color: str) -> None:
     start = steps[0]
     if color != "luminance":
         np.testing.assert_allclose(start, CONTENT / 255, atol=1e-6)
+
+
+def test_colours_are_put_back_by_strips_with_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image, content = torch.rand(1, 3, 45, 31), torch.rand(1, 3, 45, 31)
+    whole = (content + colour.luminance(image) - colour.luminance(content)).clamp(0, 1)
+    for pixels in (1, 200, 1 << 20):
+        monkeypatch.setattr(colour, "STRIP_PIXELS", pixels)
+        assert torch.equal(colour.with_colours_of(image, content), whole)

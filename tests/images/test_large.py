@@ -168,11 +168,11 @@ def test_a_name_that_ends_in_brackets(tmp_path: Path) -> None:
 def test_more_pixels_than_were_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(RGB).save(path)
-    with pytest.raises(InvalidInput, match=r"has 0 megapixels, more than the 0 that are decoded"):
+    with pytest.raises(InvalidInput, match=r"has more than 0 megapixels: 0; ask for them with"):
         open_large(path, MemoryStore(), largest=203 * 131 - 1)
     assert open_large(path, MemoryStore(), largest=203 * 131).height == 131
     bomb = huge_png(tmp_path / "bomb.png", 14_000)
-    with pytest.raises(InvalidInput, match="has 196 megapixels, more than the 179 that are"):
+    with pytest.raises(InvalidInput, match="has more than 179 megapixels: 196; ask"):
         open_large(bomb, MemoryStore())
 
 
@@ -209,7 +209,7 @@ def test_small_pictures_stay_in_memory_and_large_ones_go_to_the_store(
         source = open_rows(tmp_path / "a.png", store)
         assert np.array_equal(source.rows(0, source.height), load_image(tmp_path / "a.png"))
         assert store.size == 203 * 131 * 3
-        with pytest.raises(InvalidInput, match="has 0 megapixels, more than"):
+        with pytest.raises(InvalidInput, match="has more than 0 megapixels"):
             open_rows(tmp_path / "a.png", store, largest=10)
         with pytest.raises(InvalidInput, match=r"none\.png does not exist"):
             open_rows(tmp_path / "none.png", store)

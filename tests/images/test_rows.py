@@ -9,9 +9,19 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from fastnst import fingerprint
 from fastnst.errors import InvalidInput
 from fastnst.images import rows
-from fastnst.images.rows import BandedRows, PixelRows, StoredRows, extremes, fill, strips
+from fastnst.images.pixels import to_pixels
+from fastnst.images.rows import (
+    BandedRows,
+    PixelRows,
+    StoredRows,
+    TensorRows,
+    extremes,
+    fill,
+    strips,
+)
 from fastnst.strips.geometry import Spacing, spans
 from fastnst.strips.storage import BandedTensor, MemoryStore, ScratchStore
 from helpers.pictures import smooth
@@ -63,3 +73,17 @@ def test_values_that_are_not_finite_are_refused(value: float) -> None:
     values[69, 4, 2] = value
     with pytest.raises(InvalidInput, match="^holds NaN or infinity"):
         extremes(values, store)
+
+
+def test_the_digest_by_rows_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = smooth(41, 57).astype(np.float32) / 255
+    monkeypatch.setattr(rows, "STRIP_BYTES", 4000)
+    assert rows.digest(PixelRows(pixels)) == fingerprint.digest(torch.from_numpy(pixels))
+    assert rows.digest(PixelRows(pixels)) != rows.digest(PixelRows(pixels[:, ::-1].copy()))
+
+
+def test_rows_of_a_tensor_are_clipped() -> None:
+    image = torch.linspace(-0.5, 1.5, 90, device="cpu").reshape(1, 3, 6, 5)
+    source = TensorRows(image)
+    assert (source.height, source.width) == (6, 5)
+    assert np.array_equal(source.rows(1, 4), to_pixels(image)[1:4])

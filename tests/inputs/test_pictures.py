@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -13,10 +14,14 @@ import torch
 from PIL import Image
 
 from fastnst.errors import InvalidInput
+from fastnst.images import large
 from fastnst.images.pixels import to_pixels
+from fastnst.images.rows import PixelRows
+from fastnst.images.scratch import PictureStore
 from fastnst.inputs.pictures import Sources, decode, scale_pictures
+from fastnst.inputs.sizes import most_pixels
 from fastnst.settings.settings import Settings
-from helpers.pictures import smooth
+from helpers.pictures import X86_64, smooth
 
 CONTENT, STYLE, OTHER = smooth(60, 45), smooth(40, 44, seed=1), smooth(33, 21, seed=2)
 
@@ -78,7 +83,7 @@ def test_the_style_of_a_very_long_picture_is_no_square_of_its_length(
     content: tuple[int, int], style: tuple[int, int], settings: dict, expected: tuple[int, int]
 ) -> None:
     blank = [np.zeros((height, width, 3), np.float32) for width, height in (content, style)]
-    sources = Sources(blank[0], (blank[1],))
+    sources = Sources(PixelRows(blank[0]), (PixelRows(blank[1]),))
     assert sources.style_sizes(Settings(**settings), 0) == [expected]
 
 
@@ -97,7 +102,7 @@ def test_a_pipe_is_read_once(tmp_path: Path) -> None:
         writer.start()
     content, style, init = pipes
     sources = decode(content, style, init=init)
-    assert "starting picture" in sources.digests()
+    assert "starting picture" in sources.digests
     pictures = scale_pictures(sources, Settings(init=init), 24)
     assert np.array_equal((to_pixels(pictures.start) * 255).round(), smooth(24, 20, 2))
 
@@ -122,3 +127,99 @@ def test_what_is_no_picture_is_named(nothing: object) -> None:
 def test_what_is_no_content_is_named(nothing: object) -> None:
     with pytest.raises(InvalidInput):
         decode(nothing, smooth(24, 20))
+
+
+@pytest.mark.skipif(not X86_64, reason="resampled by rows to a rounding elsewhere")
+@pytest.mark.parametrize("color", ["style", "luminance", "match-covariance", "original"])
+@pytest.mark.parametrize("init", ["noise", "content", "matched"])
+def test_large_pictures_in_a_store_are_those_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, color: str, init: str
+) -> None:
+    """The same bits, though they are made in strips of a few rows and lie in a scratch file."""
+    settings = Settings(color=color, init=init, seed=3)
+    sources = decode(smooth(96, 72), [smooth(61, 87, seed=1), smooth(50, 40, seed=2)])
+    whole = scale_pictures(sources, settings, 61)
+    before = scale_pictures(sources, settings, 61, before=whole.start[:, :, ::2, ::2])
+    monkeypatch.setattr(large, "WHOLE", 100)
+    with PictureStore(tmp_path) as store:
+        stored = scale_pictures(sources, settings, 61, store)
+        again = scale_pictures(sources, settings, 61, store, whole.start[:, :, ::2, ::2])
+        # content, two styles and the start of the two calls at least, 4 bytes a value
+        assert store.size > 2 * 4 * (2 * whole.content.numel() + whole.style.numel())
+    assert torch.equal(stored.content, whole.content)
+    for one, other in zip(stored.styles, whole.styles, strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(stored.start, whole.start)
+    assert torch.equal(again.start, before.start)
+    assert (stored.colours is None) == (whole.colours is None)
+
+
+@pytest.mark.skipif(not X86_64, reason="resampled by rows to a rounding elsewhere")
+def test_a_matched_histogram_in_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(color="match-histogram")
+    sources = decode(smooth(96, 72), smooth(61, 87, seed=1))
+    whole = scale_pictures(sources, settings, 61)
+    assert sources.scratch_bytes(settings, 61) == 0
+    monkeypatch.setattr(large, "WHOLE", 100)
+    with PictureStore(tmp_path) as store:
+        stored = scale_pictures(sources, settings, 61, store)
+        # A store begins each tensor at a page: six of these here, of at most 64 KiB.
+        assert 0 <= store.size - sources.scratch_bytes(settings, 61) + (1 << 16) < 8 << 16
+    assert torch.equal(stored.style, whole.style)
+
+
+@pytest.mark.skipif(not X86_64, reason="resampled by rows to a rounding elsewhere")
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for files that were unlinked")
+def test_a_large_file_is_decoded_into_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyvips")
+    for name, seed in (("content.png", 0), ("style.png", 1), ("start.png", 2)):
+        Image.fromarray(smooth(83, 64, seed)).save(tmp_path / name)
+    names = [str(tmp_path / name) for name in ("content.png", "style.png", "start.png")]
+    plain = decode(*names[:2], init=names[2])
+    monkeypatch.setattr(large, "WHOLE", 100)
+    store = PictureStore(tmp_path)
+    sources = decode(*names[:2], init=names[2], store=store)
+    assert store.size >= 3 * 3 * 83 * 64
+    assert sources.digests == plain.digests
+    assert sources.size(40) == plain.size(40)
+    with PictureStore(tmp_path) as scaled:
+        pictures = scale_pictures(sources, Settings(init=names[2]), 40, scaled)
+    monkeypatch.undo()
+    expected = scale_pictures(plain, Settings(init=names[2]), 40)
+    for one, other in zip(pictures, expected, strict=True):
+        assert torch.equal(one, other)
+    assert sorted(os.listdir(tmp_path)) == ["content.png", "start.png", "style.png"]
+
+
+def test_a_large_file_that_is_cut_short_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyvips")
+    Image.fromarray(smooth(203, 131)).save(tmp_path / "a.jpg", quality=95)
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
+    monkeypatch.setattr(large, "WHOLE", 100)
+    with pytest.raises(InvalidInput, match=r"a\.jpg cannot be read: ") as caught:
+        decode(tmp_path / "a.jpg", smooth(24, 20), store=PictureStore(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == ["a.jpg"]
+
+
+def test_more_pixels_are_decoded_only_if_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyvips")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    monkeypatch.setattr(large, "LARGEST", 4000)
+    monkeypatch.setattr(large, "WHOLE", 100)
+    Image.fromarray(smooth(83, 64)).save(tmp_path / "a.png")
+    store = PictureStore(tmp_path)
+    with pytest.raises(InvalidInput, match="ask for them with --max-megapixels 1, or scale"):
+        decode(tmp_path / "a.png", smooth(24, 20), store=store, largest=most_pixels(60))
+    for largest in (most_pixels(83), most_pixels(60, 0.0054)):
+        sources = decode(tmp_path / "a.png", smooth(24, 20), store=store, largest=largest)
+        assert sources.size(0) == (83, 64)
+    with pytest.raises(InvalidInput, match="init: .*ask for them with --max-megapixels"):
+        decode(smooth(9, 9), smooth(9, 9), init=str(tmp_path / "a.png"), store=store, largest=4000)

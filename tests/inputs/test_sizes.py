@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from fastnst.errors import InvalidInput
-from fastnst.inputs.sizes import result_size
+from fastnst.images import large
+from fastnst.inputs.sizes import most_pixels, result_size
 from helpers.pictures import smooth
 
 
@@ -36,3 +38,33 @@ def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"words")
     with pytest.raises(InvalidInput, match=r"a\.png"):
         result_size(tmp_path / "a.png", 64)
+
+
+def test_how_much_is_decoded_follows_what_was_asked_for() -> None:
+    assert most_pixels(None) == most_pixels(0) == most_pixels(512) == large.LARGEST
+    assert most_pixels(20_000) == 400_000_000  # no picture with this long side has more
+    assert most_pixels(20_000, 250) == 250_000_000  # a limit by name goes before
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InvalidInput, match="max_megapixels is"):
+            most_pixels(512, wrong)
+
+
+def test_a_picture_beyond_pillows_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size is known without decoding it, also where it is turned; or what is missing is."""
+    pytest.importorskip("pyvips")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(smooth(90, 60)).save(tmp_path / "a.jpg", exif=exif)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    assert result_size(tmp_path / "a.jpg", 45) == (30, 45)
+    monkeypatch.setattr(large, "LARGEST", 4000)
+    assert result_size(tmp_path / "a.jpg", 90) == (60, 90)
+    with pytest.raises(InvalidInput, match=r"a\.jpg has more than 0 megapixels: 0"):
+        result_size(tmp_path / "a.jpg", 45)
+    assert result_size(tmp_path / "a.jpg", 45, 0.0054) == (30, 45)
+    Image.fromarray(smooth(90, 60)).save(tmp_path / "a.bmp")
+    with pytest.raises(InvalidInput, match=r"a\.bmp has more than 0 megapixels"):
+        result_size(tmp_path / "a.bmp", 90)
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    with pytest.raises(InvalidInput, match=r"pip install 'fastnst\[large\]'"):
+        result_size(tmp_path / "a.jpg", 90)

@@ -125,3 +125,12 @@ def test_memory_is_that_of_the_last_scale(monkeypatch) -> None:
 def test_bad_settings_are_named(settings: dict, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         fastnst.stylize(CONTENT, STYLE, **settings)
+
+
+def test_hires_goes_to_any_size() -> None:
+    """A scale takes four times as long an iteration, and at most about twice as long in all."""
+    schedule = make_schedule(PRESETS["hires"], 16384, 900)
+    assert [(s.size, s.iterations) for s in schedule] == [
+        (256, 300), (512, 150), (1024, 75), (2048, 40), (4096, 20), (8192, 10), (16384, 10)
+    ]  # fmt: skip
+    assert make_schedule(PRESETS["hires"], 1024, 900) == schedule[:3]

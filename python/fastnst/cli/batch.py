@@ -18,7 +18,9 @@ from fastnst.cli.options import (
     ON_THE_WAY,
     OUTPUT,
     Bits,
+    MaxMegapixels,
     Memory,
+    Pyramid,
     Quiet,
     Scratch,
     read_memory,
@@ -52,6 +54,7 @@ def batch(
         str, typer.Option(help="Pattern for the results' names.", rich_help_panel=OUTPUT)
     ] = "{content}-{style}.png",
     bits: Bits = 8,
+    pyramid: Pyramid = False,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -67,6 +70,7 @@ def batch(
     ] = 0,
     memory: Memory = None,
     scratch: Scratch = None,
+    max_megapixels: MaxMegapixels = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -103,7 +107,7 @@ def batch(
     from fastnst.cli.progress import BatchBar
 
     jobs = _jobs(contents or [], styles or [], table, output, settings, name)
-    check_jobs(jobs, bits)
+    check_jobs(jobs, bits, pyramid)
     journal = {} if overwrite else read_journal(output)
     done = [job for job in jobs if is_done(job, journal)]
     todo = [job for job in jobs if job not in done]
@@ -128,10 +132,12 @@ def batch(
                     todo,
                     output,
                     bits=bits,
+                    pyramid=pyramid,
                     checkpoint_every=checkpoint_every,
                     callback=listen,
                     memory_limit=limit,
                     scratch=scratch,
+                    max_megapixels=max_megapixels,
                 ):
                     outcomes.append(outcome)
                     if as_json:

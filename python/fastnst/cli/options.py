@@ -41,6 +41,8 @@ QUIET = "Print errors only."
 JSON = "Print the record of the run as JSON on stdout."
 MEMORY = "Take no more than this, e.g. 8GB: in strips, if need be. (default: what is free)"
 SCRATCH = "Folder on a disk for what does not fit in memory. (default: none)"
+PYRAMID = "A TIFF with reduced pictures in it, which viewers of large pictures show first."
+MOST = "Decode pictures of up to so many million pixels. (default: 179, or --size squared)"
 
 Bits = Annotated[int, typer.Option(help=BITS, rich_help_panel=OUTPUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help=QUIET, rich_help_panel=OUTPUT)]
@@ -51,6 +53,10 @@ Memory = Annotated[
 Scratch = Annotated[
     Path | None, typer.Option(help=SCRATCH, rich_help_panel=ON_THE_WAY, show_default=False)
 ]
+MaxMegapixels = Annotated[
+    float | None, typer.Option(help=MOST, rich_help_panel=ON_THE_WAY, show_default=False)
+]
+Pyramid = Annotated[bool, typer.Option("--pyramid", help=PYRAMID, rich_help_panel=OUTPUT)]
 StyleMask = Annotated[
     list[str] | None,
     typer.Option(help="Which part of a style counts; once for each STYLE.", rich_help_panel=MASKS),

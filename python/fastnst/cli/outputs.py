@@ -24,6 +24,7 @@ def check_run(
     outputs: Mapping[str, Path | None],
     *,
     bits: int,
+    pyramid: bool = False,
     size: Callable[[], tuple[int, int] | None],
     resume: Path | None = None,
     save_every: int = 0,
@@ -35,6 +36,7 @@ def check_run(
         settings: Of the run: ``init`` and ``weights`` may be files too.
         outputs: ``{option: path}``, ``--output`` among them; None: not asked for.
         bits: Of the picture.
+        pyramid: Whether the picture's file holds reduced pictures too.
         size: Finds width and height of the result at most, or None where they cannot be known.
         resume: A checkpoint to go on from, which ``--checkpoint`` may replace.
         save_every: Iterations between two pictures on the way; 0: there are none.
@@ -52,8 +54,8 @@ def check_run(
 
     from fastnst.images.encode import check_format, check_output
 
-    check_format(output, bits)
-    check_output(output, bits, size=size())
+    check_format(output, bits, pyramid=pyramid)
+    check_output(output, bits, size=size(), pyramid=pyramid)
     checkpoint = outputs.get("--checkpoint")
     if checkpoint is not None:
         files.check_writable(checkpoint, "checkpoint", 0, _is_checkpoint, "checkpoint")
@@ -79,11 +81,13 @@ def check_config(path: Path, others: Mapping[Any, Any]) -> None:
     files.check_writable(path, "config", 0, lambda _: _is_toml(path), "TOML file")
 
 
-def result_size(picture: str, long_side: int | None) -> tuple[int, int] | None:
+def result_size(
+    picture: str, long_side: int | None, megapixels: float | None = None
+) -> tuple[int, int] | None:
     """``fastnst.inputs.sizes.result_size``, imported only when it is asked for."""
     from fastnst.inputs import sizes
 
-    return sizes.result_size(picture, long_side)
+    return sizes.result_size(picture, long_side, megapixels)
 
 
 def numbered(name: str, pictures: Sequence[str] | None) -> dict[str, str]:

@@ -27,6 +27,7 @@ def produce(
     output: Path,
     *,
     bits: int,
+    pyramid: bool = False,
     quiet: bool,
     as_json: bool,
     plot: Path | None = None,
@@ -41,6 +42,7 @@ def produce(
         settings: The run's settings.
         output: Where to save the picture.
         bits: 8, or 16 for PNG and TIFF.
+        pyramid: Whether a TIFF file also holds reduced pictures.
         quiet: Whether to print errors only.
         as_json: Whether to print the record of the run on stdout.
         plot: Where to draw the course of the losses, or None.
@@ -54,7 +56,7 @@ def produce(
     from fastnst.run.rescue import save_or_rescue
 
     def save(result: Result) -> None:
-        save_or_rescue(result, output, bits)
+        save_or_rescue(result, output, bits, pyramid)
         if plot is not None:
             result.plot(plot)
         if not quiet:

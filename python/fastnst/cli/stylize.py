@@ -20,8 +20,10 @@ from fastnst.cli.options import (
     OUTPUT,
     Bits,
     Json,
+    MaxMegapixels,
     Memory,
     Picture,
+    Pyramid,
     Quiet,
     Scratch,
     StyleMask,
@@ -55,6 +57,7 @@ def stylize(
     ] = None,
     style_mask: StyleMask = None,
     bits: Bits = 8,
+    pyramid: Pyramid = False,
     save_every: Annotated[
         int,
         typer.Option(
@@ -90,6 +93,7 @@ def stylize(
     ] = None,
     memory: Memory = None,
     scratch: Scratch = None,
+    max_megapixels: MaxMegapixels = None,
     preview: Annotated[
         bool,
         typer.Option(
@@ -130,14 +134,17 @@ def stylize(
         settings,
         {"--output": target, "--video": video_path, "--plot": plot, "--checkpoint": checkpoint},
         bits=bits,
-        size=lambda: result_size(content, settings.size),
+        pyramid=pyramid,
+        size=lambda: result_size(content, settings.size, max_megapixels),
         resume=resume,
         save_every=save_every,
     )
     if only_estimate:
         from fastnst.estimate import estimate
 
-        needs = estimate(content, style, settings, content_mask, style_mask, limit, scratch)
+        needs = estimate(
+            *(content, style, settings, content_mask, style_mask, limit, scratch, max_megapixels)
+        )
         _print_estimate(needs, settings, as_json)
         return
 
@@ -174,10 +181,12 @@ def stylize(
                 resume=resume,
                 memory_limit=limit,
                 scratch=scratch,
+                max_megapixels=max_megapixels,
             ),
             settings,
             target,
             bits=bits,
+            pyramid=pyramid,
             quiet=quiet,
             as_json=as_json,
             plot=plot,
@@ -228,3 +237,10 @@ def _print_estimate(needs: Estimate, settings: Settings, as_json: bool) -> None:
         f"{amount(needs.bytes)} of memory{free}, engine {needs.engine} in {needs.precision} "
         f"on {needs.device}{cut}"
     )
+    if len(needs.scales) > 1:
+        for scale in needs.scales:
+            cut = "" if scale.pieces == 1 else f" in {scale.pieces} strips"
+            print(
+                f"  {scale.width}×{scale.height}{cut}: {scale.iterations} iterations, "
+                f"about {duration(scale.seconds)}"
+            )

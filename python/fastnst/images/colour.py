@@ -14,6 +14,7 @@ from torch import Tensor
 LUMINANCE = (0.299, 0.587, 0.114)  # of RGB, ITU-R BT.601
 ROTATIONS = 12  # of match_histogram; the distance of the two clouds hardly falls after ten
 QUANTILES = 1024
+STRIP_PIXELS = 1 << 22  # of a large picture that are recoloured at a time
 
 Moments: TypeAlias = "tuple[Tensor, Tensor]"
 
@@ -107,7 +108,12 @@ def with_colours_of(image: Tensor, content: Tensor) -> Tensor:
 
     In YIQ (and every space with Y and linear differences) this adds the same to R, G and B.
     """
-    return (content + luminance(image) - luminance(content)).clamp(0, 1)
+    result = torch.empty_like(content)
+    rows = max(1, STRIP_PIXELS // content.shape[-1])
+    for start in range(0, content.shape[-2], rows):
+        x, y, part = (t[..., start : start + rows, :] for t in (image, content, result))
+        torch.clamp(y + luminance(x) - luminance(y), 0, 1, out=part)
+    return result
 
 
 def _match_values(values: Tensor, wanted: Tensor) -> Tensor:

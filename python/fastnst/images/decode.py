@@ -27,7 +27,7 @@ from fastnst.errors import FastNSTError, InvalidInput
 from fastnst.images.exif import ORIENTATION, upright, valid
 from fastnst.images.formats import HEAD, READ, identify, refusal
 from fastnst.images.jpeg import open_jpeg
-from fastnst.images.levels import Opened, check_size, levels_of
+from fastnst.images.levels import Opened, TooLarge, check_size, levels_of
 from fastnst.images.pixels import Pixels
 from fastnst.images.plain import open_plain
 from fastnst.images.png import open_png
@@ -109,10 +109,12 @@ def _named(name: str) -> Iterator[None]:
             yield
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise InvalidInput(
+        raise TooLarge(
             f"{name} has more than {limit / 1e6:.0f} megapixels, which is more than is decoded; "
             "scale it down first"
         ) from error
+    except TooLarge as error:
+        raise TooLarge(f"{name} {error}") from error
     except InvalidInput as error:
         raise InvalidInput(f"{name} {error}") from error
     except FastNSTError:

@@ -18,6 +18,8 @@ from fastnst.errors import InvalidInput
 from fastnst.images.deep_colour import encode_png16
 from fastnst.images.formats import READ, identify
 from fastnst.images.pixels import Pixels, to_pil
+from fastnst.images.rows import PixelRows
+from fastnst.images.tiled_tiff import save_tiff
 
 FORMATS = {
     ".png": "PNG",
@@ -30,6 +32,8 @@ FORMATS = {
 }
 _SIXTEEN_BIT = ("PNG", "TIFF")
 LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # of libjpeg and of the format
+MOST_BYTES = {"BMP": 4 << 30, "PNG": 2 << 30}  # of a file, and of the one chunk of 16-bit pixels
+TILED = 1 << 25  # pixels from which a TIFF file is a tiled BigTIFF
 
 
 def check_output(
@@ -37,6 +41,7 @@ def check_output(
     bits: int = 8,
     size: tuple[int, int] | None = None,
     needed: int = 0,
+    pyramid: bool = False,
 ) -> Path:
     """Make sure, before the work starts, that a picture can be written.
 
@@ -46,14 +51,15 @@ def check_output(
         size: Width and height of the picture, where they are known: for the format's own limits
             and the space that it may take.
         needed: Bytes that the file may take at most, where its size is not known.
+        pyramid: Whether reduced pictures are written too, as for ``save_image``.
 
     Raises:
         InvalidInput: for an unknown format, a folder, a missing or unwritable folder, bits that the
             format does not have, a picture that is too large for it, too little space, or an
             existing file that is no picture.
     """
-    target = check_format(Path(path), bits, size)
-    needed = needed if size is None else most_bytes(*size, bits)
+    target = check_format(Path(path), bits, size, pyramid)
+    needed = needed if size is None else most_bytes(*size, bits) * (4 if pyramid else 3) // 3
     files.check_writable(target, "output", needed, is_picture, "picture")
     return target
 
@@ -68,7 +74,9 @@ def is_picture(head: bytes) -> bool:
     return identify(head) in READ
 
 
-def check_format(target: Path, bits: int = 8, size: tuple[int, int] | None = None) -> Path:
+def check_format(
+    target: Path, bits: int = 8, size: tuple[int, int] | None = None, pyramid: bool = False
+) -> Path:
     """Make sure that there is a picture format for a file's name, with so many bits and pixels.
 
     Raises:
@@ -84,17 +92,25 @@ def check_format(target: Path, bits: int = 8, size: tuple[int, int] | None = Non
         raise InvalidInput(f"bits is {bits!r}: expected 8 or 16")
     if bits == 16 and kind not in _SIXTEEN_BIT:
         raise InvalidInput(f"output {target}: {kind} has no 16-bit colour; use .png or .tiff")
+    if pyramid and kind != "TIFF":
+        raise InvalidInput(f"output {target}: {kind} holds no pyramid of pictures; use .tif")
     if size is not None:
-        _check_sides(f"output {target}", kind, size)
+        _check_size(f"output {target}", kind, size, bits)
     return target
 
 
-def _check_sides(label: str, kind: str, size: tuple[int, int]) -> None:
+def _check_size(label: str, kind: str, size: tuple[int, int], bits: int) -> None:
     longest = LONGEST_SIDE.get(kind)
     if longest is not None and max(size) > longest:
         raise InvalidInput(
             f"{label}: {kind} holds at most {longest} pixels a side, the picture has "
             f"{size[0]}×{size[1]}; use .png or .tiff"
+        )
+    most = MOST_BYTES.get(kind) if kind == "BMP" or bits == 16 else None
+    if most is not None and most_bytes(*size, bits) >= most:
+        raise InvalidInput(
+            f"{label}: {kind} in {bits} bits holds at most {most / 1e9:.1f} GB of pixels, the "
+            f"picture has {size[0]}×{size[1]}; use .tif"
         )
 
 
@@ -104,6 +120,7 @@ def save_image(
     bits: int = 8,
     metadata: Mapping[str, str] | None = None,
     format: str | None = None,
+    pyramid: bool = False,
 ) -> Path | None:
     """Encode a picture and put it in place in one go: beside the target first, then renamed.
 
@@ -114,6 +131,9 @@ def save_image(
         metadata: Text entries for a PNG; other formats carry none.
         format: ``png``, ``jpeg``, ``webp``, ``tiff`` or ``bmp``: needed for an open file, and
             instead of what the suffix says otherwise.
+        pyramid: Whether a TIFF file also holds reduced pictures, each half as large, which viewers
+            of large pictures show first. Such a file, and one of ``TILED`` pixels or more, is a
+            tiled BigTIFF.
 
     Returns:
         The path, or None for an open file.
@@ -129,13 +149,18 @@ def save_image(
         return None
     size = pixels.shape[1], pixels.shape[0]
     if format is None:
-        target = check_format(Path(path), bits, size)
+        target = check_format(Path(path), bits, size, pyramid)
         kind = FORMATS[target.suffix.lower()]
     else:
         target, kind = Path(path), _format(format, bits, pixels)
     with contextlib.suppress(OSError):  # writing says why, and saves the picture elsewhere
         files.check_kind(target, "output", is_picture, "picture")
-    files.write_or_rescue(target, encode(pixels, kind, bits, metadata))
+    if kind == "TIFF" and (pyramid or size[0] * size[1] >= TILED):
+        source = PixelRows(pixels)
+        files.write_or_rescue(target, lambda path: save_tiff(source, path, bits, pyramid))
+        return target
+    data = encode(pixels, kind, bits, metadata)
+    files.write_or_rescue(target, lambda path: files.write(path, data))
     return target
 
 
@@ -146,7 +171,7 @@ def _format(name: str | None, bits: int, pixels: Pixels) -> str:
         )
     target = check_format(Path(f"picture.{name.lower().removeprefix('.')}"), bits)
     kind = FORMATS[target.suffix]
-    _check_sides("the picture", kind, (pixels.shape[1], pixels.shape[0]))
+    _check_size("the picture", kind, (pixels.shape[1], pixels.shape[0]), bits)
     return kind
 
 

@@ -11,9 +11,8 @@ import importlib
 import io
 import logging
 import os
-import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,20 +20,23 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.images.decode import Picture, load_image
+from fastnst.images.decode import Picture, load_image, open_image
 from fastnst.images.exif import valid
 from fastnst.images.formats import HEAD, identify
-from fastnst.images.levels import white_of_floats
-from fastnst.images.rows import PixelRows, RowSource, StoredRows, extremes
+from fastnst.images.levels import TooLarge, white_of_floats
+from fastnst.images.rows import PixelRows, StoredRows, extremes
 from fastnst.images.source import open_source
 from fastnst.strips.storage import Store
+
+DecodedRows: TypeAlias = "PixelRows | StoredRows"
 
 # Pixels that are decoded unless more are asked for, against files that are made to unpack to a size
 # that nobody expects: the limit that Pillow has.
 LARGEST = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
 
-# Pixels up to which a picture is decoded whole and kept in memory: 200 MB as float32.
-WHOLE = 1 << 24
+# Pixels up to which a picture is decoded whole and kept in memory: 400 MB as float32. Photographs
+# of most cameras are below, and are decoded as ever.
+WHOLE = 1 << 25
 
 # libvips' loaders that need not decode all at once, by the names that ``formats`` gives
 _LOADERS = {"TIFF": "tiffload", "PNG": "pngload", "JPEG": "jpegload"}
@@ -53,14 +55,17 @@ def unavailable_reason() -> str | None:
 
 
 def open_rows(
-    picture: Picture, store: Store, largest: int = LARGEST, label: str = "the picture"
-) -> RowSource:
+    picture: Picture | DecodedRows,
+    store: Store,
+    largest: int = LARGEST,
+    label: str = "the picture",
+) -> DecodedRows:
     """A picture by rows: in memory up to ``WHOLE`` pixels, decoded into a store beyond.
 
     Without the extra, a file is decoded whole as long as Pillow decodes it.
 
     Args:
-        picture: Anything that ``load_image`` takes.
+        picture: Anything that ``load_image`` takes, or what this function returned before.
         store: Where the pixels of a large file go.
         largest: The most pixels of a file to decode: more than the default must be asked for.
         label: What to call an array or tensor in messages.
@@ -70,18 +75,60 @@ def open_rows(
             names Pillow's limit.
         OutputFailed: if the store has no space.
     """
+    if isinstance(picture, (PixelRows, StoredRows)):
+        return picture
     if not isinstance(picture, (str, os.PathLike)) or not os.path.isfile(picture):  # noqa: PTH113
         return PixelRows(load_image(picture, label))
+    try:
+        with open_image(picture) as opened:
+            width, height = opened.size
+            if width * height <= WHOLE or not _streams(picture):
+                return PixelRows(opened.pixels())
+    except TooLarge as error:
+        _check_streams(picture, error)
+    return open_large(picture, store, largest)
+
+
+def size_of(picture: str | os.PathLike[str], largest: int = LARGEST) -> tuple[int, int]:
+    """Width and height of a file as it will be shown, without decoding its pixels.
+
+    Args:
+        picture: The file.
+        largest: The most pixels to decode, as for ``open_rows``.
+
+    Raises:
+        InvalidInput: for a file that ``open_rows`` refuses before it decodes it.
+    """
+    try:
+        with open_image(picture) as opened:
+            return opened.size
+    except TooLarge as error:
+        _check_streams(picture, error)
+    image = _header(picture)
+    _check_size(image, Path(picture), largest)
+    turned = valid(_field(image, "orientation", 1))
+    return (image.width, image.height) if turned < 5 else (image.height, image.width)
+
+
+def _streams(picture: str | os.PathLike[str]) -> bool:
+    """Whether a file can be decoded a few rows at a time."""
+    return unavailable_reason() is None and _header(picture) is not None
+
+
+def _check_streams(picture: str | os.PathLike[str], error: TooLarge) -> None:
+    """Make sure that a file that is too large to be decoded whole can be decoded by rows.
+
+    Raises:
+        InvalidInput: saying what is missing; without libvips' help, what ``error`` says.
+    """
     reason = unavailable_reason()
-    image = None if reason else _header(picture)
-    if image is not None and image.width * image.height > WHOLE:
-        return open_large(picture, store, largest)
-    if reason and _beyond_pillow(picture):
+    if reason:
         raise InvalidInput(
             f"{picture} has more than {LARGEST / 1e6:.0f} megapixels, which is more than is "
             f"decoded whole, and {reason}"
-        )
-    return PixelRows(load_image(picture, label))
+        ) from error
+    if _header(picture) is None:
+        raise error
 
 
 def open_large(picture: str | os.PathLike[str], store: Store, largest: int = LARGEST) -> StoredRows:
@@ -139,19 +186,6 @@ def _header(path: str | os.PathLike[str]) -> Any:
     return image if image.get("vips-loader") in _LOADERS.values() else None
 
 
-def _beyond_pillow(path: str | os.PathLike[str]) -> bool:
-    """Whether a file has more pixels than Pillow opens."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns from half of the limit on
-            Image.open(path).close()
-    except Image.DecompressionBombError:
-        return True
-    except (OSError, SyntaxError, ValueError, EOFError):
-        return False  # the decoder will say what is wrong
-    return False
-
-
 def _vips() -> Any:
     """The module pyvips, with no cache of operations: nothing is decoded twice, all is let go.
 
@@ -171,9 +205,9 @@ def _vips() -> Any:
 def _check_size(image: Any, path: Path, largest: int) -> None:
     pixels = image.width * image.height
     if pixels > largest:
-        raise InvalidInput(
-            f"{path} has {pixels / 1e6:.0f} megapixels, more than the {largest / 1e6:.0f} that are "
-            "decoded; ask for a larger limit, or scale it down first"
+        raise TooLarge(
+            f"{path} has more than {largest / 1e6:.0f} megapixels: {pixels / 1e6:.0f}; ask for "
+            f"them with --max-megapixels {-(-pixels // 10**6)}, or scale it down first"
         )
     if pixels > LARGEST and _field(image, "interlaced", 0):
         raise InvalidInput(

@@ -83,17 +83,22 @@ class Opened:
         return np.ascontiguousarray(upright(self.load().pixels(), self.orientation))
 
 
+class TooLarge(InvalidInput):
+    """A picture with more pixels than are decoded in one go."""
+
+
 def check_size(width: int, height: int) -> None:
     """Refuse, before anything is decoded, a picture that would fill the memory.
 
     Raises:
-        InvalidInput: if it has no pixels, or more than twice ``PIL.Image.MAX_IMAGE_PIXELS``.
+        InvalidInput: if it has no pixels.
+        TooLarge: if it has more than twice ``PIL.Image.MAX_IMAGE_PIXELS``.
     """
     if min(width, height) < 1:
         raise InvalidInput("has no pixels")
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
     if limit and width * height > limit:
-        raise InvalidInput(
+        raise TooLarge(
             f"has more than {limit / 1e6:.0f} megapixels, which is more than is decoded; "
             "scale it down first"
         )

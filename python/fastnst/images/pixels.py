@@ -9,8 +9,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 Pixels: TypeAlias = "NDArray[np.float32]"
+
+STRIP_PIXELS = 1 << 22  # rounded at a time, so that a large picture is not copied in float32
 
 
 def resize(pixels: Pixels, width: int, height: int) -> Pixels:
@@ -34,6 +37,22 @@ def scaled_size(width: int, height: int, long_side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def reduced(image: Tensor, longest: int) -> Tensor:
+    """A picture ``(1, 3, H, W)`` at a whole fraction of its size: means of squares of pixels.
+
+    Args:
+        image: The picture.
+        longest: Long side of the result in pixels, at most; but no side becomes less than one.
+
+    Returns:
+        The picture itself where it is small enough. Rows and columns that fill no square are left
+        out.
+    """
+    height, width = image.shape[-2:]
+    factor = min(-(-max(height, width) // longest), height, width)
+    return image if factor == 1 else avg_pool2d(image.detach(), factor)
+
+
 def to_tensor(pixels: Pixels) -> Tensor:
     """``(H, W, 3)`` to ``(1, 3, H, W)``, float32."""
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
@@ -47,4 +66,8 @@ def to_pixels(image: Tensor) -> Pixels:
 
 def to_pil(pixels: Pixels) -> Image.Image:
     """``(H, W, 3)`` in [0, 1] to an 8-bit RGB PIL image."""
-    return Image.fromarray((pixels * 255).round().astype(np.uint8))
+    levels = np.empty(pixels.shape, np.uint8)
+    step = max(1, STRIP_PIXELS // pixels.shape[1])
+    for start in range(0, pixels.shape[0], step):
+        levels[start : start + step] = (pixels[start : start + step] * 255).round()
+    return Image.fromarray(levels)

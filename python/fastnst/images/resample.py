@@ -1,4 +1,8 @@
-"""Lanczos resampling by rows, with the bits of Pillow's for a whole picture.
+"""Lanczos resampling by rows: Pillow's of a whole picture.
+
+On x86-64 the bits are the same unless one side grows while the other shrinks, where Pillow may take
+its passes in the other order. There, and where a compiler fuses a product and a sum, the results
+differ by a rounding to float32.
 
 Pillow resamples in two passes: each row to the new width, then each column to the new height. The
 first is Pillow's own here, a few rows at a time. For the second, Pillow takes a float32 box, which

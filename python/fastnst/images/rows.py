@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
+from fastnst.fingerprint import digest_of_parts
 from fastnst.images.exif import upright
-from fastnst.images.pixels import Pixels
+from fastnst.images.pixels import Pixels, to_pixels
 from fastnst.strips.storage import BandedTensor, Store
 
 STRIP_BYTES = 1 << 23  # of float32 pixels that are looked at in one go: 8 MB
@@ -46,10 +47,27 @@ class PixelRows:
     def __init__(self, pixels: Pixels) -> None:
         self._pixels = pixels
         self.height, self.width = pixels.shape[:2]
+        self.pixels_in_memory = self.height * self.width
 
     def rows(self, start: int, stop: int) -> Pixels:
         """The rows ``start`` to ``stop - 1``: a view."""
         return self._pixels[start:stop]
+
+
+class TensorRows:
+    """The rows of a picture that is a tensor, clipped to [0, 1].
+
+    Args:
+        image: ``(1, 3, H, W)`` float32 on any device.
+    """
+
+    def __init__(self, image: Tensor) -> None:
+        self._image = image.detach()
+        self.height, self.width = image.shape[-2:]
+
+    def rows(self, start: int, stop: int) -> Pixels:
+        """The rows ``start`` to ``stop - 1``: a copy."""
+        return to_pixels(self._image[:, :, start:stop])
 
 
 class BandedRows:
@@ -88,6 +106,7 @@ class StoredRows:
         self._turned = upright(values.numpy(), orientation)
         self._white = np.float32(white)
         self.height, self.width = self._turned.shape[:2]
+        self.pixels_in_memory = 0
 
     def rows(self, start: int, stop: int) -> Pixels:
         """The rows ``start`` to ``stop - 1``; what is mapped for them is released again."""
@@ -102,6 +121,13 @@ def strips(source: RowSource) -> Iterator[tuple[int, int]]:
     step = max(1, STRIP_BYTES // (12 * source.width))
     for start in range(0, source.height, step):
         yield start, min(start + step, source.height)
+
+
+def digest(source: RowSource) -> str:
+    """SHA-256 of a picture: that of its pixels, ``(H, W, 3)`` float32, as one tensor."""
+    shape = (source.height, source.width, 3)
+    parts = (torch.from_numpy(source.rows(start, stop)) for start, stop in strips(source))
+    return digest_of_parts(shape, torch.float32, parts)
 
 
 def to_tensor_rows(source: RowSource, start: int, stop: int) -> Tensor:

@@ -16,23 +16,28 @@ from torch import Tensor
 
 from fastnst.cache import Cache
 from fastnst.errors import InvalidInput
-from fastnst.fingerprint import digest
-from fastnst.images.colour import grey, match_colours, match_histogram
+from fastnst.images import large
+from fastnst.images.colour_rows import GreyRows, HistogramMatchedRows, MatchedRows
 from fastnst.images.decode import Picture, load_image
-from fastnst.images.pixels import Pixels, resize, scaled_size, to_tensor
+from fastnst.images.large import DecodedRows, open_rows
+from fastnst.images.pixels import Pixels, scaled_size
+from fastnst.images.rows import PixelRows, RowSource, StoredRows, TensorRows, digest
+from fastnst.images.scaling import filled, room, scaled
 from fastnst.inputs.masks import Masks, read_masks
 from fastnst.objective.regions import Region
 from fastnst.settings.settings import INITS, Settings
+from fastnst.strips.storage import MemoryStore, Store
 
 NOISE_MEAN, NOISE_STD = 0.5, 0.05
 
-Styles: TypeAlias = "Picture | Iterable[Picture]"
+Styles: TypeAlias = "Picture | DecodedRows | Iterable[Picture | DecodedRows]"
+PIXEL = 3 * 4  # bytes, float32
 AREA = 3.0  # of a style picture at its default size, in areas of the result, at most
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The pictures of a run as they were decoded: ``(H, W, 3)`` float32, RGB in [0, 1].
+    """The pictures of a run as they were decoded, read by rows: large ones lie in a store.
 
     Attributes:
         content: The content picture.
@@ -41,21 +46,20 @@ class Sources:
         start: The picture that the optimisation starts from, if it starts from a picture.
     """
 
-    content: Pixels
-    styles: tuple[Pixels, ...]
+    content: DecodedRows
+    styles: tuple[DecodedRows, ...]
     masks: Masks | None = None
-    start: Pixels | None = None
+    start: DecodedRows | None = None
 
     @property
     def pixels(self) -> int:
-        """Pixels of all of them, 12 bytes each."""
+        """Pixels of those that are in memory, 12 bytes each."""
         pictures = [self.content, *self.styles, *([] if self.start is None else [self.start])]
-        return sum(picture.shape[0] * picture.shape[1] for picture in pictures)
+        return sum(picture.pixels_in_memory for picture in pictures)
 
     def size(self, size: int) -> tuple[int, int]:
         """Width and height of a result with this long side; 0: the size of the content."""
-        height, width, _ = self.content.shape
-        return scaled_size(width, height, size)
+        return scaled_size(self.content.width, self.content.height, size)
 
     def style_sizes(self, settings: Settings, size: int) -> list[tuple[int, int]]:
         """Width and height of each style picture, scaled for a result with this long side.
@@ -66,24 +70,38 @@ class Sources:
         settings.blend(len(self.styles))  # the one place where inputs are held to their number
         width, height = self.size(size)
         return [
-            _style_size(pixels, index, settings, width, height)
-            for index, pixels in enumerate(self.styles)
+            _style_size(style, index, settings, width, height)
+            for index, style in enumerate(self.styles)
         ]
 
     def style_pixels(self, settings: Settings, size: int) -> int:
         """Pixels of the largest style picture, scaled for a result with this long side."""
         return max(width * height for width, height in self.style_sizes(settings, size))
 
+    def scratch_bytes(self, settings: Settings, size: int) -> int:
+        """Bytes that the pictures of a result with this long side take in a store, at most."""
+        width, height = self.size(size)
+        styles = [w * h for w, h in self.style_sizes(settings, size)]
+        content = width * height * (3 if settings.color == "luminance" else 2)  # and the start
+        changed = 2 if settings.color in ("luminance", "match-covariance", "match-histogram") else 1
+        total = content * PIXEL if width * height > large.WHOLE else 0
+        total += sum(changed * PIXEL * pixels for pixels in styles if pixels > large.WHOLE)
+        if settings.color == "match-histogram":  # colours and one axis of either picture in float64
+            pairs = [(pixels, width * height) for pixels in styles]
+            total += sum(4 * 8 * sum(pair) for pair in pairs if max(pair) > large.WHOLE)
+        return total
+
+    @functools.cached_property
     def digests(self) -> dict[str, str]:
         """SHA-256 of each picture that a result depends on, by what the picture is."""
-        found = {"content picture": digest(torch.from_numpy(self.content))}
+        found = {"content picture": digest(self.content)}
         for k, style in enumerate(self.styles, start=1):
             name = "style picture" if len(self.styles) == 1 else f"style picture {k}"
-            found[name] = digest(torch.from_numpy(style))
+            found[name] = digest(style)
         if self.masks is not None:
             found["mask"] = self.masks.digest()
         if self.start is not None:
-            found["starting picture"] = digest(torch.from_numpy(self.start))
+            found["starting picture"] = digest(self.start)
         return found
 
 
@@ -128,12 +146,14 @@ class Pictures:
 
 
 def decode(
-    content: Picture,
+    content: Picture | DecodedRows,
     style: Styles,
     content_mask: Picture | None = None,
     style_masks: Styles | None = None,
     cache: Cache | None = None,
     init: str = "noise",
+    store: Store | None = None,
+    largest: int = large.LARGEST,
 ) -> Sources:
     """Load the pictures of one run, each of them once: a pipe cannot be read again.
 
@@ -144,31 +164,53 @@ def decode(
         style_masks: A mask of the style picture, one for each style picture, or None.
         cache: The styles that earlier calls decoded, to be used again.
         init: The setting: a picture, unless it is one of ``INITS``.
+        store: Where pictures of more than ``large.WHOLE`` pixels go; None: memory.
+        largest: The most pixels of a file to decode, as for ``open_rows``. Masks are decoded
+            whole.
 
     Raises:
         InvalidInput: for a picture that cannot be used, an empty list, or masks that do not fit.
+        OutputFailed: if the store has no space.
     """
-    pixels = load_image(content, "content")
-    styles = _load_all(style, "style", cache)
+    store = store or MemoryStore()
+    pixels = open_rows(content, store, largest, "content")
+    cache = cache or Cache()
+    styles = tuple(
+        cache.get(
+            "styles", version(picture), functools.partial(open_rows, picture, store, largest, name)
+        )
+        for picture, name in _named(style, "style")
+    )
     if not styles:
         raise InvalidInput("there is no style picture")
     masks = None
     if content_mask is not None or style_masks:
+        given = () if style_masks is None else _named(style_masks, "style mask")
         masks = read_masks(
             None if content_mask is None else load_image(content_mask, "the content mask"),
-            () if style_masks is None else _load_all(style_masks, "style mask"),
+            [_mask(picture, name) for picture, name in given],
             len(styles),
         )
-    return Sources(pixels, styles, masks, None if init in INITS else _load_start(init))
+    start = None if init in INITS else _load_start(init, store, largest)
+    return Sources(pixels, styles, masks, start)
 
 
-def scale_pictures(sources: Sources, settings: Settings, size: int) -> Pictures:
+def scale_pictures(
+    sources: Sources,
+    settings: Settings,
+    size: int,
+    store: Store | None = None,
+    before: Tensor | None = None,
+) -> Pictures:
     """Scale the pictures of a run, set their colours, and make the start.
 
     Args:
         sources: The pictures as they were decoded.
         settings: ``init``, ``seed``, ``color`` and how styles are scaled are read from here.
         size: Long side of the result in pixels; 0 keeps the content's own size.
+        store: Where pictures of more than ``large.WHOLE`` pixels lie; None: memory.
+        before: ``(1, 3, h, w)``, the result of the scale before, which the start is enlarged from;
+            None: the start is what the settings say.
 
     Returns:
         The pictures, on the CPU.
@@ -176,38 +218,46 @@ def scale_pictures(sources: Sources, settings: Settings, size: int) -> Pictures:
     Raises:
         InvalidInput: if the settings are for another number of style pictures, or name a starting
             picture that cannot be used.
+        OutputFailed: if the store has no space.
     """
+    store = store or MemoryStore()
     style_sizes = sources.style_sizes(settings, size)
     width, height = sources.size(size)
-    content = to_tensor(resize(sources.content, width, height))
+    content = scaled(sources.content, width, height, store)
     styles = tuple(
-        to_tensor(resize(pixels, *style_size))
-        for pixels, style_size in zip(sources.styles, style_sizes, strict=True)
+        scaled(source, *style_size, store)
+        for source, style_size in zip(sources.styles, style_sizes, strict=True)
     )
     regions = None
     if sources.masks is not None:
         sizes = [(style.shape[2], style.shape[3]) for style in styles]
         regions = sources.masks.at((height, width), sizes)
     colours = content if settings.color in ("original", "luminance") else None
-    content, styles = _with_colour(content, styles, settings.color)
-    start = _start(content, styles, settings, sources.start)
+    content, styles = _with_colour(content, styles, settings.color, store)
+    if before is None:
+        start = _start(content, styles, settings, sources.start, store)
+    else:
+        start = scaled(TensorRows(before), width, height, store)
     return Pictures(content, styles, start, regions, colours)
 
 
-def _load_all(pictures: Styles, label: str, cache: Cache | None = None) -> tuple[Pixels, ...]:
-    """Every picture, decoded; ``label`` is what messages call them."""
-    cache = cache or Cache()
+def _named(pictures: Styles, label: str) -> list[tuple[Picture | DecodedRows, str]]:
+    """Each picture with what messages call it: ``label``, with a number if there are several."""
     several = _several(pictures, label)
     names = [label] if len(several) == 1 else [f"{label} {k}" for k in range(1, len(several) + 1)]
-    return tuple(
-        cache.get("styles", version(picture), functools.partial(load_image, picture, name))
-        for picture, name in zip(several, names, strict=True)
-    )
+    return list(zip(several, names, strict=True))
 
 
-def _several(pictures: Styles, label: str) -> list[Picture]:
+def _mask(picture: Picture | DecodedRows, label: str) -> Pixels:
+    source = open_rows(picture, MemoryStore(), label=label)
+    return source.rows(0, source.height)
+
+
+def _several(pictures: Styles, label: str) -> list[Picture | DecodedRows]:
     """One picture or any iterable of pictures, a generator too, as a list."""
     if isinstance(pictures, (str, os.PathLike, Image.Image, np.ndarray, Tensor)):
+        return [pictures]
+    if isinstance(pictures, (PixelRows, StoredRows)):
         return [pictures]
     try:
         return list(pictures)
@@ -219,18 +269,29 @@ def _several(pictures: Styles, label: str) -> list[Picture]:
 
 
 def _with_colour(
-    content: Tensor, styles: tuple[Tensor, ...], color: str
+    content: Tensor, styles: tuple[Tensor, ...], color: str, store: Store
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Content and styles in the colours that the objective is to see."""
+    whole, parts = TensorRows(content), [TensorRows(style) for style in styles]
+    recoloured: list[RowSource]
     if color == "luminance":
-        return grey(content), tuple(grey(style, like=content) for style in styles)
-    if color in ("match-covariance", "match-histogram"):
-        match = match_colours if color == "match-covariance" else match_histogram
-        return content, tuple(match(style, content) for style in styles)
-    return content, styles
+        recoloured = [GreyRows(part, whole) for part in parts]
+        content = filled(GreyRows(whole), store)
+    elif color == "match-covariance":
+        recoloured = [MatchedRows(part, [whole]) for part in parts]
+    elif color == "match-histogram":
+        recoloured = [_histogram_matched(part, whole, store) for part in parts]
+    else:
+        return content, styles
+    return content, tuple(filled(part, store) for part in recoloured)
 
 
-def version(picture: Picture) -> Hashable:
+def _histogram_matched(style: RowSource, content: RowSource, store: Store) -> RowSource:
+    pixels = max(picture.height * picture.width for picture in (style, content))
+    return HistogramMatchedRows(style, content, store if pixels > large.WHOLE else MemoryStore())
+
+
+def version(picture: Picture | DecodedRows) -> Hashable:
     """A key that tells a picture from others, and a file from what it was before it changed."""
     if not isinstance(picture, (str, os.PathLike)):
         return object()  # equal to nothing: it may change in place
@@ -248,13 +309,19 @@ def white_noise(like: Tensor, seed: int) -> Tensor:
     Noise of a large amplitude survives the optimisation as grain: uniform noise over [0, 1] ended
     in a dithered picture, with the same loss.
     """
+    return _noise(tuple(like.shape), seed, MemoryStore())
+
+
+def _noise(shape: tuple[int, ...], seed: int, store: Store) -> Tensor:
+    one, channels, height, width = shape
+    noise, _ = room((one, channels, height, width), store)
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(like.shape, generator=generator, dtype=torch.float32, device="cpu")
-    return (NOISE_MEAN + NOISE_STD * noise).clamp_(0, 1)
+    torch.randn(noise.shape, generator=generator, dtype=torch.float32, device="cpu", out=noise)
+    return noise.mul_(NOISE_STD).add_(NOISE_MEAN).clamp_(0, 1)
 
 
 def _style_size(
-    pixels: Pixels, index: int, settings: Settings, width: int, height: int
+    style: RowSource, index: int, settings: Settings, width: int, height: int
 ) -> tuple[int, int]:
     """Width and height of a style picture, for a result of ``width`` × ``height``.
 
@@ -264,7 +331,7 @@ def _style_size(
     factor = settings.style_scale[index if len(settings.style_scale) > 1 else 0]
     if settings.style_fit == "content":
         return max(1, round(width * factor)), max(1, round(height * factor))
-    own_height, own_width, _ = pixels.shape
+    own_width, own_height = style.width, style.height
     own_side = max(own_width, own_height)
     if settings.style_size is None:
         own_aspect = own_side / min(own_width, own_height)
@@ -275,7 +342,11 @@ def _style_size(
 
 
 def _start(
-    content: Tensor, styles: Sequence[Tensor], settings: Settings, pixels: Pixels | None
+    content: Tensor,
+    styles: Sequence[Tensor],
+    settings: Settings,
+    picture: RowSource | None,
+    store: Store,
 ) -> Tensor:
     """The picture that the optimisation starts from, of the size of the content.
 
@@ -283,20 +354,23 @@ def _start(
         content: The content at the size of the result.
         styles: The styles, scaled.
         settings: ``init``, ``seed`` and how styles are blended are read.
-        pixels: The picture that ``init`` names, if it names one.
+        picture: The picture that ``init`` names, if it names one.
+        store: Where the start lies if it is large.
     """
+    whole = TensorRows(content)
     if settings.init == "noise":
-        return white_noise(content, settings.seed)
+        return _noise(tuple(content.shape), settings.seed, store)
     if settings.init == "content":
-        return content.clone()
+        return filled(whole, store)
     if settings.init == "matched":
-        return match_colours(content, styles, settings.blend(len(styles)))
-    assert pixels is not None  # decoded with the others
-    return to_tensor(resize(pixels, content.shape[3], content.shape[2]))
+        references = [TensorRows(style) for style in styles]
+        return filled(MatchedRows(whole, references, settings.blend(len(styles))), store)
+    assert picture is not None  # decoded with the others
+    return scaled(picture, content.shape[3], content.shape[2], store)
 
 
-def _load_start(init: str) -> Pixels:
+def _load_start(init: str, store: Store, largest: int) -> DecodedRows:
     try:
-        return load_image(init)
+        return open_rows(init, store, largest)
     except InvalidInput as error:
         raise InvalidInput(f"init: {error} (or use noise, content or matched)") from error

@@ -6,17 +6,39 @@ import os
 
 from fastnst.devices import DEFAULT_SIZE
 from fastnst.errors import InvalidInput
-from fastnst.images.decode import Picture, open_image
+from fastnst.images import large
+from fastnst.images.decode import Picture
 from fastnst.images.pixels import scaled_size
 
 
-def result_size(picture: Picture, long_side: int | None) -> tuple[int, int] | None:
+def most_pixels(long_side: int | None, megapixels: float | None = None) -> int:
+    """How many pixels of a picture file are decoded, against files made to unpack to a huge one.
+
+    Args:
+        long_side: The setting ``size``: a picture that is no larger than a result of this size may
+            be is what was asked for.
+        megapixels: The limit that was asked for by itself, which goes before; None: none was.
+
+    Raises:
+        InvalidInput: for a limit that is not above 0.
+    """
+    if megapixels is None:
+        return max(large.LARGEST, (long_side or 0) ** 2)
+    if not 0 < megapixels < 1e9:
+        raise InvalidInput(f"max_megapixels is {megapixels!r}: expected more than 0")
+    return round(megapixels * 1e6)
+
+
+def result_size(
+    picture: Picture, long_side: int | None, megapixels: float | None = None
+) -> tuple[int, int] | None:
     """Width and height of a result in the proportions of a picture, or more than they can be.
 
     Args:
         picture: Anything that ``load_image`` takes. Only a regular file is looked into; a pipe can
             be read once, and is left for that.
         long_side: The setting ``size``; None: the larger of the devices' defaults.
+        megapixels: As for ``most_pixels``.
 
     Returns:
         The size; a square for a picture that cannot be looked into, and None for one of these that
@@ -27,9 +49,6 @@ def result_size(picture: Picture, long_side: int | None) -> tuple[int, int] | No
     """
     side = max(DEFAULT_SIZE.values()) if long_side is None else long_side
     if isinstance(picture, (str, os.PathLike)) and os.path.isfile(picture):  # noqa: PTH113
-        with open_image(picture) as opened:
-            try:
-                return scaled_size(*opened.size, side)
-            except InvalidInput:
-                return None  # too small a picture, which the run says
+        size = large.size_of(picture, most_pixels(long_side, megapixels))
+        return scaled_size(*size, side)
     return (side, side) if side else None

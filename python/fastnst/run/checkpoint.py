@@ -112,7 +112,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             _check_format(path, metadata.get("format"))
-            tensors = {name: _read(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            mapped = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # A file that is replaced stays for those who have mapped it, so its values need no
+            # memory of their own; but on Windows, and under two names, it is written over.
+            copies = os.name == "nt" or path.stat().st_nlink > 1
+            tensors = {k: x.clone() for k, x in mapped.items()} if copies else mapped
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, InvalidInput):
             raise

@@ -10,13 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fastnst.cache import Cache
 from fastnst.devices import DEFAULT_SIZE, choose_device
 from fastnst.engines.create import choose_precision, create_engine
 from fastnst.evaluation import Engine
 from fastnst.images.decode import Picture
+from fastnst.images.large import DecodedRows
+from fastnst.images.scratch import PictureStore, check_space
 from fastnst.inputs.pictures import Pictures, Sources, Styles, decode, scale_pictures
+from fastnst.inputs.sizes import most_pixels
 from fastnst.network.weights import Weights, load_weights
 from fastnst.run.memory import CPU, Need
 from fastnst.run.pieces import WHOLE, Plan
@@ -40,7 +44,8 @@ class Preparation:
         weights: The weights of the network.
         cache: What earlier runs made and this one may use again.
         memory_limit: Bytes that the run may take; None: what is free.
-        scratch: A folder for what does not fit in memory; None: there is none.
+        scratch: A folder for what does not fit in memory; None: there is none, and large pictures
+            lie in the system's folder for temporary files.
     """
 
     settings: Settings
@@ -59,13 +64,24 @@ class Preparation:
         """The number of pixels of the largest style picture, scaled for the result."""
         return self.sources.style_pixels(self.settings, self.schedule[-1].size)
 
-    def pictures(self, scale: Scale) -> Pictures:
-        """The pictures of one scale, on the device."""
-        return scale_pictures(self.sources, self.settings, scale.size).to(self.device)
+    def pictures(self, scale: Scale, before: Tensor | None = None) -> Pictures:
+        """The pictures of one scale, on the device.
+
+        Args:
+            scale: Which.
+            before: ``(1, 3, h, w)``, the result of the scale before, from which this one starts.
+        """
+        with PictureStore(self.scratch) as store:
+            found = scale_pictures(self.sources, self.settings, scale.size, store, before)
+        return found.to(self.device)
 
     def plan(self, pictures: Pictures) -> Plan:
         """How the run at the scale of these pictures is made to fit in memory."""
         return make_plan(self.need(pictures), self.memory_limit, self.scratch)
+
+    def need_at(self, scale: Scale) -> Need:
+        """What the memory of the run at a scale depends on."""
+        return _need(self.sources, self.settings, scale.size, self.device)
 
     def need(self, pictures: Pictures) -> Need:
         """What the memory of the run at the scale of these pictures depends on."""
@@ -106,7 +122,7 @@ class Preparation:
 
 
 def prepare(
-    content: Picture,
+    content: Picture | DecodedRows,
     style: Styles,
     settings: Settings,
     content_mask: Picture | None = None,
@@ -114,6 +130,7 @@ def prepare(
     cache: Cache | None = None,
     memory_limit: int | None = None,
     scratch: Path | None = None,
+    max_megapixels: float | None = None,
 ) -> Preparation:
     """Choose the device and the scales, decode the pictures, check the memory, load the weights.
 
@@ -125,7 +142,10 @@ def prepare(
         style_masks: Which part of each style counts.
         cache: What earlier runs made and this one may use again.
         memory_limit: Bytes that the run may take; None: what is free.
-        scratch: A folder for what does not fit in memory; None: there is none.
+        scratch: A folder for what does not fit in memory; None: there is none, and large pictures
+            lie in the system's folder for temporary files.
+        max_megapixels: The most pixels of a picture file to decode, in millions; None: 179, or
+            what a result of the size that is asked for may have.
 
     Raises:
         InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
@@ -135,12 +155,16 @@ def prepare(
     cache = cache or Cache()
     device = choose_device(settings.device)
     size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
-    sources = decode(content, style, content_mask, style_masks, cache, settings.init)
-    schedule = make_schedule(settings, size, max(sources.content.shape[:2]))
     if scratch is not None:
         check_folder(scratch)
+    store, largest = PictureStore(scratch), most_pixels(size, max_megapixels)
+    sources = decode(
+        *(content, style, content_mask, style_masks, cache, settings.init), store, largest
+    )
+    schedule = make_schedule(settings, size, max(sources.content.height, sources.content.width))
     need = _need(sources, settings, schedule[-1].size, device)
     make_plan(need, memory_limit, scratch)
+    check_space(scratch, sources.scratch_bytes(settings, schedule[-1].size))
     settings = replace(settings, history_size=settings.pairs(need.pixels))
     source = (settings.weights, settings.preprocessing)
     weights = cache.get("weights", source, lambda: load_weights(*source))
@@ -178,9 +202,15 @@ def load_pictures(
     Raises:
         InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
     """
-    sources = decode(content, style, content_mask, style_masks, init=settings.init)
+    store = PictureStore()
+    sources = decode(
+        *(content, style, content_mask, style_masks),
+        init=settings.init,
+        store=store,
+        largest=most_pixels(size),
+    )
     make_plan(_need(sources, settings, size, device or CPU))
-    return scale_pictures(sources, settings, size)
+    return scale_pictures(sources, settings, size, store)
 
 
 def _need(sources: Sources, settings: Settings, size: int, device: torch.device) -> Need:

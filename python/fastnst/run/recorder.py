@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from fastnst.evaluation import Engine
-from fastnst.images.pixels import to_pil
+from fastnst.images.pixels import reduced, to_pil
 from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.losses import Losses
 from fastnst.run.prepare import Preparation
@@ -21,7 +21,7 @@ from fastnst.run.result import Result
 from fastnst.run.step import Step, finished
 from fastnst.solvers.iterate import Iterate
 
-AT_A_TIME = 1_000_000  # pixels that are converted together
+SNAPSHOT = 2048  # long side of a picture from the way in pixels, at most
 
 
 class Recorder:
@@ -36,7 +36,8 @@ class Recorder:
         best: The best picture of the scale at hand, ``(1, 3, H, W)``, in memory of the solver; None
             before the first evaluation.
         best_row: The row of the best picture in the history.
-        snapshots: ``{iteration: (H, W, 3) uint8}``, pictures of the start and of the middle.
+        snapshots: ``{iteration: (H, W, 3) uint8}``, pictures of the start and of the middle,
+            reduced to ``SNAPSHOT`` pixels.
         scales: What was done at the scales that are finished.
         here: What was done at the scale at hand; None before its first evaluation.
         strips: In how many pieces the pictures of the scale at hand are computed.
@@ -67,11 +68,12 @@ class Recorder:
         """
         rows = (dict(zip(saved.terms, row, strict=True)) for row in saved.history.tolist())
         self.history = [Losses.from_row(row) for row in rows]
-        self.snapshots = dict(saved.snapshots)
+        # Copies: a checkpoint's tensors are those of its file, which will be replaced.
+        self.snapshots = {k: picture.clone() for k, picture in saved.snapshots.items()}
         self.scales = tuple(ScaleRecord(*scale) for scale in saved.scales)
         self.best_row = saved.best
         self._seconds_before = saved.seconds
-        self.best = saved.solver.tensors["best"].to(self.prepared.device)
+        self.best = saved.solver.tensors["best"].to(self.prepared.device, copy=True)
         self._engine, self._colours = engine, colours
         numbers = saved.solver.numbers
         height, width = self.best.shape[-2:]
@@ -174,12 +176,6 @@ class Recorder:
 
 
 def _eight_bits(image: Tensor, colours: Tensor | None) -> Tensor:
-    """The picture that is shown for ``(1, 3, H, W)``: ``(H, W, 3)`` uint8 on the CPU."""
-    height, width = image.shape[-2:]
-    found = torch.empty((height, width, 3), dtype=torch.uint8, device="cpu")
-    rows = max(1, AT_A_TIME // width)
-    for start in range(0, height, rows):
-        part = (..., slice(start, start + rows), slice(None))
-        pixels = finished(image[part], None if colours is None else colours[part])
-        found[start : start + rows] = torch.from_numpy(np.array(to_pil(pixels)))
-    return found
+    """The picture that is shown for ``(1, 3, H, W)``, reduced: ``(h, w, 3)`` uint8 on the CPU."""
+    colours = None if colours is None else reduced(colours, SNAPSHOT)
+    return torch.from_numpy(np.array(to_pil(finished(reduced(image, SNAPSHOT), colours))))

@@ -9,7 +9,7 @@ from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.run.result import Result
 
 
-def save_or_rescue(result: Result, path: Path, bits: int = 8) -> None:
+def save_or_rescue(result: Result, path: Path, bits: int = 8, pyramid: bool = False) -> None:
     """Save a result; if its name was taken by another file during the run, save it beside that.
 
     Raises:
@@ -17,8 +17,8 @@ def save_or_rescue(result: Result, path: Path, bits: int = 8) -> None:
         InvalidInput: for a format that does not hold the picture.
     """
     try:
-        result.save(path, bits)
+        result.save(path, bits, pyramid=pyramid)
     except InvalidInput as error:
         kept = files.free_name(path)
-        result.save(kept, bits)
+        result.save(kept, bits, pyramid=pyramid)
         raise OutputFailed(f"{error}; it was saved as {kept} instead") from error

@@ -41,7 +41,8 @@ class Result:
             pairs.
         weights: Name and SHA-256 of the network's weights.
         scales: What was done at each scale, coarsest first.
-        snapshots: ``{iteration: picture}`` of the start and of the middle of the run, 8-bit RGB.
+        snapshots: ``{iteration: picture}`` of the start and of the middle of the run, 8-bit RGB,
+            reduced to at most 2048 pixels a side.
         provider: What ran the graph of engine ``onnx``; None for the others.
         tf32: Whether products of float32 features were rounded to TF32, on a GPU.
         strips: In how many pieces the picture of the last scale was computed; 1: whole.
@@ -84,7 +85,11 @@ class Result:
         return encode(self.pixels, "PNG")
 
     def save(
-        self, path: str | os.PathLike[str] | BinaryIO, bits: int = 8, format: str | None = None
+        self,
+        path: str | os.PathLike[str] | BinaryIO,
+        bits: int = 8,
+        format: str | None = None,
+        pyramid: bool = False,
     ) -> Path | None:
         """Write the picture; a PNG carries ``to_dict()`` as JSON in its text entry "fastnst".
 
@@ -93,6 +98,7 @@ class Result:
                 for writing.
             bits: 8, or 16 for PNG and TIFF.
             format: ``png``, ``jpeg``, ``webp``, ``tiff`` or ``bmp``, which an open file needs.
+            pyramid: Whether a TIFF file also holds reduced pictures, which viewers show first.
 
         Returns:
             The path, or None for an open file.
@@ -103,7 +109,7 @@ class Result:
         """
         output = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
         record = json.dumps(self.to_dict(output=output))
-        return save_image(self.pixels, path, bits, {"fastnst": record}, format)
+        return save_image(self.pixels, path, bits, {"fastnst": record}, format, pyramid)
 
     def contributions(self) -> dict[str, list[float]]:
         """What each part of the objective adds to the total, by evaluation.

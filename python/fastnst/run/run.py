@@ -14,7 +14,7 @@ from fastnst.devices import check_process, model, undisturbed
 from fastnst.errors import InvalidInput, NonFiniteLoss
 from fastnst.evaluation import Engine
 from fastnst.images.decode import Picture
-from fastnst.images.pixels import resize, to_pixels, to_tensor
+from fastnst.images.large import DecodedRows
 from fastnst.inputs.pictures import Styles
 from fastnst.run import pieces
 from fastnst.run.available import give_back
@@ -40,7 +40,7 @@ from fastnst.strips.storage import ScratchStore
 
 @undisturbed()
 def run(
-    content: Picture,
+    content: Picture | DecodedRows,
     style: Styles,
     settings: Settings,
     callback: Callable[[Step], None] | None = None,
@@ -52,6 +52,7 @@ def run(
     cache: Cache | None = None,
     memory_limit: int | None = None,
     scratch: Path | None = None,
+    max_megapixels: float | None = None,
 ) -> Result:
     """Do what ``stylize`` does, with a ready ``Settings`` object.
 
@@ -69,13 +70,15 @@ def run(
             is computed in strips.
         scratch: A folder on a disk: what does not fit in strips either is kept in a file there,
             which is gone when the run is. It changes no bit.
+        max_megapixels: The most pixels of a picture file to decode, as for ``prepare``.
 
     Raises:
         InvalidInput: as for ``stylize``, and so are the other errors.
     """
     check_process()
     prepared = prepare(
-        content, style, settings, content_mask, style_masks, cache, memory_limit, scratch
+        *(content, style, settings, content_mask, style_masks, cache, memory_limit, scratch),
+        max_megapixels=max_megapixels,
     )
     settings = prepared.settings
     if checkpoints is not None:
@@ -130,7 +133,7 @@ def _run_scale(
         stack: What is to be closed when the scale is done.
     """
     saved = checkpoint.pop() if checkpoint else None
-    pictures = prepared.pictures(scale)
+    pictures = prepared.pictures(scale, recorder.best)
     plan = prepared.plan(pictures)
     if saved is not None:  # results depend on the grid: a run goes on with that it began with
         text = saved.identity.made_from.get("strips")
@@ -147,8 +150,6 @@ def _run_scale(
     del pictures  # which may be large, and the engine has what it needs
     if plan.grid is not None:
         give_back()
-    if recorder.best is not None:
-        start = _enlarged(recorder.best, like=start)
     state = None
     if saved is not None and path is not None:
         saved.identity.check(identity, path)
@@ -222,9 +223,4 @@ def _identity(prepared: Preparation, engine: Engine, grid: Grid | None) -> Ident
         "device": model(prepared.device),
         "precision": engine.precision,
     }
-    return Identity.of(prepared.settings, prepared.sources.digests() | made_from)
-
-
-def _enlarged(image: Tensor, like: Tensor) -> Tensor:
-    """A picture ``(1, 3, h, w)`` at the size and on the device of another."""
-    return to_tensor(resize(to_pixels(image), like.shape[3], like.shape[2])).to(like.device)
+    return Identity.of(prepared.settings, prepared.sources.digests | made_from)

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from fastnst.images.colour import with_colours_of
-from fastnst.images.pixels import Pixels, to_pil, to_pixels
+from fastnst.images.pixels import Pixels, reduced, to_pil, to_pixels
 from fastnst.run.losses import Losses
 
 
@@ -45,6 +45,19 @@ class Step:
     def pixels(self) -> Pixels:
         """The picture of this step, ``(H, W, 3)`` float32 in [0, 1]."""
         return finished(self._image, self._colours)
+
+    def reduced(self, longest: int) -> Pixels:
+        """The picture of this step at a whole fraction of its size, made without a whole copy.
+
+        Args:
+            longest: Long side of the reduced picture in pixels, at most.
+
+        Returns:
+            ``(h, w, 3)`` float32 in [0, 1]: means of squares of pixels, or ``pixels`` where these
+            are small enough. Rows and columns that fill no square are left out.
+        """
+        colours = None if self._colours is None else reduced(self._colours, longest)
+        return finished(reduced(self._image, longest), colours)
 
 
 def finished(image: Tensor, colours: Tensor | None) -> Pixels:

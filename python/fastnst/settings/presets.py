@@ -153,12 +153,16 @@ def _crowsonkb() -> Settings:
 
 
 def _hires() -> Settings:
-    """Preset gatys for large pictures: coarse to fine, so that strokes are large and coherent."""
+    """Preset gatys for pictures of any size: coarse to fine, so that strokes are large.
+
+    An iteration takes four times as long at each further scale. From 1024 pixels on there are about
+    half as many, so that a scale takes twice as long as the one before.
+    """
     return Settings(
         size=1024,
         min_size=256,
         scale_step=2.0,
-        scale_iterations=(150, 75),
+        scale_iterations=(150, 75, 40, 20, 10),
         init="matched",
         history_size=20,
     )
@@ -181,7 +185,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "gatys": "Gatys, Ecker and Bethge 2015: normalised VGG-19, average pooling, white noise",
         "fast": "the same objective sooner: colour-matched start, L-BFGS that knows frequencies",
-        "hires": "the same at 1024 pixels, coarse to fine, from the colour-matched content",
+        "hires": "the same at 1024 pixels or any --size, coarse to fine, from the matched content",
         "artistyle": "ArtiStyle as it runs: torchvision VGG-19 to conv3_1 before ReLU, max pooling",
         "pytorch-tutorial": "PyTorch's tutorial: ArtiStyle's layers, from the content",
         "neural-style": "jcjohnson/neural-style as neural-style-pt has it: VGG-19, L1 variation",

@@ -49,7 +49,7 @@ def outcome(result: Result, state: str, content: Path, error: str | None = None)
     if error is not None:
         text = f"{error}; {text}"
     height, width, _ = result.pixels.shape
-    before = resize(load_image(content, "content"), width, height)
+    before = resize(load_image(content, "content"), *view.shown_size(width, height))
     return Outcome(
         text,
         view.picture(result.pixels, text),

@@ -12,11 +12,12 @@ import math
 from PIL import Image
 
 from fastnst.images.encode import encode
-from fastnst.images.pixels import Pixels, to_pil
+from fastnst.images.pixels import Pixels, scaled_size, to_pil
 from fastnst.run.losses import Losses
 from fastnst.run.result import Result
 from fastnst.ui.watch import Frame
 
+LONGEST = 2048  # pixels, long side of a picture in the page; files to download are whole
 POINTS = 150  # of a curve, at most
 THUMBNAIL = 160  # pixels, long side
 COLOURS = ("#888888", "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2")
@@ -30,8 +31,16 @@ def picture(pixels: Pixels, caption: str) -> str:
     )
 
 
+def shown_size(width: int, height: int) -> tuple[int, int]:
+    """The size at which a picture is shown: reduced to ``LONGEST`` pixels if it is larger."""
+    return scaled_size(width, height, LONGEST if max(width, height) > LONGEST else 0)
+
+
 def data_url(image: Image.Image) -> str:
-    """A picture as an address that carries it."""
+    """A picture as an address that carries it, reduced to what a page shows."""
+    size = shown_size(*image.size)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=90)
     return f"data:image/webp;base64,{_base64(buffer.getvalue())}"

@@ -10,6 +10,7 @@ from fastnst.images.pixels import Pixels
 from fastnst.run.losses import Losses
 from fastnst.run.step import Step
 
+SHOWN = 1024  # long side of a frame in pixels, at most
 _GONE = 3.0  # seconds without a look, after which nobody is taken to look
 
 
@@ -18,7 +19,7 @@ class Frame:
     """What there is to see of a run.
 
     Attributes:
-        pixels: ``(H, W, 3)`` float32, RGB in [0, 1].
+        pixels: ``(H, W, 3)`` float32, RGB in [0, 1]; reduced to ``SHOWN`` pixels.
         iteration: After which this is the picture.
         iterations: How many there will be.
         seconds: Since the optimisation began.
@@ -59,7 +60,9 @@ class Watch:
         if self._wanted:
             self._wanted = False
             self._frame = Frame(
-                step.pixels, step.iteration, step.iterations, step.seconds, tuple(self._history)
+                step.reduced(SHOWN),
+                *(step.iteration, step.iterations, step.seconds),
+                tuple(self._history),
             )
         if self.stopping:
             raise KeyboardInterrupt
