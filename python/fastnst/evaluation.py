@@ -18,7 +18,9 @@ class Terms:
         content: c_l by layer, unweighted.
         style: g_l by layer, unweighted.
         tv: tv(x), unweighted; zero where its weight is zero (it is not computed then).
-        row: All of them in this order, ``(T,)``, where the engine has them in one tensor.
+        row: All of them in this order, ``(T,)``, where the engine has them in one tensor; the
+            temporal term, where there is one, comes last.
+        temporal: t(x), unweighted; None where the objective has no temporal term.
     """
 
     total: Tensor
@@ -26,6 +28,7 @@ class Terms:
     style: Mapping[str, Tensor]
     tv: Tensor
     row: Tensor | None = None
+    temporal: Tensor | None = None
 
 
 @dataclass(frozen=True)

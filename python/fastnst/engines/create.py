@@ -31,7 +31,7 @@ from fastnst.engines.strips.targets import MakeTargets, chosen
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.evaluation import Engine
-from fastnst.losses import LayerLoss
+from fastnst.losses import LayerLoss, TemporalLoss
 from fastnst.network.weights import Weights
 from fastnst.objective.build import build_objective
 from fastnst.objective.objective import Objective
@@ -132,6 +132,7 @@ def create_engine(
     grid: Grid | None = None,
     store: Store | None = None,
     keep: bool = True,
+    temporal: tuple[float, TemporalLoss] | None = None,
 ) -> Engine:
     """Set up the engine that the settings ask for.
 
@@ -150,6 +151,7 @@ def create_engine(
             memory.
         keep: Whether to keep those targets. If not they are computed anew for each piece, which
             ``recomputes`` must allow; it changes no bit.
+        temporal: γ and the temporal term of a frame of a film; None: there is none.
 
     Raises:
         BackendUnavailable: if the engine that was asked for by name cannot run here.
@@ -168,6 +170,7 @@ def create_engine(
     objective = build_objective(
         *(weights, content, style, settings, way.backend, regions, cache, pixels),
         targets=not own,
+        temporal=temporal,
     )
 
     targets = chosen(content, keep, store) if own else None

@@ -46,4 +46,5 @@ def _detached(terms: Terms) -> Terms:
         {name: loss.detach() for name, loss in terms.content.items()},
         {name: loss.detach() for name, loss in terms.style.items()},
         terms.tv.detach(),
+        temporal=None if terms.temporal is None else terms.temporal.detach(),
     )

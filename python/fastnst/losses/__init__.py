@@ -3,6 +3,7 @@
     content = ContentLoss(target_features)          # mean (F − P)²
     style = StyleLoss(gram_matrix(style_features))  # mean (G − A)²
     total_variation = TotalVariationLoss()
+    temporal = TemporalLoss(warped_frame, reliability)
     normalize = Normalization(mean, std)
 
 Every loss is a mean, so a weight keeps its meaning when the size of the picture changes (but for
@@ -21,6 +22,7 @@ from fastnst.losses.gradients import scale_gradient
 from fastnst.losses.gram import StyleLoss
 from fastnst.losses.layer_loss import LayerLoss
 from fastnst.losses.moments import CovarianceLoss, MeanStdLoss, WassersteinLoss
+from fastnst.losses.temporal import TemporalLoss
 from fastnst.losses.total_variation import TotalVariationLoss
 from fastnst.losses.weighted import WeightedLoss
 from fastnst.network.normalization import Normalization
@@ -35,6 +37,7 @@ __all__ = [
     "Normalization",
     "StyleLoss",
     "StyleLossType",
+    "TemporalLoss",
     "TotalVariationLoss",
     "WassersteinLoss",
     "WeightedLoss",

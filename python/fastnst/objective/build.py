@@ -12,7 +12,7 @@ from fastnst.cache import Cache
 from fastnst.devices import ordinary, undisturbed
 from fastnst.errors import InvalidInput
 from fastnst.fingerprint import digest
-from fastnst.losses import ContentLoss, TotalVariationLoss
+from fastnst.losses import ContentLoss, TemporalLoss, TotalVariationLoss
 from fastnst.network.normalization import Normalization
 from fastnst.network.vgg import VGG
 from fastnst.network.weights import Weights
@@ -34,6 +34,7 @@ def build_objective(
     cache: Cache | None = None,
     pixels: int | None = None,
     targets: bool = True,
+    temporal: tuple[float, TemporalLoss] | None = None,
 ) -> Objective:
     """Compute the targets of one content and the style pictures and set up the objective.
 
@@ -50,6 +51,7 @@ def build_objective(
         pixels: About how many pixels of a picture to compute at a time; None: all.
         targets: Whether to compute the content targets; if not they are empty, for an engine that
             makes them itself.
+        temporal: γ and the temporal term of a frame of a film; None: there is none.
 
     Returns:
         The objective, on the device and in the dtype of ``content``.
@@ -115,6 +117,8 @@ def build_objective(
         tv_weight=settings.tv_weight,
         tv=TotalVariationLoss(settings.tv_form),
         gradient_norm=settings.gradient_norm,
+        temporal_weight=0.0 if temporal is None else temporal[0],
+        temporal=None if temporal is None else temporal[1],
     ).to(content)
 
 

@@ -1,9 +1,10 @@
 """The objective in normal form (Gatys et al. 2015, equation 7):
 
-    L(x) = α · Σ_l v_l · c_l + β · Σ_l w_l · g_l + τ · tv(x)
+    L(x) = α · Σ_l v_l · c_l + β · Σ_l w_l · g_l + τ · tv(x) + γ · t(x)
 
-with the content losses c_l, style losses g_l and total variation of ``losses/``. Every term is a
-mean, so the weights α, β, v_l, w_l, τ keep their meaning when the size of the picture changes.
+with the content losses c_l, style losses g_l, total variation tv and, in a film, temporal term t of
+``losses/``. Every term is a mean, so the weights α, β, v_l, w_l, τ, γ keep their meaning when the
+size of the picture changes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from fastnst.evaluation import Terms
-from fastnst.losses import LayerLoss, TotalVariationLoss, scale_gradient
+from fastnst.losses import LayerLoss, TemporalLoss, TotalVariationLoss, scale_gradient
 from fastnst.network.normalization import Normalization
 from fastnst.network.vgg import VGG
 
@@ -33,6 +34,8 @@ class Objective(nn.Module):
         tv_weight: τ.
         tv: The total variation, from a picture to a 0-dimensional loss.
         gradient_norm: ``"none"``, or ``"l1"`` or ``"l2"``: see ``losses/gradients.py``.
+        temporal_weight: γ.
+        temporal: The temporal term, from a picture to a 0-dimensional loss; None: there is none.
 
     Attributes:
         layers: Every layer that has a loss.
@@ -52,6 +55,8 @@ class Objective(nn.Module):
         tv_weight: float = 0.0,
         tv: TotalVariationLoss | None = None,
         gradient_norm: str = "none",
+        temporal_weight: float = 0.0,
+        temporal: TemporalLoss | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -65,6 +70,8 @@ class Objective(nn.Module):
         self.layer_weights = dict(layer_weights)
         self.tv_weight = tv_weight
         self.gradient_norm = gradient_norm
+        self.temporal_weight = temporal_weight
+        self.temporal = temporal
         self.layers = tuple({*content, *style})
 
     @property
@@ -91,10 +98,16 @@ class Objective(nn.Module):
             name: self._term(loss, features[name], self.style_factor(name))
             for name, loss in self.style.items()
         }
-        return self.terms(content, style, self.tv(image) if self.tv_weight else image.new_zeros(()))
+        tv = self.tv(image) if self.tv_weight else image.new_zeros(())
+        temporal = None if self.temporal is None else self.temporal(image)
+        return self.terms(content, style, tv, temporal)
 
     def terms(
-        self, content: Mapping[str, Tensor], style: Mapping[str, Tensor], tv: Tensor
+        self,
+        content: Mapping[str, Tensor],
+        style: Mapping[str, Tensor],
+        tv: Tensor,
+        temporal: Tensor | None = None,
     ) -> Terms:
         """The losses (0-dimensional) with their weighted sum."""
         total = self.tv_weight * tv
@@ -102,7 +115,9 @@ class Objective(nn.Module):
             total = total + self.content_factor(name) * loss
         for name, loss in style.items():
             total = total + self.style_factor(name) * loss
-        return Terms(total, content, style, tv)
+        if temporal is not None:
+            total = total + self.temporal_weight * temporal
+        return Terms(total, content, style, tv, temporal=temporal)
 
     def _term(self, loss: nn.Module, features: Tensor, weight: float) -> Tensor:
         """One loss; its gradient is normalised where that is asked for."""

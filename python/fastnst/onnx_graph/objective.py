@@ -35,6 +35,8 @@ _KNOWN: Mapping[type[nn.Module], frozenset[str]] = {
             "content_layer_weights",
             "layer_weights",
             "tv_weight",
+            "temporal_weight",
+            "temporal",
             "gradient_norm",
             "layers",
             "needs_host",
@@ -152,6 +154,8 @@ def unavailable_reason(objective: nn.Module) -> str | None:
         return f"the gradients are normalised by {objective.gradient_norm}"
     if objective.tv_weight and objective.tv.form != "squared":
         return f"the total variation is of form {objective.tv.form}"
+    if objective.temporal is not None:
+        return "it has a temporal term, as the frames of a film have"
     for name, loss in objective.style.items():
         assert isinstance(loss, StyleLoss)
         if loss.target_gram.dim() != 2:

@@ -149,7 +149,11 @@ class KernelEngine(PlannedEngine):
         return out
 
     def _weigh(
-        self, content: Mapping[str, Tensor], style: Mapping[str, Tensor], tv: Tensor
+        self,
+        content: Mapping[str, Tensor],
+        style: Mapping[str, Tensor],
+        tv: Tensor,
+        temporal: Tensor | None,
     ) -> Terms:
         objective = self.objective
         terms = []
@@ -162,16 +166,20 @@ class KernelEngine(PlannedEngine):
             for key, value in style.items()
         ]
         terms.append(kernels.LossTerm(tv, objective.tv_weight))
+        if temporal is not None:
+            terms.append(kernels.LossTerm(temporal, objective.temporal_weight))
         row = torch.empty(1 + len(terms), device=tv.device)
         kernels.weigh_losses(terms, row)
-        total, *parts, tv = row.unbind()
-        count = len(content)
+        total, *parts = row.unbind()
+        temporal = None if temporal is None else parts.pop()
+        tv, count = parts.pop(), len(content)
         return Terms(
             total,
             dict(zip(content, parts[:count], strict=True)),
             dict(zip(style, parts[count:], strict=True)),
             tv,
             row,
+            temporal,
         )
 
     # ---------------------------------------------------------------------------- the way back --

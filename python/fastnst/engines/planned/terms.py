@@ -2,7 +2,7 @@
 
 Content losses and plain style losses have their gradient written down in ``walk.py``. That of any
 other loss is found by autograd, on the features of its layer alone. The terms that see the picture
-itself (the total variation) come last, when the gradient has reached the picture.
+itself (total variation, temporal term) come last, when the gradient has reached the picture.
 """
 
 from __future__ import annotations
@@ -59,9 +59,24 @@ def add_total_variation(objective: Objective, image: Tensor, gradient: Tensor) -
     """
     if not objective.tv_weight:
         return image.new_zeros(())
+    return _add(objective.tv, objective.tv_weight, image, gradient)
+
+
+def add_temporal(objective: Objective, image: Tensor, gradient: Tensor) -> Tensor | None:
+    """Add γ · ∂t/∂x at ``image`` ``(1, 3, H, W)`` to the gradient there.
+
+    Returns:
+        t(x), 0-dimensional; None where the objective has no temporal term.
+    """
+    if objective.temporal is None:
+        return None
+    return _add(objective.temporal, objective.temporal_weight, image, gradient)
+
+
+def _add(loss: nn.Module, weight: float, image: Tensor, gradient: Tensor) -> Tensor:
     with torch.enable_grad():
         x = image.detach().requires_grad_()
-        tv: Tensor = objective.tv(x)
-        (found,) = torch.autograd.grad(tv, x)
-    gradient.add_(found, alpha=objective.tv_weight)
-    return tv.detach()
+        value: Tensor = loss(x)
+        (found,) = torch.autograd.grad(value, x)
+    gradient.add_(found, alpha=weight)
+    return value.detach()

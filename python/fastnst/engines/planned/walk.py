@@ -27,6 +27,7 @@ from torch import Tensor
 
 from fastnst.devices import guard, ordinary, undisturbed
 from fastnst.engines.planned.terms import (
+    add_temporal,
     add_total_variation,
     differentiate,
     plain_content,
@@ -134,7 +135,8 @@ class Walk(Engine, ABC):
             tv = add_total_variation(objective, image, self._gradient)
             content = {key: self._content[key] for key in objective.content}
             style = {key: self._style[key] for key in objective.style}
-            terms = self._weigh(content, style, tv)
+            temporal = add_temporal(objective, image, self._gradient)
+            terms = self._weigh(content, style, tv, temporal)
         return Evaluation(terms, self._gradient, self.precision)
 
     def _allocate_for(self, image: Tensor) -> None:
@@ -215,10 +217,14 @@ class Walk(Engine, ABC):
         return channels, height * width
 
     def _weigh(
-        self, content: Mapping[str, Tensor], style: Mapping[str, Tensor], tv: Tensor
+        self,
+        content: Mapping[str, Tensor],
+        style: Mapping[str, Tensor],
+        tv: Tensor,
+        temporal: Tensor | None,
     ) -> Terms:
         """The losses with their weighted sum; a plan with losses in parts sums them up here."""
-        return self.objective.terms(content, style, tv)
+        return self.objective.terms(content, style, tv, temporal)
 
     # ------------------------------------------------------------------- what a plan supplies --
 

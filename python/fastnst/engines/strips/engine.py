@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fastnst.devices import guard, ordinary, undisturbed
+from fastnst.engines.planned.terms import add_temporal
 from fastnst.engines.strips.evaluator import Evaluator, Key, Sums, cut
 from fastnst.engines.strips.statistics import Moments, compare, groups
 from fastnst.engines.strips.targets import ContentTargets, GivenTargets, MakeTargets
@@ -86,11 +87,13 @@ class StripEngine(Engine):
             style, content = self._compare(image)
             self._add_gradients(image)
             tv = add_total_variation(self.objective, image, self._gradient, self.grid.rows)
+            temporal = add_temporal(self.objective, image, self._gradient)
             narrow = {key: value.to(image.dtype) for key, value in style.items()}
             terms = self.objective.terms(
                 {key: value.to(image.dtype) for key, value in content.items()},
                 {key: narrow[key] for key in self.objective.style},
                 tv.to(image.dtype),
+                temporal,
             )
         return Evaluation(terms, self._gradient, self.precision)
 

@@ -116,7 +116,9 @@ class DeviceLBFGS:
         self.precision = evaluation.precision
         row = terms.row
         if row is None:
-            parts = (terms.total, *terms.content.values(), *terms.style.values(), terms.tv)
+            parts = [terms.total, *terms.content.values(), *terms.style.values(), terms.tv]
+            if terms.temporal is not None:
+                parts.append(terms.temporal)
             row = torch.stack([part.to(terms.total) for part in parts])
         memory.expect_terms(len(row))
         self.steps.take(evaluation.gradient.flatten(), row)

@@ -141,7 +141,10 @@ def _terms(
     values: list[float], layers: tuple[tuple[str, ...], tuple[str, ...]], dtype: torch.dtype
 ) -> Terms:
     """The terms of an evaluation from their row of the ring buffer."""
-    total, *parts, tv = torch.tensor(values, dtype=dtype, device="cpu")
+    total, *parts = torch.tensor(values, dtype=dtype, device="cpu")
     content, style = layers
+    temporal = parts.pop() if len(parts) > len(content) + len(style) + 1 else None
+    tv = parts.pop()
     losses = list(zip((*content, *style), parts, strict=True))
-    return Terms(total, dict(losses[: len(content)]), dict(losses[len(content) :]), tv)
+    found = dict(losses[: len(content)]), dict(losses[len(content) :])
+    return Terms(total, *found, tv, temporal=temporal)
