@@ -32,21 +32,22 @@ ROOMS = {
     "inputs": "ground samples strips images settings objective",
     "onnx_graph": "ground evaluation network losses settings objective",
     "engines": "ground strips evaluation ops network losses settings objective onnx_graph",
-    "run": "ground strips evaluation ops network images plots solvers settings objective inputs"
+    "run": "ground strips evaluation ops network losses images plots solvers settings objective inputs"
     " engines",
     "output": "ground images",
+    "video": "ground evaluation losses images settings inputs run output",
     "info": "ground ops network settings engines",
     "estimate": "ground strips network images settings objective inputs engines run",
     "export": "ground network images settings objective inputs onnx_graph run",
     "notebook": "ground run",
-    "api": "ground network images settings inputs run notebook",
+    "api": "ground network images settings inputs run notebook video",
     "tables": "ground samples settings",
     "batch": "ground tables network images settings inputs run",
     "ui": "ground samples images settings inputs run output api",
-    "cli": "ground samples strips network images settings inputs run output"
+    "cli": "ground samples strips network images settings inputs run output video"
     " plots info estimate export api batch ui",
     "__init__": "errors _version evaluation ops network losses images solvers settings objective"
-    " engines inputs run api",
+    " engines inputs run video api",
     "__main__": "cli",
 }
 

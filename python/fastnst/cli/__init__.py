@@ -24,6 +24,7 @@ from fastnst.cli.samples import list_samples
 from fastnst.cli.stylize import stylize
 from fastnst.cli.synthesis import reconstruct, texture
 from fastnst.cli.ui import ui
+from fastnst.cli.video import video
 from fastnst.errors import FastNSTError
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ app.command()(stylize)
 app.command()(texture)
 app.command()(reconstruct)
 app.command()(batch)
+app.command()(video)
 app.command()(ui)
 app.command()(export)
 app.command()(info)

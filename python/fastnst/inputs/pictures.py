@@ -241,6 +241,25 @@ def scale_pictures(
     return Pictures(content, styles, start, regions, colours)
 
 
+def with_content(pictures: Pictures, content: Pixels, settings: Settings) -> Pictures:
+    """The pictures of the next frame of a film: another content, the styles as they were.
+
+    Args:
+        pictures: Those of a frame before.
+        content: The frame, ``(H, W, 3)``; it is scaled to their size.
+        settings: ``color`` is read.
+
+    Returns:
+        The pictures on their device, with the content as the start.
+    """
+    device = pictures.content.device
+    height, width = pictures.content.shape[-2:]
+    own = to_tensor(resize(content, width, height)).to(device)
+    colours = own if settings.color in ("original", "luminance") else None
+    seen = grey(own) if settings.color == "luminance" else own
+    return Pictures(seen, pictures.styles, seen, pictures.regions, colours)
+
+
 def _named(pictures: Styles, label: str) -> list[tuple[Picture | DecodedRows, str]]:
     """Each picture with what messages call it: ``label``, with a number if there are several."""
     several = _several(pictures, label)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from fastnst import files
-from fastnst.errors import BackendUnavailable, FastNSTError, InvalidInput, OutputFailed
+from fastnst.errors import FastNSTError, InvalidInput, OutputFailed
 from fastnst.images.pixels import Pixels
+from fastnst.output.encoder import SUFFIX, Colours, Encoder, Sound, load_av
 
-SUFFIX = ".mp4"
 FRAMES_PER_SECOND = 30
 FRAMES = 300  # of a run, about: ten seconds
 SPACE = 16 << 20  # bytes that a film of a small picture may take
@@ -35,7 +33,7 @@ def check(path: Path) -> None:
     """
     if path.suffix.lower() != SUFFIX:
         raise InvalidInput(f"video {path}: expected a name ending in {SUFFIX}")
-    _av()
+    load_av()
     files.check_writable(path, "video", SPACE, lambda head: head[4:8] == b"ftyp", "MP4 file")
 
 
@@ -55,14 +53,51 @@ def film(path: str | os.PathLike[str]) -> Iterator[Callable[[Pixels], None]]:
         BackendUnavailable: without PyAV.
         OutputFailed: if the file cannot be written.
     """
-    target = Path(path)
+    with encoding(Path(path), Fraction(FRAMES_PER_SECOND)) as encoder:
+        count = 0
+
+        def add(pixels: Pixels) -> None:
+            nonlocal count
+            encoder.add(pixels)
+            count += 1
+
+        try:
+            yield add
+        finally:
+            if count:
+                encoder.hold(LAST)
+
+
+@contextlib.contextmanager
+def encoding(
+    target: Path,
+    rate: Fraction,
+    colours: Colours | None = None,
+    sound: Sound | None = None,
+) -> Iterator[Encoder]:
+    """Write a film beside its place, which is put in place at the end, however that comes.
+
+    Args:
+        target: A name ending in .mp4.
+        rate: Frames a second, where frames are given no times.
+        colours: How colours are written down.
+        sound: What is heard.
+
+    Yields:
+        What takes the frames. Without any there is no file.
+
+    Raises:
+        InvalidInput: for another name, or a folder that cannot be written to.
+        BackendUnavailable: without PyAV.
+        OutputFailed: if the file cannot be written.
+    """
     check(target)
-    av = _av()
+    av = load_av()
     try:
         with files.beside(target) as draft:
-            encoder = _Encoder(draft)
+            encoder = Encoder(draft, rate, colours, sound)
             try:
-                yield encoder.add
+                yield encoder
             finally:
                 if encoder.finish():
                     files.put_in_place(draft, target)
@@ -70,46 +105,3 @@ def film(path: str | os.PathLike[str]) -> Iterator[Callable[[Pixels], None]]:
         if isinstance(error, FastNSTError):
             raise
         raise OutputFailed(f"video {target} could not be written: {error}") from error
-
-
-class _Encoder:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.container: Any = None
-        self.stream: Any = None
-        self.last: Any = None
-
-    def add(self, pixels: Pixels) -> None:
-        height, width = (side - side % 2 for side in pixels.shape[:2])
-        if self.container is None:
-            self.container = _av().open(str(self.path), "w", format="mp4")
-            self.stream = self.container.add_stream(
-                "libx264", rate=FRAMES_PER_SECOND, options={"crf": "18"}
-            )
-            self.stream.width, self.stream.height = width, height
-            self.stream.pix_fmt = "yuv420p"  # what every player shows
-        self.last = np.ascontiguousarray((pixels[:height, :width] * 255).round().astype(np.uint8))
-        self.encode(self.last)
-
-    def encode(self, levels: Any) -> None:
-        frame = None if levels is None else _av().VideoFrame.from_ndarray(levels, format="rgb24")
-        for packet in self.stream.encode(frame):
-            self.container.mux(packet)
-
-    def finish(self) -> bool:
-        """Let the last picture stand for a while and close; False if there were no frames."""
-        if self.container is None:
-            return False
-        for _ in range(LAST * FRAMES_PER_SECOND):
-            self.encode(self.last)
-        self.encode(None)  # what the encoder still holds
-        self.container.close()
-        return True
-
-
-def _av() -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise BackendUnavailable("videos need PyAV; install it with: pip install av") from error
-    return av

@@ -21,6 +21,7 @@ from fastnst.images.large import DecodedRows
 from fastnst.images.scratch import PictureStore, check_space
 from fastnst.inputs.pictures import Pictures, Sources, Styles, decode, scale_pictures
 from fastnst.inputs.sizes import most_pixels
+from fastnst.losses import TemporalLoss
 from fastnst.network.weights import Weights, load_weights
 from fastnst.run.memory import CPU, Need
 from fastnst.run.pieces import WHOLE, Plan
@@ -96,6 +97,7 @@ class Preparation:
         precision: str | None = None,
         plan: Plan = WHOLE,
         store: Store | None = None,
+        temporal: tuple[float, TemporalLoss] | None = None,
     ) -> Engine:
         """Set up the engine for the pictures of one scale.
 
@@ -105,6 +107,7 @@ class Preparation:
                 where that leaves it open what is quickest on the device.
             plan: How the run is made to fit.
             store: Where large tensors lie; None: in memory.
+            temporal: γ and the temporal term of a frame of a film; None: there is none.
 
         Raises:
             BackendUnavailable: if the engine that was asked for by name cannot run.
@@ -118,6 +121,7 @@ class Preparation:
             grid=plan.grid,
             store=store,
             keep=plan.keeps_content,
+            temporal=temporal,
         )
 
 

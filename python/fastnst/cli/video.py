@@ -1,0 +1,231 @@
+"""``fastnst video``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fastnst.cli.console import amount, complain, duration, say
+from fastnst.cli.inputs import check_exists, check_pictures
+from fastnst.cli.interrupts import Interrupts
+from fastnst.cli.options import (
+    MASKS,
+    ON_THE_WAY,
+    Json,
+    Quiet,
+    StyleMask,
+    settings_options,
+)
+from fastnst.errors import FastNSTError, InvalidInput
+from fastnst.files import check_outputs
+from fastnst.settings.settings import Settings
+from fastnst.video.options import DIS, FilmOptions, Selection
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from fastnst.run.result import Step
+    from fastnst.video.film import Film
+    from fastnst.video.painter import Painted
+
+FRAMES = "Frames"
+HELD = "From frame to frame"
+_DEFAULTS = FilmOptions()
+
+
+def _option(text: str, panel: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel)
+
+
+@settings_options
+def video(
+    clip: Annotated[str, typer.Argument(help="A video file; a folder or a glob of frames.")],
+    style: Annotated[list[str], typer.Argument(help="Pictures: files or sample:NAME.")],
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Film to write (.mp4), or a folder for frames.")
+    ],
+    settings: Settings,
+    start: Annotated[int, _option("The first frame, from 0.", FRAMES)] = 0,
+    end: Annotated[
+        int | None, _option("The frame to stop before. (default: the end)", FRAMES)
+    ] = None,
+    every: Annotated[int, _option("Take every N-th frame.", FRAMES)] = 1,
+    rate: Annotated[
+        float | None,
+        _option("Frames a second of frames in files. (default: 25)", FRAMES),
+    ] = None,
+    backwards: Annotated[
+        bool, _option("Begin with the last frame; docs/video.md.", FRAMES, "--backwards")
+    ] = False,
+    flow: Annotated[
+        str, _option("dis, or a folder of .flo files, as 00012-00011.flo.", HELD)
+    ] = DIS,
+    temporal_weight: Annotated[
+        float, _option("How much a frame is held to those before it.", HELD)
+    ] = _DEFAULTS.temporal_weight,
+    frame_iterations: Annotated[
+        int, _option("Iterations of each frame but a shot's first, at most.", HELD)
+    ] = _DEFAULTS.frame_iterations,
+    band: Annotated[
+        float, _option("A frame is done this near to its shot's first loss.", HELD)
+    ] = _DEFAULTS.band,
+    passes: Annotated[int, _option("Passes over the film, there and back.", HELD)] = 1,
+    cuts: Annotated[
+        bool, _option("Look for scene cuts, to start anew there.", HELD, "--cuts/--no-cuts")
+    ] = True,
+    content_mask: Annotated[
+        str | None, _option("Which part of every frame gets which style.", MASKS)
+    ] = None,
+    style_mask: StyleMask = None,
+    resume: Annotated[
+        bool, _option("Go on with the frames of OUTPUT that are there.", ON_THE_WAY, "--resume")
+    ] = False,
+    preview: Annotated[
+        bool, _option("Watch the frames form in the browser.", ON_THE_WAY, "--preview")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Give the frames of CLIP the style of STYLE, without flicker.
+
+    Each frame starts from the one before it, warped along the optical flow, and is held to it. What
+    is finished is on disk: Ctrl-C writes the film so far, --resume goes on.
+
+    Example: fastnst video clip.mp4 painting.jpg -o out.mp4 --preset fast --size 512
+    """
+    options = FilmOptions(
+        temporal_weight=temporal_weight,
+        frame_iterations=frame_iterations,
+        band=band,
+        passes=passes,
+        flow=flow,
+        cuts=cuts,
+    )
+    selection = Selection(start, end, every)
+    if rate is not None and not 0 < rate <= 1000:
+        raise InvalidInput(f"--rate is {rate:g}: expected a number above 0 and up to 1000")
+    check_pictures(style, content_mask, style_mask)
+    if not any(character in clip for character in "*?["):
+        check_exists(clip, "clip")
+    check_outputs({"--output": output}, {"the clip": clip, "the weights": settings.weights})
+
+    from fastnst.video import film as films
+    from fastnst.video.clip import open_clip
+    from fastnst.video.flow import choose_flow
+    from fastnst.video.painter import Painter
+
+    frames_a_second = None if rate is None else Fraction(rate).limit_denominator(1001)
+    source = open_clip(clip, frames_a_second)
+    shown = _Shown(source.count(selection), quiet)
+    painter = Painter(
+        *(style, settings, options, choose_flow(flow)),
+        content_mask=content_mask,
+        style_masks=style_mask,
+        listen=shown.step,
+    )
+    film = films.Film(source, painter, output, selection, backwards)
+    films.check(film, resume)
+    made: list[Painted] = []
+    with Interrupts() as interrupts:
+        shown.after = interrupts.after_step
+        try:
+            with shown, _previewed(preview, output, shown):
+                for painted in films.make(film, resume):
+                    made.append(painted)
+                    shown.frame(painted)
+                    if as_json:
+                        print(json.dumps(painted.to_dict()), flush=True)
+        except KeyboardInterrupt:
+            _tell(films.write(film), made, "interrupted; --resume goes on")
+            raise typer.Exit(interrupts.exit_code) from None
+        except FastNSTError as error:
+            _tell(films.write(film), made, str(error))
+            raise typer.Exit(error.exit_code) from None
+        films.write(film)
+        films.finish(film)
+        if not quiet:
+            say(_summary(film, made))
+        interrupts.leave()
+
+
+class _Shown:
+    """The bar: frames, seconds a frame, time left.
+
+    Args:
+        count: How many frames there will be; None: that is not known.
+        quiet: Whether to show nothing.
+    """
+
+    def __init__(self, count: int | None, quiet: bool) -> None:
+        from fastnst.cli.progress import make_bar
+
+        self.bar = make_bar(not quiet)
+        self.task = self.bar.add_task("preparing", total=count, rate="")
+        self.after: Any = lambda _: None
+        self.watch: Any = lambda _: None
+        self._finished = 0
+        self._seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def step(self, index: int, step: Step) -> None:
+        """Show a step of a frame."""
+        self.bar.update(
+            self.task,
+            completed=self._finished + step.iteration / max(1, step.iterations),
+            description=f"frame {index}  iteration {step.iteration}  loss {step.losses.total:.4g}",
+        )
+        self.watch(step)
+        self.after(step)
+
+    def frame(self, painted: Painted) -> None:
+        """Show that a frame is finished."""
+        self._finished += 1
+        self._seconds += painted.seconds
+        each = self._seconds / self._finished
+        self.bar.update(self.task, completed=self._finished, rate=f"{each:.1f} s a frame")
+
+
+def _previewed(wanted: bool, output: Path, shown: _Shown) -> Any:
+    if not wanted:
+        return contextlib.nullcontext()
+    from fastnst.cli.preview import preview
+
+    @contextlib.contextmanager
+    def watched() -> Any:
+        with preview(output) as watch:
+            shown.watch = watch
+            yield
+
+    return watched()
+
+
+def _tell(written: Path | None, made: list[Painted], reason: str) -> None:
+    where = "before there was a frame" if written is None else f"what there is is in {written}"
+    complain(f"{reason}; {len(made)} frames were made, {where}")
+
+
+def _summary(film: Film, made: list[Painted]) -> str:
+    if not made:
+        return f"{film.output}: there was nothing left to do"
+    height, width, _ = made[0].result.pixels.shape
+    seconds = sum(painted.seconds for painted in made)
+    iterations = sum(painted.result.iterations for painted in made) / len(made)
+    size = film.output.stat().st_size if film.is_file else 0
+    shots = sum(painted.begins for painted in made)
+    return (
+        f"{film.output}: {width}×{height}, {len(made)} frames in {duration(seconds)}, "
+        f"{seconds / len(made):.1f} s and {iterations:.1f} iterations a frame, "
+        f"{shots} shot{'s' if shots != 1 else ''}{f', {amount(size)}' if size else ''}"
+    )

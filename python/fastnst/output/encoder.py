@@ -1,0 +1,215 @@
+"""H.264 in an MP4 file: pictures in, with their times, colours and perhaps a sound track."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastnst.errors import BackendUnavailable
+from fastnst.images.pixels import Pixels
+
+SUFFIX = ".mp4"
+TICKS = 90_000  # a second, of the times in the file: exact for every usual frame rate
+COPIED = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac", "mp2")  # sound that MP4 files hold
+
+
+@dataclass(frozen=True)
+class Colours:
+    """How colours are written down in a film.
+
+    Attributes:
+        matrix: ``bt709`` or ``bt601``: from RGB to luma and chroma; None: not said in the file,
+            and BT.601.
+        full_range: Whether luma goes from 0 to 255; otherwise from 16 to 235.
+    """
+
+    matrix: str | None = None
+    full_range: bool = False
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The sound track of a clip, or a part of it.
+
+    Attributes:
+        path: The clip.
+        start: Where the film begins in it, in seconds.
+        end: Where the film ends in it; None: with the clip.
+    """
+
+    path: Path
+    start: Fraction = Fraction(0)
+    end: Fraction | None = None
+
+
+class Encoder:
+    """Writes a film.
+
+    Args:
+        path: The MP4 file.
+        rate: Frames a second, where frames are given no times.
+        colours: How colours are written down.
+        sound: What is heard.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        rate: Fraction,
+        colours: Colours | None = None,
+        sound: Sound | None = None,
+    ) -> None:
+        self.path = path
+        self.rate = rate
+        self.colours = colours or Colours()
+        self.sound = sound
+        self._container: Any = None
+        self._stream: Any = None
+        self._track: _Track | None = None
+        self._last: tuple[Any, Fraction] | None = None  # the last frame, and when it is shown
+
+    def add(self, pixels: Pixels, at: Fraction | None = None) -> None:
+        """Add a frame.
+
+        Args:
+            pixels: ``(H, W, 3)`` in [0, 1]. Sides are cut to even numbers, as the format needs.
+            at: When it is shown, in seconds from the beginning of the film, later than the frame
+                before; None: when the frame before has been shown for 1 / rate.
+        """
+        height, width = (side - side % 2 for side in pixels.shape[:2])
+        if self._container is None:
+            self._open(width, height)
+        if at is None:
+            at = Fraction(0) if self._last is None else self._last[1] + 1 / self.rate
+        levels = np.ascontiguousarray((pixels[:height, :width] * 255).round().astype(np.uint8))
+        self._last = levels, at
+        self._encode(levels, at)
+
+    def hold(self, seconds: int) -> None:
+        """Let the last frame stand for a while."""
+        assert self._last is not None
+        levels, at = self._last
+        for k in range(1, round(seconds * self.rate) + 1):
+            self._encode(levels, at + k / self.rate)
+
+    def finish(self) -> bool:
+        """Close the file; False if there were no frames, and so there is no file."""
+        if self._container is None:
+            return False
+        for packet in self._stream.encode(None):  # what the encoder still holds
+            self._container.mux(packet)
+        if self._track is not None:
+            self._track.copy_until(None)
+            self._track.close()
+        self._container.close()
+        return True
+
+    def _open(self, width: int, height: int) -> None:
+        av = load_av()
+        self._container = av.open(str(self.path), "w", format="mp4")
+        stream = self._container.add_stream("libx264", rate=self.rate, options={"crf": "18"})
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuv420p"  # what every player shows
+        stream.codec_context.time_base = Fraction(1, TICKS)
+        if self.colours.matrix is not None:
+            known = {"bt709": (1, 1, 1), "bt601": (6, 6, 6)}[self.colours.matrix]
+            context = stream.codec_context
+            context.colorspace, context.color_primaries, context.color_trc = known
+            context.color_range = 2 if self.colours.full_range else 1
+        self._stream = stream
+        if self.sound is not None:
+            self._track = _Track(self._container, self.sound)
+
+    def _encode(self, levels: Any, at: Fraction) -> None:
+        if self._track is not None:
+            self._track.copy_until(at)
+        frame = load_av().VideoFrame.from_ndarray(levels, format="rgb24")
+        if self.colours.matrix is not None:
+            frame = frame.reformat(
+                format="yuv420p",
+                dst_colorspace={"bt709": "ITU709", "bt601": "ITU601"}[self.colours.matrix],
+                dst_color_range="JPEG" if self.colours.full_range else "MPEG",
+            )
+        frame.pts, frame.time_base = round(at * TICKS), Fraction(1, TICKS)
+        for packet in self._stream.encode(frame):
+            self._container.mux(packet)
+
+
+class _Track:
+    """Copies the first sound track of a clip packet by packet, or as AAC where MP4 lacks its codec.
+
+    Args:
+        container: Where to.
+        sound: Where from.
+    """
+
+    def __init__(self, container: Any, sound: Sound) -> None:
+        self._container = container
+        self._source = load_av().open(str(sound.path))
+        stream = self._source.streams.audio[0]
+        self._copies = stream.codec_context.name in COPIED
+        if self._copies:
+            self._out = container.add_stream_from_template(stream)
+            self._packets = self._copied(stream, sound)
+        else:
+            self._out = container.add_stream("aac", rate=stream.codec_context.sample_rate)
+            self._packets = self._encoded(stream, sound)
+        self._next = next(self._packets, None)
+
+    def copy_until(self, at: Fraction | None) -> None:
+        """Write what is heard up to a time, in seconds of the film; None: to the end."""
+        while self._next is not None and (at is None or self._next[0] <= at):
+            self._container.mux(self._next[1])
+            self._next = next(self._packets, None)
+
+    def close(self) -> None:
+        """Close the clip."""
+        self._source.close()
+
+    def _copied(self, stream: Any, sound: Sound) -> Iterator[tuple[Fraction, Any]]:
+        for packet in self._source.demux(stream):
+            if packet.pts is None:
+                continue
+            at = packet.pts * packet.time_base
+            if at < sound.start:
+                continue
+            if sound.end is not None and at >= sound.end:
+                return
+            shift = round(sound.start / packet.time_base)
+            packet.pts -= shift
+            packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+            packet.stream = self._out
+            yield at - sound.start, packet
+
+    def _encoded(self, stream: Any, sound: Sound) -> Iterator[tuple[Fraction, Any]]:
+        for frame in self._source.decode(stream):
+            if frame.pts is None:
+                continue
+            at = frame.pts * frame.time_base
+            if at < sound.start:
+                continue
+            if sound.end is not None and at >= sound.end:
+                break
+            frame.pts -= round(sound.start / frame.time_base)
+            for packet in self._out.encode(frame):
+                yield at - sound.start, packet
+        for packet in self._out.encode(None):
+            yield packet.pts * packet.time_base, packet
+
+
+def load_av() -> Any:
+    """PyAV.
+
+    Raises:
+        BackendUnavailable: without it.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise BackendUnavailable("videos need PyAV; install it with: pip install av") from error
+    return av

@@ -1,0 +1,275 @@
+"""Clips in: any file that PyAV reads, or a folder or glob of frames."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastnst.errors import InvalidInput
+from fastnst.fingerprint import sha256_of_file
+from fastnst.images.decode import load_image
+from fastnst.images.formats import READ, identify
+from fastnst.images.pixels import Pixels
+from fastnst.output.encoder import Colours, Sound, load_av
+from fastnst.video.flow import Frame
+from fastnst.video.options import Selection
+
+RATE = Fraction(25)  # frames a second, of frames in files
+HIGH_DEFINITION = 720  # rows, from which colours that are not described are those of BT.709
+_HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of H.273
+_MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}  # of H.273
+_HEAD = 64  # bytes of a file by which a picture is recognised
+
+
+class Clip(ABC):
+    """A clip, looked at but not decoded.
+
+    Attributes:
+        name: What to call it in messages.
+        rate: Frames a second, on average.
+        frame_count: How many frames it has, as far as the file says; None: it does not.
+        colours: How its colours are written down.
+    """
+
+    name: str
+    rate: Fraction
+    frame_count: int | None
+    colours: Colours
+
+    @abstractmethod
+    def frames(self, selection: Selection) -> Iterator[Frame]:
+        """The frames that are taken, in their order, decoded one by one.
+
+        Raises:
+            InvalidInput: for a frame that cannot be read, or of another size than the first.
+        """
+
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 of all that it is read from."""
+
+    @abstractmethod
+    def sound(self, start: Fraction, end: Fraction | None) -> Sound | None:
+        """Its sound between two times in seconds; None: it has none."""
+
+    def count(self, selection: Selection) -> int | None:
+        """How many frames are taken, as far as the file says; None: it does not.
+
+        Raises:
+            InvalidInput: if none is.
+        """
+        if self.frame_count is None:
+            return None
+        count = selection.count(self.frame_count)
+        if not count:
+            raise InvalidInput(
+                f"{self.name} has {self.frame_count} frames: there is none from --start "
+                f"{selection.start}"
+            )
+        return count
+
+
+def open_clip(name: str, rate: Fraction | None = None) -> Clip:
+    """Look at a clip.
+
+    Args:
+        name: A video file, a folder of pictures, or a glob of pictures.
+        rate: Frames a second of frames in files; None: ``RATE``.
+
+    Raises:
+        InvalidInput: if it is no clip, or one that cannot be used.
+        BackendUnavailable: without PyAV, for a video file.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return PictureFrames(name, _pictures_in(path), rate or RATE)
+    if not path.exists() and glob.has_magic(name):
+        return PictureFrames(name, [Path(p) for p in glob.glob(name)], rate or RATE)  # noqa: PTH207
+    if not path.exists():
+        raise InvalidInput(f"clip {name} does not exist")
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if not head:
+        raise InvalidInput(f"clip {name} is empty")
+    if identify(head) in READ and identify(head) != "GIF":
+        raise InvalidInput(f"clip {name} is a picture; use fastnst stylize, or name a folder")
+    if rate is not None:
+        raise InvalidInput(
+            f"clip {name} has a frame rate of its own: --rate is for frames in files"
+        )
+    return VideoFile(path)
+
+
+class PictureFrames(Clip):
+    """Frames in picture files, in the order of the numbers in their names.
+
+    Args:
+        name: What they were named by.
+        paths: The files.
+        rate: Frames a second.
+    """
+
+    def __init__(self, name: str, paths: Sequence[Path], rate: Fraction) -> None:
+        self.name = f"clip {name}"
+        self.paths = sorted(paths, key=_natural)
+        if not self.paths:
+            raise InvalidInput(f"{self.name} has no pictures")
+        self.rate = rate
+        self.frame_count = len(self.paths)
+        self.colours = Colours("bt709")
+
+    def frames(self, selection: Selection) -> Iterator[Frame]:
+        """As of ``Clip``."""
+        shape: tuple[int, ...] | None = None
+        for index, path in enumerate(self.paths):
+            if selection.is_over(index):
+                return
+            if selection.takes(index):
+                pixels = load_image(path)
+                shape = _same(self.name, index, pixels, shape)
+                yield Frame(index, index / self.rate, pixels)
+
+    def digest(self) -> str:
+        """As of ``Clip``."""
+        found = hashlib.sha256()
+        for path in self.paths:
+            found.update(f"{path.name} {sha256_of_file(path)}\n".encode())
+        return found.hexdigest()
+
+    def sound(self, start: Fraction, end: Fraction | None) -> None:  # noqa: ARG002
+        """As of ``Clip``: pictures are silent."""
+        return
+
+
+class VideoFile(Clip):
+    """A video file.
+
+    Args:
+        path: Where it is.
+
+    Raises:
+        InvalidInput: if it has no video, is damaged, or is HDR.
+        BackendUnavailable: without PyAV.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = f"clip {path}"
+        self.path = path
+        av = load_av()
+        try:
+            with av.open(str(path)) as container:
+                if not container.streams.video:
+                    raise InvalidInput(f"{self.name} has no video stream")
+                stream = container.streams.video[0]
+                self.rate = stream.average_rate or stream.guessed_rate or RATE
+                self.frame_count = stream.frames or None
+                self.has_sound = bool(container.streams.audio)
+                first = next(container.decode(stream), None)
+        except (av.FFmpegError, OSError) as error:
+            raise InvalidInput(
+                f"{self.name} cannot be read as a video: {_reason(error)}"
+            ) from error
+        if first is None:
+            raise InvalidInput(f"{self.name} has no frames")
+        transfer = _HDR.get(int(first.color_trc or 0))
+        if transfer is not None:
+            raise InvalidInput(
+                f"{self.name} is HDR ({transfer}): its colours do not fit a painting's; convert it "
+                "to SDR first"
+            )
+        known = _MATRICES.get(int(first.colorspace or 0))
+        usual = "bt709" if first.height >= HIGH_DEFINITION else "bt601"
+        self.colours = Colours(known or usual, int(first.color_range or 0) == 2)
+
+    def frames(self, selection: Selection) -> Iterator[Frame]:
+        """As of ``Clip``."""
+        av = load_av()
+        shape: tuple[int, ...] | None = None
+        index = -1
+        try:
+            with av.open(str(self.path)) as container:
+                stream = container.streams.video[0]
+                stream.thread_type = "AUTO"
+                for index, decoded in enumerate(container.decode(stream)):
+                    if selection.is_over(index):
+                        return
+                    if selection.takes(index):
+                        pixels = self._pixels(decoded)
+                        shape = _same(self.name, index, pixels, shape)
+                        yield Frame(index, self._time(decoded, index), pixels)
+        except av.FFmpegError as error:
+            raise InvalidInput(
+                f"{self.name} is damaged after frame {index}: {_reason(error)}; --end {index + 1} "
+                "takes what can be read"
+            ) from error
+        if index + 1 < (self.frame_count or 0) and selection.end is None:
+            raise InvalidInput(
+                f"{self.name} is cut short: it has {index + 1} frames of {self.frame_count}; "
+                f"--end {index + 1} takes what can be read"
+            )
+
+    def digest(self) -> str:
+        """As of ``Clip``."""
+        return sha256_of_file(self.path)
+
+    def sound(self, start: Fraction, end: Fraction | None) -> Sound | None:
+        """As of ``Clip``."""
+        return Sound(self.path, start, end) if self.has_sound else None
+
+    def _time(self, frame: Any, index: int) -> Fraction:
+        if frame.pts is None or frame.time_base is None:
+            return index / self.rate
+        time: Fraction = frame.pts * frame.time_base
+        return time
+
+    def _pixels(self, frame: Any) -> Pixels:
+        """The frame upright, with the colours that its file means."""
+        deep = frame.format.components[0].bits > 8
+        space = {"bt709": "ITU709", "bt601": "ITU601"}[self.colours.matrix or "bt601"]
+        rgb = frame.reformat(format="rgb48le" if deep else "rgb24", src_colorspace=space)
+        levels = rgb.to_ndarray().astype(np.float32) / (65535 if deep else 255)
+        turns = round(getattr(frame, "rotation", 0) / 90) % 4
+        return np.ascontiguousarray(np.rot90(levels, turns))
+
+
+def _same(name: str, index: int, pixels: Pixels, shape: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The shape of a frame, which must be that of those before.
+
+    Raises:
+        InvalidInput: if it is not.
+    """
+    if shape is not None and pixels.shape != shape:
+        had, has = (f"{s[1]}×{s[0]}" for s in (shape, pixels.shape))
+        raise InvalidInput(
+            f"{name} changes its size at frame {index}, from {had} to {has}: --end {index} takes "
+            "what is before, --start what follows"
+        )
+    return pixels.shape
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    found = []
+    for path in folder.iterdir():
+        if path.is_file() and not path.name.startswith("."):
+            with path.open("rb") as file:
+                if identify(file.read(_HEAD)) in READ:
+                    found.append(path)
+    return found
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """A key that sorts ``frame 9`` before ``frame 10``."""
+    parts = re.findall(r"\d+|\D+", path.name)
+    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts]
+
+
+def _reason(error: Exception) -> str:
+    return " ".join((getattr(error, "strerror", None) or str(error)).split())

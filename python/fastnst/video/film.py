@@ -1,0 +1,244 @@
+"""A film from end to end: the clip, its frames, their state on disk, the file at the end.
+
+A film is made by ``make``, written by ``write`` and its state removed by ``finish``; whatever ends
+``make`` early, ``write`` writes what there is, and ``make`` goes on with ``resume``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from fastnst.errors import InvalidInput
+from fastnst.images.decode import load_image
+from fastnst.images.encode import most_bytes
+from fastnst.output import video
+from fastnst.output.encoder import SUFFIX
+from fastnst.run.identity import Identity
+from fastnst.run.prepare import Preparation
+from fastnst.video.clip import Clip
+from fastnst.video.flow import Frame
+from fastnst.video.options import FilmOptions, Selection
+from fastnst.video.painter import Painted, Painter, Past, Shot
+from fastnst.video.state import FilmState, shot_of
+from fastnst.video.stylise import refine, stylise
+
+STATE = 24  # bytes a pixel, of what later frames need of a frame
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film that is to be made.
+
+    Attributes:
+        clip: The clip.
+        painter: What paints the frames.
+        output: A name ending in .mp4, or a folder for PNGs.
+        selection: Which frames of the clip are taken.
+        backwards: Whether to begin with the last frame of them.
+    """
+
+    clip: Clip
+    painter: Painter
+    output: Path
+    selection: Selection
+    backwards: bool = False
+
+    @property
+    def options(self) -> FilmOptions:
+        """How the frames hang together."""
+        return self.painter.options
+
+    @property
+    def is_file(self) -> bool:
+        """Whether a film in one file is wanted, rather than a folder of frames."""
+        return self.output.suffix.lower() == SUFFIX
+
+    @property
+    def state(self) -> FilmState:
+        """Where the frames are kept until the film is whole."""
+        folder = self.output.with_name(f"{self.output.name}.frames") if self.is_file else None
+        kept = None if self.options.passes > 1 else max(self.options.distances)
+        return FilmState(folder or self.output, kept)
+
+
+def check(film: Film, resume: bool) -> None:
+    """Make sure, before the work, that the film can be written and goes on where it should.
+
+    Raises:
+        InvalidInput: if not.
+        BackendUnavailable: without PyAV, for a film in one file.
+    """
+    if film.is_file:
+        video.check(film.output)
+    elif film.output.suffix:
+        raise InvalidInput(
+            f"output {film.output}: expected a name ending in {SUFFIX}, or a folder for frames"
+        )
+    elif film.output.exists() and not film.output.is_dir():
+        raise InvalidInput(f"output {film.output} is a file; name a folder for frames")
+    folder = film.state.folder
+    if not folder.parent.is_dir():
+        raise InvalidInput(f"output {film.output}: the folder {folder.parent} does not exist")
+    if film.state.exists and not resume:
+        raise InvalidInput(
+            f"{folder} has the frames of an unfinished film: --resume goes on with it; remove it "
+            "to begin again"
+        )
+    if resume and not film.state.exists:
+        raise InvalidInput(f"there is no {folder} to go on from: leave out --resume")
+
+
+def disk_needed(film: Film, width: int, height: int) -> int | None:
+    """Bytes that a film takes on disk at most while it is made; None: its length is not known."""
+    count = film.clip.count(film.selection)
+    if count is None:
+        return None
+    kept = count if film.state.kept is None else min(count, film.state.kept + 1)
+    pictures = count * most_bytes(width, height) * (2 if film.is_file else 1)
+    return pictures + kept * STATE * width * height
+
+
+def make(film: Film, resume: bool = False) -> Iterator[Painted]:
+    """Make a film, frame by frame, and write it at the end.
+
+    Args:
+        film: What to make; it has been checked.
+        resume: Whether to go on with the frames that are there.
+
+    Yields:
+        Each frame that was made, when it is saved.
+
+    Raises:
+        InvalidInput: for a frame that cannot be read, too little disk, or frames of another film.
+    """
+    state = film.state
+    source = _frames(film)
+    first = next(source, None)
+    if first is None:
+        raise InvalidInput(f"{film.clip.name} has no frames from --start {film.selection.start}")
+    prepared = film.painter.prepare(first)
+    identity = _identity(film, prepared)
+    if resume:
+        state.check(identity)
+    else:
+        _check_disk(film, prepared)
+        state.begin(identity)
+    done = [r["frame"] for r in state.records()]
+    past: list[Past] = []
+    shot: Shot | None = None
+    if done:
+        past, shot = _past(film, state.records())
+    rest = (frame for frame in _with(first, source) if frame.index not in done)
+
+    for painted in stylise(rest, film.painter, past, shot):
+        state.save(painted)
+        yield painted
+    for number in range(2, film.options.passes + 1):
+        for painted in _pass(film, number):
+            state.save(painted, number)
+            yield painted
+
+
+def write(film: Film) -> Path | None:
+    """Write the film of the frames that are there; None if there are none.
+
+    Raises:
+        InvalidInput: for a frame that is damaged.
+        OutputFailed: if it cannot be written.
+    """
+    state = film.state
+    records = state.records() if state.exists else []
+    if not records or not film.is_file:
+        return film.output if records else None
+    times = [Fraction(record["exact_time"]) for record in records]
+    step = film.selection.every / film.clip.rate
+    sound = film.clip.sound(times[0], times[-1] + step)
+    rate = film.clip.rate / film.selection.every
+    with video.encoding(film.output, rate, film.clip.colours, sound) as encoder:
+        for record, time in zip(records, times, strict=True):
+            encoder.add(load_image(state.picture(record)), time - times[0])
+    return film.output
+
+
+def finish(film: Film) -> None:
+    """Remove the state of a film that is whole; the frames of a folder stay."""
+    state = film.state
+    if film.is_file:
+        state.remove()
+        return
+    for path in state.folder.glob("*.safetensors"):
+        if path.stem.isdigit():
+            path.unlink()
+
+
+def _frames(film: Film) -> Iterator[Frame]:
+    """The frames of the clip in the order in which they are painted.
+
+    Backwards all of them are decoded first, and are in memory together.
+    """
+    frames = film.clip.frames(film.selection)
+    return iter(list(frames)[::-1]) if film.backwards else frames
+
+
+def _with(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
+    yield first
+    yield from rest
+
+
+def _past(film: Film, records: list[dict[str, Any]]) -> tuple[list[Past], Shot]:
+    """The frames that the next one is held to: the last ones of one shot, in painting order."""
+    ordered = records[::-1] if film.backwards else records
+    shot = shot_of(ordered[-1])
+    mine = [record for record in ordered if shot_of(record) == shot]
+    return film.state.past(mine[-max(film.options.distances) :])
+
+
+def _pass(film: Film, number: int) -> Iterator[Painted]:
+    """Go over the frames of the passes before, in turn against and along the first direction."""
+    records = {record["frame"]: record for record in film.state.records()}
+    against = (number % 2 == 0) != film.backwards
+    order = sorted(records, reverse=against)
+    done = {index for index, record in records.items() if record["pass"] >= number}
+
+    def load(index: int) -> tuple[Past, Shot]:
+        past, shot = film.state.past([records[index]])
+        return past[0], shot
+
+    return refine(load, order, film.painter, done)
+
+
+def _check_disk(film: Film, prepared: Preparation) -> None:
+    needed = disk_needed(film, prepared.width, prepared.height)
+    folder = film.state.folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed is not None and free < needed:
+        raise InvalidInput(
+            f"the film needs up to {needed / 1e9:.1f} GB in {folder} while it is made, and "
+            f"{free / 1e9:.1f} GB are free: take fewer frames (--start, --end, --every) or a "
+            "smaller --size"
+        )
+
+
+def _identity(film: Film, prepared: Preparation) -> Identity:
+    """What the film is made from; the content is the clip and not its first frame."""
+    pictures = prepared.sources.digests()
+    pictures["content picture"] = film.clip.digest()
+    selection = film.selection
+    chosen = f"--start {selection.start} --every {selection.every}"
+    options = {name: str(value) for name, value in film.options.to_dict().items()}
+    return Identity.of(
+        prepared.settings,
+        pictures
+        | options
+        | {
+            "file of weights": prepared.weights.sha256,
+            "device": str(prepared.device),
+            "frames": chosen + (" --backwards" if film.backwards else ""),
+            "iterations": str(prepared.settings.iterations),
+        },
+    )

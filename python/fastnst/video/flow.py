@@ -1,0 +1,159 @@
+"""Optical flow: where each pixel of one frame is in another.
+
+The interface is one function, ``Flow``. OpenCV's DIS flow (Kroeger et al. 2016, arXiv:1603.03590)
+is the default; a folder of ``.flo`` files serves those who have better ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastnst.errors import BackendUnavailable, InvalidInput
+from fastnst.images.pixels import Pixels
+from fastnst.video.options import DIS
+
+MAGIC = 202021.25  # of a .flo file (Baker et al. 2011, the Middlebury benchmark)
+_LONGEST = 100_000  # pixels of a side
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame of a clip.
+
+    Attributes:
+        index: Its number in the clip, from 0.
+        time: When it is shown, in seconds.
+        pixels: ``(H, W, 3)``.
+    """
+
+    index: int
+    time: Fraction
+    pixels: Pixels
+
+
+# From one frame to another: ``(H, W, 2)`` float32, how far right and how far down of itself each
+# pixel of the first is in the second. None: there is no flow between these two.
+Flow: TypeAlias = "Callable[[Frame, Frame], Tensor | None]"
+
+
+def choose_flow(name: str) -> Flow:
+    """The flow that an option names: ``dis``, or a folder of ``.flo`` files.
+
+    Raises:
+        InvalidInput: for anything else.
+        BackendUnavailable: without OpenCV, where it is needed.
+    """
+    if name == DIS:
+        return dis_flow()
+    folder = Path(name)
+    if not folder.is_dir():
+        raise InvalidInput(f"flow is {name!r}: expected {DIS} or a folder of .flo files")
+    return lambda first, second: _from_folder(folder, first, second)
+
+
+def dis_flow() -> Flow:
+    """OpenCV's DIS flow.
+
+    Raises:
+        BackendUnavailable: without OpenCV.
+    """
+    cv2 = _opencv()
+    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    smallest = 16  # below it the method has no patches to compare
+
+    def flow(first: Frame, second: Frame) -> Tensor:
+        greys = [
+            cv2.cvtColor((f.pixels * 255).round().astype(np.uint8), cv2.COLOR_RGB2GRAY)
+            for f in (first, second)
+        ]
+        height, width = greys[0].shape
+        down, right = (max(0, smallest - side) for side in (height, width))
+        if down or right:
+            greys = [np.pad(grey, ((0, down), (0, right)), mode="edge") for grey in greys]
+        vectors = method.calc(greys[0], greys[1], None)
+        return torch.from_numpy(np.ascontiguousarray(vectors[:height, :width]))
+
+    return flow
+
+
+def unavailable_reason() -> str | None:
+    """Why there is no DIS flow, or None if there is."""
+    try:
+        _opencv()
+    except BackendUnavailable as error:
+        return str(error)
+    return None
+
+
+def read_flo(path: Path) -> NDArray[np.float32]:
+    """The vectors ``(H, W, 2)`` of a ``.flo`` file.
+
+    Raises:
+        InvalidInput: if it is none, or cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"flow {path} cannot be read: {error.strerror}") from error
+    if len(data) < 12 or np.frombuffer(data, "<f4", 1)[0] != MAGIC:
+        raise InvalidInput(f"flow {path} is no .flo file")
+    width, height = (int(n) for n in np.frombuffer(data, "<i4", 2, 4))
+    fits = 0 < width <= _LONGEST and 0 < height <= _LONGEST
+    if not fits or len(data) != 12 + 8 * width * height:
+        raise InvalidInput(f"flow {path} is damaged: {width}×{height} in {len(data)} bytes")
+    vectors = np.frombuffer(data, "<f4", offset=12).reshape(height, width, 2).astype(np.float32)
+    if not np.isfinite(vectors).all():
+        raise InvalidInput(f"flow {path} has vectors that are not finite")
+    return vectors
+
+
+def write_flo(path: Path, vectors: NDArray[np.float32]) -> None:
+    """Write vectors ``(H, W, 2)`` as a ``.flo`` file."""
+    height, width, _ = vectors.shape
+    head = np.array([MAGIC], "<f4").tobytes() + np.array([width, height], "<i4").tobytes()
+    path.write_bytes(head + vectors.astype("<f4").tobytes())
+
+
+def flo_name(first: int, second: int) -> str:
+    """What the flow between two frames is called in a folder, by their numbers in the clip."""
+    return f"{first:05d}-{second:05d}.flo"
+
+
+def scale_flow(vectors: Tensor, width: int, height: int) -> Tensor:
+    """A flow ``(h, w, 2)`` between frames of another size, at this size."""
+    if tuple(vectors.shape[:2]) == (height, width):
+        return vectors
+    planes = vectors.permute(2, 0, 1)[None]
+    scaled = torch.nn.functional.interpolate(
+        planes, (height, width), mode="bilinear", align_corners=False
+    )[0].permute(1, 2, 0)
+    across, down = width / vectors.shape[1], height / vectors.shape[0]
+    return torch.stack((scaled[..., 0] * across, scaled[..., 1] * down), dim=-1)
+
+
+def _from_folder(folder: Path, first: Frame, second: Frame) -> Tensor | None:
+    path = folder / flo_name(first.index, second.index)
+    if not path.exists():
+        return None
+    height, width, _ = first.pixels.shape
+    return scale_flow(torch.from_numpy(read_flo(path)), width, height)
+
+
+def _opencv() -> Any:
+    try:
+        import cv2
+    except ImportError as error:
+        raise BackendUnavailable(
+            "optical flow needs OpenCV; install it with: pip install opencv-python-headless; "
+            "or name a folder of .flo files"
+        ) from error
+    return cv2

@@ -1,0 +1,110 @@
+"""What shapes a film beside the settings of its frames."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastnst.errors import InvalidInput
+
+DIS = "dis"  # OpenCV's optical flow
+
+
+@dataclass(frozen=True)
+class FilmOptions:
+    """How the frames of a film hang together.
+
+    Attributes:
+        temporal_weight: How much a frame is held to the frames before it, in losses of the shot's
+            first frame: γ is this number times that loss. So it means the same for every preset.
+        frame_iterations: Iterations of a frame that is not the first of its shot, at most. The
+            first has as many as the settings say.
+        band: A frame is done once its loss without the temporal term is within this share of that
+            of the shot's first frame.
+        distances: Which frames before a frame it is held to; each pixel counts once, by the
+            nearest of them from which it is seen (long-term consistency).
+        passes: 1; or more: the film is gone over again, backwards and forwards in turn, each frame
+            starting from itself blended with its warped neighbour.
+        flow: ``dis``, or a folder of ``.flo`` files.
+        cuts: Whether scene cuts are looked for, after which all starts anew.
+    """
+
+    temporal_weight: float = 300.0
+    frame_iterations: int = 30
+    band: float = 0.05
+    distances: tuple[int, ...] = (1, 2, 4)
+    passes: int = 1
+    flow: str = DIS
+    cuts: bool = True
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            InvalidInput: naming the first that is wrong, what was expected and its value.
+        """
+        for name in ("temporal_weight", "band"):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
+                raise InvalidInput(f"{name} is {value!r}: expected a finite number, 0 or more")
+        for name, low, high in (("frame_iterations", 0, 1_000_000), ("passes", 1, 100)):
+            value = getattr(self, name)
+            if not (type(value) is int and low <= value <= high):
+                raise InvalidInput(
+                    f"{name} is {value!r}: expected a whole number from {low} to {high}"
+                )
+        object.__setattr__(self, "distances", tuple(self.distances))
+        distances = self.distances
+        if not distances or distances[0] != 1 or list(distances) != sorted(set(distances)):
+            raise InvalidInput(
+                f"distances is {distances!r}: expected 1 and perhaps larger numbers, rising"
+            )
+        if not all(type(distance) is int and distance <= 1000 for distance in distances):
+            raise InvalidInput(f"distances is {distances!r}: expected whole numbers up to 1000")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as plain values for JSON."""
+        return {**asdict(self), "distances": list(self.distances)}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which frames of a clip are taken.
+
+    Attributes:
+        start: The first, counted from 0.
+        end: The first that is not taken any more; None: all to the end.
+        every: Every how many-th from there.
+    """
+
+    start: int = 0
+    end: int | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            InvalidInput: if they select nothing.
+        """
+        if self.start < 0 or self.every < 1:
+            raise InvalidInput(
+                f"--start is {self.start} and --every is {self.every}: expected 0 or more, and 1 "
+                "or more"
+            )
+        if self.end is not None and self.end <= self.start:
+            raise InvalidInput(f"--end is {self.end}: expected more than --start, {self.start}")
+
+    def takes(self, index: int) -> bool:
+        """Whether a frame is taken, by its number in the clip."""
+        return index >= self.start and (index - self.start) % self.every == 0
+
+    def is_over(self, index: int) -> bool:
+        """Whether neither this frame nor any later one is taken."""
+        return self.end is not None and index >= self.end
+
+    def count(self, frames: int) -> int:
+        """How many frames are taken of so many."""
+        last = frames if self.end is None else min(frames, self.end)
+        return max(0, -(-(last - self.start) // self.every))

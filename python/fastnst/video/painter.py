@@ -1,0 +1,375 @@
+"""One frame after the other: where it starts, what it is held to, and when it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastnst.cache import Cache
+from fastnst.devices import check_process, undisturbed
+from fastnst.errors import InvalidInput
+from fastnst.images.colour import match_colours
+from fastnst.images.decode import Picture
+from fastnst.images.pixels import resize, to_tensor
+from fastnst.inputs.pictures import Pictures, Styles, with_content
+from fastnst.losses import TemporalLoss
+from fastnst.run import memory
+from fastnst.run.prepare import Preparation, prepare
+from fastnst.run.recorder import Recorder
+from fastnst.run.result import Result, Step
+from fastnst.run.run import enlarged
+from fastnst.run.schedule import Scale
+from fastnst.run.solve import solve
+from fastnst.settings.settings import Settings
+from fastnst.video.consistency import counted_once, reliability
+from fastnst.video.cuts import is_cut
+from fastnst.video.flow import Flow, Frame
+from fastnst.video.options import FilmOptions
+from fastnst.video.warp import warp
+
+Listener: TypeAlias = "Callable[[int, Step], None]"
+OWN = 0.5  # of a pixel of the pass before, where its warped neighbour can be trusted
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What the frames of one shot are measured by.
+
+    Attributes:
+        first: The number of its first frame.
+        loss: The loss of that frame.
+    """
+
+    first: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A finished frame, with all that later frames need of it.
+
+    Attributes:
+        frame: The frame of the clip, at the size of the result.
+        image: What the optimisation found, ``(1, 3, H, W)`` float32 on the CPU; in the content's
+            colours only in ``result``.
+        result: The record of its run: pixels, losses, iterations.
+        shot: The shot that it belongs to.
+        temporal: t(x), unweighted; None of the first frame of a shot.
+        reliable: Share of its pixels that are held to frames before it; 0 of the first of a shot.
+        begins: Whether a shot begins with it.
+        seconds: How long all of it took: flow, targets, optimisation.
+    """
+
+    frame: Frame
+    image: Tensor
+    result: Result
+    shot: Shot
+    temporal: float | None
+    reliable: float
+    begins: bool
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record of the frame: plain values."""
+        return {
+            "frame": self.frame.index,
+            "time": float(self.frame.time),
+            "begins_shot": self.begins,
+            "iterations": self.result.iterations,
+            "evaluations": self.result.evaluations,
+            "seconds": round(self.seconds, 3),
+            "loss": self.result.losses.to_dict(),
+            "temporal": self.temporal,
+            "reliable": round(self.reliable, 4),
+            "engine": self.result.engine,
+            "precision": self.result.precision,
+        }
+
+
+class _View(NamedTuple):
+    """What a frame shows of the frames before it.
+
+    Attributes:
+        target: Those frames, warped to it, ``(1, 3, H, W)``.
+        reliable: Where that can be trusted, ``(1, 1, H, W)``.
+    """
+
+    target: Tensor
+    reliable: Tensor
+
+
+class Past(NamedTuple):
+    """What is kept of a finished frame for those after it.
+
+    Attributes:
+        frame: The frame of the clip, at the size of the result.
+        image: What the optimisation found, ``(1, 3, H, W)`` float32 on the CPU.
+    """
+
+    frame: Frame
+    image: Tensor
+
+
+class Painter:
+    """Stylises the frames of a film, which all have one size.
+
+    Args:
+        style: As for ``stylize``.
+        settings: The settings of each frame.
+        options: How the frames hang together.
+        flow: The optical flow.
+        content_mask: Which part of each frame gets which style.
+        style_masks: Which part of each style counts.
+        listen: Called with the number of a frame and each ``Step`` of its optimisation.
+        memory_limit: Bytes that a frame may take; None: what is free.
+    """
+
+    def __init__(
+        self,
+        style: Styles,
+        settings: Settings,
+        options: FilmOptions,
+        flow: Flow,
+        *,
+        content_mask: Picture | None = None,
+        style_masks: Styles | None = None,
+        listen: Listener | None = None,
+        memory_limit: int | None = None,
+    ) -> None:
+        self.settings = settings
+        self.options = options
+        self.flow = flow
+        self._style, self._masks = style, (content_mask, style_masks)
+        self._listen = listen
+        self._limit = memory_limit
+        self._cache = Cache()
+        self._prepared: Preparation | None = None
+        self._pictures: Pictures | None = None  # of the shot, at the size of the result
+        self._size: tuple[int, ...] = ()
+
+    def prepare(self, frame: Frame) -> Preparation:
+        """Decode the styles, load the weights and check the memory, once for all frames."""
+        if self._prepared is None:
+            check_process()
+            self._prepared = prepare(
+                *(frame.pixels, self._style, self.settings, *self._masks),
+                cache=self._cache,
+                memory_limit=self._limit,
+            )
+            self._size = frame.pixels.shape
+        return self._prepared
+
+    @undisturbed()
+    def paint(self, frame: Frame, past: Sequence[Past], shot: Shot | None) -> Painted:
+        """Stylise a frame.
+
+        Args:
+            frame: The frame, at the size of the clip.
+            past: The frames before it in their order; none at the beginning.
+            shot: The shot of the last of them.
+
+        Raises:
+            InvalidInput: if it has not the size of the frames before it, and where ``stylize`` and
+                the flow raise it.
+        """
+        began = time.perf_counter()
+        prepared = self.prepare(frame)
+        if frame.pixels.shape != self._size:
+            had, has = (f"{shape[1]}×{shape[0]}" for shape in (self._size, frame.pixels.shape))
+            raise InvalidInput(
+                f"the clip changes its size: {had} before frame {frame.index}, {has} from there"
+            )
+        small = replace(frame, pixels=resize(frame.pixels, prepared.width, prepared.height))
+        view = self._look_back(small, past) if past and shot is not None else None
+        if view is None or shot is None:
+            return self._first(frame, small, began)
+        if self._pictures is None:  # of a film that goes on
+            self._pictures = self._shot_pictures(small)
+        pictures = with_content(self._pictures, small.pixels, self.settings)
+        rest = match_colours(pictures.content, pictures.styles, self._blend())
+        device = pictures.content.device
+        reliable, target = view.reliable.to(device), view.target.to(device)
+        start = reliable * target + (1 - reliable) * rest
+        return self._further(small, pictures, start, view, shot, began)
+
+    @undisturbed()
+    def refine(self, own: Past, neighbour: Past, shot: Shot) -> Painted:
+        """Go over a frame again, beside a neighbour that was gone over just now.
+
+        Args:
+            own: The frame as the pass before left it.
+            neighbour: The frame after it or before it.
+            shot: The shot that both belong to.
+        """
+        began = time.perf_counter()
+        self.prepare(own.frame)
+        view = self._warped(own.frame, [neighbour])
+        if self._pictures is None:
+            self._pictures = self._shot_pictures(own.frame)
+        pictures = with_content(self._pictures, own.frame.pixels, self.settings)
+        share = OWN * view.reliable  # §4.4: a blend, where the neighbour can be trusted
+        start = (share * view.target + (1 - share) * own.image).to(pictures.content.device)
+        return self._further(own.frame, pictures, start, view, shot, began)
+
+    # ------------------------------------------------------------------------------ the frames --
+
+    def _first(self, frame: Frame, small: Frame, began: float) -> Painted:
+        """The first frame of a shot: it is made as ``stylize`` makes a picture."""
+        prepared = self.prepare(frame)
+        sources = replace(prepared.sources, content=frame.pixels)
+        prepared = replace(prepared, sources=sources)
+        run = _Run(prepared, self._hear(frame))
+        for scale in prepared.schedule:
+            self._pictures = prepared.pictures(scale)
+            start = self._pictures.start
+            if run.recorder.best is not None:
+                start = enlarged(run.recorder.best, like=start)
+            run.optimise(self._pictures, start, scale.iterations)
+        result, image = run.finish()
+        shot = Shot(frame.index, result.losses.total)
+        seconds = time.perf_counter() - began
+        return Painted(small, image, result, shot, None, 0.0, True, seconds)
+
+    def _further(
+        self,
+        small: Frame,
+        pictures: Pictures,
+        start: Tensor,
+        view: _View,
+        shot: Shot,
+        began: float,
+    ) -> Painted:
+        iterations = self.options.frame_iterations
+        # The average of Adam's iterates is for long runs, and bfloat16 pays in those alone.
+        precision = "fp32" if self.settings.precision == "auto" else self.settings.precision
+        settings = replace(self.settings, averaging=0.0, precision=precision)
+        scale = Scale(self.prepare(small).schedule[-1].size, iterations)
+        prepared = replace(self.prepare(small), settings=settings, schedule=(scale,))
+        run = _Run(prepared, self._hear(small))
+        temporal = None
+        if self.options.temporal_weight and float(view.reliable.sum()):
+            loss = TemporalLoss(view.target, view.reliable)
+            temporal = self.options.temporal_weight * shot.loss, loss
+        bound = (1 + self.options.band) * shot.loss
+        run.optimise(pictures, start, iterations, temporal, bound)
+        result, image = run.finish()
+        share = float(view.reliable.mean())
+        seconds = time.perf_counter() - began
+        return Painted(small, image, result, shot, run.temporal, share, False, seconds)
+
+    # ------------------------------------------------------------------- what was there before --
+
+    def _look_back(self, frame: Frame, past: Sequence[Past]) -> _View | None:
+        """The frames before, warped to a frame; None if a shot begins with it."""
+        last = past[-1]
+        if self.options.cuts and not np.array_equal(frame.pixels, last.frame.pixels):
+            backward, reliable = self._flow_back(frame, last)
+            before = to_tensor(last.frame.pixels)
+            if is_cut(to_tensor(frame.pixels), warp(before, backward), reliable):
+                return None
+        distances = self.options.distances
+        return self._warped(frame, [past[-d] for d in distances if d <= len(past)])
+
+    def _warped(self, frame: Frame, others: Sequence[Past]) -> _View:
+        warped, reliabilities = [], []
+        for other in others:
+            found = self._flow_between(frame, other)
+            if found is None:
+                continue
+            backward, reliable = found
+            warped.append(warp(other.image, backward, "bicubic").clamp(0, 1))
+            reliabilities.append(reliable)
+        shares = counted_once(reliabilities)
+        total = torch.stack(shares).sum(0)
+        target = torch.stack([c * x for c, x in zip(shares, warped, strict=True)]).sum(0)
+        return _View(target / total.clamp(min=1e-6), total)
+
+    def _flow_back(self, frame: Frame, other: Past) -> tuple[Tensor, Tensor]:
+        found = self._flow_between(frame, other)
+        if found is None:
+            raise InvalidInput(
+                f"there is no flow between frames {other.frame.index} and {frame.index} in "
+                f"{self.options.flow}, both ways of which are needed"
+            )
+        return found
+
+    def _flow_between(self, frame: Frame, other: Past) -> tuple[Tensor, Tensor] | None:
+        """The flow from a frame to another, and where it is reliable; None if there is none."""
+        key = other.frame.index, frame.index
+        return self._cache.get("flow", key, lambda: self._find_flow(frame, other.frame))
+
+    def _find_flow(self, frame: Frame, other: Frame) -> tuple[Tensor, Tensor] | None:
+        if np.array_equal(frame.pixels, other.pixels):  # nothing moves
+            height, width, _ = frame.pixels.shape
+            still = torch.zeros(height, width, 2, dtype=torch.float32, device="cpu")
+            return still, torch.ones_like(still[..., 0])[None, None]
+        backward, forward = self.flow(frame, other), self.flow(other, frame)
+        if backward is None or forward is None:
+            return None
+        return backward, reliability(forward, backward)
+
+    def _shot_pictures(self, frame: Frame) -> Pictures:
+        prepared = self.prepare(frame)
+        return prepared.pictures(prepared.schedule[-1])
+
+    def _blend(self) -> tuple[float, ...]:
+        assert self._pictures is not None
+        return self.settings.blend(len(self._pictures.styles))
+
+    def _hear(self, frame: Frame) -> Callable[[Step], None] | None:
+        listen, index = self._listen, frame.index
+        return None if listen is None else lambda step: listen(index, step)
+
+
+class _Run:
+    """The optimisation of one frame, recorded as that of a picture is.
+
+    Attributes:
+        recorder: What was done.
+        temporal: t at the best picture, unweighted; None without a temporal term.
+    """
+
+    def __init__(self, prepared: Preparation, callback: Callable[[Step], None] | None) -> None:
+        self.prepared = prepared
+        self.recorder = Recorder(prepared, callback)
+        self.temporal: float | None = None
+
+    def optimise(
+        self,
+        pictures: Pictures,
+        start: Tensor,
+        iterations: int,
+        temporal: tuple[float, TemporalLoss] | None = None,
+        bound: float | None = None,
+    ) -> None:
+        """Optimise at one scale, until the loss without the temporal term is within a bound."""
+        prepared, recorder = self.prepared, self.recorder
+        settings = prepared.settings
+        size = prepared.width, prepared.height
+        with memory.enough(*size, settings, prepared.device):
+            grid = prepared.grid(pictures)
+            engine = prepared.engine(pictures, grid=grid, temporal=temporal)
+            recorder.begin_scale()
+            for iterate in solve(engine, start, settings, iterations):
+                recorder.note(iterate, engine, pictures.colours)
+                own, term = iterate.loss, iterate.terms.temporal
+                if temporal is not None and term is not None:
+                    own -= temporal[0] * float(term)
+                    if iterate.is_best:
+                        self.temporal = float(term)
+                if bound is not None and iterate.is_best and own <= bound:
+                    break
+            recorder.end_scale()
+
+    def finish(self) -> tuple[Result, Tensor]:
+        """The result, and the best picture on the CPU before its colours were changed."""
+        result, best = self.recorder.result(), self.recorder.best
+        assert result is not None  # a solver yields the start at least
+        assert best is not None
+        return result, best.detach().cpu().clone()

@@ -1,0 +1,197 @@
+"""The state of a film on disk: each frame when it is finished, so that a film goes on bit for bit.
+
+In a folder, by the number of the frame in the clip:
+
+    film.json          what the film is made from
+    00012.png          the finished frame
+    00012.safetensors  what later frames need of it, in float32; the last few frames have one
+    00012.json         its record, which is written last: with it the frame is finished
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from fastnst import files
+from fastnst.errors import InvalidInput
+from fastnst.images.encode import encode
+from fastnst.run.identity import Identity
+from fastnst.video.flow import Frame
+from fastnst.video.painter import Painted, Past, Shot
+
+FORMAT = "fastnst film 1"
+ABOUT = "film.json"
+
+
+class FilmState:
+    """The folder of a film that is being made.
+
+    Args:
+        folder: Where it is.
+        kept: How many of the last frames keep what later frames need of them; None: all.
+    """
+
+    def __init__(self, folder: Path, kept: int | None) -> None:
+        self.folder = folder
+        self.kept = kept
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is the state of a film."""
+        return (self.folder / ABOUT).is_file()
+
+    def begin(self, identity: Identity) -> None:
+        """Make the folder.
+
+        Raises:
+            InvalidInput: if it cannot be made, or has somebody's files in it.
+        """
+        try:
+            self.folder.mkdir(exist_ok=True)
+            if any(self.folder.iterdir()):
+                raise InvalidInput(f"folder {self.folder} is needed for the film and is not empty")
+        except OSError as error:
+            reason = error.strerror
+            raise InvalidInput(f"folder {self.folder} cannot be made: {reason}") from error
+        about = {
+            "format": FORMAT,
+            "settings": identity.settings,
+            "made_from": identity.made_from,
+        }
+        files.write(self.folder / ABOUT, json.dumps(about).encode())
+
+    def check(self, identity: Identity) -> None:
+        """Make sure that the film is the one that goes on.
+
+        Raises:
+            InvalidInput: naming what differs, or if there is no such film.
+        """
+        try:
+            about = json.loads((self.folder / ABOUT).read_text("utf-8"))
+            saved = Identity(about["settings"], about["made_from"])
+            known = about["format"] == FORMAT
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise InvalidInput(f"{self.folder} has no state of a film to go on from") from error
+        if not known:
+            raise InvalidInput(f"{self.folder} is of another version of fastnst: begin again")
+        if changed := saved.differences(identity):
+            raise InvalidInput(f"{self.folder} is of another film: {'; '.join(changed)}")
+
+    def save(self, painted: Painted, number: int = 1) -> None:
+        """Save a finished frame.
+
+        Args:
+            painted: The frame.
+            number: The pass over the film that finished it, from 1.
+
+        Raises:
+            OutputFailed: if it cannot be written.
+        """
+        name = f"{painted.frame.index:05d}"
+        picture = encode(painted.result.pixels, "PNG")
+        files.write(self.folder / f"{name}.png", picture)
+        content = torch.from_numpy(painted.frame.pixels).contiguous()
+        state = save({"image": painted.image.contiguous(), "content": content})
+        files.write(self.folder / f"{name}.safetensors", state)
+        record = {
+            **painted.to_dict(),
+            "pass": number,
+            "shot": [painted.shot.first, painted.shot.loss],
+            "exact_time": str(painted.frame.time),
+            "picture_sha256": _sha256(picture),
+            "state_sha256": _sha256(state),
+        }
+        files.write(self.folder / f"{name}.json", json.dumps(record).encode())
+        if self.kept is not None:
+            for path in sorted(self.folder.glob("*.safetensors"), key=_number)[: -self.kept]:
+                path.unlink()
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records of the finished frames, in the order of the clip.
+
+        Raises:
+            InvalidInput: for one that cannot be read.
+        """
+        found = []
+        for path in self.folder.glob("*.json"):
+            if path.name != ABOUT:
+                try:
+                    record = json.loads(path.read_text("utf-8"))
+                    _ = record["frame"], Fraction(record["exact_time"]), Shot(*record["shot"])
+                except (OSError, ValueError, LookupError, TypeError) as error:
+                    raise InvalidInput(f"{path} is damaged: remove it and go on") from error
+                found.append(record)
+        return sorted(found, key=lambda record: int(record["frame"]))
+
+    def past(self, records: Sequence[dict[str, Any]]) -> tuple[list[Past], Shot]:
+        """What later frames need of these finished ones, and the shot of the last of them.
+
+        Raises:
+            InvalidInput: for a frame that is missing or damaged.
+        """
+        return [self._load(record) for record in records], shot_of(records[-1])
+
+    def picture(self, record: dict[str, Any]) -> Path:
+        """The file of a finished frame.
+
+        Raises:
+            InvalidInput: if it is missing or damaged.
+        """
+        path = self.folder / f"{record['frame']:05d}.png"
+        self._read(path, record["picture_sha256"])
+        return path
+
+    def remove(self) -> None:
+        """Remove what this class has written, and the folder if nothing else is in it."""
+        for path in self.folder.iterdir():
+            if path.name == ABOUT or path.stem.isdigit():
+                path.unlink()
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _load(self, record: dict[str, Any]) -> Past:
+        path = self.folder / f"{record['frame']:05d}.safetensors"
+        data = self._read(path, record["state_sha256"])
+        try:
+            tensors = load(data)
+            image, content = tensors["image"], tensors["content"]
+        except (SafetensorError, LookupError) as error:
+            raise InvalidInput(f"{path} cannot be used: {error}") from error
+        frame = Frame(record["frame"], Fraction(record["exact_time"]), content.numpy())
+        return Past(frame, image)
+
+    def _read(self, path: Path, expected: str) -> bytes:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+        if _sha256(data) != expected:
+            record = path.with_suffix(".json").name
+            raise InvalidInput(
+                f"{path} is damaged (SHA-256): remove {record} and all later ones to make these "
+                "frames again"
+            )
+        return data
+
+
+def shot_of(record: dict[str, Any]) -> Shot:
+    """The shot that a frame belongs to, from its record."""
+    first, loss = record["shot"]
+    return Shot(first, loss)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

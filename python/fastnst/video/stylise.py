@@ -1,0 +1,64 @@
+"""The frames of a film as a generator: frames in, finished frames out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+
+from fastnst.video.flow import Frame
+from fastnst.video.painter import Painted, Painter, Past, Shot
+
+
+def stylise(
+    frames: Iterable[Frame],
+    painter: Painter,
+    past: Sequence[Past] = (),
+    shot: Shot | None = None,
+) -> Iterator[Painted]:
+    """Stylise frames one after the other, as they are asked for.
+
+    Args:
+        frames: The frames in their order; each is taken when the one before it is done.
+        painter: What paints them.
+        past: The last finished frames of a film that goes on, in their order.
+        shot: The shot of the last of them.
+
+    Yields:
+        Each frame when it is done.
+    """
+    known = list(past)
+    longest = max(painter.options.distances)
+    for frame in frames:
+        painted = painter.paint(frame, known, shot)
+        if painted.begins:
+            known = []
+        shot = painted.shot
+        known = [*known, Past(painted.frame, painted.image)][-longest:]
+        yield painted
+
+
+def refine(
+    load: Callable[[int], tuple[Past, Shot]],
+    order: Sequence[int],
+    painter: Painter,
+    done: AbstractSet[int] = frozenset(),
+) -> Iterator[Painted]:
+    """Go over finished frames once more (multi-pass algorithm, Ruder et al. 2016, §4.4).
+
+    Args:
+        load: Finds a frame as it was left last, and its shot, by its number in the clip.
+        order: The numbers of the frames in the order in which they are gone over.
+        painter: What paints them.
+        done: Those that were gone over in this pass already.
+
+    Yields:
+        Each frame that was gone over. The first of a shot in this order stays as it is.
+    """
+    before: tuple[Past, Shot] | None = None
+    for index in order:
+        own, shot = load(index)
+        if before is not None and before[1] == shot and index not in done:
+            painted = painter.refine(own, before[0], shot)
+            own = Past(painted.frame, painted.image)
+            yield painted
+        before = own, shot
