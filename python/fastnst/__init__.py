@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
     from fastnst._version import __version__
-    from fastnst.api import reconstruct, stylize, texture
+    from fastnst.api import reconstruct, stylize, stylize_video, texture
     from fastnst.engines.create import create_engine, engine_of
     from fastnst.errors import (
         BackendUnavailable,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
         LayerLoss,
         MeanStdLoss,
         StyleLoss,
+        TemporalLoss,
         TotalVariationLoss,
         WassersteinLoss,
     )
@@ -59,12 +60,14 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
     from fastnst.settings.settings import Settings
     from fastnst.solvers.iterate import Iterate
     from fastnst.solvers.minimise import minimise
+    from fastnst.video.options import FilmOptions
+    from fastnst.video.painter import FilmFrame
 
 _HOME = {
     name: module
     for module, names in {
         "_version": ("__version__",),  # reading the metadata takes longer than all else here
-        "api": ("reconstruct", "stylize", "texture"),
+        "api": ("reconstruct", "stylize", "stylize_video", "texture"),
         "engines.create": ("create_engine", "engine_of"),
         "errors": (
             "BackendUnavailable",
@@ -83,6 +86,7 @@ _HOME = {
             "LayerLoss",
             "MeanStdLoss",
             "StyleLoss",
+            "TemporalLoss",
             "TotalVariationLoss",
             "WassersteinLoss",
         ),
@@ -102,6 +106,8 @@ _HOME = {
         "settings.settings": ("Settings",),
         "solvers.iterate": ("Iterate",),
         "solvers.minimise": ("minimise",),
+        "video.options": ("FilmOptions",),
+        "video.painter": ("FilmFrame",),
     }.items()
     for name in names
 }
@@ -116,6 +122,8 @@ __all__ = [
     "CovarianceLoss",
     "Diverged",
     "FastNSTError",
+    "FilmFrame",
+    "FilmOptions",
     "Interrupted",
     "InvalidInput",
     "Iterate",
@@ -132,6 +140,7 @@ __all__ = [
     "SettingsDict",
     "Step",
     "StyleLoss",
+    "TemporalLoss",
     "Terms",
     "TotalVariationLoss",
     "WassersteinLoss",
@@ -151,6 +160,7 @@ __all__ = [
     "style_loss",
     "style_losses",
     "stylize",
+    "stylize_video",
     "texture",
 ]
 

@@ -6,7 +6,8 @@ The halves are a texture, which has no content, and a reconstruction, which has 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,10 @@ from fastnst.run.run import run
 from fastnst.run.step import Step
 from fastnst.settings.presets import make_settings
 from fastnst.settings.settings import INITS, Settings
+from fastnst.video.flow import Flow, Frame, choose_flow
+from fastnst.video.options import FilmOptions
+from fastnst.video.painter import FilmFrame, Painter
+from fastnst.video.stylise import stylise
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -96,6 +101,57 @@ def stylize(
         max_megapixels=max_megapixels,
         scratch=None if scratch is None else Path(scratch),
     )
+
+
+def stylize_video(
+    frames: Iterable[Picture],
+    style: Styles,
+    *,
+    preset: str = "gatys",
+    options: FilmOptions | None = None,
+    flow: Flow | None = None,
+    callback: Callable[[int, Step], None] | None = None,
+    content_mask: Picture | None = None,
+    style_masks: Styles | None = None,
+    **settings: Unpack[SettingsDict],
+) -> Iterator[FilmFrame]:
+    """Give the frames of a film the style of ``style``, without flicker (Ruder et al. 2016).
+
+    Args:
+        frames: The frames in their order, each anything that ``load_image`` takes, all of one size.
+            A frame is taken when the one before it is done, so that films can be piped through.
+        style: As for ``stylize``.
+        preset: A key of ``fastnst.PRESETS``.
+        options: How the frames hang together; None: the defaults. Further passes need the whole
+            film: ``fastnst video`` makes them.
+        flow: A function that finds the optical flow, in place of ``options.flow``.
+        callback: Called with the number of the frame and a ``Step`` after each evaluation.
+        content_mask: As for ``stylize``; one for all frames.
+        style_masks: As for ``stylize``.
+        **settings: Attributes of ``fastnst.Settings`` that replace the preset's. ``iterations`` are
+            those of the first frame of a shot, which is made as ``stylize`` makes a picture.
+
+    Yields:
+        Each frame when it is done: ``frame.image``, ``frame.pixels``, ``frame.result``.
+
+    Raises:
+        InvalidInput: as ``stylize``, and for a frame of another size than the first.
+        BackendUnavailable: as ``stylize``, and without OpenCV, if the flow is its.
+    """
+    chosen = options or FilmOptions()
+    if chosen.passes != 1:
+        raise InvalidInput(f"passes is {chosen.passes}: expected 1; fastnst video makes more")
+    painter = Painter(
+        *(style, make_settings(preset, settings), chosen, flow or choose_flow(chosen.flow)),
+        content_mask=content_mask,
+        style_masks=style_masks,
+        listen=callback,
+    )
+    loaded = (
+        Frame(index, Fraction(index, 25), load_image(picture, f"frame {index}"))
+        for index, picture in enumerate(frames)
+    )
+    return stylise(loaded, painter)
 
 
 def texture(

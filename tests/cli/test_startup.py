@@ -16,7 +16,7 @@ CASES = [
     (["presets", "--json"], 0),
     (["samples"], 0),
     *(([command, "-h"], 0) for command in
-      ("stylize", "texture", "reconstruct", "batch", "ui", "export", "info")),
+      ("stylize", "texture", "reconstruct", "batch", "video", "ui", "export", "info")),
     ([], 2),
     (["stylise"], 2),
     (["stylize", "a", "b", "--sizee", "3"], 2),
@@ -32,6 +32,8 @@ CASES = [
     (["batch", "-o", "out"], 2),
     (["batch", "-o", "out", "--table", "no.csv"], 2),
     (["texture", "no.jpg"], 2),
+    (["video", "no.mp4", "sample:swirl", "-o", "out.mp4"], 2),
+    (["video", "no.mp4", "sample:swirl"], 2),
     (["reconstruct", "no.jpg"], 2),
     (["export", "a.onnx", "--content", "no.jpg"], 2),
 ]  # fmt: skip

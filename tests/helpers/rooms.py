@@ -32,8 +32,8 @@ ROOMS = {
     "inputs": "ground samples strips images settings objective",
     "onnx_graph": "ground evaluation network losses settings objective",
     "engines": "ground strips evaluation ops network losses settings objective onnx_graph",
-    "run": "ground strips evaluation ops network losses images plots solvers settings objective inputs"
-    " engines",
+    "run": "ground strips evaluation ops network losses images plots solvers settings objective"
+    " inputs engines",
     "output": "ground images",
     "video": "ground evaluation losses images settings inputs run output",
     "info": "ground ops network settings engines",

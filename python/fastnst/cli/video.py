@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from fastnst.run.result import Step
     from fastnst.video.film import Film
-    from fastnst.video.painter import Painted
+    from fastnst.video.painter import FilmFrame
 
 FRAMES = "Frames"
 HELD = "From frame to frame"
@@ -131,7 +131,7 @@ def video(
     )
     film = films.Film(source, painter, output, selection, backwards)
     films.check(film, resume)
-    made: list[Painted] = []
+    made: list[FilmFrame] = []
     with Interrupts() as interrupts:
         shown.after = interrupts.after_step
         try:
@@ -189,7 +189,7 @@ class _Shown:
         self.watch(step)
         self.after(step)
 
-    def frame(self, painted: Painted) -> None:
+    def frame(self, painted: FilmFrame) -> None:
         """Show that a frame is finished."""
         self._finished += 1
         self._seconds += painted.seconds
@@ -211,12 +211,12 @@ def _previewed(wanted: bool, output: Path, shown: _Shown) -> Any:
     return watched()
 
 
-def _tell(written: Path | None, made: list[Painted], reason: str) -> None:
+def _tell(written: Path | None, made: list[FilmFrame], reason: str) -> None:
     where = "before there was a frame" if written is None else f"what there is is in {written}"
     complain(f"{reason}; {len(made)} frames were made, {where}")
 
 
-def _summary(film: Film, made: list[Painted]) -> str:
+def _summary(film: Film, made: list[FilmFrame]) -> str:
     if not made:
         return f"{film.output}: there was nothing left to do"
     height, width, _ = made[0].result.pixels.shape

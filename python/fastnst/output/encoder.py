@@ -152,7 +152,7 @@ class _Track:
         self._container = container
         self._source = load_av().open(str(sound.path))
         stream = self._source.streams.audio[0]
-        self._copies = stream.codec_context.name in COPIED
+        self._copies = stream.codec_context.codec.canonical_name in COPIED
         if self._copies:
             self._out = container.add_stream_from_template(stream)
             self._packets = self._copied(stream, sound)

@@ -6,7 +6,8 @@ disk: a clip to try films on, and to measure them by.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +42,13 @@ class MovingScene:
     ball: tuple[float, float] | None = (-3.4, 1.2)
     picture: str = "harbour"
     paint: str = "mosaic"
-    _pictures: dict[str, Image.Image] = field(default_factory=dict, repr=False, compare=False)
 
     def frame(self, index: int) -> Array:
         """A frame, ``(H, W, 3)`` float32 in [0, 1]."""
-        scene = self._look(self._scaled(self.picture, self.width * SHARP / VIEW), self._at(index))
+        scene = self._look(_scaled(self.picture, self.width * SHARP / VIEW), self._at(index))
         if self.ball is None:
             return scene
-        paint = self._scaled(self.paint, 3 * BALL * self.height)
+        paint = _scaled(self.paint, 3 * BALL * self.height)
         x, y = self._centre(index)
         shift = (1.0, 1.0, paint.width / 2 - x, paint.height / 2 - y)
         covered = self._ball(index).clip(0, 1)[..., None]
@@ -87,7 +87,7 @@ class MovingScene:
     def _at(self, index: int) -> tuple[float, float, float, float]:
         """Scale and offset from a frame to the picture, across and down."""
         scale = SHARP / self.zoom**index
-        picture = self._scaled(self.picture, self.width * SHARP / VIEW)
+        picture = _scaled(self.picture, self.width * SHARP / VIEW)
         left = 0.5 * picture.width - 0.42 * self.width * SHARP
         top = 0.5 * picture.height - 0.45 * self.height * SHARP
         x = left + SHARP * self.pan[0] * index + (SHARP - scale) * self.width / 2
@@ -119,10 +119,12 @@ class MovingScene:
         )
         return np.asarray(seen, np.float32) / 255
 
-    def _scaled(self, name: str, width: float) -> Image.Image:
-        key = f"{name} {width:.1f}"
-        if key not in self._pictures:
-            picture = samples.load(name)
-            height = round(picture.height * width / picture.width)
-            self._pictures[key] = picture.resize((round(width), height), Image.Resampling.LANCZOS)
-        return self._pictures[key]
+
+@lru_cache(maxsize=8)  # drawing takes a second, and a film has many frames
+def _scaled(name: str, width: float) -> Image.Image:
+    picture = _drawn(name)
+    height = round(picture.height * width / picture.width)
+    return picture.resize((round(width), height), Image.Resampling.LANCZOS)
+
+
+_drawn = lru_cache(maxsize=4)(samples.load)

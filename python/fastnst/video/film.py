@@ -23,7 +23,7 @@ from fastnst.run.prepare import Preparation
 from fastnst.video.clip import Clip
 from fastnst.video.flow import Frame
 from fastnst.video.options import FilmOptions, Selection
-from fastnst.video.painter import Painted, Painter, Past, Shot
+from fastnst.video.painter import FilmFrame, Painter, Past, Shot
 from fastnst.video.state import FilmState, shot_of
 from fastnst.video.stylise import refine, stylise
 
@@ -103,7 +103,7 @@ def disk_needed(film: Film, width: int, height: int) -> int | None:
     return pictures + kept * STATE * width * height
 
 
-def make(film: Film, resume: bool = False) -> Iterator[Painted]:
+def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
     """Make a film, frame by frame, and write it at the end.
 
     Args:
@@ -198,7 +198,7 @@ def _past(film: Film, records: list[dict[str, Any]]) -> tuple[list[Past], Shot]:
     return film.state.past(mine[-max(film.options.distances) :])
 
 
-def _pass(film: Film, number: int) -> Iterator[Painted]:
+def _pass(film: Film, number: int) -> Iterator[FilmFrame]:
     """Go over the frames of the passes before, in turn against and along the first direction."""
     records = {record["frame"]: record for record in film.state.records()}
     against = (number % 2 == 0) != film.backwards

@@ -20,8 +20,8 @@ class FilmOptions:
             first frame: γ is this number times that loss. So it means the same for every preset.
         frame_iterations: Iterations of a frame that is not the first of its shot, at most. The
             first has as many as the settings say.
-        band: A frame is done once its loss without the temporal term is within this share of that
-            of the shot's first frame.
+        band: A frame is done once its loss without the temporal term, and its style losses, are
+            within this share of those of the shot's first frame.
         distances: Which frames before a frame it is held to; each pixel counts once, by the
             nearest of them from which it is seen (long-term consistency).
         passes: 1; or more: the film is gone over again, backwards and forwards in turn, each frame

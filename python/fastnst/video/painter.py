@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fastnst.cache import Cache
@@ -16,7 +17,7 @@ from fastnst.devices import check_process, undisturbed
 from fastnst.errors import InvalidInput
 from fastnst.images.colour import match_colours
 from fastnst.images.decode import Picture
-from fastnst.images.pixels import resize, to_tensor
+from fastnst.images.pixels import Pixels, resize, to_tensor
 from fastnst.inputs.pictures import Pictures, Styles, with_content
 from fastnst.losses import TemporalLoss
 from fastnst.run import memory
@@ -44,20 +45,22 @@ class Shot:
     Attributes:
         first: The number of its first frame.
         loss: The loss of that frame.
+        style: Its style losses, weighted and added up.
     """
 
     first: int
     loss: float
+    style: float
 
 
 @dataclass(frozen=True)
-class Painted:
+class FilmFrame:
     """A finished frame, with all that later frames need of it.
 
     Attributes:
         frame: The frame of the clip, at the size of the result.
-        image: What the optimisation found, ``(1, 3, H, W)`` float32 on the CPU; in the content's
-            colours only in ``result``.
+        raw: What the optimisation found, ``(1, 3, H, W)`` float32 on the CPU, before the content's
+            colours were put back, if the settings ask for that.
         result: The record of its run: pixels, losses, iterations.
         shot: The shot that it belongs to.
         temporal: t(x), unweighted; None of the first frame of a shot.
@@ -67,13 +70,23 @@ class Painted:
     """
 
     frame: Frame
-    image: Tensor
+    raw: Tensor
     result: Result
     shot: Shot
     temporal: float | None
     reliable: float
     begins: bool
     seconds: float
+
+    @property
+    def pixels(self) -> Pixels:
+        """The finished frame, ``(H, W, 3)`` float32 RGB in [0, 1]."""
+        return self.result.pixels
+
+    @property
+    def image(self) -> Image.Image:
+        """The finished frame as an 8-bit PIL image."""
+        return self.result.image
 
     def to_dict(self) -> dict[str, Any]:
         """The record of the frame: plain values."""
@@ -166,7 +179,7 @@ class Painter:
         return self._prepared
 
     @undisturbed()
-    def paint(self, frame: Frame, past: Sequence[Past], shot: Shot | None) -> Painted:
+    def paint(self, frame: Frame, past: Sequence[Past], shot: Shot | None) -> FilmFrame:
         """Stylise a frame.
 
         Args:
@@ -199,7 +212,7 @@ class Painter:
         return self._further(small, pictures, start, view, shot, began)
 
     @undisturbed()
-    def refine(self, own: Past, neighbour: Past, shot: Shot) -> Painted:
+    def refine(self, own: Past, neighbour: Past, shot: Shot) -> FilmFrame:
         """Go over a frame again, beside a neighbour that was gone over just now.
 
         Args:
@@ -219,7 +232,7 @@ class Painter:
 
     # ------------------------------------------------------------------------------ the frames --
 
-    def _first(self, frame: Frame, small: Frame, began: float) -> Painted:
+    def _first(self, frame: Frame, small: Frame, began: float) -> FilmFrame:
         """The first frame of a shot: it is made as ``stylize`` makes a picture."""
         prepared = self.prepare(frame)
         sources = replace(prepared.sources, content=frame.pixels)
@@ -232,9 +245,9 @@ class Painter:
                 start = enlarged(run.recorder.best, like=start)
             run.optimise(self._pictures, start, scale.iterations)
         result, image = run.finish()
-        shot = Shot(frame.index, result.losses.total)
+        shot = Shot(frame.index, result.losses.total, _style(result.losses.style, self.settings))
         seconds = time.perf_counter() - began
-        return Painted(small, image, result, shot, None, 0.0, True, seconds)
+        return FilmFrame(small, image, result, shot, None, 0.0, True, seconds)
 
     def _further(
         self,
@@ -244,7 +257,7 @@ class Painter:
         view: _View,
         shot: Shot,
         began: float,
-    ) -> Painted:
+    ) -> FilmFrame:
         iterations = self.options.frame_iterations
         # The average of Adam's iterates is for long runs, and bfloat16 pays in those alone.
         precision = "fp32" if self.settings.precision == "auto" else self.settings.precision
@@ -256,12 +269,11 @@ class Painter:
         if self.options.temporal_weight and float(view.reliable.sum()):
             loss = TemporalLoss(view.target, view.reliable)
             temporal = self.options.temporal_weight * shot.loss, loss
-        bound = (1 + self.options.band) * shot.loss
-        run.optimise(pictures, start, iterations, temporal, bound)
+        run.optimise(pictures, start, iterations, temporal, (shot, self.options.band))
         result, image = run.finish()
         share = float(view.reliable.mean())
         seconds = time.perf_counter() - began
-        return Painted(small, image, result, shot, run.temporal, share, False, seconds)
+        return FilmFrame(small, image, result, shot, run.temporal, share, False, seconds)
 
     # ------------------------------------------------------------------- what was there before --
 
@@ -346,9 +358,20 @@ class _Run:
         start: Tensor,
         iterations: int,
         temporal: tuple[float, TemporalLoss] | None = None,
-        bound: float | None = None,
+        like: tuple[Shot, float] | None = None,
     ) -> None:
-        """Optimise at one scale, until the loss without the temporal term is within a bound."""
+        """Optimise at one scale, until a frame is as good as the first of its shot.
+
+        It is when its loss without the temporal term, and its style losses, are within a band of
+        those of that frame: what a warp blurs is the style.
+
+        Args:
+            pictures: The pictures of the frame.
+            start: Where to start, ``(1, 3, H, W)``.
+            iterations: How many iterations there are at most.
+            temporal: γ and the temporal term; None: there is none.
+            like: The shot, and the band; None: all iterations are done.
+        """
         prepared, recorder = self.prepared, self.recorder
         settings = prepared.settings
         size = prepared.width, prepared.height
@@ -363,8 +386,12 @@ class _Run:
                     own -= temporal[0] * float(term)
                     if iterate.is_best:
                         self.temporal = float(term)
-                if bound is not None and iterate.is_best and own <= bound:
-                    break
+                if like is not None and iterate.is_best:
+                    shot, band = like
+                    losses = self.recorder.history[-1]
+                    style = _style(losses.style, settings)
+                    if own <= (1 + band) * shot.loss and style <= (1 + band) * shot.style:
+                        break
             recorder.end_scale()
 
     def finish(self) -> tuple[Result, Tensor]:
@@ -373,3 +400,9 @@ class _Run:
         assert result is not None  # a solver yields the start at least
         assert best is not None
         return result, best.detach().cpu().clone()
+
+
+def _style(losses: Mapping[str, float], settings: Settings) -> float:
+    """Σ w_l g_l."""
+    weights = settings.layer_weights()
+    return sum(weights[layer] * loss for layer, loss in losses.items())

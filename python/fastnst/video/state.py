@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from fastnst.errors import InvalidInput
 from fastnst.images.encode import encode
 from fastnst.run.identity import Identity
 from fastnst.video.flow import Frame
-from fastnst.video.painter import Painted, Past, Shot
+from fastnst.video.painter import FilmFrame, Past, Shot
 
 FORMAT = "fastnst film 1"
 ABOUT = "film.json"
@@ -86,7 +87,7 @@ class FilmState:
         if changed := saved.differences(identity):
             raise InvalidInput(f"{self.folder} is of another film: {'; '.join(changed)}")
 
-    def save(self, painted: Painted, number: int = 1) -> None:
+    def save(self, painted: FilmFrame, number: int = 1) -> None:
         """Save a finished frame.
 
         Args:
@@ -100,12 +101,12 @@ class FilmState:
         picture = encode(painted.result.pixels, "PNG")
         files.write(self.folder / f"{name}.png", picture)
         content = torch.from_numpy(painted.frame.pixels).contiguous()
-        state = save({"image": painted.image.contiguous(), "content": content})
+        state = save({"image": painted.raw.contiguous(), "content": content})
         files.write(self.folder / f"{name}.safetensors", state)
         record = {
             **painted.to_dict(),
             "pass": number,
-            "shot": [painted.shot.first, painted.shot.loss],
+            "shot": asdict(painted.shot),
             "exact_time": str(painted.frame.time),
             "picture_sha256": _sha256(picture),
             "state_sha256": _sha256(state),
@@ -126,7 +127,7 @@ class FilmState:
             if path.name != ABOUT:
                 try:
                     record = json.loads(path.read_text("utf-8"))
-                    _ = record["frame"], Fraction(record["exact_time"]), Shot(*record["shot"])
+                    _ = record["frame"], Fraction(record["exact_time"]), Shot(**record["shot"])
                 except (OSError, ValueError, LookupError, TypeError) as error:
                     raise InvalidInput(f"{path} is damaged: remove it and go on") from error
                 found.append(record)
@@ -185,8 +186,7 @@ class FilmState:
 
 def shot_of(record: dict[str, Any]) -> Shot:
     """The shot that a frame belongs to, from its record."""
-    first, loss = record["shot"]
-    return Shot(first, loss)
+    return Shot(**record["shot"])
 
 
 def _number(path: Path) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 from fastnst.video.flow import Frame
-from fastnst.video.painter import Painted, Painter, Past, Shot
+from fastnst.video.painter import FilmFrame, Painter, Past, Shot
 
 
 def stylise(
@@ -14,7 +14,7 @@ def stylise(
     painter: Painter,
     past: Sequence[Past] = (),
     shot: Shot | None = None,
-) -> Iterator[Painted]:
+) -> Iterator[FilmFrame]:
     """Stylise frames one after the other, as they are asked for.
 
     Args:
@@ -33,7 +33,7 @@ def stylise(
         if painted.begins:
             known = []
         shot = painted.shot
-        known = [*known, Past(painted.frame, painted.image)][-longest:]
+        known = [*known, Past(painted.frame, painted.raw)][-longest:]
         yield painted
 
 
@@ -42,7 +42,7 @@ def refine(
     order: Sequence[int],
     painter: Painter,
     done: AbstractSet[int] = frozenset(),
-) -> Iterator[Painted]:
+) -> Iterator[FilmFrame]:
     """Go over finished frames once more (multi-pass algorithm, Ruder et al. 2016, §4.4).
 
     Args:
@@ -59,6 +59,6 @@ def refine(
         own, shot = load(index)
         if before is not None and before[1] == shot and index not in done:
             painted = painter.refine(own, before[0], shot)
-            own = Past(painted.frame, painted.image)
+            own = Past(painted.frame, painted.raw)
             yield painted
         before = own, shot

@@ -1,0 +1,236 @@
+"""Clips in: frames, times, rotation, colours, sound; and what is wrong with them in one line."""
+
+from __future__ import annotations
+
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastnst.errors import BackendUnavailable, FastNSTError, InvalidInput
+from fastnst.images.encode import save_image
+from fastnst.output import video
+from fastnst.output.encoder import Colours
+from fastnst.video.clip import open_clip
+from fastnst.video.options import Selection
+from helpers.films import pan, write_clip
+
+ALL = Selection()
+
+
+def read(path: Path, selection: Selection = ALL) -> list:
+    return list(open_clip(str(path)).frames(selection))
+
+
+def test_frames_and_their_times_come_back(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    frames = pan(5)
+    times = [0, Fraction(1, 25), Fraction(1, 5), Fraction(1, 4), 1]  # a variable frame rate
+    clip = write_clip(tmp_path / "a.mp4", frames, times)
+    got = read(clip)
+    assert [frame.index for frame in got] == [0, 1, 2, 3, 4]
+    assert [frame.time for frame in got] == times
+    for frame, pixels in zip(got, frames, strict=True):
+        assert frame.pixels.dtype == np.float32
+        # H.264 at crf 18 with chroma at half the size; the next frame differs by three times that
+        assert np.abs(frame.pixels - pixels).mean() < 0.03
+
+
+def test_a_selection(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    clip = write_clip(tmp_path / "a.mp4", pan(9))
+    assert [f.index for f in read(clip, Selection(2, 8, 3))] == [2, 5]
+    assert open_clip(str(clip)).count(Selection(2, 8, 3)) == 2
+    assert open_clip(str(clip)).count(Selection(2)) == 7
+    with pytest.raises(InvalidInput, match="has 9 frames: there is none from --start 9"):
+        open_clip(str(clip)).count(Selection(9))
+    for wrong in ((-1, None, 1), (0, None, 0), (4, 4, 1)):
+        with pytest.raises(InvalidInput, match="expected"):
+            Selection(*wrong)
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("matrix", ["bt601", "bt709"])
+def test_colours_come_back(tmp_path: Path, matrix: str, full_range: bool) -> None:
+    pytest.importorskip("av")
+    green = np.tile(np.float32([0.1, 0.9, 0.2]), (32, 40, 1))
+    colours = Colours(matrix, full_range)
+    clip = open_clip(str(write_clip(tmp_path / "a.mp4", [green] * 2, colours=colours)))
+    assert clip.colours == colours
+    got = next(iter(clip.frames(ALL))).pixels
+    # 8-bit luma and chroma; the wrong matrix is off by 0.1, the wrong range by 0.05
+    assert np.abs(got - green).max() < 0.015
+
+
+def rotate(path: Path, matrix: list[int]) -> None:
+    """Write a rotation into the header of the track."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    values = [*matrix[:2], 0, *matrix[2:], 0, 0, 0, 16384]
+    data[at : at + 36] = b"".join(
+        int(v * 65536).to_bytes(4, "big", signed=True) if v != 16384 else (1 << 30).to_bytes(4)
+        for v in values
+    )
+    path.write_bytes(data)
+
+
+def test_a_rotated_clip_stands_upright(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    pixels = np.zeros((32, 40, 3), np.float32)
+    pixels[:16] = 0.9  # bright above
+    clip = write_clip(tmp_path / "a.mp4", [pixels] * 2)
+    rotate(clip, [0, 1, -1, 0])  # a quarter to the right, as a telephone held upright writes it
+    got = read(clip)[0].pixels
+    assert got.shape == (40, 32, 3)
+    assert got[:, 20:].mean() > 0.8  # bright at the right
+    assert got[:, :12].mean() < 0.1
+
+
+def test_frames_in_files(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    frames = pan(3)
+    for number, pixels in zip((9, 10, 8), (frames[1], frames[2], frames[0]), strict=True):
+        save_image(pixels, folder / f"frame {number}.png")
+    (folder / "notes.txt").write_text("no picture")
+    clip = open_clip(str(folder), Fraction(10))
+    assert clip.frame_count == 3
+    got = list(clip.frames(ALL))
+    assert [f.time for f in got] == [0, Fraction(1, 10), Fraction(1, 5)]
+    for frame, pixels in zip(got, frames, strict=True):  # 8 before 9 before 10
+        assert np.abs(frame.pixels - pixels).max() <= 0.5 / 255 + 1e-6
+    assert len(list(open_clip(str(folder / "frame 1*.png")).frames(ALL))) == 1
+    assert clip.sound(Fraction(0), None) is None
+
+
+def test_other_bytes_are_another_clip(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    one = open_clip(str(write_clip(tmp_path / "a.mp4", pan(2))))
+    same = open_clip(str(write_clip(tmp_path / "b.mp4", pan(2))))
+    other = open_clip(str(write_clip(tmp_path / "c.mp4", pan(2, seed=1))))
+    assert one.digest() == same.digest() != other.digest()
+
+
+def test_deep_colour_is_read_and_hdr_is_refused(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    for transfer in (1, 16, 18):
+        path = tmp_path / f"{transfer}.mkv"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("ffv1", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 40, 32, "yuv420p10le"
+            context = stream.codec_context
+            context.color_trc, context.colorspace, context.color_range = transfer, 1, 1
+            grey = np.full((32, 40, 3), 0x8123, np.uint16)
+            frame = av.VideoFrame.from_ndarray(grey, format="rgb48le")
+            frame = frame.reformat(format="yuv420p10le", dst_colorspace="ITU709")
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        if transfer == 1:
+            assert abs(float(read(path)[0].pixels.mean()) - 0x8123 / 65535) < 0.003  # 10 bits
+        else:
+            with pytest.raises(InvalidInput, match=r"is HDR \((PQ|HLG)\).*SDR first"):
+                open_clip(str(path))
+
+
+def refusal(name: str | Path, selection: Selection = ALL) -> str:
+    with pytest.raises(FastNSTError) as raised:
+        list(open_clip(str(name)).frames(selection))
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_what_is_no_clip_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "does not exist" in refusal(tmp_path / "none.mp4")
+    (tmp_path / "empty.mp4").touch()
+    assert "is empty" in refusal(tmp_path / "empty.mp4")
+    (tmp_path / "folder").mkdir()
+    assert "has no pictures" in refusal(tmp_path / "folder")
+    assert "has no pictures" in refusal(tmp_path / "none*.png")
+    save_image(pan(1)[0], tmp_path / "a.png")
+    assert "is a picture; use fastnst stylize" in refusal(tmp_path / "a.png")
+    (tmp_path / "text.mp4").write_text("no video at all, but text\n" * 100)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(BackendUnavailable, match="pip install av"):
+        open_clip(str(tmp_path / "text.mp4"))
+
+
+def test_damaged_clips_are_one_line(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    (tmp_path / "text.mp4").write_text("no video at all, but text\n" * 100)
+    assert "cannot be read as a video" in refusal(tmp_path / "text.mp4")
+    clip = write_clip(tmp_path / "a.mp4", pan(12))
+    data = clip.read_bytes()
+    (tmp_path / "half.mp4").write_bytes(data[: len(data) // 2])
+    assert "cannot be read as a video" in refusal(tmp_path / "half.mp4")  # its index is at the end
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.sample_rate = 8000
+        container.mux(stream.encode(silence))
+        container.mux(stream.encode(None))
+    assert "has no video stream" in refusal(tmp_path / "sound.mp4")
+
+
+def test_a_clip_that_is_cut_short(tmp_path: Path) -> None:
+    """The index is in front, so that only the frames at the end are missing."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.mp4"
+    options = {"movflags": "faststart"}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "1", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 40, 32, "yuv420p"
+        for pixels in pan(12):
+            levels = (pixels * 255).round().astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(levels, format="rgb24")))
+        container.mux(stream.encode(None))
+    data = path.read_bytes()
+    path.write_bytes(data[: -(len(data) - data.index(b"mdat")) // 2])
+    message = refusal(path)
+    found = int(message.split("--end ")[1].split()[0])
+    assert 0 < found < 12
+    assert "takes what can be read" in message
+    assert len(read(path, Selection(end=found))) == found
+
+
+def test_frames_that_change_their_size(tmp_path: Path) -> None:
+    for k, pixels in enumerate([*pan(2), pan(1, 24, 30)[0]]):
+        save_image(pixels, tmp_path / f"{k}.png")
+    message = refusal(tmp_path)
+    assert "changes its size at frame 2, from 40×32 to 30×24" in message
+    assert len(read(tmp_path, Selection(end=2))) == 2
+
+
+def test_sound_goes_along(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.mkv"
+    for codec, expected in (("aac", "aac"), ("pcm_s16le", "aac"), ("mp3", "mp3float")):
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("ffv1", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 40, 32, "yuv420p"
+            track = container.add_stream(codec, rate=16000, layout="mono")
+            for pixels in pan(25):
+                levels = (pixels * 255).round().astype(np.uint8)
+                frame = av.VideoFrame.from_ndarray(levels, format="rgb24")
+                container.mux(stream.encode(frame.reformat(format="yuv420p")))
+            container.mux(stream.encode(None))
+            tone = (np.sin(np.arange(16000) / 10) * 9000).astype(np.int16)[None]
+            sound = av.AudioFrame.from_ndarray(tone, "s16", "mono")
+            sound.sample_rate = 16000
+            fifo = av.AudioResampler(track.codec_context.format, "mono", 16000, 1152)
+            for part in (*fifo.resample(sound), *fifo.resample(None)):
+                container.mux(track.encode(part))
+            container.mux(track.encode(None))
+        clip = open_clip(str(path))
+        half = Fraction(1, 2)
+        with video.encoding(
+            tmp_path / "b.mp4", Fraction(25), clip.colours, clip.sound(half, Fraction(1))
+        ) as encoder:
+            for frame in clip.frames(Selection(12)):
+                encoder.add(frame.pixels, frame.time - Fraction(12, 25))
+        with av.open(str(tmp_path / "b.mp4")) as film:
+            track = film.streams.audio[0]
+            assert track.codec_context.name in (expected, expected.removesuffix("float"))
+            seconds = sum(frame.samples for frame in film.decode(track)) / 16000
+        assert abs(seconds - 0.5) < 0.15, codec  # whole packets of up to 72 ms

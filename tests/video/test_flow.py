@@ -1,0 +1,79 @@
+"""Flow: OpenCV's against the truth, and ``.flo`` files."""
+
+from __future__ import annotations
+
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastnst.errors import BackendUnavailable, InvalidInput
+from fastnst.samples.moving import MovingScene
+from fastnst.video.flow import Frame, choose_flow, dis_flow, flo_name, read_flo, write_flo
+
+
+def frame(scene: MovingScene, index: int) -> Frame:
+    return Frame(index, Fraction(index), scene.frame(index))
+
+
+def test_dis_finds_the_flow_of_a_drawn_scene() -> None:
+    pytest.importorskip("cv2")
+    scene = MovingScene(96, 72)
+    found = dis_flow()(frame(scene, 1), frame(scene, 0))
+    assert found is not None
+    assert found.dtype == torch.float32
+    error = np.linalg.norm(found.numpy() - scene.flow(1, 0), axis=-1)
+    # a flow of the wrong sign, or with its axes exchanged, is off by more than 2 pixels
+    assert np.median(error[scene.visible(1, 0)]) < 0.2
+
+
+def test_tiny_frames_have_a_flow() -> None:
+    pytest.importorskip("cv2")
+    pixels = np.zeros((9, 11, 3), np.float32)
+    found = dis_flow()(Frame(0, Fraction(0), pixels), Frame(1, Fraction(1), pixels))
+    assert found is not None
+    assert found.shape == (9, 11, 2)
+    assert float(found.abs().max()) < 1e-3
+
+
+def test_flo_files_come_back(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(5, 7, 2)).astype(np.float32)
+    write_flo(tmp_path / "a.flo", vectors)
+    np.testing.assert_array_equal(read_flo(tmp_path / "a.flo"), vectors)
+    assert (tmp_path / "a.flo").read_bytes()[:4] == b"PIEH"  # the magic number as text
+
+
+def test_a_folder_of_flo_files(tmp_path: Path) -> None:
+    vectors = np.zeros((6, 10, 2), np.float32)
+    vectors[..., 0], vectors[..., 1] = 2, 3
+    write_flo(tmp_path / flo_name(4, 3), vectors)
+    flow = choose_flow(str(tmp_path))
+    pixels = np.zeros((12, 30, 3), np.float32)
+    found = flow(Frame(4, Fraction(0), pixels), Frame(3, Fraction(0), pixels))
+    assert found is not None  # at the size of the frames
+    torch.testing.assert_close(found, torch.tensor([6.0, 6.0]).expand(12, 30, 2))
+    assert flow(Frame(3, Fraction(0), pixels), Frame(4, Fraction(0), pixels)) is None
+
+
+def test_bad_flow_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidInput, match="expected dis or a folder"):
+        choose_flow("raft")
+    path = tmp_path / "a.flo"
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        read_flo(path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(InvalidInput, match=r"no \.flo file"):
+        read_flo(path)
+    write_flo(path, np.zeros((3, 4, 2), np.float32))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InvalidInput, match="4×3 in 107 bytes"):
+        read_flo(path)
+    write_flo(path, np.full((3, 4, 2), np.nan, np.float32))
+    with pytest.raises(InvalidInput, match="not finite"):
+        read_flo(path)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(BackendUnavailable, match="pip install opencv-python-headless"):
+        choose_flow("dis")
