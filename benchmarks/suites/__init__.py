@@ -11,6 +11,7 @@ from benchmarks.suites import (
     optimiser,
     peers,
     precision,
+    video,
 )
 from benchmarks.suites.base import Case, Suite
 
@@ -27,6 +28,7 @@ SUITES = {
         large,
         busy,
         peers,
+        *(ops, evaluation, controls, optimiser, loss, precision, memory, large, video, peers),
     )
 }
 

@@ -295,7 +295,7 @@ class Painter:
             if found is None:
                 continue
             backward, reliable = found
-            warped.append(warp(other.image, backward, "bicubic").clamp(0, 1))
+            warped.append(warp(other.image, backward, "spline").clamp(0, 1))
             reliabilities.append(reliable)
         shares = counted_once(reliabilities)
         total = torch.stack(shares).sum(0)
