@@ -83,11 +83,12 @@ def test_a_frame_is_done_when_it_is_as_good_as_the_first() -> None:
     hard = film(frames, its=its, options=never)[1]
     assert (easy.result.iterations, easy.result.evaluations) == (0, 1)
     assert hard.result.iterations == 9
-    between = FilmOptions(band=0.1, temporal_weight=0.0, frame_iterations=60)
+    its = settings(style_weight=0.0, init="noise", iterations=30)
+    between = FilmOptions(band=0.0, temporal_weight=0.0, frame_iterations=200)
     first, second = film(frames, its=its, options=between)
-    assert 0 < second.result.iterations < 60
-    assert second.result.losses.total <= 1.1 * first.result.losses.total
-    assert second.result.history[-2].total > 1.1 * first.result.losses.total
+    assert 0 < second.result.iterations < 200
+    assert second.result.losses.total <= first.result.losses.total
+    assert second.result.history[-2].total > first.result.losses.total
 
 
 def test_a_start_is_the_warped_frame_and_matched_content_elsewhere() -> None:

@@ -128,16 +128,16 @@ def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
     else:
         _check_disk(film, prepared)
         state.begin(identity)
-    done = [r["frame"] for r in state.records()]
-    past: list[Past] = []
-    shot: Shot | None = None
-    if done:
-        past, shot = _past(film, state.records())
+    records = state.records()
+    done = {record["frame"] for record in records}
     rest = (frame for frame in _with(first, source) if frame.index not in done)
 
-    for painted in stylise(rest, film.painter, past, shot):
-        state.save(painted)
-        yield painted
+    following = next(rest, None)
+    if following is not None:
+        past, shot = _past(film, records) if records else ([], None)
+        for painted in stylise(_with(following, rest), film.painter, past, shot):
+            state.save(painted)
+            yield painted
     for number in range(2, film.options.passes + 1):
         for painted in _pass(film, number):
             state.save(painted, number)

@@ -1,0 +1,146 @@
+"""A film from end to end: MP4 and folders, resuming, two machines, passes, disk."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fastnst.errors import InvalidInput
+from fastnst.images.decode import load_image
+from fastnst.images.encode import save_image
+from fastnst.video import film as films
+from fastnst.video.clip import open_clip
+from fastnst.video.options import FilmOptions, Selection
+from fastnst.video.painter import Painter
+from helpers.films import pan, pan_flow, settings, texture, write_clip
+
+pytestmark = pytest.mark.usefixtures("quick")
+STYLE = texture(40, 36, seed=7)
+QUICK = FilmOptions(frame_iterations=2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six frames of a pan on which it gets light, so that no frame is done at once."""
+    found = tmp_path / "frames"
+    found.mkdir()
+    for k, pixels in enumerate(pan(6)):
+        save_image(pixels * np.float32(0.5 + 0.1 * k), found / f"{k}.png")
+    return found
+
+
+def plan(
+    clip: Path,
+    output: Path,
+    options: FilmOptions = QUICK,
+    selection: Selection | None = None,
+    backwards: bool = False,
+    **further,
+) -> films.Film:
+    painter = Painter(STYLE, settings(iterations=3, **further), options, pan_flow())
+    chosen = selection or Selection()
+    return films.Film(open_clip(str(clip)), painter, output, chosen, backwards)
+
+
+def make(film: films.Film, count: int | None = None, resume: bool = False) -> None:
+    """Make a film, or so many frames of it as if it were killed then."""
+    films.check(film, resume)
+    for _ in itertools.islice(films.make(film, resume), count):
+        pass
+    if count is None:
+        films.write(film)
+        films.finish(film)
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
+
+
+def test_a_killed_film_goes_on_bit_for_bit(folder: Path, tmp_path: Path) -> None:
+    make(plan(folder, tmp_path / "whole"))
+    make(plan(folder, tmp_path / "parts"), count=2)
+    make(plan(folder, tmp_path / "parts"), count=3, resume=True)
+    make(plan(folder, tmp_path / "parts"), resume=True)
+    whole = pictures(tmp_path / "whole")
+    assert list(whole) == [f"{k:05d}.png" for k in range(6)]
+    assert pictures(tmp_path / "parts") == whole
+    make(plan(folder, tmp_path / "parts"), resume=True)  # nothing is left to do
+    assert pictures(tmp_path / "parts") == whole
+
+
+def test_a_film_in_one_file(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    times = [0, 0.04, 0.12, 0.16, 0.5]
+    clip = write_clip(tmp_path / "clip.mp4", pan(5), times)
+    film = plan(clip, tmp_path / "out.mp4")
+    make(film, count=3)
+    assert films.write(film) == tmp_path / "out.mp4"  # as after Ctrl-C
+    assert [float(f.time) for f in open_clip(str(film.output)).frames(Selection())] == times[:3]
+    assert film.state.exists
+    make(film, resume=True)
+    got = list(open_clip(str(film.output)).frames(Selection()))
+    assert [float(frame.time) for frame in got] == times
+    assert not film.state.folder.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "out.mp4"]
+
+
+def test_two_machines_meet_at_a_frame(folder: Path, tmp_path: Path) -> None:
+    """One goes back from the frame where the other begins: both make that frame alike."""
+    make(plan(folder, tmp_path / "late", selection=Selection(3)))
+    make(plan(folder, tmp_path / "early", selection=Selection(0, 4), backwards=True))
+    late, early = pictures(tmp_path / "late"), pictures(tmp_path / "early")
+    assert list(early) == [f"{k:05d}.png" for k in range(4)]
+    assert early["00003.png"] == late["00003.png"]
+    before, at = (load_image(tmp_path / "early" / f"0000{k}.png") for k in (2, 3))
+    # the pan moves by two pixels: neighbours agree across the seam
+    assert np.abs(before[:, 2:] - at[:, :-2]).mean() < 0.02
+
+
+def test_a_second_pass_goes_on_bit_for_bit(folder: Path, tmp_path: Path) -> None:
+    options = FilmOptions(frame_iterations=2, passes=2, band=0.0)
+    make(plan(folder, tmp_path / "whole", options, content_weight=100.0))
+    make(
+        plan(folder, tmp_path / "parts", options, content_weight=100.0), count=8
+    )  # two of the second pass
+    make(plan(folder, tmp_path / "parts", options, content_weight=100.0), resume=True)
+    once = FilmOptions(frame_iterations=2, band=0.0)
+    make(plan(folder, tmp_path / "once", once, content_weight=100.0))
+    assert pictures(tmp_path / "parts") == pictures(tmp_path / "whole")
+    assert pictures(tmp_path / "once").keys() == pictures(tmp_path / "whole").keys()
+    assert pictures(tmp_path / "once") != pictures(tmp_path / "whole")
+
+
+def test_a_film_that_cannot_be_is_one_line(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    def refused(film: films.Film, resume: bool = False) -> str:
+        with pytest.raises(InvalidInput) as raised:
+            make(film, resume=resume)
+        return str(raised.value)
+
+    assert "expected a name ending in .mp4" in refused(plan(folder, tmp_path / "out.avi"))
+    assert "none does not exist" in refused(plan(folder, tmp_path / "none" / "out"))
+    assert "leave out --resume" in refused(plan(folder, tmp_path / "out"), resume=True)
+    (tmp_path / "file").write_text("x")
+    assert "is a file" in refused(plan(folder, tmp_path / "file"))
+    make(plan(folder, tmp_path / "out"), count=1)
+    assert "--resume goes on" in refused(plan(folder, tmp_path / "out"))
+    other = plan(folder, tmp_path / "out", style_weight=3.0)
+    assert "style_weight was 10.0 and is 3.0" in refused(other, resume=True)
+    longer = plan(folder, tmp_path / "out", FilmOptions(frame_iterations=3))
+    assert "frame_iterations was 2 and is 3" in refused(longer, resume=True)
+    usage = SimpleNamespace(free=1000)
+    monkeypatch.setattr("fastnst.video.film.shutil.disk_usage", lambda _: usage)
+    assert "are free: take fewer frames" in refused(plan(folder, tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_disk_needs_are_those_of_the_files(folder: Path, tmp_path: Path) -> None:
+    film = plan(folder, tmp_path / "out")
+    needed = films.disk_needed(film, 40, 32)
+    assert needed is not None
+    make(film, count=5)
+    used = sum(path.stat().st_size for path in (tmp_path / "out").glob("*.[ps]*"))
+    assert used < needed < 6 * (100_000 + 24 * 40 * 32)

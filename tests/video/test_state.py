@@ -1,0 +1,104 @@
+"""The state on disk: what is finished is finished, and nothing damaged is used."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastnst.errors import InvalidInput
+from fastnst.run.identity import Identity
+from fastnst.video.flow import Frame
+from fastnst.video.options import FilmOptions
+from fastnst.video.painter import FilmFrame, Painter
+from fastnst.video.state import FilmState, shot_of
+from fastnst.video.stylise import stylise
+from helpers.films import pan, pan_flow, settings, texture
+
+pytestmark = pytest.mark.usefixtures("quick")
+IDENTITY = Identity({"size": 0}, {"content picture": "0" * 64})
+
+
+@pytest.fixture
+def frames() -> list[FilmFrame]:
+    options = FilmOptions(frame_iterations=1)
+    painter = Painter(texture(40, 36), settings(iterations=2), options, pan_flow())
+    found = [Frame(3 * k, Fraction(k, 7), pixels) for k, pixels in enumerate(pan(3))]
+    return list(stylise(found, painter))
+
+
+@pytest.fixture
+def state(tmp_path: Path, frames: list[FilmFrame]) -> FilmState:
+    it = FilmState(tmp_path / "a.frames", kept=2)
+    it.begin(IDENTITY)
+    for frame in frames:
+        it.save(frame)
+    return it
+
+
+def test_frames_come_back_bit_for_bit(state: FilmState, frames: list[FilmFrame]) -> None:
+    state.check(IDENTITY)
+    records = state.records()
+    assert [record["frame"] for record in records] == [0, 3, 6]
+    assert [Fraction(record["exact_time"]) for record in records] == [
+        0,
+        Fraction(1, 7),
+        Fraction(2, 7),
+    ]
+    past, shot = state.past(records[-2:])
+    assert shot == frames[-1].shot == shot_of(records[0])
+    for got, expected in zip(past, frames[-2:], strict=True):
+        assert torch.equal(got.image, expected.raw)
+        np.testing.assert_array_equal(got.frame.pixels, expected.frame.pixels)
+        assert (got.frame.index, got.frame.time) == (expected.frame.index, expected.frame.time)
+    assert len(list(state.folder.glob("*.safetensors"))) == 2  # no more are needed
+    assert len(list(state.folder.glob("*.png"))) == 3
+    state.remove()
+    assert not state.folder.exists()
+
+
+def test_another_film_is_refused_by_what_differs(state: FilmState, tmp_path: Path) -> None:
+    other = Identity({"size": 64}, {"content picture": "1" * 64})
+    with pytest.raises(InvalidInput, match="film: size was 0 and is 64; another content"):
+        state.check(other)
+    with pytest.raises(InvalidInput, match="no state of a film"):
+        FilmState(tmp_path / "none", 2).check(IDENTITY)
+    with pytest.raises(InvalidInput, match="is not empty"):
+        FilmState(state.folder, 2).begin(IDENTITY)
+
+
+def test_damage_is_found(state: FilmState) -> None:
+    records = state.records()
+    for suffix, use in (
+        ("png", lambda: state.picture(records[2])),
+        ("safetensors", lambda: state.past(records[2:])),
+    ):
+        path = state.folder / f"00006.{suffix}"
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(InvalidInput, match=r"is damaged \(SHA-256\): remove 00006.json"):
+            use()
+        path.unlink()
+        with pytest.raises(InvalidInput, match="cannot be read"):
+            use()
+    (state.folder / "00006.json").write_text("{")
+    with pytest.raises(InvalidInput, match="00006.json is damaged"):
+        state.records()
+
+
+def test_a_frame_without_its_record_is_not_finished(state: FilmState) -> None:
+    (state.folder / "00006.json").unlink()  # as after a kill between the files
+    assert [record["frame"] for record in state.records()] == [0, 3]
+
+
+def test_a_record_is_plain(state: FilmState) -> None:
+    record = json.loads((state.folder / "00003.json").read_text())
+    assert record["pass"] == 1
+    assert record["begins_shot"] is False
+    assert record["loss"].keys() == {"total", "content", "style", "tv"}
+    assert record["reliable"] > 0.8
