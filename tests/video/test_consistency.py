@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fastnst.samples.moving import MovingScene
-from fastnst.video.consistency import counted_once, reliability
+from fastnst.video.consistency import consistency, counted_once
 
 
 def constant(height: int, width: int, right: float, down: float) -> torch.Tensor:
@@ -15,7 +15,7 @@ def constant(height: int, width: int, right: float, down: float) -> torch.Tensor
 
 def test_a_pan_is_reliable_but_for_what_comes_in() -> None:
     forward, backward = constant(12, 20, 3, 0), constant(12, 20, -3, 0)
-    c = reliability(forward, backward)
+    c = consistency(forward, backward).reliable
     assert c.shape == (1, 1, 12, 20)
     assert c[0, 0, :, 3:].all()
     assert not c[0, 0, :, :3].any()
@@ -27,7 +27,7 @@ def test_the_first_inequality() -> None:
     for excess, expected in ((-0.02, 1), (0.02, 0)):
         # d² = 0.01 (a² + (a + d)²) + 0.5 for w̃ = a + d and ŵ = −a, solved for d
         d = (0.02 * a + ((0.02 * a) ** 2 + 4 * 0.99 * (0.02 * a**2 + 0.5)) ** 0.5) / (2 * 0.99)
-        c = reliability(constant(9, 30, a + d + excess, 0), constant(9, 30, -a, 0))
+        c = consistency(constant(9, 30, a + d + excess, 0), constant(9, 30, -a, 0)).reliable
         assert float(c[0, 0, 4, 15]) == expected
 
 
@@ -37,7 +37,7 @@ def test_the_second_inequality() -> None:
     for speed, expected in ((0.0, 0), (3.0, 1)):
         backward = torch.stack((torch.zeros(8, 40), ramp - ramp[0, 20]), dim=-1)
         backward[..., 1] += speed
-        c = reliability(-backward, backward)
+        c = consistency(-backward, backward).reliable
         assert float(c[0, 0, 3, 20]) == expected
 
 
@@ -45,7 +45,7 @@ def test_what_a_ball_uncovers_is_not_reliable() -> None:
     ball = (-9.0, 3.0)
     scene = MovingScene(64, 48, ball=ball)
     forward, backward = (torch.from_numpy(scene.flow(*pair)) for pair in ((2, 3), (3, 2)))
-    c = reliability(forward, backward)[0, 0].numpy() > 0
+    c = consistency(forward, backward).reliable[0, 0].numpy() > 0
     before, now = ((scene.flow(k, k + 1) == ball).all(-1) for k in (2, 3))
     uncovered = before & ~now
     assert uncovered.sum() > 40

@@ -10,7 +10,7 @@ import torch
 
 from fastnst.images.pixels import to_tensor
 from fastnst.samples.moving import MovingScene
-from fastnst.video.consistency import reliability
+from fastnst.video.consistency import consistency
 from fastnst.video.cuts import is_cut
 from fastnst.video.flow import Frame, dis_flow
 from fastnst.video.warp import warp
@@ -23,7 +23,7 @@ def cut_between(before: np.ndarray, after: np.ndarray) -> bool:
     assert backward is not None
     assert forward is not None
     seen = warp(to_tensor(before), backward)
-    return is_cut(to_tensor(after), seen, reliability(forward, backward))
+    return is_cut(to_tensor(after), seen, consistency(forward, backward).reliable)
 
 
 def test_cuts_between_scenes() -> None:

@@ -145,6 +145,8 @@ def video(
             _tell(films.write(film), made, "interrupted; --resume goes on")
             raise typer.Exit(interrupts.exit_code) from None
         except FastNSTError as error:
+            if not made:
+                raise
             _tell(films.write(film), made, str(error))
             raise typer.Exit(error.exit_code) from None
         films.write(film)

@@ -26,6 +26,7 @@ RATE = Fraction(25)  # frames a second, of frames in files
 HIGH_DEFINITION = 720  # rows, from which colours that are not described are those of BT.709
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of H.273
 _MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}  # of H.273
+WHOLE = 0.95  # of the frames that a file says it has, from which it is not cut short
 _HEAD = 64  # bytes of a file by which a picture is recognised
 
 
@@ -210,7 +211,8 @@ class VideoFile(Clip):
                 f"{self.name} is damaged after frame {index}: {_reason(error)}; --end {index + 1} "
                 "takes what can be read"
             ) from error
-        if index + 1 < (self.frame_count or 0) and selection.end is None:
+        # A few frames fewer than the file says are left out by its edit list.
+        if index + 1 < WHOLE * (self.frame_count or 0) and selection.end is None:
             raise InvalidInput(
                 f"{self.name} is cut short: it has {index + 1} frames of {self.frame_count}; "
                 f"--end {index + 1} takes what can be read"

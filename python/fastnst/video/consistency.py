@@ -12,6 +12,7 @@ after Sundaram, Brox and Keutzer 2010; and where it comes from outside the frame
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,15 +20,24 @@ from torch import Tensor
 from fastnst.video.warp import inside, warp
 
 
-def reliability(forward: Tensor, backward: Tensor) -> Tensor:
+class Consistency(NamedTuple):
+    """What a frame shows of an earlier one, ``(1, 1, H, W)`` float32 each: 1 where it does, else 0.
+
+    Attributes:
+        seen: Where a pixel was not hidden or outside: a start may be taken from there.
+        reliable: c, where it is at no edge of a motion either: a frame may be held to that.
+    """
+
+    seen: Tensor
+    reliable: Tensor
+
+
+def consistency(forward: Tensor, backward: Tensor) -> Consistency:
     """Which pixels of a frame are seen in an earlier one.
 
     Args:
         forward: The flow w from the earlier frame to the one at hand, ``(H, W, 2)``.
         backward: The flow ŵ from the one at hand to the earlier frame.
-
-    Returns:
-        c ``(1, 1, H, W)`` float32: 1 where ``backward`` can be trusted, else 0.
     """
     there = warp(_planes(forward), backward)[0].permute(1, 2, 0)
     hidden = _square(there + backward) > 0.01 * (_square(there) + _square(backward)) + 0.5
@@ -36,7 +46,8 @@ def reliability(forward: Tensor, backward: Tensor) -> Tensor:
         for dim in (0, 1):
             slopes += _slope(part, dim).square()
     edge = slopes > 0.01 * _square(backward) + 0.002
-    return (inside(backward) & ~hidden & ~edge).float()[None, None]
+    seen = (inside(backward) & ~hidden).float()[None, None]
+    return Consistency(seen, seen * (~edge).float())
 
 
 def counted_once(reliabilities: Sequence[Tensor]) -> list[Tensor]:

@@ -28,7 +28,7 @@ from fastnst.run.run import enlarged
 from fastnst.run.schedule import Scale
 from fastnst.run.solve import solve
 from fastnst.settings.settings import Settings
-from fastnst.video.consistency import counted_once, reliability
+from fastnst.video.consistency import Consistency, consistency, counted_once
 from fastnst.video.cuts import is_cut
 from fastnst.video.flow import Flow, Frame
 from fastnst.video.options import FilmOptions
@@ -109,12 +109,16 @@ class _View(NamedTuple):
     """What a frame shows of the frames before it.
 
     Attributes:
-        target: Those frames, warped to it, ``(1, 3, H, W)``.
+        target: Those frames, warped to it, ``(1, 3, H, W)``: what it is held to.
         reliable: Where that can be trusted, ``(1, 1, H, W)``.
+        start: The same with the edges of motions: what it starts from.
+        seen: Where there is such a start, ``(1, 1, H, W)``.
     """
 
     target: Tensor
     reliable: Tensor
+    start: Tensor
+    seen: Tensor
 
 
 class Past(NamedTuple):
@@ -207,8 +211,8 @@ class Painter:
         pictures = with_content(self._pictures, small.pixels, self.settings)
         rest = match_colours(pictures.content, pictures.styles, self._blend())
         device = pictures.content.device
-        reliable, target = view.reliable.to(device), view.target.to(device)
-        start = reliable * target + (1 - reliable) * rest
+        seen = view.seen.to(device)
+        start = seen * view.start.to(device) + (1 - seen) * rest
         return self._further(small, pictures, start, view, shot, began)
 
     @undisturbed()
@@ -281,28 +285,24 @@ class Painter:
         """The frames before, warped to a frame; None if a shot begins with it."""
         last = past[-1]
         if self.options.cuts and not np.array_equal(frame.pixels, last.frame.pixels):
-            backward, reliable = self._flow_back(frame, last)
+            backward, found = self._flow_back(frame, last)
             before = to_tensor(last.frame.pixels)
-            if is_cut(to_tensor(frame.pixels), warp(before, backward), reliable):
+            if is_cut(to_tensor(frame.pixels), warp(before, backward), found.reliable):
                 return None
         distances = self.options.distances
         return self._warped(frame, [past[-d] for d in distances if d <= len(past)])
 
     def _warped(self, frame: Frame, others: Sequence[Past]) -> _View:
-        warped, reliabilities = [], []
+        warped, found = [], []
         for other in others:
-            found = self._flow_between(frame, other)
-            if found is None:
-                continue
-            backward, reliable = found
-            warped.append(warp(other.image, backward, "spline").clamp(0, 1))
-            reliabilities.append(reliable)
-        shares = counted_once(reliabilities)
-        total = torch.stack(shares).sum(0)
-        target = torch.stack([c * x for c, x in zip(shares, warped, strict=True)]).sum(0)
-        return _View(target / total.clamp(min=1e-6), total)
+            between = self._flow_between(frame, other)
+            if between is not None:
+                warped.append(warp(other.image, between[0], "spline").clamp(0, 1))
+                found.append(between[1])
+        held = _merged(warped, [each.reliable for each in found])
+        return _View(*held, *_merged(warped, [each.seen for each in found]))
 
-    def _flow_back(self, frame: Frame, other: Past) -> tuple[Tensor, Tensor]:
+    def _flow_back(self, frame: Frame, other: Past) -> tuple[Tensor, Consistency]:
         found = self._flow_between(frame, other)
         if found is None:
             raise InvalidInput(
@@ -311,20 +311,21 @@ class Painter:
             )
         return found
 
-    def _flow_between(self, frame: Frame, other: Past) -> tuple[Tensor, Tensor] | None:
+    def _flow_between(self, frame: Frame, other: Past) -> tuple[Tensor, Consistency] | None:
         """The flow from a frame to another, and where it is reliable; None if there is none."""
         key = other.frame.index, frame.index
         return self._cache.get("flow", key, lambda: self._find_flow(frame, other.frame))
 
-    def _find_flow(self, frame: Frame, other: Frame) -> tuple[Tensor, Tensor] | None:
+    def _find_flow(self, frame: Frame, other: Frame) -> tuple[Tensor, Consistency] | None:
         if np.array_equal(frame.pixels, other.pixels):  # nothing moves
             height, width, _ = frame.pixels.shape
             still = torch.zeros(height, width, 2, dtype=torch.float32, device="cpu")
-            return still, torch.ones_like(still[..., 0])[None, None]
+            everywhere = torch.ones_like(still[..., 0])[None, None]
+            return still, Consistency(everywhere, everywhere)
         backward, forward = self.flow(frame, other), self.flow(other, frame)
         if backward is None or forward is None:
             return None
-        return backward, reliability(forward, backward)
+        return backward, consistency(forward, backward)
 
     def _shot_pictures(self, frame: Frame) -> Pictures:
         prepared = self.prepare(frame)
@@ -400,6 +401,14 @@ class _Run:
         assert result is not None  # a solver yields the start at least
         assert best is not None
         return result, best.detach().cpu().clone()
+
+
+def _merged(warped: Sequence[Tensor], shares: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Frames as one picture, each pixel from the first of them that has it; and who has any."""
+    once = counted_once(shares)
+    total = torch.stack(once).sum(0)
+    picture = torch.stack([c * x for c, x in zip(once, warped, strict=True)]).sum(0)
+    return picture / total.clamp(min=1e-6), total
 
 
 def _style(losses: Mapping[str, float], settings: Settings) -> float:
