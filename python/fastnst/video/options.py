@@ -31,7 +31,7 @@ class FilmOptions:
     """
 
     temporal_weight: float = 300.0
-    frame_iterations: int = 30
+    frame_iterations: int = 20
     band: float = 0.05
     distances: tuple[int, ...] = (1, 2, 4)
     passes: int = 1

@@ -77,7 +77,8 @@ def _coefficients(image: Tensor) -> Tensor:
     """The coefficients of the spline through the pixels, mirrored at the edges."""
     height, width = image.shape[-2:]
     along_rows = torch.linalg.solve(_through(width, image), image.mT).mT
-    return torch.linalg.solve(_through(height, image), along_rows)
+    coefficients: Tensor = torch.linalg.solve(_through(height, image), along_rows)
+    return coefficients
 
 
 def _through(count: int, like: Tensor) -> Tensor:
