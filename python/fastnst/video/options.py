@@ -30,7 +30,7 @@ class FilmOptions:
         cuts: Whether scene cuts are looked for, after which all starts anew.
     """
 
-    temporal_weight: float = 300.0
+    temporal_weight: float = 100.0
     frame_iterations: int = 20
     band: float = 0.05
     distances: tuple[int, ...] = (1, 2, 4)
