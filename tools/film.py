@@ -15,7 +15,7 @@ from fastnst import samples
 from fastnst.samples.moving import MovingScene
 
 
-def main(path: str, width: int = 160, count: int = 8) -> None:
+def main(path: str, width: int = 128, count: int = 7) -> None:
     scene = MovingScene(width, width * 3 // 4)
     frames = [scene.frame(k) for k in range(count)]
     film = fastnst.stylize_video(frames, samples.load("swirl"), preset="fast", size=0)
