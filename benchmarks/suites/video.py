@@ -43,7 +43,7 @@ COLUMNS = {
 
 def cases(options: Options) -> list[Case]:
     sizes = options.choose_sizes(full=(256,), quick=(64,))
-    frames = options.evaluations or (3 if options.quick else 6)
+    frames = 3 if options.quick else options.evaluations or 6
     moving = [Case(f"{frames} frames, {STYLE}", size, details={"frames": frames}) for size in sizes]
     still = 3 if options.quick else 30
     static = [Case(f"{still} {STATIC} frames", min(sizes), details={"frames": still})]

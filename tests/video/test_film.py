@@ -60,15 +60,18 @@ def pictures(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
 
 
-def test_a_killed_film_goes_on_bit_for_bit(folder: Path, tmp_path: Path) -> None:
-    make(plan(folder, tmp_path / "whole"))
-    make(plan(folder, tmp_path / "parts"), count=2)
-    make(plan(folder, tmp_path / "parts"), count=3, resume=True)
-    make(plan(folder, tmp_path / "parts"), resume=True)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_killed_film_goes_on_bit_for_bit(folder: Path, tmp_path: Path, backwards: bool) -> None:
+    way = {"backwards": backwards, "options": FilmOptions(frame_iterations=2, distances=(1, 2))}
+    make(plan(folder, tmp_path / "whole", **way))
+    make(plan(folder, tmp_path / "parts", **way), count=2)
+    make(plan(folder, tmp_path / "parts", **way), count=3, resume=True)
+    assert len(list((tmp_path / "parts").glob("*.safetensors"))) == 2  # no more are needed
+    make(plan(folder, tmp_path / "parts", **way), resume=True)
     whole = pictures(tmp_path / "whole")
     assert list(whole) == [f"{k:05d}.png" for k in range(6)]
     assert pictures(tmp_path / "parts") == whole
-    make(plan(folder, tmp_path / "parts"), resume=True)  # nothing is left to do
+    make(plan(folder, tmp_path / "parts", **way), resume=True)  # nothing is left to do
     assert pictures(tmp_path / "parts") == whole
 
 

@@ -63,7 +63,7 @@ class Film:
         """Where the frames are kept until the film is whole."""
         folder = self.output.with_name(f"{self.output.name}.frames") if self.is_file else None
         kept = None if self.options.passes > 1 else max(self.options.distances)
-        return FilmState(folder or self.output, kept)
+        return FilmState(folder or self.output, kept, self.backwards)
 
 
 def check(film: Film, resume: bool) -> None:

@@ -39,11 +39,13 @@ class FilmState:
     Args:
         folder: Where it is.
         kept: How many of the last frames keep what later frames need of them; None: all.
+        backwards: Whether the frames are made from the last to the first.
     """
 
-    def __init__(self, folder: Path, kept: int | None) -> None:
+    def __init__(self, folder: Path, kept: int | None, backwards: bool = False) -> None:
         self.folder = folder
         self.kept = kept
+        self.backwards = backwards
 
     @property
     def exists(self) -> bool:
@@ -113,7 +115,9 @@ class FilmState:
         }
         files.write(self.folder / f"{name}.json", json.dumps(record).encode())
         if self.kept is not None:
-            for path in sorted(self.folder.glob("*.safetensors"), key=_number)[: -self.kept]:
+            states = self.folder.glob("*.safetensors")
+            made = sorted(states, key=_number, reverse=self.backwards)
+            for path in made[: -self.kept]:
                 path.unlink()
 
     def records(self) -> list[dict[str, Any]]:

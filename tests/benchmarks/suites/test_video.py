@@ -11,6 +11,7 @@ from benchmarks.suites import video
 from helpers.benchmarks import checked, good, run_suites
 
 
+@pytest.mark.slow  # three pictures are drawn, twelve frames optimised
 def test_a_film_flickers_less_than_its_frames_alone(tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     rows = run_suites(tmp_path, "video")
