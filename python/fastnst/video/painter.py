@@ -373,27 +373,36 @@ class _Run:
             temporal: γ and the temporal term; None: there is none.
             like: The shot, and the band; None: all iterations are done.
         """
-        prepared, recorder = self.prepared, self.recorder
-        settings = prepared.settings
-        size = prepared.width, prepared.height
-        with memory.enough(*size, settings, prepared.device):
-            grid = prepared.grid(pictures)
-            engine = prepared.engine(pictures, grid=grid, temporal=temporal)
-            recorder.begin_scale()
-            for iterate in solve(engine, start, settings, iterations):
-                recorder.note(iterate, engine, pictures.colours)
-                own, term = iterate.loss, iterate.terms.temporal
-                if temporal is not None and term is not None:
-                    own -= temporal[0] * float(term)
-                    if iterate.is_best:
-                        self.temporal = float(term)
-                if like is not None and iterate.is_best:
-                    shot, band = like
-                    losses = self.recorder.history[-1]
-                    style = _style(losses.style, settings)
-                    if own <= (1 + band) * shot.loss and style <= (1 + band) * shot.style:
-                        break
-            recorder.end_scale()
+        it = self.prepared
+        with memory.enough(it.width, it.height, it.settings, it.device):
+            self._solve(pictures, start, iterations, temporal, like)
+
+    def _solve(
+        self,
+        pictures: Pictures,
+        start: Tensor,
+        iterations: int,
+        temporal: tuple[float, TemporalLoss] | None,
+        like: tuple[Shot, float] | None,
+    ) -> None:
+        """Hold the engine, which is freed with this frame of the stack if the memory runs out."""
+        prepared, recorder, settings = self.prepared, self.recorder, self.prepared.settings
+        grid = prepared.grid(pictures)
+        engine = prepared.engine(pictures, grid=grid, temporal=temporal)
+        recorder.begin_scale()
+        for iterate in solve(engine, start, settings, iterations):
+            recorder.note(iterate, engine, pictures.colours)
+            own, term = iterate.loss, iterate.terms.temporal
+            if temporal is not None and term is not None:
+                own -= temporal[0] * float(term)
+                if iterate.is_best:
+                    self.temporal = float(term)
+            if like is not None and iterate.is_best:
+                shot, band = like
+                style = _style(recorder.history[-1].style, settings)
+                if own <= (1 + band) * shot.loss and style <= (1 + band) * shot.style:
+                    break
+        recorder.end_scale()
 
     def finish(self) -> tuple[Result, Tensor]:
         """The result, and the best picture on the CPU before its colours were changed."""
