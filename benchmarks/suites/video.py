@@ -7,7 +7,7 @@ with is OpenCV's, as in earnest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -64,7 +64,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
         yield _row(row, OURS, _film(still, settings, FilmOptions()), None)
         return
     frames = _frames(scene, count)
-    arms = {
+    arms: dict[str, Callable[[], list[FilmFrame]]] = {
         BASELINE: lambda: _alone(frames, replace(settings, init="noise")),
         WARPED: lambda: _film(frames, settings, FilmOptions(temporal_weight=0.0)),
         OURS: lambda: _film(frames, settings, FilmOptions()),

@@ -74,7 +74,9 @@ class MovingScene:
         flow = self.flow(first, second)
         x, y = self._grid()
         x, y = x + flow[..., 0], y + flow[..., 1]
-        seen = (x >= 0.5) & (x <= self.width - 0.5) & (y >= 0.5) & (y <= self.height - 0.5)
+        seen: NDArray[np.bool_] = (
+            (x >= 0.5) & (x <= self.width - 0.5) & (y >= 0.5) & (y <= self.height - 0.5)
+        )
         if self.ball is None:
             return seen
         here = self._ball(first)
@@ -82,7 +84,8 @@ class MovingScene:
         distance = np.hypot(x - cx, y - cy) - BALL * self.height
         on_ball = here >= 0.5
         clear = np.abs(here - 0.5) > 2
-        return seen & clear & (on_ball | (distance > 2))
+        clear_of_it: NDArray[np.bool_] = seen & clear & (on_ball | (distance > 2))
+        return clear_of_it
 
     def _at(self, index: int) -> tuple[float, float, float, float]:
         """Scale and offset from a frame to the picture, across and down."""
@@ -117,7 +120,8 @@ class MovingScene:
         seen = picture.transform(
             size, Image.Transform.AFFINE, (sx, 0, ox, 0, sy, oy), Image.Resampling.BICUBIC
         )
-        return np.asarray(seen, np.float32) / 255
+        levels: Array = np.asarray(seen, np.float32) / np.float32(255)
+        return levels
 
 
 @lru_cache(maxsize=8)  # drawing takes a second, and a film has many frames
