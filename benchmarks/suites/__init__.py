@@ -27,8 +27,8 @@ SUITES = {
         memory,
         large,
         busy,
+        video,
         peers,
-        *(ops, evaluation, controls, optimiser, loss, precision, memory, large, video, peers),
     )
 }
 

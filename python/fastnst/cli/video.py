@@ -29,7 +29,7 @@ from fastnst.video.options import DIS, FilmOptions, Selection
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from fastnst.run.result import Step
+    from fastnst.run.step import Step
     from fastnst.video.film import Film
     from fastnst.video.painter import FilmFrame
 

@@ -20,13 +20,14 @@ from fastnst.images.decode import Picture
 from fastnst.images.pixels import Pixels, resize, to_tensor
 from fastnst.inputs.pictures import Pictures, Styles, with_content
 from fastnst.losses import TemporalLoss
-from fastnst.run import memory
+from fastnst.run.exhaustion import enough
 from fastnst.run.prepare import Preparation, prepare
 from fastnst.run.recorder import Recorder
-from fastnst.run.result import Result, Step
+from fastnst.run.result import Result
 from fastnst.run.run import enlarged
 from fastnst.run.schedule import Scale
 from fastnst.run.solve import solve
+from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
 from fastnst.video.consistency import Consistency, consistency, counted_once
 from fastnst.video.cuts import is_cut
@@ -264,10 +265,11 @@ class Painter:
     ) -> FilmFrame:
         iterations = self.options.frame_iterations
         # The average of Adam's iterates is for long runs, and bfloat16 pays in those alone.
+        prepared = self.prepare(small)
         precision = "fp32" if self.settings.precision == "auto" else self.settings.precision
-        settings = replace(self.settings, averaging=0.0, precision=precision)
-        scale = Scale(self.prepare(small).schedule[-1].size, iterations)
-        prepared = replace(self.prepare(small), settings=settings, schedule=(scale,))
+        settings = replace(prepared.settings, averaging=0.0, precision=precision)
+        scale = Scale(prepared.schedule[-1].size, iterations)
+        prepared = replace(prepared, settings=settings, schedule=(scale,))
         run = _Run(prepared, self._hear(small))
         temporal = None
         if self.options.temporal_weight and float(view.reliable.sum()):
@@ -374,7 +376,7 @@ class _Run:
             like: The shot, and the band; None: all iterations are done.
         """
         it = self.prepared
-        with memory.enough(it.width, it.height, it.settings, it.device):
+        with enough(it.width, it.height, it.settings, it.device):
             self._solve(pictures, start, iterations, temporal, like)
 
     def _solve(
@@ -387,9 +389,9 @@ class _Run:
     ) -> None:
         """Hold the engine, which is freed with this frame of the stack if the memory runs out."""
         prepared, recorder, settings = self.prepared, self.recorder, self.prepared.settings
-        grid = prepared.grid(pictures)
-        engine = prepared.engine(pictures, grid=grid, temporal=temporal)
-        recorder.begin_scale()
+        plan = prepared.plan(pictures)
+        engine = prepared.engine(pictures, plan=plan, temporal=temporal)
+        recorder.begin_scale(plan.strips)
         for iterate in solve(engine, start, settings, iterations):
             recorder.note(iterate, engine, pictures.colours)
             own, term = iterate.loss, iterate.terms.temporal
