@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnst.errors import InvalidInput
-from fastnst.images.decode import Picture
+from fastnst.images.decode import Picture, load_image
 from fastnst.images.large import open_rows
 from fastnst.images.scratch import PictureStore
 from fastnst.inputs.pictures import Styles, decode

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fastnst.cli.console import amount, complain, duration, say
+from fastnst.cli.console import complain, duration, say
 from fastnst.cli.inputs import check_exists, check_pictures
 from fastnst.cli.interrupts import Interrupts
 from fastnst.cli.options import (
@@ -24,6 +24,7 @@ from fastnst.cli.options import (
 from fastnst.errors import FastNSTError, InvalidInput
 from fastnst.files import check_outputs
 from fastnst.settings.settings import Settings
+from fastnst.strips.budget import amount
 from fastnst.video.options import DIS, FilmOptions, Selection
 
 if TYPE_CHECKING:

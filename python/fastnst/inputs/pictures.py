@@ -17,10 +17,11 @@ from torch import Tensor
 from fastnst.cache import Cache
 from fastnst.errors import InvalidInput
 from fastnst.images import large
+from fastnst.images.colour import grey
 from fastnst.images.colour_rows import GreyRows, HistogramMatchedRows, MatchedRows
 from fastnst.images.decode import Picture, load_image
 from fastnst.images.large import DecodedRows, open_rows
-from fastnst.images.pixels import Pixels, scaled_size
+from fastnst.images.pixels import Pixels, resize, scaled_size, to_tensor
 from fastnst.images.rows import PixelRows, RowSource, StoredRows, TensorRows, digest
 from fastnst.images.scaling import filled, room, scaled
 from fastnst.inputs.masks import Masks, read_masks

@@ -226,7 +226,7 @@ def _check_disk(film: Film, prepared: Preparation) -> None:
 
 def _identity(film: Film, prepared: Preparation) -> Identity:
     """What the film is made from; the content is the clip and not its first frame."""
-    pictures = prepared.sources.digests()
+    pictures = dict(prepared.sources.digests)
     pictures["content picture"] = film.clip.digest()
     selection = film.selection
     chosen = f"--start {selection.start} --every {selection.every}"

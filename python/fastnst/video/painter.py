@@ -18,13 +18,13 @@ from fastnst.errors import InvalidInput
 from fastnst.images.colour import match_colours
 from fastnst.images.decode import Picture
 from fastnst.images.pixels import Pixels, resize, to_tensor
+from fastnst.images.rows import PixelRows
 from fastnst.inputs.pictures import Pictures, Styles, with_content
 from fastnst.losses import TemporalLoss
 from fastnst.run.exhaustion import enough
 from fastnst.run.prepare import Preparation, prepare
 from fastnst.run.recorder import Recorder
 from fastnst.run.result import Result
-from fastnst.run.run import enlarged
 from fastnst.run.schedule import Scale
 from fastnst.run.solve import solve
 from fastnst.run.step import Step
@@ -240,15 +240,12 @@ class Painter:
     def _first(self, frame: Frame, small: Frame, began: float) -> FilmFrame:
         """The first frame of a shot: it is made as ``stylize`` makes a picture."""
         prepared = self.prepare(frame)
-        sources = replace(prepared.sources, content=frame.pixels)
+        sources = replace(prepared.sources, content=PixelRows(frame.pixels))
         prepared = replace(prepared, sources=sources)
         run = _Run(prepared, self._hear(frame))
         for scale in prepared.schedule:
-            self._pictures = prepared.pictures(scale)
-            start = self._pictures.start
-            if run.recorder.best is not None:
-                start = enlarged(run.recorder.best, like=start)
-            run.optimise(self._pictures, start, scale.iterations)
+            self._pictures = prepared.pictures(scale, run.recorder.best)
+            run.optimise(self._pictures, self._pictures.start, scale.iterations)
         result, image = run.finish()
         shot = Shot(frame.index, result.losses.total, _style(result.losses.style, self.settings))
         seconds = time.perf_counter() - began
