@@ -29,11 +29,11 @@ except ImportError:  # Windows
 OWN_CHOICE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 PERIOD = 0.1  # seconds between two looks
-# Involuntary context switches a second. The system takes a processor away from a thread after some
-# 3 ms if another wants it, 150 times a second for one other busy thread.
-BUSY = 40.0
-QUIET = 10.0
-HOUSEKEEPING = 2.0  # of them for each thread come from the system's own work and do not count
+# Involuntary context switches a second. Measured with two threads, spinning or not: 25 to 62 on a
+# quiet machine, which the system's own work takes; 128 to 750 beside one or two busy threads.
+BUSY = 65.0
+QUIET = 50.0
+HOUSEKEEPING = 15.0  # of them for each thread come from the system's own work and do not count
 
 
 class Waiting:

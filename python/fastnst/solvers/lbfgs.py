@@ -117,7 +117,7 @@ class SpectralLBFGS(LBFGS):
     def initial(self, q: Vector) -> None:
         """q ← γ P q, or γ q as long as there is no pair to learn P from."""
         if self.pairs.order:
-            q[0].copy_(self.scaling.apply(q[0]))
+            self.scaling.apply(q[0], out=q[0])
         else:
             super().initial(q)
 

@@ -31,6 +31,7 @@ import math
 import torch
 from torch import Tensor
 
+from fastnst.ops import sums
 from fastnst.solvers.state import State
 
 BANDS = 14  # of each colour, between one cycle in 256 pixels and the finest diagonal
@@ -101,21 +102,25 @@ class SpectralScaling:
                 is. None: yes.
         """
         s, y = self._spectrum(step), self._spectrum(change)
-        _update(self.ss, MEMORY * self.ss + self._by_band(s, s), accept)
-        _update(self.sy, MEMORY * self.sy + self._by_band(s, y), accept)
+        self.ss = _updated(self.ss, MEMORY * self.ss + self._by_band(s, s), accept)
+        self.sy = _updated(self.sy, MEMORY * self.sy + self._by_band(s, y), accept)
         by_band = self._by_band_scaling()
         scaling = by_band[:, self.band]
-        norm = (by_band * self._by_band(y, y)).sum()  # y·P y
+        if self._members is None:  # y·P y, on a CPU in one pass
+            norm = sums.dot(_product(y, y), scaling * self.weight)
+        else:
+            norm = (by_band * self._by_band(y, y)).sum()
         gamma = (STRETCH * curvature / norm.double()).to(self.gamma.dtype)
-        _update(self.scaling, scaling, accept)
-        _update(self.gamma, gamma, accept)
+        self.scaling = _updated(self.scaling, scaling, accept)
+        self.gamma = _updated(self.gamma, gamma, accept)
 
-    def apply(self, x: Tensor) -> Tensor:
-        """γ P x for x ``(n,)``."""
+    def apply(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """γ P x for x ``(n,)``, in ``out`` if it is given, which may be x."""
         spectrum = self._spectrum(x).mul_(self.scaling).mul_(self.gamma)
         opponent = torch.fft.irfft2(spectrum, s=self.shape[-2:], norm="ortho")
-        x_scaled: Tensor = self.colours.T @ opponent.flatten(1)
-        return x_scaled.flatten()
+        out = torch.empty_like(x) if out is None else out
+        torch.matmul(self.colours.T, opponent.flatten(1), out=out.view(3, -1))
+        return out
 
     def forget(self, all_of_it: Tensor) -> None:
         """Drop what was learnt, where ``all_of_it`` (0-dimensional) is true."""
@@ -150,22 +155,32 @@ class SpectralScaling:
 
     def _by_band(self, a: Tensor, b: Tensor) -> Tensor:
         """a·b summed over each band, ``(3, BANDS)``."""
-        products = a.real * b.real + a.imag * b.imag
+        products = _product(a, b)
         if self._members is not None:
             return products.flatten(1) @ self._members
-        products = products.mul_(self.weight).flatten(1)
-        return _add_by_band(products, self.band)
+        return _add_by_band(products.mul_(self.weight), self.band)
 
 
-def _update(old: Tensor, new: Tensor, accept: Tensor | None) -> None:
-    """Set ``old`` to ``new``, in place, where that is accepted."""
-    old.copy_(new if accept is None else torch.where(accept, new, old))
+def _updated(old: Tensor, new: Tensor, accept: Tensor | None) -> Tensor:
+    """``new``; with ``accept`` the memory of ``old``, set to ``new`` where that is accepted."""
+    return new if accept is None else old.copy_(torch.where(accept, new, old))
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """The real part of a conj(b) for two spectra."""
+    return torch.mul(a.real, b.real).addcmul_(a.imag, b.imag)
 
 
 def _add_by_band(products: Tensor, band: Tensor) -> Tensor:
-    """Sums of products ``(3, n)`` over the members of each band, ``(3, BANDS)``, on a CPU.
+    """Sums of products ``(3, H, W)`` over the members of each band, ``(3, BANDS)``, on a CPU.
 
-    In float64, and one after the other: the same bits for any number of threads.
+    Rows of opposite frequencies, which are of the same bands, are added first. The rest is added in
+    float64, and one after the other: the same bits for any number of threads.
     """
-    sums = torch.zeros(3, BANDS, dtype=torch.float64, device=products.device)
-    return sums.index_add_(1, band.flatten(), products.double()).to(products.dtype)
+    height = products.shape[1]
+    opposite = (height - 1) // 2
+    rows = products[:, : height // 2 + 1]
+    rows[:, 1 : opposite + 1] += products[:, height - opposite :].flip(1)
+    found = torch.zeros(3, BANDS, dtype=torch.float64, device=products.device)
+    members = band[: height // 2 + 1].flatten()
+    return found.index_add_(1, members, rows.flatten(1).double()).to(products.dtype)
