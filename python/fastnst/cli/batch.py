@@ -27,8 +27,8 @@ from fastnst.cli.options import (
     settings_options,
 )
 from fastnst.errors import InvalidInput
+from fastnst.files import check_folder
 from fastnst.settings.settings import Settings
-from fastnst.strips.storage import check_folder
 
 if TYPE_CHECKING:
     from fastnst.batch import Job, Outcome, Progress

@@ -11,8 +11,8 @@ import typer
 
 from fastnst.cli.options import Memory, Scratch, read_memory, settings_options
 from fastnst.errors import BackendUnavailable, InvalidInput
+from fastnst.files import check_folder
 from fastnst.settings.settings import Settings
-from fastnst.strips.storage import check_folder
 
 MOST_PIXELS = 1024  # long side of a visitor's result, unless the command asks for more
 MOST_ITERATIONS = 1000

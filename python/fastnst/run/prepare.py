@@ -16,6 +16,7 @@ from fastnst.cache import Cache
 from fastnst.devices import DEFAULT_SIZE, choose_device
 from fastnst.engines.create import choose_precision, create_engine
 from fastnst.evaluation import Engine
+from fastnst.files import check_folder
 from fastnst.images.decode import Picture
 from fastnst.images.large import DecodedRows
 from fastnst.images.scratch import PictureStore, check_space
@@ -28,7 +29,7 @@ from fastnst.run.pieces import WHOLE, Plan
 from fastnst.run.planning import make_plan
 from fastnst.run.schedule import Scale, make_schedule
 from fastnst.settings.settings import Settings
-from fastnst.strips.storage import Store, check_folder
+from fastnst.strips.storage import Store
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput, OutputFailed
+from fastnst.files import check_folder
 from fastnst.strips.geometry import Span, parts
 
 if TYPE_CHECKING:
@@ -166,16 +167,6 @@ class ScratchStore(Store):
         self._file.close()
         self._bases.clear()
         self._maps.clear()
-
-
-def check_folder(folder: Path) -> None:
-    """Make sure that a scratch folder is there.
-
-    Raises:
-        InvalidInput: if it is not.
-    """
-    if not folder.is_dir():
-        raise InvalidInput(f"scratch folder {folder} does not exist or is no folder")
 
 
 class BandedTensor:
