@@ -105,7 +105,7 @@ class SpectralScaling:
         self.ss = _updated(self.ss, MEMORY * self.ss + self._by_band(s, s), accept)
         self.sy = _updated(self.sy, MEMORY * self.sy + self._by_band(s, y), accept)
         by_band = self._by_band_scaling()
-        scaling = by_band[:, self.band]
+        scaling = self._by_frequency(by_band)
         if self._members is None:  # y·P y, on a CPU in one pass
             norm = sums.dot(_product(y, y), scaling * self.weight)
         else:
@@ -136,13 +136,17 @@ class SpectralScaling:
         self.ss.copy_(state.tensors["ss"])
         self.sy.copy_(state.tensors["sy"])
         self.gamma.copy_(state.tensors["gamma"])
-        self.scaling.copy_(self._by_band_scaling()[:, self.band])
+        self.scaling.copy_(self._by_frequency(self._by_band_scaling()))
 
     def _by_band_scaling(self) -> Tensor:
         """P of what was learnt, ``(3, BANDS)``."""
         curvature = self.sy / self.ss.clamp(min=torch.finfo(self.ss.dtype).tiny)
         curvature = curvature / curvature.max()
         return curvature.clamp(min=FLOOR).pow(-POWER)
+
+    def _by_frequency(self, by_band: Tensor) -> Tensor:
+        """For each frequency the number ``(3, BANDS)`` of its band: ``(3, H, W // 2 + 1)``."""
+        return by_band.index_select(1, self.band.flatten()).view(3, *self.band.shape)
 
     def _spectrum(self, x: Tensor) -> Tensor:
         """The orthonormal Fourier transform of x ``(n,)`` in opponent colours.
