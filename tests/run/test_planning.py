@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastnst import InvalidInput
+from fastnst.ops import extension
 from fastnst.run import available
 from fastnst.run.memory import Need, estimate
 from fastnst.run.pieces import WHOLE
@@ -15,6 +16,9 @@ from fastnst.run.planning import SHARE, make_plan
 from fastnst.settings.settings import Settings
 
 FP32 = Settings(engine="torch", precision="fp32")
+eight_bits = pytest.mark.skipif(
+    not extension.is_available(), reason="curvature pairs take four times as much without it"
+)
 
 
 def free(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
@@ -38,6 +42,7 @@ def test_what_cannot_be_cut_says_why(monkeypatch: pytest.MonkeyPatch, field) -> 
         make_plan(Need(8192, 6144, Settings(**field)))
 
 
+@eight_bits
 def test_a_picture_that_does_not_fit_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 24e9)
     assert make_plan(Need(1024, 768, FP32)) == WHOLE
@@ -53,6 +58,7 @@ def test_a_picture_that_does_not_fit_is_cut(monkeypatch: pytest.MonkeyPatch) -> 
     assert less.grid.computed_pixels > plan.grid.computed_pixels
 
 
+@eight_bits
 def test_memory_that_gets_less_and_less(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whole; in pieces; with recomputed targets, or with a scratch file; refused."""
     it, seen, mapped = Need(4096, 4096, FP32), [], []
@@ -78,6 +84,7 @@ def test_memory_that_gets_less_and_less(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert list(dict.fromkeys(mapped)) == ["whole", "pieces", "mapped", "refused"]
 
 
+@eight_bits
 def test_what_does_not_fit_in_strips_names_what_does(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
