@@ -10,7 +10,7 @@ import torch
 from fastnst.cli.console import duration
 from fastnst.errors import InvalidInput
 from fastnst.estimate import ScaleEstimate, estimate
-from fastnst.run import available, memory, pieces, prepare
+from fastnst.run import available, memory, pieces, preparation
 from fastnst.run.pieces import Plan
 from fastnst.settings.settings import Settings
 from fastnst.strips.budget import amount
@@ -61,14 +61,14 @@ def test_amounts_have_units_that_say_something() -> None:
 def test_what_runs_is_what_is_measured(monkeypatch, precision: str) -> None:
     """Where the setting leaves the precision open, the one that a run would choose."""
     asked = []
-    create = prepare.create_engine
+    create = preparation.create_engine
 
     def note(weights, content, styles, settings, *rest, **more):
         asked.append(settings.precision)
         return create(weights, content, styles, replace(settings, precision="fp32"), *rest, **more)
 
-    monkeypatch.setattr(prepare, "create_engine", note)
-    monkeypatch.setattr(prepare, "choose_precision", lambda settings, device: precision)
+    monkeypatch.setattr(preparation, "create_engine", note)
+    monkeypatch.setattr(preparation, "choose_precision", lambda settings, device: precision)
     estimate(*PICTURES, Settings(size=32, iterations=1, **SMALL))
     assert asked == [precision]
 

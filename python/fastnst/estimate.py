@@ -21,7 +21,8 @@ from fastnst.run.available import available
 from fastnst.run.exhaustion import enough
 from fastnst.run.pieces import Plan
 from fastnst.run.planning import make_plan
-from fastnst.run.prepare import Preparation, prepare
+from fastnst.run.preparation import Preparation
+from fastnst.run.prepare import prepare
 from fastnst.run.schedule import Scale
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid

@@ -17,7 +17,8 @@ from fastnst.network.weights import Weights, load_weights
 from fastnst.objective.build import build_objective
 from fastnst.onnx_graph.model import Size, features_model, loss_model, targets_model
 from fastnst.onnx_graph.objective import read, read_network
-from fastnst.run.prepare import Preparation, prepare
+from fastnst.run.preparation import Preparation
+from fastnst.run.prepare import prepare
 from fastnst.settings.settings import Settings
 
 KINDS = ("loss", "features", "targets")

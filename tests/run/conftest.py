@@ -6,7 +6,7 @@ import pytest
 
 from fastnst.engines.planned.cuda import PlannedEngine
 from fastnst.objective.build import build_objective
-from fastnst.run import prepare
+from fastnst.run import preparation
 
 
 @pytest.fixture
@@ -18,4 +18,4 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         objective = build_objective(weights, content, style, settings, "torch", regions, cache)
         return PlannedEngine(objective, "fp32", cache=cache)
 
-    monkeypatch.setattr(prepare, "create_engine", create)
+    monkeypatch.setattr(preparation, "create_engine", create)

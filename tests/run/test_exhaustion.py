@@ -9,7 +9,7 @@ import torch
 
 import fastnst
 from fastnst import InvalidInput
-from fastnst.run import available, prepare
+from fastnst.run import available, preparation
 from fastnst.run.exhaustion import enough
 from fastnst.run.memory import Need, estimate
 from fastnst.settings.settings import Settings
@@ -25,7 +25,7 @@ def test_memory_that_runs_out_is_an_error_with_a_size_that_fits(monkeypatch) -> 
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(available, "available", lambda device: 2**34)
-    monkeypatch.setattr(prepare, "create_engine", out_of_memory)
+    monkeypatch.setattr(preparation, "create_engine", out_of_memory)
     with pytest.raises(InvalidInput, match=r"cpu ran out of memory with a 512×384") as caught:
         fastnst.stylize(CONTENT, STYLE, size=512)
     assert "\n" not in str(caught.value)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from fastnst.errors import InvalidInput, OutputFailed
-from fastnst.run import pieces, prepare
+from fastnst.run import pieces, preparation
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.memory import Need, estimate
 from fastnst.run.planning import make_plan
@@ -70,7 +70,7 @@ def cut_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
             made = make_plan(*arguments)
             return made if made.grid is None else replace(made, **changes)
 
-        monkeypatch.setattr(prepare, "make_plan", plan)
+        monkeypatch.setattr(preparation, "make_plan", plan)
         return run(content, style, settings(), memory_limit=limit, **further)
 
     return go

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastnst.devices import model
 from fastnst.errors import InvalidInput
+from fastnst.evaluation import Engine
+from fastnst.run import pieces
+from fastnst.run.preparation import Preparation
 from fastnst.settings.settings import Settings
+from fastnst.strips.geometry import Grid
 
 # Settings that may differ from those of the run that wrote the checkpoint: how far to go, and what
 # was asked for where what ran is compared instead.
@@ -66,3 +71,14 @@ class Identity:
         """
         if changed := self.differences(now):
             raise InvalidInput(f"checkpoint {path} is of another run: {'; '.join(changed)}")
+
+
+def identity_of(prepared: Preparation, engine: Engine, grid: Grid | None) -> Identity:
+    """What identifies a run at one scale: its settings, pictures, weights, engine and strips."""
+    made_from = pieces.name(grid) | {
+        "file of weights": prepared.weights.sha256,
+        "engine": engine.name,
+        "device": model(prepared.device),
+        "precision": engine.precision,
+    }
+    return Identity.of(prepared.settings, prepared.sources.digests | made_from)

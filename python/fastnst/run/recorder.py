@@ -15,7 +15,7 @@ from fastnst.evaluation import Engine
 from fastnst.images.pixels import reduced, to_pil
 from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.losses import Losses
-from fastnst.run.prepare import Preparation
+from fastnst.run.preparation import Preparation
 from fastnst.run.record import ScaleRecord, peak_bytes
 from fastnst.run.result import Result
 from fastnst.run.step import Step, finished

@@ -106,7 +106,7 @@ class SpectralScaling:
         self.sy = _updated(self.sy, MEMORY * self.sy + self._by_band(s, y), accept)
         by_band = self._by_band_scaling()
         scaling = self._by_frequency(by_band)
-        if self._members is None:  # y·P y, on a CPU in one pass
+        if accept is None:  # y·P y in one pass, which fetches a number
             norm = sums.dot(_product(y, y), scaling * self.weight)
         else:
             norm = (by_band * self._by_band(y, y)).sum()

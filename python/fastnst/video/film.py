@@ -19,7 +19,7 @@ from fastnst.images.encode import most_bytes
 from fastnst.output import video
 from fastnst.output.encoder import SUFFIX
 from fastnst.run.identity import Identity
-from fastnst.run.prepare import Preparation
+from fastnst.run.preparation import Preparation
 from fastnst.video.clip import Clip
 from fastnst.video.flow import Frame
 from fastnst.video.options import FilmOptions, Selection

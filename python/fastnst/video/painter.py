@@ -22,7 +22,8 @@ from fastnst.images.rows import PixelRows
 from fastnst.inputs.pictures import Pictures, Styles, with_content
 from fastnst.losses import TemporalLoss
 from fastnst.run.exhaustion import enough
-from fastnst.run.prepare import Preparation, prepare
+from fastnst.run.preparation import Preparation
+from fastnst.run.prepare import prepare
 from fastnst.run.recorder import Recorder
 from fastnst.run.result import Result
 from fastnst.run.schedule import Scale

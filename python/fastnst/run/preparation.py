@@ -1,0 +1,124 @@
+"""A run that can begin: its pictures at each scale, how it is made to fit, its engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastnst.cache import Cache
+from fastnst.engines.create import choose_precision, create_engine
+from fastnst.evaluation import Engine
+from fastnst.images.scratch import PictureStore
+from fastnst.inputs.pictures import Pictures, Sources, scale_pictures
+from fastnst.losses import TemporalLoss
+from fastnst.network.weights import Weights
+from fastnst.run.memory import Need
+from fastnst.run.pieces import WHOLE, Plan
+from fastnst.run.planning import make_plan
+from fastnst.run.schedule import Scale
+from fastnst.settings.settings import Settings
+from fastnst.strips.storage import Store
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A run that can begin.
+
+    Attributes:
+        settings: The settings of the run.
+        device: The device that it runs on.
+        sources: The pictures as they were decoded.
+        schedule: The scales of the run, coarsest first.
+        width: Width of the result in pixels.
+        height: Height of the result in pixels.
+        weights: The weights of the network.
+        cache: What earlier runs made and this one may use again.
+        memory_limit: Bytes that the run may take; None: what is free.
+        scratch: A folder for what does not fit in memory; None: there is none, and large pictures
+            lie in the system's folder for temporary files.
+    """
+
+    settings: Settings
+    device: torch.device
+    sources: Sources
+    schedule: tuple[Scale, ...]
+    width: int
+    height: int
+    weights: Weights
+    cache: Cache
+    memory_limit: int | None = None
+    scratch: Path | None = None
+
+    @property
+    def style_pixels(self) -> int:
+        """The number of pixels of the largest style picture, scaled for the result."""
+        return self.sources.style_pixels(self.settings, self.schedule[-1].size)
+
+    def pictures(self, scale: Scale, before: Tensor | None = None) -> Pictures:
+        """The pictures of one scale, on the device.
+
+        Args:
+            scale: Which.
+            before: ``(1, 3, h, w)``, the result of the scale before, from which this one starts.
+        """
+        with PictureStore(self.scratch) as store:
+            found = scale_pictures(self.sources, self.settings, scale.size, store, before)
+        return found.to(self.device)
+
+    def plan(self, pictures: Pictures) -> Plan:
+        """How the run at the scale of these pictures is made to fit in memory."""
+        return make_plan(self.need(pictures), self.memory_limit, self.scratch)
+
+    def need_at(self, scale: Scale) -> Need:
+        """What the memory of the run at a scale depends on."""
+        return need_of(self.sources, self.settings, scale.size, self.device)
+
+    def need(self, pictures: Pictures) -> Need:
+        """What the memory of the run at the scale of these pictures depends on."""
+        height, width = pictures.content.shape[-2:]
+        styles = max((x.shape[-2] * x.shape[-1] for x in pictures.styles), default=0)
+        sources = self.sources.pixels
+        return Need(width, height, self.settings, self.device, styles, sources)
+
+    def engine(
+        self,
+        pictures: Pictures,
+        precision: str | None = None,
+        plan: Plan = WHOLE,
+        store: Store | None = None,
+        temporal: tuple[float, TemporalLoss] | None = None,
+    ) -> Engine:
+        """Set up the engine for the pictures of one scale.
+
+        Args:
+            pictures: What ``pictures`` returned.
+            precision: ``fp32``, ``bf16`` or ``mixed``; ``auto`` is fp32. None: the setting, and
+                where that leaves it open what is quickest on the device.
+            plan: How the run is made to fit.
+            store: Where large tensors lie; None: in memory.
+            temporal: γ and the temporal term of a frame of a film; None: there is none.
+
+        Raises:
+            BackendUnavailable: if the engine that was asked for by name cannot run.
+            InvalidInput: for settings or pictures that do not fit together.
+        """
+        chosen = precision or choose_precision(self.settings, self.device)
+        settings = replace(self.settings, precision=chosen)
+        return create_engine(
+            *(self.weights, pictures.content, pictures.styles, settings, pictures.regions),
+            cache=self.cache,
+            grid=plan.grid,
+            store=store,
+            keep=plan.keeps_content,
+            temporal=temporal,
+        )
+
+
+def need_of(sources: Sources, settings: Settings, size: int, device: torch.device) -> Need:
+    """What the memory of a run depends on; ``size`` is the long side of its result."""
+    width, height = sources.size(size)
+    styles = sources.style_pixels(settings, size)
+    return Need(width, height, settings, device, styles, sources.pixels)

@@ -1,0 +1,156 @@
+"""Solves at each scale, from the start or from a checkpoint, and records what is done."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from fastnst.devices import undisturbed
+from fastnst.errors import InvalidInput, NonFiniteLoss
+from fastnst.evaluation import Engine
+from fastnst.run import pieces
+from fastnst.run.available import give_back
+from fastnst.run.checkpoint import Checkpoints
+from fastnst.run.checkpoint_checks import check_fits
+from fastnst.run.checkpoint_state import Checkpoint
+from fastnst.run.checkpoint_writer import CheckpointWriter
+from fastnst.run.ending import Diverged, Interrupted
+from fastnst.run.identity import identity_of
+from fastnst.run.preparation import Preparation
+from fastnst.run.recorder import Recorder
+from fastnst.run.schedule import Scale
+from fastnst.run.solve import solve
+from fastnst.run.step import Step
+from fastnst.solvers.iterate import Iterate
+from fastnst.solvers.vectors import Placement
+from fastnst.strips.storage import ScratchStore
+
+
+@undisturbed()
+def run_scales(
+    prepared: Preparation,
+    callback: Callable[[Step], None] | None,
+    checkpoints: Checkpoints | None,
+    saved: list[Checkpoint],
+    resume: Path | None,
+) -> Recorder:
+    """Solve at each scale, from where a checkpoint stopped.
+
+    Where the memory runs out, all that this function holds is freed: so the caller holds none of
+    it, neither engine nor recorder.
+    """
+    recorder = Recorder(prepared, callback)
+    first = min(len(saved[0].scales), len(prepared.schedule) - 1) if saved else 0
+    for scale in prepared.schedule[first:]:
+        with contextlib.ExitStack() as stack:
+            _run_scale(prepared, scale, recorder, checkpoints, saved, resume, stack)
+    return recorder
+
+
+def _run_scale(
+    prepared: Preparation,
+    scale: Scale,
+    recorder: Recorder,
+    checkpoints: Checkpoints | None,
+    checkpoint: list[Checkpoint],
+    path: Path | None,
+    stack: contextlib.ExitStack,
+) -> None:
+    """Solve at one scale.
+
+    Args:
+        prepared: The run.
+        scale: The scale.
+        recorder: What the run has done so far.
+        checkpoints: Where to save the state of the run, and how often.
+        checkpoint: The checkpoint to go on from, if this is its scale; else nothing. It is taken
+            out, so that its memory is free as soon as it was read.
+        path: The file that it was read from.
+        stack: What is to be closed when the scale is done.
+    """
+    saved = checkpoint.pop() if checkpoint else None
+    pictures = prepared.pictures(scale, recorder.best)
+    plan = prepared.plan(pictures)
+    if saved is not None:  # results depend on the grid: a run goes on with that it began with
+        text = saved.identity.made_from.get("strips")
+        height, width = pictures.content.shape[-2:]
+        grid = pieces.restored(text, height, width, prepared.settings, prepared.device)
+        plan = replace(plan, grid=grid)
+    store = None
+    if plan.scratch is not None:
+        mapped = prepared.need(pictures).mapped()
+        store = stack.enter_context(ScratchStore(plan.scratch, mapped))
+    engine = prepared.engine(pictures, plan=plan, store=store)
+    identity = identity_of(prepared, engine, plan.grid)
+    start, colours = pictures.start, pictures.colours
+    del pictures  # which may be large, and the engine has what it needs
+    if plan.grid is not None:
+        give_back()
+    state = None
+    if saved is not None and path is not None:
+        saved.identity.check(identity, path)
+        _check_fits(saved, prepared, start, path)
+        recorder.restore(saved, engine, colours)
+        engine.resume(recorder.totals())
+        state = saved.solver
+    writer = None
+    if checkpoints is not None:
+        done = 0 if state is None else state.numbers["iteration"]
+        writer = CheckpointWriter(checkpoints, identity, recorder, scale.iterations, done)
+    recorder.begin_scale(plan.strips)
+    iterates = solve(
+        engine,
+        start,
+        prepared.settings,
+        scale.iterations,
+        stepwise=writer is not None,
+        resume=state,
+        placement=Placement(() if plan.grid is None else plan.grid.rows, store),
+    )
+    del start, state, saved
+    _follow(iterates, recorder, writer, engine, colours)
+    recorder.end_scale(store is not None)
+
+
+def _follow(
+    iterates: Iterator[Iterate],
+    recorder: Recorder,
+    writer: CheckpointWriter | None,
+    engine: Engine,
+    colours: Tensor | None,
+) -> None:
+    """Record each iterate, and turn the ways in which a run ends early into errors with a result.
+
+    Raises:
+        Interrupted: on Ctrl-C, once there is a picture; its state is saved first.
+        Diverged: if the loss is not finite.
+    """
+    last: Iterate | None = None
+    at_rest = False  # whether the solver waits between two iterates, so that its state can be saved
+    try:
+        for iterate in iterates:
+            last, at_rest = iterate, True
+            recorder.note(iterate, engine, colours)
+            if writer is not None:
+                writer.note(iterate)
+            at_rest = False
+    except KeyboardInterrupt as interrupt:
+        if writer is not None and last is not None and at_rest and not last.averaged:
+            writer.write(last)
+        so_far = recorder.result()
+        if so_far is None:
+            raise
+        raise Interrupted(so_far) from interrupt
+    except NonFiniteLoss as error:
+        raise Diverged(str(error), recorder.result()) from error
+
+
+def _check_fits(saved: Checkpoint, prepared: Preparation, start: Tensor, path: Path) -> None:
+    try:
+        check_fits(saved, prepared.settings, prepared.schedule, start)
+    except InvalidInput as error:
+        raise InvalidInput(f"checkpoint {path} cannot be used: {error}") from error
