@@ -354,7 +354,6 @@ def test_a_batch_that_cannot_start_is_one_clear_line(
         ),
         (["C", "S", "-o", "out.jgp"], 2, "unknown picture format '.jgp'"),
         (["C", "S", "-o", "no/out.png"], 2, "the folder no does not exist"),
-        (["C", "S", "-o", "folder"], 2, "unknown picture format"),
         (["C"], 2, "Missing argument"),
         (["C", "http://example.org/a.jpg", "-o", "out.png"], 2, "is an address: download"),
     ],

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from fastnst import devices
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.run import pieces, preparation
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
@@ -131,6 +132,7 @@ def test_after_a_kill_it_goes_on_from_its_checkpoint(
 
         try:
             torch.set_num_threads(1)  # threads do not outlive a fork
+            devices._computed.clear()  # so with one thread it may compute
             cut_run({"scratch": tmp_path}, checkpoints=Checkpoints(path, 1), callback=kill)
         finally:
             os._exit(1)
