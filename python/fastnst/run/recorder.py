@@ -1,4 +1,4 @@
-"""What a run has done so far: its history, pictures from the way, and the result it would have."""
+"""What a run has done so far: its history, and pictures from the way."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import astuple
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from fastnst.evaluation import Engine
-from fastnst.images.pixels import reduced, to_pil
 from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.losses import Losses
 from fastnst.run.preparation import Preparation
-from fastnst.run.record import ScaleRecord, peak_bytes
-from fastnst.run.result import Result
-from fastnst.run.step import Step, finished
+from fastnst.run.record import ScaleRecord
+from fastnst.run.step import Step, eight_bits
 from fastnst.solvers.iterate import Iterate
 
 SNAPSHOT = 2048  # long side of a picture from the way in pixels, at most
@@ -41,6 +37,8 @@ class Recorder:
         scales: What was done at the scales that are finished.
         here: What was done at the scale at hand; None before its first evaluation.
         strips: In how many pieces the pictures of the scale at hand are computed.
+        engine: The engine of the best picture; None before the first evaluation.
+        colours: The picture whose colours the result is given, or None.
     """
 
     def __init__(self, prepared: Preparation, callback: Callable[[Step], None] | None) -> None:
@@ -53,8 +51,8 @@ class Recorder:
         self.scales: tuple[ScaleRecord, ...] = ()
         self.here: ScaleRecord | None = None
         self.strips = 1
-        self._engine: Engine | None = None  # of the best picture
-        self._colours: Tensor | None = None
+        self.engine: Engine | None = None
+        self.colours: Tensor | None = None
         self._seconds_before = 0.0  # at the scales before this one, or before the checkpoint
         self._began = 0.0
 
@@ -74,7 +72,7 @@ class Recorder:
         self.best_row = saved.best
         self._seconds_before = saved.seconds
         self.best = saved.solver.tensors["best"].to(self.prepared.device, copy=True)
-        self._engine, self._colours = engine, colours
+        self.engine, self.colours = engine, colours
         numbers = saved.solver.numbers
         height, width = self.best.shape[-2:]
         self.here = ScaleRecord(width, height, numbers["iteration"], numbers["evaluations"])
@@ -110,7 +108,7 @@ class Recorder:
         """
         height, width = iterate.image.shape[-2:]
         self.here = ScaleRecord(width, height, iterate.iteration, iterate.evaluations)
-        self._engine, self._colours = engine, colours
+        self.engine, self.colours = engine, colours
         losses = Losses.of(iterate.terms)
         self.history.append(losses)
         self.best = iterate.best
@@ -119,7 +117,7 @@ class Recorder:
         iterations = sum(scale.iterations for scale in self.prepared.schedule)
         iteration = sum(scale.iterations for scale in self.scales) + iterate.iteration
         if iteration in (0, iterations // 2):
-            self.snapshots.setdefault(iteration, _eight_bits(iterate.image, colours))
+            self.snapshots.setdefault(iteration, eight_bits(iterate.image, colours, SNAPSHOT))
         if self.callback is not None:
             evaluations = sum(scale.evaluations for scale in self.scales) + iterate.evaluations
             at = len(self.scales) + 1, len(self.prepared.schedule)
@@ -147,35 +145,3 @@ class Recorder:
     def scales_before(self) -> tuple[tuple[int, int, int, int], ...]:
         """Width, height, iterations and evaluations of each finished scale."""
         return tuple(astuple(scale) for scale in self.scales)
-
-    def result(self) -> Result | None:
-        """The result of what was done so far; None before the first evaluation."""
-        if self.best is None or self._engine is None:
-            return None
-        weights = self.prepared.weights
-        done = self.scales if self.here is None else (*self.scales, self.here)
-        return Result(
-            finished(self.best, self._colours),
-            self.history[self.best_row],
-            tuple(self.history),
-            sum(scale.iterations for scale in done),
-            sum(scale.evaluations for scale in done),
-            self.seconds(),
-            self._engine.name,
-            str(self.best.device),
-            self._engine.precision,
-            self.prepared.settings,
-            {"name": weights.name, "sha256": weights.sha256},
-            done,
-            {k: Image.fromarray(picture.numpy()) for k, picture in self.snapshots.items()},
-            self._engine.provider,
-            self._engine.tf32,
-            self.strips,
-            peak_bytes(self.best.device),
-        )
-
-
-def _eight_bits(image: Tensor, colours: Tensor | None) -> Tensor:
-    """The picture that is shown for ``(1, 3, H, W)``, reduced: ``(h, w, 3)`` uint8 on the CPU."""
-    colours = None if colours is None else reduced(colours, SNAPSHOT)
-    return torch.from_numpy(np.array(to_pil(finished(reduced(image, SNAPSHOT), colours))))

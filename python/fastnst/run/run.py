@@ -12,6 +12,7 @@ from fastnst.images.large import DecodedRows
 from fastnst.inputs.pictures import Styles
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.exhaustion import enough
+from fastnst.run.outcome import outcome
 from fastnst.run.prepare import prepare
 from fastnst.run.result import Result
 from fastnst.run.scales import run_scales
@@ -67,6 +68,6 @@ def run(
     saved = [] if resume is None else [load_checkpoint(resume)]
     with enough(prepared.width, prepared.height, settings, prepared.device):
         recorder = run_scales(prepared, callback, checkpoints, saved, resume)
-    result = recorder.result()
+    result = outcome(recorder)
     assert result is not None  # a solver yields the start at least
     return result

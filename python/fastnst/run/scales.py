@@ -20,6 +20,7 @@ from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.checkpoint_writer import CheckpointWriter
 from fastnst.run.ending import Diverged, Interrupted
 from fastnst.run.identity import identity_of
+from fastnst.run.outcome import outcome
 from fastnst.run.preparation import Preparation
 from fastnst.run.recorder import Recorder
 from fastnst.run.schedule import Scale
@@ -141,12 +142,12 @@ def _follow(
     except KeyboardInterrupt as interrupt:
         if writer is not None and last is not None and at_rest and not last.averaged:
             writer.write(last)
-        so_far = recorder.result()
+        so_far = outcome(recorder)
         if so_far is None:
             raise
         raise Interrupted(so_far) from interrupt
     except NonFiniteLoss as error:
-        raise Diverged(str(error), recorder.result()) from error
+        raise Diverged(str(error), outcome(recorder)) from error
 
 
 def _check_fits(saved: Checkpoint, prepared: Preparation, start: Tensor, path: Path) -> None:

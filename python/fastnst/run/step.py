@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -63,3 +65,12 @@ class Step:
 def finished(image: Tensor, colours: Tensor | None) -> Pixels:
     """The picture that is shown for ``(1, 3, H, W)``, in the colours of another if there is one."""
     return to_pixels(image if colours is None else with_colours_of(image, colours))
+
+
+def eight_bits(image: Tensor, colours: Tensor | None, longest: int) -> Tensor:
+    """The picture that is shown for ``(1, 3, H, W)``, reduced to at most ``longest`` pixels a side.
+
+    ``(h, w, 3)`` uint8 on the CPU.
+    """
+    colours = None if colours is None else reduced(colours, longest)
+    return torch.from_numpy(np.array(to_pil(finished(reduced(image, longest), colours))))

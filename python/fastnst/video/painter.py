@@ -22,6 +22,7 @@ from fastnst.images.rows import PixelRows
 from fastnst.inputs.pictures import Pictures, Styles, with_content
 from fastnst.losses import TemporalLoss
 from fastnst.run.exhaustion import enough
+from fastnst.run.outcome import outcome
 from fastnst.run.preparation import Preparation
 from fastnst.run.prepare import prepare
 from fastnst.run.recorder import Recorder
@@ -406,7 +407,7 @@ class _Run:
 
     def finish(self) -> tuple[Result, Tensor]:
         """The result, and the best picture on the CPU before its colours were changed."""
-        result, best = self.recorder.result(), self.recorder.best
+        result, best = outcome(self.recorder), self.recorder.best
         assert result is not None  # a solver yields the start at least
         assert best is not None
         return result, best.detach().cpu().clone()
