@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
-import resource
-import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+
+from fastnst.run import record
+from fastnst.run.available import give_back
 
 TaskType = TypeVar("TaskType")
 
@@ -48,8 +48,7 @@ def begin_peak(device: str) -> int:
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
-    with contextlib.suppress(OSError, AttributeError):  # glibc: what is freed goes back at once
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     with contextlib.suppress(OSError):  # Linux; elsewhere the peak so far stands
         Path("/proc/self/clear_refs").write_text("5")
         return _status("VmRSS")
@@ -58,12 +57,7 @@ def begin_peak(device: str) -> int:
 
 def peak_bytes(device: str) -> int:
     """The most memory that this process has had: of the GPU for CUDA, resident otherwise."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated()
-    with contextlib.suppress(OSError):
-        return _status("VmHWM")
-    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return usage if sys.platform == "darwin" else usage * 1024
+    return record.peak_bytes(torch.device(device)) or 0
 
 
 def _status(entry: str) -> int:

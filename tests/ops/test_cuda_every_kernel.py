@@ -8,8 +8,6 @@ test_cuda_iteration.py.
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,8 +25,8 @@ from fastnst.solvers.device.steps import KernelSteps
 from fastnst.solvers.projected import LONGEST_STEP
 from helpers.cuda_bounds import SUMS
 from helpers.cuda_emulator.library import (
-    CSRC,
     MODES,
+    NEEDED,
     Emulator,
     Gradient,
     in_place_of_a_gpu,
@@ -36,13 +34,7 @@ from helpers.cuda_emulator.library import (
 )
 from helpers.tools import load_tool
 
-COMPILER = shutil.which("g++")
-
-pytestmark = [
-    pytest.mark.skipif(COMPILER is None, reason="g++ is not on the path"),
-    pytest.mark.skipif(sys.platform != "linux", reason="the emulator is written for Linux"),
-    pytest.mark.skipif(not CSRC.is_dir(), reason="not in a checkout"),
-]
+pytestmark = NEEDED
 
 FLOAT = 2.0**-23  # the distance of 1 to the next float32
 DOUBLE = 1e-12  # sums of 10⁶ doubles: 2⁻⁵² each, in blocks
@@ -289,7 +281,7 @@ WORKS: dict[str, tuple[Work, set[str]]] = {
 
 @pytest.fixture(scope="module")
 def compiled() -> Emulator:
-    return shared_library(str(COMPILER))
+    return shared_library()
 
 
 def done(emulator: Emulator, name: str, height: int, width: int) -> list[Tensor]:

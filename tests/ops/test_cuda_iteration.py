@@ -7,8 +7,6 @@ test_cuda_every_kernel.py.
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -22,20 +20,14 @@ from fastnst.ops import device
 from fastnst.ops.buffers import PRECISIONS
 from fastnst.ops.history import BLOCK
 from helpers.cuda_emulator.library import (
-    CSRC,
+    NEEDED,
     Emulator,
     Mode,
     in_place_of_a_gpu,
     shared_library,
 )
 
-COMPILER = shutil.which("g++")
-
-pytestmark = [
-    pytest.mark.skipif(COMPILER is None, reason="g++ is not on the path"),
-    pytest.mark.skipif(sys.platform != "linux", reason="the emulator is written for Linux"),
-    pytest.mark.skipif(not CSRC.is_dir(), reason="not in a checkout"),
-]
+pytestmark = NEEDED
 
 FLOAT = 2.0**-23  # the distance of 1 to the next float32
 DTYPES = [torch.float32, torch.bfloat16]
@@ -45,7 +37,7 @@ POOLINGS = [None, "average", "max"]
 
 @pytest.fixture(scope="module")
 def compiled() -> Emulator:
-    return shared_library(str(COMPILER))
+    return shared_library()
 
 
 @pytest.fixture(params=[Mode(), Mode(order=1, at_end=False)], ids=["end", "begin"])

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import shutil
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -24,8 +22,9 @@ from fastnst.ops import extension as extension_module
 from fastnst.ops import gram as gram_calls
 from helpers.cuda_bounds import SUMS, check_gradient, check_gram
 from helpers.cuda_emulator.library import (
-    CSRC,
+    COMPILER,
     MODES,
+    NEEDED,
     PRECISIONS,
     Emulator,
     Features,
@@ -38,13 +37,7 @@ from helpers.cuda_emulator.library import (
     shared_library,
 )
 
-COMPILER = shutil.which("g++")
-
-pytestmark = [
-    pytest.mark.skipif(COMPILER is None, reason="g++ is not on the path"),
-    pytest.mark.skipif(sys.platform != "linux", reason="the emulator is written for Linux"),
-    pytest.mark.skipif(not CSRC.is_dir(), reason="not in a checkout"),
-]
+pytestmark = NEEDED
 
 DTYPES = (torch.float32, torch.bfloat16)
 LAYOUTS = ("nchw", "nhwc")
@@ -53,7 +46,7 @@ TILE, FLUSH = 64, 256  # of csrc/cuda: rows of a tile; positions between two flu
 
 @pytest.fixture(scope="module")
 def compiled() -> Emulator:
-    return shared_library(str(COMPILER))
+    return shared_library()
 
 
 @pytest.fixture(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -16,11 +15,9 @@ from fastnst.network.weights import load_weights
 from fastnst.objective.build import build_objective
 from fastnst.settings.settings import Settings
 from fastnst.solvers.device.lbfgs import DeviceLBFGS
-from helpers.cuda_emulator.library import CSRC, in_place_of_a_gpu, shared_library
+from helpers.cuda_emulator.library import COMPILER, CSRC, in_place_of_a_gpu, shared_library
 from helpers.engines import pictures
 from helpers.tools import load_tool
-
-COMPILER = shutil.which("g++")
 
 # Operators that launch nothing, and ReLU, which on a GPU is part of the convolution before it.
 FREE = {
@@ -54,7 +51,7 @@ def model() -> Any:
 @pytest.mark.skipif(not CSRC.is_dir(), reason="not in a checkout")
 def test_the_model_lists_every_launch(model: Any) -> None:
     """A kernel or operator that is new, or one that is called once more, is not in the model."""
-    emulator = shared_library(str(COMPILER))
+    emulator = shared_library()
     content, style, image = pictures(20, 18)
     with in_place_of_a_gpu(emulator):
         objective = build_objective(load_weights(), content, style, Settings(), "torch")

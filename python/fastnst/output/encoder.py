@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -172,34 +172,33 @@ class _Track:
         self._source.close()
 
     def _copied(self, stream: Any, sound: Sound) -> Iterator[tuple[Fraction, Any]]:
-        for packet in self._source.demux(stream):
-            if packet.pts is None:
-                continue
-            at = packet.pts * packet.time_base
-            if at < sound.start:
-                continue
-            if sound.end is not None and at >= sound.end:
-                return
+        for at, packet in _within(self._source.demux(stream), sound):
             shift = round(sound.start / packet.time_base)
             packet.pts -= shift
             packet.dts = packet.pts if packet.dts is None else packet.dts - shift
             packet.stream = self._out
-            yield at - sound.start, packet
+            yield at, packet
 
     def _encoded(self, stream: Any, sound: Sound) -> Iterator[tuple[Fraction, Any]]:
-        for frame in self._source.decode(stream):
-            if frame.pts is None:
-                continue
-            at = frame.pts * frame.time_base
-            if at < sound.start:
-                continue
-            if sound.end is not None and at >= sound.end:
-                break
+        for at, frame in _within(self._source.decode(stream), sound):
             frame.pts -= round(sound.start / frame.time_base)
             for packet in self._out.encode(frame):
-                yield at - sound.start, packet
+                yield at, packet
         for packet in self._out.encode(None):
             yield packet.pts * packet.time_base, packet
+
+
+def _within(parts: Iterable[Any], sound: Sound) -> Iterator[tuple[Fraction, Any]]:
+    """Packets or frames between the ends of a sound, each with its time from there."""
+    for part in parts:
+        if part.pts is None:
+            continue
+        at = part.pts * part.time_base
+        if at < sound.start:
+            continue
+        if sound.end is not None and at >= sound.end:
+            return
+        yield at - sound.start, part
 
 
 def load_av() -> Any:

@@ -54,8 +54,9 @@ def peak_bytes(device: torch.device) -> int | None:
     with contextlib.suppress(OSError, LookupError, ValueError):  # Linux
         status = Path("/proc/self/status").read_text("ascii")
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
-    if sys.platform == "darwin":
+    try:
         import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return None
+    except ImportError:  # Windows
+        return None
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return usage if sys.platform == "darwin" else usage * 1024

@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import astuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fastnst.evaluation import Engine
+from fastnst.images.pixels import Pixels, to_pil
 from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.losses import Losses
 from fastnst.run.preparation import Preparation
 from fastnst.run.record import ScaleRecord
-from fastnst.run.step import Step, eight_bits
+from fastnst.run.step import Step, finished_small
 from fastnst.solvers.iterate import Iterate
 
 SNAPSHOT = 2048  # long side of a picture from the way in pixels, at most
@@ -117,7 +119,9 @@ class Recorder:
         iterations = sum(scale.iterations for scale in self.prepared.schedule)
         iteration = sum(scale.iterations for scale in self.scales) + iterate.iteration
         if iteration in (0, iterations // 2):
-            self.snapshots.setdefault(iteration, eight_bits(iterate.image, colours, SNAPSHOT))
+            self.snapshots.setdefault(
+                iteration, _eight_bits(finished_small(iterate.image, colours, SNAPSHOT))
+            )
         if self.callback is not None:
             evaluations = sum(scale.evaluations for scale in self.scales) + iterate.evaluations
             at = len(self.scales) + 1, len(self.prepared.schedule)
@@ -145,3 +149,8 @@ class Recorder:
     def scales_before(self) -> tuple[tuple[int, int, int, int], ...]:
         """Width, height, iterations and evaluations of each finished scale."""
         return tuple(astuple(scale) for scale in self.scales)
+
+
+def _eight_bits(pixels: Pixels) -> Tensor:
+    """A picture as it is shown, ``(H, W, 3)`` uint8 on the CPU."""
+    return torch.from_numpy(np.array(to_pil(pixels)))

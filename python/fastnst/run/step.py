@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -58,8 +56,7 @@ class Step:
             ``(h, w, 3)`` float32 in [0, 1]: means of squares of pixels, or ``pixels`` where these
             are small enough. Rows and columns that fill no square are left out.
         """
-        colours = None if self._colours is None else reduced(self._colours, longest)
-        return finished(reduced(self._image, longest), colours)
+        return finished_small(self._image, self._colours, longest)
 
 
 def finished(image: Tensor, colours: Tensor | None) -> Pixels:
@@ -67,10 +64,7 @@ def finished(image: Tensor, colours: Tensor | None) -> Pixels:
     return to_pixels(image if colours is None else with_colours_of(image, colours))
 
 
-def eight_bits(image: Tensor, colours: Tensor | None, longest: int) -> Tensor:
-    """The picture that is shown for ``(1, 3, H, W)``, reduced to at most ``longest`` pixels a side.
-
-    ``(h, w, 3)`` uint8 on the CPU.
-    """
+def finished_small(image: Tensor, colours: Tensor | None, longest: int) -> Pixels:
+    """The same picture, reduced to at most ``longest`` pixels a side."""
     colours = None if colours is None else reduced(colours, longest)
-    return torch.from_numpy(np.array(to_pil(finished(reduced(image, longest), colours))))
+    return finished(reduced(image, longest), colours)

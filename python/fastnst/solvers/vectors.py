@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fastnst.ops import sums
 from fastnst.solvers.state import State
+from fastnst.strips import storage
 from fastnst.strips.geometry import Span
 from fastnst.strips.storage import Store
 
@@ -52,10 +53,7 @@ class Placement:
         self, shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None
     ) -> Tensor:
         """A contiguous tensor whose values are to be set, on the device of ``like``."""
-        dtype = dtype or like.dtype
-        if self.store is None or like.device.type != "cpu":
-            return like.new_empty(shape, dtype=dtype)
-        return self.store.zeros(shape, dtype)
+        return storage.empty(shape, like, self.store, dtype)
 
     def copy(self, x: Tensor) -> Tensor:
         """A copy of a picture."""

@@ -169,6 +169,22 @@ class ScratchStore(Store):
         self._maps.clear()
 
 
+def empty(
+    shape: Sequence[int], like: Tensor, store: Store | None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """A contiguous tensor whose values are to be set.
+
+    Args:
+        shape: Its shape.
+        like: A tensor on its device, and of its dtype.
+        store: Where it lies, if that device is the CPU; None: in PyTorch's memory.
+        dtype: Another dtype; None: that of ``like``.
+    """
+    if store is None or like.device.type != "cpu":
+        return like.new_empty(tuple(shape), dtype=dtype or like.dtype)
+    return store.zeros(shape, dtype or like.dtype)
+
+
 class BandedTensor:
     """A tensor ``(…, rows, columns)`` of a picture, stored band by band.
 

@@ -10,9 +10,11 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from fastnst.devices import model
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import load_image
 from fastnst.images.encode import most_bytes
@@ -130,12 +132,12 @@ def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
         state.begin(identity)
     records = state.records()
     done = {record["frame"] for record in records}
-    rest = (frame for frame in _with(first, source) if frame.index not in done)
+    rest = (frame for frame in chain([first], source) if frame.index not in done)
 
     following = next(rest, None)
     if following is not None:
         past, shot = _past(film, records) if records else ([], None)
-        for painted in stylise(_with(following, rest), film.painter, past, shot):
+        for painted in stylise(chain([following], rest), film.painter, past, shot):
             state.save(painted)
             yield painted
     for number in range(2, film.options.passes + 1):
@@ -185,11 +187,6 @@ def _frames(film: Film) -> Iterator[Frame]:
     return iter(list(frames)[::-1]) if film.backwards else frames
 
 
-def _with(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
-    yield first
-    yield from rest
-
-
 def _past(film: Film, records: list[dict[str, Any]]) -> tuple[list[Past], Shot]:
     """The frames that the next one is held to: the last ones of one shot, in painting order."""
     ordered = records[::-1] if film.backwards else records
@@ -237,7 +234,7 @@ def _identity(film: Film, prepared: Preparation) -> Identity:
         | options
         | {
             "file of weights": prepared.weights.sha256,
-            "device": str(prepared.device),
+            "device": model(prepared.device),
             "frames": chosen + (" --backwards" if film.backwards else ""),
             "iterations": str(prepared.settings.iterations),
         },

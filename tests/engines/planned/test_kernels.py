@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,16 +15,10 @@ from fastnst.engines.torch_engine import TorchEngine
 from fastnst.network.weights import Weights
 from fastnst.objective.build import build_objective
 from fastnst.settings.settings import Settings
-from helpers.cuda_emulator.library import CSRC, Emulator, in_place_of_a_gpu, shared_library
+from helpers.cuda_emulator.library import NEEDED, Emulator, in_place_of_a_gpu, shared_library
 from helpers.engines import SETTINGS, compare, pictures
 
-COMPILER = shutil.which("g++")
-
-pytestmark = [
-    pytest.mark.skipif(COMPILER is None, reason="g++ is not on the path"),
-    pytest.mark.skipif(sys.platform != "linux", reason="the emulator is written for Linux"),
-    pytest.mark.skipif(not CSRC.is_dir(), reason="not in a checkout"),
-]
+pytestmark = NEEDED
 
 CONTROLS = [
     {"pooling": "max"},
@@ -39,7 +31,7 @@ CONTROLS = [
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    compiled = shared_library(str(COMPILER))
+    compiled = shared_library()
     # PyTorch's flag allows TF32 unless told otherwise, and the emulated tensor cores round to it
     with in_place_of_a_gpu(compiled), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield compiled

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib.util
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -21,6 +22,7 @@ from types import ModuleType
 from unittest import mock
 
 import pybind11
+import pytest
 import torch
 from torch import Tensor
 
@@ -37,6 +39,14 @@ FLAGS = (
 ).split()
 # a wrong alignment or index stops the kernel
 CHECKED = ["-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error"]
+
+COMPILER = shutil.which("g++")
+# For tests that use the emulator: ``pytestmark = NEEDED``.
+NEEDED = [
+    pytest.mark.skipif(COMPILER is None, reason="g++ is not on the path"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the emulator is written for Linux"),
+    pytest.mark.skipif(not CSRC.is_dir(), reason="not in a checkout"),
+]
 
 PRECISIONS = {"fp32": 0, "tf32": 1, "bf16": 2}
 DTYPES = {torch.float32: 0, torch.bfloat16: 1}
@@ -274,8 +284,9 @@ def _loaded(path: Path) -> Emulator:
     return Emulator(library, _imported(path))
 
 
-def shared_library(compiler: str) -> Emulator:
+def shared_library() -> Emulator:
     """The emulator of these sources, built once for all tests on this machine."""
+    compiler = str(COMPILER)
     digest = hashlib.sha256(" ".join((compiler, sys.version, *FLAGS, *CHECKED)).encode())
     for source in sorted({*GLUE, *HERE.glob("*.h"), *CSRC.glob("*.h"), *CSRC.glob("cuda/*.*")}):
         digest.update(source.read_bytes())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -20,21 +18,15 @@ from fastnst.solvers.device.memory import (
     SolverMemory,
 )
 from fastnst.solvers.device.steps import KernelSteps, Steps, TorchSteps
-from helpers.cuda_emulator.library import CSRC, Emulator, in_place_of_a_gpu, shared_library
+from helpers.cuda_emulator.library import NEEDED, Emulator, in_place_of_a_gpu, shared_library
 from helpers.functions import uniform
 
-COMPILER = shutil.which("g++")
-
-pytestmark = [
-    pytest.mark.skipif(COMPILER is None, reason="g++ is not on the path"),
-    pytest.mark.skipif(sys.platform != "linux", reason="the emulator is written for Linux"),
-    pytest.mark.skipif(not CSRC.is_dir(), reason="not in a checkout"),
-]
+pytestmark = NEEDED
 
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    compiled = shared_library(str(COMPILER))
+    compiled = shared_library()
     with in_place_of_a_gpu(compiled):
         yield compiled
 

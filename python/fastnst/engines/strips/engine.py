@@ -24,7 +24,7 @@ from fastnst.errors import InvalidInput
 from fastnst.evaluation import Engine, Evaluation
 from fastnst.objective.objective import Objective
 from fastnst.strips.geometry import Grid, Span, Tile
-from fastnst.strips.storage import Store
+from fastnst.strips.storage import Store, empty
 
 
 class StripEngine(Engine):
@@ -83,7 +83,7 @@ class StripEngine(Engine):
         with undisturbed(), guard(image.device), torch.no_grad():
             image = ordinary(image.detach())
             if self._gradient.shape != image.shape or self._gradient.dtype != image.dtype:
-                self._gradient = self._empty_like(image)
+                self._gradient = empty(image.shape, image, self._store)
             style, content = self._compare(image)
             self._add_gradients(image)
             tv = add_total_variation(self.objective, image, self._gradient, self.grid.rows)
@@ -141,11 +141,6 @@ class StripEngine(Engine):
         targets = self._targets.of(tile)
         self._evaluator.forward(cut(image, tile), tile)
         self._evaluator.compare_with(targets)
-
-    def _empty_like(self, image: Tensor) -> Tensor:
-        if self._store is None:
-            return torch.empty_like(image, memory_format=torch.contiguous_format)
-        return self._store.zeros(tuple(image.shape), image.dtype)
 
 
 def add_total_variation(

@@ -17,7 +17,7 @@ from fastnst.engines.strips.evaluator import Evaluator, cut, owned
 from fastnst.losses import ContentLoss
 from fastnst.objective.objective import Objective
 from fastnst.strips.geometry import Grid, Tile
-from fastnst.strips.storage import Store
+from fastnst.strips.storage import Store, empty
 
 
 class ContentTargets(Protocol):
@@ -43,7 +43,7 @@ class GivenTargets:
     """
 
     def __init__(self, objective: Objective) -> None:
-        self._targets = {
+        self._targets: dict[str, Tensor] = {
             layer: cast(ContentLoss, loss).target for layer, loss in objective.content.items()
         }
 
@@ -59,7 +59,7 @@ class GivenTargets:
         """Nothing: they lie in memory."""
 
 
-class KeptTargets:
+class KeptTargets(GivenTargets):
     """Those of all pieces, computed once: 4 bytes for each number.
 
     Args:
@@ -73,7 +73,7 @@ class KeptTargets:
         self, evaluator: Evaluator, grid: Grid, content: Tensor, store: Store | None = None
     ) -> None:
         self._store = store
-        self._targets: dict[str, Tensor] = {}  # (1, H, W, C)
+        self._targets = {}  # in memory as (1, H, W, C)
         computed = RecomputedTargets(evaluator, content)
         size_at = evaluator.objective.network.architecture.size_at
         for tile in grid:
@@ -81,29 +81,16 @@ class KeptTargets:
                 if layer not in self._targets:
                     height, width = size_at(layer, (grid.height, grid.width))
                     shape = (1, height, width, found.shape[1])
-                    self._targets[layer] = self._empty(shape, found)
+                    self._targets[layer] = empty(shape, found, store).permute(0, 3, 1, 2)
                 rows, columns = owned(tile, layer)
-                self._targets[layer][:, rows, columns] = found.permute(0, 2, 3, 1)
+                self._targets[layer][:, :, rows, columns] = found
             self.release(tile)
-
-    def _empty(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        if self._store is None:
-            return like.new_empty(shape)
-        return self._store.zeros(shape, like.dtype)
-
-    def of(self, tile: Tile) -> Mapping[str, Tensor]:
-        """P by layer at the positions that a piece owns."""
-        found = {}
-        for layer, target in self._targets.items():
-            rows, columns = owned(tile, layer)
-            found[layer] = target[:, rows, columns].permute(0, 3, 1, 2)
-        return found
 
     def release(self, tile: Tile) -> None:
         """Say that those of a piece are not needed for now."""
         if self._store is not None:
             for layer, target in self._targets.items():
-                self._store.release(target[:, owned(tile, layer)[0]])
+                self._store.release(target[:, :, owned(tile, layer)[0]].permute(0, 2, 3, 1))
 
 
 class RecomputedTargets:
