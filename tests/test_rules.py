@@ -95,6 +95,14 @@ def test_no_test_imports_from_a_test() -> None:
             assert "conftest" not in parts, path
 
 
+def test_no_test_is_skipped_for_want_of_a_module_of_ours() -> None:
+    """A module that moved would take its tests with it, unseen."""
+    for path in (REPOSITORY / "tests").rglob("*.py"):
+        text = path.read_text("utf-8")
+        ours = re.findall(r"importorskip\(\s*[\"'](fastnst|benchmarks|helpers|tools)", text)
+        assert not ours, f"{path}: {ours}"
+
+
 def test_the_kernels_include_only_each_other_and_standard_headers() -> None:
     folder = REPOSITORY / "csrc" / "cpu" / "kernels"
     for path in folder.iterdir():

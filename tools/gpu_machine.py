@@ -80,10 +80,9 @@ def where(*, dry: bool, out: Path, ends: float = math.inf) -> Iterator[Where]:
         yield Where(torch.device("cuda", torch.cuda.current_device()), False, out, name, ends)
         return
     library = importlib.import_module("helpers.cuda_emulator.library")
-    compiler = shutil.which("g++")
-    if compiler is None:
+    if shutil.which("g++") is None:
         raise SystemExit("a dry run compiles the kernels for the CPU: g++ is not on the path")
-    with library.in_place_of_a_gpu(library.shared_library(compiler)):
+    with library.in_place_of_a_gpu(library.shared_library()):
         yield Where(torch.device("cpu"), True, out, f"dry run on {platform.machine()}", ends)
 
 
