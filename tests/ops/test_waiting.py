@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,27 +14,27 @@ import torch
 
 from fastnst.evaluation import Evaluation, Terms
 from fastnst.ops import extension, waiting
-from fastnst.ops.waiting import BUSY, HOUSEKEEPING, PERIOD, QUIET, Waiting
+from fastnst.ops.waiting import BUSY, PERIOD, QUIET, Waiting
 from fastnst.solvers.minimise import minimise
 from helpers.kernels import needs_native
 
 THREADS = 64
-BETWEEN = (BUSY + QUIET) / 2  # switches a second, at which nothing changes
+BETWEEN = (BUSY + QUIET) / 2  # of a thread's time, at which nothing changes
 
 
 class Machine:
-    """A clock and a count of context switches that a test moves on."""
+    """A clock, and seconds waited for a processor, that a test moves on."""
 
     def __init__(self) -> None:
-        self.now, self.switches = 50.0, 1000.0
+        self.now, self.waited = 50.0, 1000.0
         self.told: list[bool] = []
-        self.waiting = Waiting(lambda: int(self.switches), lambda: self.now, self.told.append)
+        self.waiting = Waiting(lambda: self.waited, lambda: self.now, self.told.append)
         self.waiting.look(THREADS)
 
-    def run(self, rate: float, seconds: float = 10 * PERIOD, looks: int = 5) -> None:
+    def run(self, share: float, seconds: float = 10 * PERIOD, looks: int = 5) -> None:
         for _ in range(looks):
             self.now += seconds
-            self.switches += (rate + HOUSEKEEPING * THREADS) * seconds
+            self.waited += share * THREADS * seconds
             self.waiting.look(THREADS)
 
 
@@ -60,10 +61,20 @@ def test_it_follows_the_machine_there_and_back() -> None:
 
 def test_it_looks_no_more_often_than_its_period() -> None:
     machine = Machine()
-    machine.run(100 * BUSY, seconds=PERIOD / 10, looks=9)
+    machine.run(5 * BUSY, seconds=PERIOD / 10, looks=9)
     assert machine.told == []  # nothing is decided from a moment
-    machine.run(100 * BUSY, seconds=PERIOD / 10, looks=2)
+    machine.run(5 * BUSY, seconds=PERIOD / 10, looks=2)
     assert machine.told == [True]
+
+
+def test_a_thread_that_ends_takes_its_time_along() -> None:
+    machine = Machine()
+    machine.run(2 * BUSY)
+    machine.waited -= 500
+    machine.run(0.0, looks=1)
+    assert machine.waiting.briefly  # nothing is decided from it
+    machine.run(0.0, looks=1)
+    assert not machine.waiting.briefly
 
 
 # What the process of a test finds; its own may have been loaded with another environment.
@@ -149,7 +160,7 @@ def test_one_thread_has_nobody_to_wait_for(monkeypatch) -> None:
         for count, told in ((1, []), (2, [True])):
             torch.set_num_threads(count)
             machine.now += 1
-            machine.switches += 2 * BUSY + 2 * HOUSEKEEPING
+            machine.waited += 2 * BUSY * count
             waiting.look()
             assert machine.told == told
     finally:
@@ -171,3 +182,21 @@ def test_a_run_looks_once_in_each_iteration(monkeypatch) -> None:
 
     start = torch.rand(1, 3, 4, 4)
     assert len(list(minimise(evaluate, start, iterations=3))) == len(looks) == 4
+
+
+@pytest.mark.skipif(not waiting.THREADS.exists(), reason="the system does not say it")
+def test_two_processes_on_one_processor_wait_for_it() -> None:
+    processors = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(processors)})  # the child inherits it
+        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+            try:
+                before, until = waiting._waited(), time.process_time() + 0.3
+                while time.process_time() < until:
+                    pass
+                # The system gives each about as much, in turns of milliseconds.
+                assert waiting._waited() - before > 0.03
+            finally:
+                other.kill()
+    finally:
+        os.sched_setaffinity(0, processors)
