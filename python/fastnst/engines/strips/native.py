@@ -8,7 +8,7 @@ closed, and the gradient then differs by about 1e-3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from fastnst.ops.buffers import CPU
 from fastnst.strips.geometry import Tile
 
 TILES = {"fp32": 6, "bf16": 4}  # by precision: bfloat16 has tiles of 4 only
+COPIED = 1 << 21  # numbers of a piece's features that are copied at a time, at most
 
 
 class NativeEvaluator(NativeEngine, Evaluator):
@@ -86,7 +87,10 @@ class NativeEvaluator(NativeEngine, Evaluator):
         moments = {key: self._moments(key) for key in self._groups}
         content = {}
         for key in self._targets:
-            content[key] = sums.squared_norm(self._difference(key))
+            total = torch.zeros((), dtype=torch.float64, device=CPU)
+            for rows in self._rows(key):
+                total += sums.squared_norm(self._difference(key, rows))
+            content[key] = total
         return Sums(moments, content)
 
     def set_seeds(self, style: Mapping[Key, Seed], content: Mapping[str, float]) -> None:
@@ -100,19 +104,34 @@ class NativeEvaluator(NativeEngine, Evaluator):
 
     def _moments(self, key: Key) -> Moments:
         group = self._groups[key]
-        features, weights = self._owned(key[0]), self._weights(key)
-        channels = features.shape[-1]
-        if not features.numel():
-            zero = torch.zeros(channels, channels, dtype=torch.float64, device=CPU)
-            return Moments(zero[0] if group.needs_mean else None, zero)
-        weighted = features if weights is None else features * weights
-        found = gram.gram_matrix(weighted.permute(0, 3, 1, 2))[0].double()
-        positions = features.shape[1] * features.shape[2]
-        first = None
-        if group.needs_mean:
-            counted = weighted if weights is None else weighted * weights
-            first = counted.reshape(-1, channels).sum(0, dtype=torch.float64)
-        return Moments(first, found * positions)
+        owned, weights = self._owned(key[0]), self._weights(key)
+        channels = owned.shape[-1]
+        second = torch.zeros(channels, channels, dtype=torch.float64, device=CPU)
+        first = second.new_zeros(channels) if group.needs_mean else None
+        for rows in self._rows(key[0], weights is None and owned.is_contiguous()):
+            features = owned[:, rows]
+            weighted = features if weights is None else features * weights[:, rows]
+            positions = features.shape[1] * features.shape[2]
+            found = gram.gram_matrix(weighted.permute(0, 3, 1, 2))[0].double()
+            second += found * positions
+            if first is not None:
+                counted = weighted if weights is None else weighted * weights[:, rows]
+                first += counted.reshape(-1, channels).sum(0, dtype=torch.float64)
+        return Moments(first, second)
+
+    def _rows(self, key: str, whole: bool = False) -> Iterator[slice]:
+        """The owned rows of a layer, so many at a time that a copy of them is small.
+
+        Args:
+            key: The layer.
+            whole: Whether no copy is made of them: then they are taken together.
+        """
+        _, height, width, channels = self._owned(key).shape
+        if not height * width:
+            return
+        step = height if whole else max(1, COPIED // (width * channels))
+        for first in range(0, height, step):
+            yield slice(first, min(first + step, height))
 
     def _add_losses(self, key: str, gradient: Tensor | None) -> Tensor | None:
         """Add the known gradients at the owned positions of the features ``key``."""
@@ -127,39 +146,41 @@ class NativeEvaluator(NativeEngine, Evaluator):
         for one in keys:
             self._add_seed(one, place)
         if key in self._factors:
-            found = self._difference(key)
-            self._mask(found, key)
-            place.add_(found, alpha=self._factors[key])
+            for rows in self._rows(key):
+                found = self._difference(key, rows)
+                self._mask(found, key, rows)
+                place[:, rows].add_(found, alpha=self._factors[key])
         return gradient
 
     def _add_seed(self, key: Key, place: Tensor) -> None:
         """Add T² (D f + m), with ReLU's mask, at the owned positions."""
-        seed, features, weights = self._seeds[key], self._owned(key[0]), self._weights(key)
+        seed, owned, weights = self._seeds[key], self._owned(key[0]), self._weights(key)
         masked = key[0].startswith("relu")
         matrix = seed.matrix.float()[None]
         if weights is None and seed.mean is None and place.is_contiguous():
-            seen = (features.permute(0, 3, 1, 2), place.permute(0, 3, 1, 2))
+            seen = (owned.permute(0, 3, 1, 2), place.permute(0, 3, 1, 2))
             gram.accumulate_style_gradient(seen[0], matrix, 1.0, masked, seen[1])
             return
-        weighted = features if weights is None else features * weights
-        weighted = weighted.contiguous()
-        found = torch.empty_like(weighted, dtype=torch.float32)
-        gram.accumulate_style_gradient(
-            *(weighted.permute(0, 3, 1, 2), matrix, 1.0, False, found.permute(0, 3, 1, 2)),
-            accumulate=False,
-        )
-        if weights is not None:
-            found *= weights
-        if seed.mean is not None:
-            mean = seed.mean.float()
-            found += mean if weights is None else mean * weights.square()
-        self._mask(found, key[0])
-        place.add_(found)
+        for rows in self._rows(key[0]):
+            features, guidance = owned[:, rows], None if weights is None else weights[:, rows]
+            weighted = (features if guidance is None else features * guidance).contiguous()
+            found = torch.empty_like(weighted, dtype=torch.float32)
+            gram.accumulate_style_gradient(
+                *(weighted.permute(0, 3, 1, 2), matrix, 1.0, False, found.permute(0, 3, 1, 2)),
+                accumulate=False,
+            )
+            if guidance is not None:
+                found *= guidance
+            if seed.mean is not None:
+                mean = seed.mean.float()
+                found += mean if guidance is None else mean * guidance.square()
+            self._mask(found, key[0], rows)
+            place[:, rows].add_(found)
 
-    def _mask(self, found: Tensor, key: str) -> None:
-        """ReLU's mask of the owned positions on a gradient there, in place."""
+    def _mask(self, found: Tensor, key: str, rows: slice) -> None:
+        """ReLU's mask of some owned rows on a gradient there, in place."""
         if key.startswith("relu"):
-            found.masked_fill_(self._owned(key) <= 0, 0)
+            found.masked_fill_(self._owned(key)[:, rows] <= 0, 0)
 
     def _place(self, x: Tensor, key: str) -> Tensor:
         """The owned positions of ``(1, h, w, C)``."""
@@ -179,7 +200,7 @@ class NativeEvaluator(NativeEngine, Evaluator):
         rows, columns = owned(self._tile_seen, key[0])
         return guidance[rows, columns][None, ..., None]
 
-    def _difference(self, key: str) -> Tensor:
-        """F − P at the owned positions, ``(1, rows, columns, C)`` float32."""
-        target = self._targets[key].permute(0, 2, 3, 1)
-        return self._owned(key).to(target.dtype) - target
+    def _difference(self, key: str, rows: slice) -> Tensor:
+        """F − P at some owned rows, ``(1, rows, columns, C)`` float32."""
+        target = self._targets[key].permute(0, 2, 3, 1)[:, rows]
+        return self._owned(key)[:, rows].to(target.dtype) - target
