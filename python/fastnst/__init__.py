@@ -60,8 +60,8 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
     from fastnst.settings.settings import Settings
     from fastnst.solvers.iterate import Iterate
     from fastnst.solvers.minimise import minimise
+    from fastnst.video.film_frame import FilmFrame
     from fastnst.video.options import FilmOptions
-    from fastnst.video.painter import FilmFrame
 
 _HOME = {
     name: module
@@ -106,8 +106,8 @@ _HOME = {
         "settings.settings": ("Settings",),
         "solvers.iterate": ("Iterate",),
         "solvers.minimise": ("minimise",),
+        "video.film_frame": ("FilmFrame",),
         "video.options": ("FilmOptions",),
-        "video.painter": ("FilmFrame",),
     }.items()
     for name in names
 }

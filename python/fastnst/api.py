@@ -26,9 +26,10 @@ from fastnst.run.run import run
 from fastnst.run.step import Step
 from fastnst.settings.presets import make_settings
 from fastnst.settings.settings import INITS, Settings
+from fastnst.video.film_frame import FilmFrame
 from fastnst.video.flow import Flow, Frame, choose_flow
 from fastnst.video.options import FilmOptions
-from fastnst.video.painter import FilmFrame, Painter
+from fastnst.video.painter import Painter
 from fastnst.video.stylise import stylise
 
 if TYPE_CHECKING:
