@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from fastnst.errors import InvalidInput, OutputFailed
-from fastnst.images import large, scratch
+from fastnst.images import large
 from fastnst.run import checkpoint
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.ending import Interrupted
@@ -24,6 +24,7 @@ from fastnst.run.result import Result
 from fastnst.run.run import run
 from fastnst.run.step import Step, finished
 from fastnst.settings.settings import Settings
+from fastnst.strips import scratch
 from helpers.pictures import X86_64, smooth
 
 CONTENT, STYLE = smooth(96, 72), smooth(61, 87, seed=1)

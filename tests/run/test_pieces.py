@@ -99,7 +99,7 @@ def test_a_scratch_folder_that_is_too_full_is_one_line(
         cut_run({}, scratch=tmp_path / "nowhere")
     with monkeypatch.context() as patch:
         usage = type("Usage", (), {"free": 10})()
-        patch.setattr("fastnst.strips.storage.shutil.disk_usage", lambda _: usage)
+        patch.setattr("fastnst.strips.scratch.shutil.disk_usage", lambda _: usage)
         with pytest.raises(InvalidInput, match="scratch folder .* GB are free, the run needs"):
             cut_run({"scratch": tmp_path})
     calls = []

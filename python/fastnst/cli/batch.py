@@ -27,8 +27,8 @@ from fastnst.cli.options import (
     settings_options,
 )
 from fastnst.errors import InvalidInput
-from fastnst.files import check_folder
 from fastnst.settings.settings import Settings
+from fastnst.strips.scratch import check_scratch
 
 if TYPE_CHECKING:
     from fastnst.batch import Job, Outcome, Progress
@@ -97,8 +97,7 @@ def batch(
     if checkpoint_every < 0:
         raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 0 or more")
     limit = read_memory(memory)
-    if scratch is not None:
-        check_folder(scratch)
+    check_scratch(scratch)
     if os.path.exists(output) and not output.is_dir():  # noqa: PTH110 - False for what no system takes
         raise InvalidInput(f"output {output} is not a folder")
     _check_sources(contents, styles, table)

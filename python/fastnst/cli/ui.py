@@ -11,8 +11,8 @@ import typer
 
 from fastnst.cli.options import Memory, Scratch, read_memory, settings_options
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.files import check_folder
 from fastnst.settings.settings import Settings
+from fastnst.strips.scratch import check_scratch
 
 MOST_PIXELS = 1024  # long side of a visitor's result, unless the command asks for more
 MOST_ITERATIONS = 1000
@@ -54,8 +54,7 @@ def ui(
     if port is not None and not 1 <= port <= 65535:
         raise InvalidInput(f"--port is {port}: expected 1 to 65535")
     limit = read_memory(memory)
-    if scratch is not None:
-        check_folder(scratch)
+    check_scratch(scratch)
     pages = load_pages()
     limits = pages.Limits(max_megabytes, max_megapixels, most_size, most_iterations)
     studio = pages.Studio(limits, settings, limit, scratch)

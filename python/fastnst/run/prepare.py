@@ -13,10 +13,9 @@ import torch
 
 from fastnst.cache import Cache
 from fastnst.devices import DEFAULT_SIZE, choose_device
-from fastnst.files import check_folder
 from fastnst.images.decode import Picture
 from fastnst.images.large import DecodedRows
-from fastnst.images.scratch import PictureStore, check_space
+from fastnst.images.scratch import PictureStore
 from fastnst.inputs.pictures import Pictures, Styles, decode, scale_pictures
 from fastnst.inputs.sizes import most_pixels
 from fastnst.network.weights import load_weights
@@ -25,6 +24,7 @@ from fastnst.run.planning import make_plan
 from fastnst.run.preparation import Preparation, need_of
 from fastnst.run.schedule import make_schedule
 from fastnst.settings.settings import Settings
+from fastnst.strips.scratch import check_scratch
 
 
 def prepare(
@@ -61,8 +61,7 @@ def prepare(
     cache = cache or Cache()
     device = choose_device(settings.device)
     size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
-    if scratch is not None:
-        check_folder(scratch)
+    check_scratch(scratch)
     store, largest = PictureStore(scratch), most_pixels(size, max_megapixels)
     sources = decode(
         *(content, style, content_mask, style_masks, cache, settings.init), store, largest
@@ -70,7 +69,7 @@ def prepare(
     schedule = make_schedule(settings, size, max(sources.content.height, sources.content.width))
     need = need_of(sources, settings, schedule[-1].size, device)
     make_plan(need, memory_limit, scratch)
-    check_space(scratch, sources.scratch_bytes(settings, schedule[-1].size))
+    check_scratch(scratch, sources.scratch_bytes(settings, schedule[-1].size))
     settings = replace(settings, history_size=settings.pairs(need.pixels))
     source = (settings.weights, settings.preprocessing)
     weights = cache.get("weights", source, lambda: load_weights(*source))
