@@ -19,6 +19,7 @@ from fastnst.cli.batch import batch
 from fastnst.cli.console import complain
 from fastnst.cli.export import export
 from fastnst.cli.info import info
+from fastnst.cli.inputs import taken_for_option
 from fastnst.cli.presets import list_presets
 from fastnst.cli.samples import list_samples
 from fastnst.cli.stylize import stylize
@@ -26,6 +27,8 @@ from fastnst.cli.synthesis import reconstruct, texture
 from fastnst.cli.ui import ui
 from fastnst.cli.video import video
 from fastnst.errors import FastNSTError
+
+USAGE = 2  # the exit code of bad usage
 
 app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},  # of the commands too
@@ -55,6 +58,8 @@ def run_app(arguments: Sequence[str]) -> int:
     try:
         app(list(arguments), prog_name="fastnst")
     except SystemExit as left:
+        if left.code == USAGE and (name := taken_for_option(arguments)) is not None:
+            complain(f"{name} is read as an option: write ./{name} for the file")
         return left.code if isinstance(left.code, int) else 1
     except FastNSTError as error:
         complain(str(error))
