@@ -23,12 +23,11 @@ from fastnst.cli.options import (
     Pyramid,
     Quiet,
     Scratch,
-    read_memory,
+    read_resources,
     settings_options,
 )
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
-from fastnst.strips.scratch import check_scratch
 
 if TYPE_CHECKING:
     from fastnst.batch import Job, Outcome, Progress
@@ -96,8 +95,7 @@ def batch(
     """
     if checkpoint_every < 0:
         raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 0 or more")
-    limit = read_memory(memory)
-    check_scratch(scratch)
+    resources = read_resources(memory, scratch, max_megapixels)
     if os.path.exists(output) and not output.is_dir():  # noqa: PTH110 - False for what no system takes
         raise InvalidInput(f"output {output} is not a folder")
     _check_sources(contents, styles, table)
@@ -134,9 +132,7 @@ def batch(
                     pyramid=pyramid,
                     checkpoint_every=checkpoint_every,
                     callback=listen,
-                    memory_limit=limit,
-                    scratch=scratch,
-                    max_megapixels=max_megapixels,
+                    resources=resources,
                 ):
                     outcomes.append(outcome)
                     if as_json:

@@ -19,11 +19,13 @@ import typer
 from fastnst.cli.console import complain
 from fastnst.cli.outputs import check_config
 from fastnst.errors import BackendUnavailable
+from fastnst.run.resources import Resources
 from fastnst.settings.config import combine, read_config, write_config
 from fastnst.settings.presets import DEFAULT_PRESET, PRESETS, needs_torchvision
 from fastnst.settings.settings import DEFAULTS, SPECS, STYLE_LAYERS, Settings
 from fastnst.settings.spec import BASICS, GROUPS, MACHINE, Spec, typed
 from fastnst.strips.budget import read_bytes
+from fastnst.strips.scratch import check_scratch
 
 Command = Callable[..., None]
 
@@ -103,13 +105,17 @@ def help_text(name: str) -> str:
     return f"{of.help} ({choices}default: {default_text(name)})"
 
 
-def read_memory(memory: str | None) -> int | None:
-    """The bytes that ``--memory`` allows; None: what is free.
+def read_resources(
+    memory: str | None, scratch: Path | None, megapixels: float | None = None
+) -> Resources:
+    """What ``--memory``, ``--scratch`` and ``--max-megapixels`` allow a run to take.
 
     Raises:
-        InvalidInput: for a text that is no size.
+        InvalidInput: for a text that is no size, or a folder that cannot be used.
     """
-    return None if memory is None else read_bytes(memory, "--memory")
+    limit = None if memory is None else read_bytes(memory, "--memory")
+    check_scratch(scratch)
+    return Resources(limit, scratch, megapixels)
 
 
 def settings_options(command: Command) -> Command:

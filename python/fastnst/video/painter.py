@@ -22,6 +22,7 @@ from fastnst.inputs.pictures import Pictures, Styles, with_content
 from fastnst.losses import TemporalLoss
 from fastnst.run.preparation import Preparation
 from fastnst.run.prepare import prepare
+from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.schedule import Scale
 from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
@@ -64,7 +65,7 @@ class Painter:
         content_mask: Which part of each frame gets which style.
         style_masks: Which part of each style counts.
         listen: Called with the number of a frame and each ``Step`` of its optimisation.
-        memory_limit: Bytes that a frame may take; None: what is free.
+        resources: What a frame may take of the machine.
     """
 
     def __init__(
@@ -77,14 +78,14 @@ class Painter:
         content_mask: Picture | None = None,
         style_masks: Styles | None = None,
         listen: Listener | None = None,
-        memory_limit: int | None = None,
+        resources: Resources = UNLIMITED,
     ) -> None:
         self.settings = settings
         self.options = options
         self.flow = flow
         self._style, self._masks = style, (content_mask, style_masks)
         self._listen = listen
-        self._limit = memory_limit
+        self._resources = resources
         self._cache = Cache()
         self._prepared: Preparation | None = None
         self._pictures: Pictures | None = None  # of the shot, at the size of the result
@@ -97,7 +98,7 @@ class Painter:
             self._prepared = prepare(
                 *(frame.pixels, self._style, self.settings, *self._masks),
                 cache=self._cache,
-                memory_limit=self._limit,
+                resources=self._resources,
             )
             self._size = frame.pixels.shape
         return self._prepared
