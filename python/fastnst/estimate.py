@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fastnst.images.decode import Picture
+from fastnst.images.large import DecodedRows
 from fastnst.inputs.pictures import Styles
 from fastnst.run import memory, pieces
 from fastnst.run.available import available
@@ -87,7 +88,7 @@ class Estimate:
 
 
 def estimate(
-    content: Picture,
+    content: Picture | DecodedRows,
     style: Styles,
     settings: Settings,
     content_mask: Picture | None = None,

@@ -22,6 +22,7 @@ from fastnst.cli.info import info
 from fastnst.cli.inputs import taken_for_option
 from fastnst.cli.presets import list_presets
 from fastnst.cli.samples import list_samples
+from fastnst.cli.sheet import sheet
 from fastnst.cli.stylize import stylize
 from fastnst.cli.synthesis import reconstruct, texture
 from fastnst.cli.ui import ui
@@ -42,6 +43,7 @@ app.command()(stylize)
 app.command()(texture)
 app.command()(reconstruct)
 app.command()(batch)
+app.command()(sheet)
 app.command()(video)
 app.command()(ui)
 app.command()(export)

@@ -101,7 +101,7 @@ def batch(
     _check_sources(contents, styles, table)
 
     from fastnst.batch import check_jobs, is_done, read_journal, run_batch
-    from fastnst.cli.progress import BatchBar
+    from fastnst.cli.progress import SeriesBar
 
     jobs = _jobs(contents or [], styles or [], table, output, settings, name)
     check_jobs(jobs, bits, pyramid)
@@ -119,10 +119,11 @@ def batch(
     outcomes: list[Outcome] = []
     with Interrupts() as interrupts:
         try:
-            with BatchBar(todo, show=not quiet) as show:
+            iterations = [job.settings.iterations for job in todo]
+            with SeriesBar(iterations, show=not quiet) as show:
 
                 def listen(progress: Progress) -> None:
-                    show(progress)
+                    show(progress.index, progress.job.output.name, progress.step)
                     interrupts.after_step(progress.step)
 
                 for outcome in run_batch(

@@ -18,6 +18,7 @@ from fastnst.images.scratch import PictureStore
 from fastnst.inputs.pictures import Pictures, Styles, decode, scale_pictures
 from fastnst.inputs.sizes import most_pixels
 from fastnst.network.weights import load_weights
+from fastnst.objective.build import check_sizes
 from fastnst.run.memory import CPU
 from fastnst.run.planning import make_plan
 from fastnst.run.preparation import Preparation, need_of
@@ -68,6 +69,9 @@ def prepare(
     settings = replace(settings, history_size=settings.pairs(need.pixels))
     source = (settings.weights, settings.preprocessing)
     weights = cache.get("weights", source, lambda: load_weights(*source))
+    width, height = sources.size(schedule[0].size)  # the smallest scale is the first
+    style_sizes = sources.style_sizes(settings, schedule[0].size)
+    check_sizes(weights.architecture, settings, (width, height), style_sizes)
     return Preparation(
         *(settings, device, sources, schedule, need.width, need.height, weights, cache, resources)
     )
