@@ -53,15 +53,18 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
     from fastnst.run.ending import Diverged, Interrupted
     from fastnst.run.losses import Losses
     from fastnst.run.prepare import load_pictures
+    from fastnst.run.resources import Resources
     from fastnst.run.result import Result
     from fastnst.run.step import Step
     from fastnst.settings.keywords import SettingsDict
     from fastnst.settings.presets import PRESETS, make_settings
     from fastnst.settings.settings import Settings
+    from fastnst.sheet.contact_sheet import contact_sheet
+    from fastnst.sheet.sheet import Sheet
     from fastnst.solvers.iterate import Iterate
     from fastnst.solvers.minimise import minimise
+    from fastnst.video.film_frame import FilmFrame
     from fastnst.video.options import FilmOptions
-    from fastnst.video.painter import FilmFrame
 
 _HOME = {
     name: module
@@ -99,15 +102,18 @@ _HOME = {
         "run.ending": ("Diverged", "Interrupted"),
         "run.losses": ("Losses",),
         "run.prepare": ("load_pictures",),
+        "run.resources": ("Resources",),
         "run.result": ("Result",),
         "run.step": ("Step",),
         "settings.keywords": ("SettingsDict",),
         "settings.presets": ("PRESETS", "make_settings"),
         "settings.settings": ("Settings",),
+        "sheet.contact_sheet": ("contact_sheet",),
+        "sheet.sheet": ("Sheet",),
         "solvers.iterate": ("Iterate",),
         "solvers.minimise": ("minimise",),
+        "video.film_frame": ("FilmFrame",),
         "video.options": ("FilmOptions",),
-        "video.painter": ("FilmFrame",),
     }.items()
     for name in names
 }
@@ -135,9 +141,11 @@ __all__ = [
     "Objective",
     "OutputFailed",
     "Pictures",
+    "Resources",
     "Result",
     "Settings",
     "SettingsDict",
+    "Sheet",
     "Step",
     "StyleLoss",
     "TemporalLoss",
@@ -147,6 +155,7 @@ __all__ = [
     "Weights",
     "__version__",
     "build_objective",
+    "contact_sheet",
     "create_engine",
     "engine_of",
     "gram_matrix",

@@ -18,13 +18,17 @@ def main() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
+    if not _has_folder():
+        _tell("the working directory is gone: change to one that is there")
+        sys.exit(2)
     try:
         from fastnst.cli import run_app
         from fastnst.cli.console import make_printable
 
         make_printable()
         code = run_app(sys.argv[1:])
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where a shell closed it
+            sys.stdout.flush()
     except KeyboardInterrupt:
         _tell("interrupted")
         code = 130
@@ -40,6 +44,14 @@ def main() -> None:
     sys.exit(code)
 
 
+def _has_folder() -> bool:
+    """Whether the working directory is there: without one, libraries end the process."""
+    try:
+        return bool(os.getcwd())  # noqa: PTH109 - pathlib is not needed so early
+    except OSError:
+        return False
+
+
 def _end(number: int, _: FrameType | None) -> None:
     """End here and now: what imports are going on would not take an exception."""
     with contextlib.suppress(OSError):
@@ -53,7 +65,7 @@ def _drop_output() -> None:
 
 
 def _tell(message: str) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # stderr is None where a shell closed it
         sys.stderr.write(f"fastnst: {message}\n")
 
 

@@ -21,14 +21,16 @@ from fastnst.inputs.pictures import Styles, decode
 from fastnst.inputs.sizes import most_pixels
 from fastnst.notebook import with_progress
 from fastnst.run.checkpoint import Checkpoints
+from fastnst.run.resources import Resources
 from fastnst.run.result import Result
 from fastnst.run.run import run
 from fastnst.run.step import Step
 from fastnst.settings.presets import make_settings
 from fastnst.settings.settings import INITS, Settings
+from fastnst.video.film_frame import FilmFrame
 from fastnst.video.flow import Flow, Frame, choose_flow
 from fastnst.video.options import FilmOptions
-from fastnst.video.painter import FilmFrame, Painter
+from fastnst.video.painter import Painter
 from fastnst.video.stylise import stylise
 
 if TYPE_CHECKING:
@@ -98,8 +100,9 @@ def stylize(
         style_masks=style_masks,
         checkpoints=None if checkpoint is None else Checkpoints(Path(checkpoint), checkpoint_every),
         resume=None if resume is None else Path(resume),
-        max_megapixels=max_megapixels,
-        scratch=None if scratch is None else Path(scratch),
+        resources=Resources(
+            scratch=None if scratch is None else Path(scratch), megapixels=max_megapixels
+        ),
     )
 
 

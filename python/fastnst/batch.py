@@ -31,6 +31,7 @@ from fastnst.inputs.sizes import result_size
 from fastnst.network.weights import BUILT_IN
 from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.rescue import save_or_rescue
+from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.result import Result
 from fastnst.run.run import run
 from fastnst.run.step import Step
@@ -316,9 +317,7 @@ def run_batch(
     pyramid: bool = False,
     checkpoint_every: int = 0,
     callback: Callable[[Progress], None] | None = None,
-    memory_limit: int | None = None,
-    scratch: Path | None = None,
-    max_megapixels: float | None = None,
+    resources: Resources = UNLIMITED,
 ) -> Iterator[Outcome]:
     """Make the pictures one after the other.
 
@@ -332,9 +331,7 @@ def run_batch(
         checkpoint_every: Iterations between two checkpoints of a run, from which it goes on when
             the batch is started again; 0: none, it begins again.
         callback: Called after each step; an exception ends the batch.
-        memory_limit: Bytes that each run may take; None: what is free.
-        scratch: A folder for what does not fit in memory; None: there is none.
-        max_megapixels: The most pixels of a picture file to decode, as for ``run``.
+        resources: What each run may take of the machine.
 
     Yields:
         What became of each job, as soon as it is known. A job that fails does not stop the others.
@@ -353,7 +350,7 @@ def run_batch(
                 callback(Progress(index, job, step))
 
         try:
-            size = result_size(job.content, job.settings.size, max_megapixels)
+            size = result_size(job.content, job.settings.size, resources.megapixels)
             check_output(job.output, bits, size=size, pyramid=pyramid)
             made_from = fingerprint(job)  # before the run: a file may change while it runs
             begin = functools.partial(
@@ -363,9 +360,7 @@ def run_batch(
                 job.settings,
                 listen,
                 cache=cache,
-                memory_limit=memory_limit,
-                scratch=scratch,
-                max_megapixels=max_megapixels,
+                resources=resources,
             )
             result = _run(job, checkpoint_every, begin)
             save_or_rescue(result, job.output, bits, pyramid)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from fastnst.images.decode import Picture
+from fastnst.images.large import DecodedRows
 from fastnst.inputs.pictures import Styles
 from fastnst.run import memory, pieces
 from fastnst.run.available import available
@@ -23,6 +23,7 @@ from fastnst.run.pieces import Plan
 from fastnst.run.planning import make_plan
 from fastnst.run.preparation import Preparation
 from fastnst.run.prepare import prepare
+from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.schedule import Scale
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid
@@ -87,14 +88,12 @@ class Estimate:
 
 
 def estimate(
-    content: Picture,
+    content: Picture | DecodedRows,
     style: Styles,
     settings: Settings,
     content_mask: Picture | None = None,
     style_masks: Styles | None = None,
-    memory_limit: int | None = None,
-    scratch: Path | None = None,
-    max_megapixels: float | None = None,
+    resources: Resources = UNLIMITED,
 ) -> Estimate:
     """Measure a few evaluations of a run's objective and a few rows of its solver's history.
 
@@ -104,21 +103,14 @@ def estimate(
         settings: The settings of the run.
         content_mask: As for ``stylize``.
         style_masks: As for ``stylize``.
-        memory_limit: Bytes that the run may take; None: what is free.
-        scratch: A folder for what does not fit in memory; None: there is none.
-        max_megapixels: The most pixels of a picture file to decode, as for ``prepare``.
+        resources: What the run may take of the machine.
 
     Raises:
         InvalidInput: for a picture or setting that cannot be used, or a size that does not fit in
             memory, with one that does.
         BackendUnavailable: if an engine or device asked for by name cannot run.
     """
-    prepared = prepare(
-        *(content, style, settings, content_mask, style_masks),
-        memory_limit=memory_limit,
-        scratch=scratch,
-        max_megapixels=max_megapixels,
-    )
+    prepared = prepare(*(content, style, settings, content_mask, style_masks), resources=resources)
     settings = prepared.settings
     device, width, height = prepared.device, prepared.width, prepared.height
     plans = [_plan(prepared, scale) for scale in prepared.schedule]
@@ -161,7 +153,8 @@ def estimate(
 
 def _plan(prepared: Preparation, scale: Scale) -> Plan:
     """How the run at a scale is made to fit."""
-    return make_plan(prepared.need_at(scale), prepared.memory_limit, prepared.scratch)
+    its = prepared.resources
+    return make_plan(prepared.need_at(scale), its.memory, its.scratch)
 
 
 def _trial(prepared: Preparation) -> Scale:

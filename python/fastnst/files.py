@@ -335,13 +335,3 @@ def sweep(target: Path) -> None:
                 shutil.rmtree(draft)
             else:
                 draft.unlink()
-
-
-def check_folder(folder: Path) -> None:
-    """Make sure that a scratch folder is there.
-
-    Raises:
-        InvalidInput: if it is not.
-    """
-    if not folder.is_dir():
-        raise InvalidInput(f"scratch folder {folder} does not exist or is no folder")

@@ -11,7 +11,7 @@ from fastnst.cli.options import default_text, flag, help_text
 from fastnst.settings.settings import DEFAULTS, SPECS
 from fastnst.settings.spec import BASICS, GROUPS
 
-COMMANDS = ("stylize", "texture", "reconstruct", "batch", "video", "export", "ui")
+COMMANDS = ("stylize", "texture", "reconstruct", "batch", "sheet", "video", "export", "ui")
 
 
 @pytest.fixture

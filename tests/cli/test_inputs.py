@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fastnst.cli.inputs import check_exists, check_pictures
+from fastnst import cli
+from fastnst.cli.inputs import check_exists, check_pictures, taken_for_option
 from fastnst.errors import InvalidInput
 
 
@@ -46,3 +47,22 @@ def test_a_file_may_look_like_an_address(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data:a.png").touch()
     check_pictures("data:a.png")
+
+
+def test_a_name_that_begins_with_a_dash_is_explained(photo, monkeypatch, capsys) -> None:
+    """Read as options, such names end in a line on options that says nothing of a file."""
+    monkeypatch.chdir(photo("-dash.png").parent)
+    photo("--long.png")
+    for name in ("-dash.png", "--long.png"):
+        assert cli.run_app(["stylize", name, "sample:swirl"]) == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last == f"fastnst: {name} is read as an option: write ./{name} for the file"
+    assert cli.run_app(["stylize", "./-dash.png", "no.jpg", "-o", "-out.png"]) == 2
+    assert capsys.readouterr().err == "fastnst: no.jpg does not exist\n"
+
+
+def test_only_names_of_files_are_taken_for_options_by_mistake(photo, monkeypatch) -> None:
+    monkeypatch.chdir(photo("-dash.png").parent)
+    assert taken_for_option(["stylize", "--sizee", "-", "-dash.png"]) == "-dash.png"
+    assert taken_for_option(["--sizee", "-x", "-", "a\0b", "-" * 5000]) is None
+    assert taken_for_option(["a.png", "--", "-dash.png"]) is None

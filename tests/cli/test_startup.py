@@ -16,7 +16,7 @@ CASES = [
     (["presets", "--json"], 0),
     (["samples"], 0),
     *(([command, "-h"], 0) for command in
-      ("stylize", "texture", "reconstruct", "batch", "video", "ui", "export", "info")),
+      ("stylize", "texture", "reconstruct", "batch", "sheet", "video", "ui", "export", "info")),
     ([], 2),
     (["stylise"], 2),
     (["stylize", "a", "b", "--sizee", "3"], 2),
@@ -35,6 +35,9 @@ CASES = [
     (["video", "no.mp4", "sample:swirl", "-o", "out.mp4"], 2),
     (["video", "no.mp4", "sample:swirl"], 2),
     (["reconstruct", "no.jpg"], 2),
+    (["sheet", "sample:ink", "sample:swirl", "--vary", "sise=1,2"], 2),
+    (["sheet", "sample:ink", "sample:swirl", "--vary", "size=64,a"], 2),
+    (["sheet", "sample:ink", "--vary", "style=sample:swirl,no.jpg"], 2),
     (["export", "a.onnx", "--content", "no.jpg"], 2),
 ]  # fmt: skip
 CODE = f"""

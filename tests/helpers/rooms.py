@@ -43,11 +43,12 @@ ROOMS = {
     "api": "ground network images settings inputs run notebook video",
     "tables": "ground samples settings",
     "batch": "ground tables network images settings inputs run",
+    "sheet": "ground samples images settings inputs engines run estimate notebook",
     "ui": "ground samples images settings inputs run output api",
     "cli": "ground samples strips network images settings inputs run output video"
-    " plots info estimate export api batch ui",
+    " plots info estimate export api batch sheet ui",
     "__init__": "errors _version evaluation ops network losses images solvers settings objective"
-    " engines inputs run video api",
+    " engines inputs run video api sheet",
     "__main__": "cli",
 }
 

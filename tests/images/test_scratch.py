@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from fastnst.errors import InvalidInput
-from fastnst.images.scratch import PictureStore, check_space
+from fastnst.images.scratch import PictureStore
 
 
 def test_nothing_is_made_before_the_first_picture(tmp_path: Path) -> None:
@@ -41,16 +39,3 @@ def test_the_folder_for_temporary_files_is_the_default(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(InvalidInput, match="gone does not exist"):
         PictureStore().zeros((3,))
-
-
-def test_room_is_looked_for_before_the_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2_000_000_000))
-    check_space(tmp_path, 2_000_000_000)
-    with pytest.raises(InvalidInput, match=r"2\.0 GB are free.*need 2\.5 GB; .*--scratch"):
-        check_space(tmp_path, 2_500_000_000)
-    monkeypatch.undo()
-    check_space(tmp_path / "none", 0)
-    with pytest.raises(InvalidInput, match="none cannot be used: No such file"):
-        check_space(tmp_path / "none", 1)

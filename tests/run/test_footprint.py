@@ -26,6 +26,7 @@ import json, sys, numpy as np
 import fastnst
 from fastnst.run import memory
 from fastnst.run.prepare import prepare
+from fastnst.run.resources import Resources
 from fastnst.run.run import run
 
 def status(entry):
@@ -38,12 +39,12 @@ content, style = generator.random((height, width, 3)), generator.random((64, 64,
 content, style = content.astype(np.float32), style.astype(np.float32)
 settings = fastnst.Settings(size=0, iterations=5, history_size=5, style_size=64, **fields)
 before, libraries = status("VmRSS"), status("RssFile")
-prepared = prepare(content, style, settings, memory_limit=limit)
+prepared = prepare(content, style, settings, resources=Resources(limit))
 pictures = prepared.pictures(prepared.schedule[0])
 plan, need = prepared.plan(pictures), prepared.need(pictures)
 said = memory.estimate(need, plan)
 del prepared, pictures
-run(content, style, settings, memory_limit=limit)
+run(content, style, settings, resources=Resources(limit))
 # what a torch with CUDA libraries reads of their files at its first use is not the run's
 took = status("VmHWM") - before - (status("RssFile") - libraries)
 print(json.dumps([said, took, plan.strips]))

@@ -13,17 +13,19 @@ import torch
 from PIL import Image
 
 from fastnst.errors import InvalidInput, OutputFailed
-from fastnst.images import large, scratch
+from fastnst.images import large
 from fastnst.run import checkpoint
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.ending import Interrupted
 from fastnst.run.losses import Losses
 from fastnst.run.memory import Need
 from fastnst.run.planning import make_plan
+from fastnst.run.resources import Resources
 from fastnst.run.result import Result
 from fastnst.run.run import run
 from fastnst.run.step import Step, finished
 from fastnst.settings.settings import Settings
+from fastnst.strips import scratch
 from helpers.pictures import X86_64, smooth
 
 CONTENT, STYLE = smooth(96, 72), smooth(61, 87, seed=1)
@@ -52,7 +54,7 @@ def test_a_run_from_a_scratch_file_has_the_same_bits(
     files = as_files(tmp_path)
     plain = run(*files, settings)
     monkeypatch.setattr(large, "WHOLE", 100)
-    stored = run(*files, settings, scratch=tmp_path)
+    stored = run(*files, settings, resources=Resources(scratch=tmp_path))
     assert stored.history == plain.history
     assert np.array_equal(stored.pixels, plain.pixels)
     assert sorted(os.listdir(tmp_path)) == ["content.png", "style.png"]  # no scratch file is left
@@ -65,17 +67,20 @@ def test_it_goes_on_from_a_checkpoint_bit_for_bit(
     """At either scale, and writing to the checkpoint that it goes on from."""
     settings, path = Settings(init="matched", **SCALES), tmp_path / "run.checkpoint"
     files = as_files(tmp_path)
-    whole = run(*files, settings, scratch=tmp_path)
+    with_scratch = Resources(scratch=tmp_path)
+    whole = run(*files, settings, resources=with_scratch)
 
     def stop(step: Step) -> None:
         if step.iteration == iteration:
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted):
-        run(*files, settings, stop, checkpoints=Checkpoints(path), scratch=tmp_path)
+        run(*files, settings, stop, checkpoints=Checkpoints(path), resources=with_scratch)
     done = len(load_checkpoint(path).scales)
     assert done == (0 if iteration < 3 else 1)
-    again = run(*files, settings, checkpoints=Checkpoints(path, 1), resume=path, scratch=tmp_path)
+    again = run(
+        *files, settings, checkpoints=Checkpoints(path, 1), resume=path, resources=with_scratch
+    )
     assert again.history == whole.history
     assert np.array_equal(again.pixels, whole.pixels)
     assert again.scales == whole.scales
@@ -104,7 +109,7 @@ def test_a_picture_wider_than_a_strip_can_be_is_computed_in_tiles(tmp_path: Path
             break
     content, path = smooth(600, 64), tmp_path / "run.checkpoint"
     whole = run(content, STYLE, settings)
-    cut = run(content, STYLE, settings, checkpoints=Checkpoints(path), memory_limit=limit)
+    cut = run(content, STYLE, settings, checkpoints=Checkpoints(path), resources=Resources(limit))
     assert not load_checkpoint(path).identity.made_from["strips"].startswith("600×")
     # Float32 sums in another order; two steps amplify their rounding.
     for a, b in zip(whole.history, cut.history, strict=True):
@@ -115,15 +120,20 @@ def test_a_scratch_folder_that_is_too_full_is_said_before_the_work(
     tmp_path: Path, in_a_store: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[Step] = []
+
+    def go(folder: Path = tmp_path) -> None:
+        its = Resources(scratch=folder)
+        run(CONTENT, STYLE, Settings(**SCALES), steps.append, resources=its)
+
     with pytest.raises(InvalidInput, match="no such folder does not exist"):
-        run(CONTENT, STYLE, Settings(**SCALES), steps.append, scratch=tmp_path / "no such folder")
+        go(tmp_path / "no such folder")
     free = SimpleNamespace(free=300_000)  # bytes; three pictures of 96×72 pixels take 249 kB
     monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: free)
-    run(CONTENT, STYLE, Settings(**SCALES), steps.append, scratch=tmp_path)
+    go()
     assert len(steps) == 7
     free.free = 200_000
     with pytest.raises(InvalidInput, match=r"0\.0 GB are free, .*--scratch"):
-        run(CONTENT, STYLE, Settings(**SCALES), steps.append, scratch=tmp_path)
+        go()
     assert len(steps) == 7
 
 

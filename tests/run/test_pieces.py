@@ -19,6 +19,7 @@ from fastnst.run import pieces, preparation
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.memory import Need, estimate
 from fastnst.run.planning import make_plan
+from fastnst.run.resources import Resources
 from fastnst.run.result import Result
 from fastnst.run.run import run
 from fastnst.run.step import Step
@@ -39,7 +40,9 @@ def test_a_run_in_strips_is_the_run(tmp_path: Path) -> None:
     whole = run(content, style, settings())
     limit = estimate(Need(36, 300, settings())) - 1
     path = tmp_path / "run.fnst"
-    cut = run(content, style, settings(), checkpoints=Checkpoints(path, 2), memory_limit=limit)
+    cut = run(
+        content, style, settings(), checkpoints=Checkpoints(path, 2), resources=Resources(limit)
+    )
     # Float32 sums in another order; three steps amplify their rounding.
     for a, b in zip(whole.history, cut.history, strict=True):
         assert a.total == pytest.approx(b.total, rel=1e-3)
@@ -63,7 +66,7 @@ def test_a_grid_is_written_down_and_read() -> None:
 def cut_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run in strips, with parts of the plan replaced."""
 
-    def go(changes: Mapping[str, Any], **further: Any) -> Result:
+    def go(changes: Mapping[str, Any], scratch: Path | None = None, **further: Any) -> Result:
         content, style = smooth(36, 300), smooth(40, 44, seed=1)
         limit = estimate(Need(36, 300, settings())) - 1
 
@@ -72,7 +75,8 @@ def cut_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
             return made if made.grid is None else replace(made, **changes)
 
         monkeypatch.setattr(preparation, "make_plan", plan)
-        return run(content, style, settings(), memory_limit=limit, **further)
+        its = Resources(limit, scratch)
+        return run(content, style, settings(), resources=its, **further)
 
     return go
 
@@ -99,7 +103,7 @@ def test_a_scratch_folder_that_is_too_full_is_one_line(
         cut_run({}, scratch=tmp_path / "nowhere")
     with monkeypatch.context() as patch:
         usage = type("Usage", (), {"free": 10})()
-        patch.setattr("fastnst.strips.storage.shutil.disk_usage", lambda _: usage)
+        patch.setattr("fastnst.strips.scratch.shutil.disk_usage", lambda _: usage)
         with pytest.raises(InvalidInput, match="scratch folder .* GB are free, the run needs"):
             cut_run({"scratch": tmp_path})
     calls = []

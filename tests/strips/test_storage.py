@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastnst.errors import InvalidInput
 from fastnst.strips.geometry import Spacing, spans
 from fastnst.strips.storage import BandedTensor, MemoryStore, ScratchStore, Store
 
@@ -86,13 +85,6 @@ def test_a_tensor_of_another_store_is_refused(tmp_path: Path) -> None:
         store.zeros((10,))
         with pytest.raises(ValueError, match="not in this scratch file"):
             store.release(torch.zeros(1 << 20))
-
-
-def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="does not exist"):
-        ScratchStore(tmp_path / "none")
-    with pytest.raises(InvalidInput, match=r"the run needs 1000000000\.0 GB"):
-        ScratchStore(tmp_path, needed=10**18)
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import torch
 
 from fastnst.errors import InvalidInput
 from fastnst.run.identity import Identity
+from fastnst.video.film_frame import FilmFrame
 from fastnst.video.flow import Frame
 from fastnst.video.options import FilmOptions
-from fastnst.video.painter import FilmFrame, Painter
+from fastnst.video.painter import Painter
 from fastnst.video.state import FilmState, shot_of
 from fastnst.video.stylise import stylise
 from helpers.films import pan, pan_flow, settings, texture

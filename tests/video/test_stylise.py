@@ -12,9 +12,10 @@ import torch
 from fastnst.api import stylize, stylize_video
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
+from fastnst.video.film_frame import FilmFrame, Past
 from fastnst.video.flow import Frame
 from fastnst.video.options import FilmOptions
-from fastnst.video.painter import FilmFrame, Painter, Past
+from fastnst.video.painter import Painter
 from fastnst.video.stylise import refine, stylise
 from helpers.films import pan, pan_flow, settings, texture
 

@@ -19,13 +19,17 @@ from fastnst.cli.batch import batch
 from fastnst.cli.console import complain
 from fastnst.cli.export import export
 from fastnst.cli.info import info
+from fastnst.cli.inputs import taken_for_option
 from fastnst.cli.presets import list_presets
 from fastnst.cli.samples import list_samples
+from fastnst.cli.sheet import sheet
 from fastnst.cli.stylize import stylize
 from fastnst.cli.synthesis import reconstruct, texture
 from fastnst.cli.ui import ui
 from fastnst.cli.video import video
 from fastnst.errors import FastNSTError
+
+USAGE = 2  # the exit code of bad usage
 
 app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},  # of the commands too
@@ -39,6 +43,7 @@ app.command()(stylize)
 app.command()(texture)
 app.command()(reconstruct)
 app.command()(batch)
+app.command()(sheet)
 app.command()(video)
 app.command()(ui)
 app.command()(export)
@@ -55,6 +60,8 @@ def run_app(arguments: Sequence[str]) -> int:
     try:
         app(list(arguments), prog_name="fastnst")
     except SystemExit as left:
+        if left.code == USAGE and (name := taken_for_option(arguments)) is not None:
+            complain(f"{name} is read as an option: write ./{name} for the file")
         return left.code if isinstance(left.code, int) else 1
     except FastNSTError as error:
         complain(str(error))

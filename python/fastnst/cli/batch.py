@@ -23,11 +23,10 @@ from fastnst.cli.options import (
     Pyramid,
     Quiet,
     Scratch,
-    read_memory,
+    read_resources,
     settings_options,
 )
 from fastnst.errors import InvalidInput
-from fastnst.files import check_folder
 from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -96,15 +95,13 @@ def batch(
     """
     if checkpoint_every < 0:
         raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 0 or more")
-    limit = read_memory(memory)
-    if scratch is not None:
-        check_folder(scratch)
+    resources = read_resources(memory, scratch, max_megapixels)
     if os.path.exists(output) and not output.is_dir():  # noqa: PTH110 - False for what no system takes
         raise InvalidInput(f"output {output} is not a folder")
     _check_sources(contents, styles, table)
 
     from fastnst.batch import check_jobs, is_done, read_journal, run_batch
-    from fastnst.cli.progress import BatchBar
+    from fastnst.cli.progress import SeriesBar
 
     jobs = _jobs(contents or [], styles or [], table, output, settings, name)
     check_jobs(jobs, bits, pyramid)
@@ -122,10 +119,11 @@ def batch(
     outcomes: list[Outcome] = []
     with Interrupts() as interrupts:
         try:
-            with BatchBar(todo, show=not quiet) as show:
+            iterations = [job.settings.iterations for job in todo]
+            with SeriesBar(iterations, show=not quiet) as show:
 
                 def listen(progress: Progress) -> None:
-                    show(progress)
+                    show(progress.index, progress.job.output.name, progress.step)
                     interrupts.after_step(progress.step)
 
                 for outcome in run_batch(
@@ -135,9 +133,7 @@ def batch(
                     pyramid=pyramid,
                     checkpoint_every=checkpoint_every,
                     callback=listen,
-                    memory_limit=limit,
-                    scratch=scratch,
-                    max_megapixels=max_megapixels,
+                    resources=resources,
                 ):
                     outcomes.append(outcome)
                     if as_json:

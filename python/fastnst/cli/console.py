@@ -9,6 +9,8 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
+import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ _SPELLED = {
     "•": "*",
 }  # fmt: skip
 _HANDLER = "fastnst"
+_NUMBER = re.compile(r"[1-9][0-9]{0,4}")
 
 
 def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -38,8 +41,15 @@ def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def make_printable() -> None:
-    """Let stdout and stderr take every text, whatever their encoding."""
+    """Let stdout and stderr take every text, whatever their encoding and their width.
+
+    A width that is none, as the 0 of some editors and services, counts as not said: with it there
+    would be no room for a word.
+    """
     codecs.register_error(_HANDLER, _spell)
+    for name in ("COLUMNS", "LINES"):
+        if not _NUMBER.fullmatch(os.environ.get(name, "1")):
+            del os.environ[name]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_HANDLER)

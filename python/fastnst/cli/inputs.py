@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fastnst import samples
@@ -26,6 +26,15 @@ def check_pictures(*pictures: str | Iterable[str] | None) -> None:
     for picture in pictures:
         for name in (picture,) if isinstance(picture, str) else picture or ():
             _check_picture(name)
+
+
+def taken_for_option(arguments: Sequence[str]) -> str | None:
+    """The first argument that is a file's name and was read as an option; None: there is none."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for argument in arguments[:end]:
+        if argument.startswith("-") and argument != STANDARD_INPUT and os.path.lexists(argument):
+            return argument
+    return None
 
 
 def _check_picture(name: str) -> None:

@@ -10,8 +10,10 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -19,11 +21,13 @@ import typer
 from fastnst.cli.console import complain
 from fastnst.cli.outputs import check_config
 from fastnst.errors import BackendUnavailable
-from fastnst.settings.config import combine, read_config, write_config
+from fastnst.run.resources import Resources
+from fastnst.settings.config import PRESET, combine, read_config, write_config
 from fastnst.settings.presets import DEFAULT_PRESET, PRESETS, needs_torchvision
 from fastnst.settings.settings import DEFAULTS, SPECS, STYLE_LAYERS, Settings
 from fastnst.settings.spec import BASICS, GROUPS, MACHINE, Spec, typed
 from fastnst.strips.budget import read_bytes
+from fastnst.strips.scratch import check_scratch
 
 Command = Callable[..., None]
 
@@ -103,13 +107,44 @@ def help_text(name: str) -> str:
     return f"{of.help} ({choices}default: {default_text(name)})"
 
 
-def read_memory(memory: str | None) -> int | None:
-    """The bytes that ``--memory`` allows; None: what is free.
+def read_resources(
+    memory: str | None, scratch: Path | None, megapixels: float | None = None
+) -> Resources:
+    """What ``--memory``, ``--scratch`` and ``--max-megapixels`` allow a run to take.
 
     Raises:
-        InvalidInput: for a text that is no size.
+        InvalidInput: for a text that is no size, or a folder that cannot be used.
     """
-    return None if memory is None else read_bytes(memory, "--memory")
+    limit = None if memory is None else read_bytes(memory, "--memory")
+    check_scratch(scratch)
+    return Resources(limit, scratch, megapixels)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a command line says of the settings.
+
+    Attributes:
+        config: The settings in the file that it names.
+        preset: The preset that it names; None: the file's, or the default.
+        options: The settings in its options.
+    """
+
+    config: Mapping[str, Any]
+    preset: str | None
+    options: Mapping[str, Any]
+
+    def settings(self, changes: Mapping[str, Any] = MappingProxyType({})) -> Settings:
+        """The settings of a run.
+
+        Args:
+            changes: ``{name: value}``, settings or ``preset``, that go before what was said.
+
+        Raises:
+            InvalidInput: for values that do not go together.
+        """
+        own = {name: value for name, value in changes.items() if name != PRESET}
+        return combine(self.config, changes.get(PRESET, self.preset), {**self.options, **own})
 
 
 def settings_options(command: Command) -> Command:
@@ -118,10 +153,26 @@ def settings_options(command: Command) -> Command:
     Beside them stand ``--preset``, ``--threads``, ``--config`` and ``--save-config``. The
     command is called with a ready ``Settings``.
     """
+    return _with_options(command, "settings", Chosen.settings)
+
+
+def chosen_options(command: Command) -> Command:
+    """The same for a command of several runs: its parameter ``chosen`` is a ``Chosen``."""
+    return _with_options(command, "chosen", lambda chosen: chosen)
+
+
+def _with_options(command: Command, parameter: str, given: Callable[[Chosen], Any]) -> Command:
+    """Give a command the options in place of a parameter.
+
+    Args:
+        command: The command.
+        parameter: The parameter's name.
+        given: What the parameter is made of what the command line says.
+    """
     hints = get_type_hints(command, include_extras=True)
     parameters = inspect.signature(command).parameters.values()
     own = [
-        p.replace(annotation=hints.get(p.name, p.empty)) for p in parameters if p.name != "settings"
+        p.replace(annotation=hints.get(p.name, p.empty)) for p in parameters if p.name != parameter
     ]
     added = [
         _keyword("preset", _preset(), None),
@@ -150,14 +201,15 @@ def settings_options(command: Command) -> Command:
             text = options.pop(name)
             if text is not None:
                 overrides[name] = of.kind.parse(flag(name), text)
-        settings = combine(read_config(config) if config else {}, preset, overrides)
+        chosen = Chosen(read_config(config) if config else {}, preset, overrides)
+        settings = chosen.settings()
         check_packages(settings, preset)
         use_threads(threads)
         if save_config is not None:
             check_config(save_config, {"--config": config, **dict(enumerate(arguments)), **options})
             write_config(save_config, settings)
         try:
-            command(*arguments, settings=settings, **options)
+            command(*arguments, **{parameter: given(chosen)}, **options)
         except KeyboardInterrupt:  # while torch is imported, or before a run has begun
             complain("interrupted before there was a picture")
             raise typer.Exit(130) from None

@@ -25,7 +25,6 @@ from fastnst.cli import console
 from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from fastnst import batch
     from fastnst.run.step import Step
 
 NARROW = 72  # columns, below which only the bar and the times are shown
@@ -96,33 +95,37 @@ class ProgressBar:
         )
 
 
-class BatchBar:
-    """Shows the iterations of a whole batch, if stderr is a terminal.
+class SeriesBar:
+    """Shows the iterations of several runs together, if stderr is a terminal.
 
     Args:
-        jobs: The jobs to be run.
+        iterations: Those of each run.
         show: Whether to show the bar at all.
     """
 
-    def __init__(self, jobs: Sequence[batch.Job], show: bool) -> None:
+    def __init__(self, iterations: Sequence[int], show: bool) -> None:
         self.bar = make_bar(show)
-        iterations = [job.settings.iterations for job in jobs]
         self.before = list(itertools.accumulate(iterations, initial=0))
         self.task = self.bar.add_task("preparing", total=self.before[-1], rate="")
 
-    def __enter__(self) -> Callable[[batch.Progress], None]:
+    def __enter__(self) -> Callable[[int, str, Step], None]:
         self.bar.start()
         return self.update
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def update(self, progress: batch.Progress) -> None:
-        """Show a step of one of the jobs."""
-        name = escape(progress.job.output.name)
+    def update(self, index: int, name: str, step: Step) -> None:
+        """Show a step.
+
+        Args:
+            index: The number of the run, from 0.
+            name: The run's name.
+            step: The step.
+        """
         self.bar.update(
             self.task,
-            completed=self.before[progress.index] + progress.step.iteration,
-            description=f"{progress.index + 1}/{len(self.before) - 1} {name}",
-            rate=f"loss {progress.step.losses.total:.4g}",
+            completed=self.before[index] + step.iteration,
+            description=f"{index + 1}/{len(self.before) - 1} {escape(name)}",
+            rate=f"loss {step.losses.total:.4g}",
         )

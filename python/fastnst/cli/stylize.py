@@ -27,7 +27,7 @@ from fastnst.cli.options import (
     Quiet,
     Scratch,
     StyleMask,
-    read_memory,
+    read_resources,
     settings_options,
 )
 from fastnst.cli.outputs import check_run, numbered, picture_on_the_way, result_size
@@ -119,7 +119,7 @@ def stylize(
     """
     if save_every < 0:
         raise InvalidInput(f"--save-every is {save_every}: expected 0 or more")
-    limit = read_memory(memory)
+    resources = read_resources(memory, scratch, max_megapixels)
     check_pictures(content, style, content_mask, style_mask)
     if resume is not None:
         check_exists(resume, "checkpoint")
@@ -142,9 +142,7 @@ def stylize(
     if only_estimate:
         from fastnst.estimate import estimate
 
-        needs = estimate(
-            *(content, style, settings, content_mask, style_mask, limit, scratch, max_megapixels)
-        )
+        needs = estimate(content, style, settings, content_mask, style_mask, resources)
         _print_estimate(needs, settings, as_json)
         return
 
@@ -179,9 +177,7 @@ def stylize(
                 style_masks=style_mask,
                 checkpoints=checkpoints,
                 resume=resume,
-                memory_limit=limit,
-                scratch=scratch,
-                max_megapixels=max_megapixels,
+                resources=resources,
             ),
             settings,
             target,

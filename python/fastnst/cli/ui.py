@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from fastnst.cli.options import Memory, Scratch, read_memory, settings_options
+from fastnst.cli.options import Memory, Scratch, read_resources, settings_options
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.files import check_folder
 from fastnst.settings.settings import Settings
 
 MOST_PIXELS = 1024  # long side of a visitor's result, unless the command asks for more
@@ -53,12 +52,10 @@ def ui(
             raise InvalidInput(f"--{name} is {value}: expected {least} or more")
     if port is not None and not 1 <= port <= 65535:
         raise InvalidInput(f"--port is {port}: expected 1 to 65535")
-    limit = read_memory(memory)
-    if scratch is not None:
-        check_folder(scratch)
+    resources = read_resources(memory, scratch)
     pages = load_pages()
     limits = pages.Limits(max_megabytes, max_megapixels, most_size, most_iterations)
-    studio = pages.Studio(limits, settings, limit, scratch)
+    studio = pages.Studio(limits, settings, resources)
     page = pages.studio_page(studio)
     address = pages.serve(page, host, port, browser=browser, megabytes=max_megabytes)
     print(f"fastnst: {address} (Ctrl-C ends it)", flush=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from fastnst.run.step import Step
     from fastnst.video.film import Film
-    from fastnst.video.painter import FilmFrame
+    from fastnst.video.film_frame import FilmFrame
 
 FRAMES = "Frames"
 HELD = "From frame to frame"

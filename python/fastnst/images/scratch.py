@@ -3,43 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fastnst.errors import InvalidInput
+from fastnst.strips.scratch import scratch_folder
 from fastnst.strips.storage import ScratchStore, Store
-
-
-def check_space(folder: str | os.PathLike[str] | None, needed: int) -> None:
-    """Make sure, before the work starts, that there is room for scratch files.
-
-    Args:
-        folder: Where; None: the system's folder for temporary files.
-        needed: Bytes; with 0 the folder is not looked at.
-
-    Raises:
-        InvalidInput: if the folder is missing or too full.
-    """
-    if not needed:
-        return
-    place = Path(folder or tempfile.gettempdir())
-    try:
-        free = shutil.disk_usage(place).free
-    except OSError as error:
-        raise InvalidInput(
-            f"scratch folder {place} cannot be used: {error.strerror or error}"
-        ) from error
-    if free < needed:
-        raise InvalidInput(
-            f"scratch folder {place}: {free / 1e9:.1f} GB are free, the pictures of the run need "
-            f"{needed / 1e9:.1f} GB; name another with --scratch"
-        )
 
 
 class PictureStore(Store):
@@ -68,7 +39,7 @@ class PictureStore(Store):
             OutputFailed: if the disk is full.
         """
         if self._store is None:
-            self._store = ScratchStore(self._folder or tempfile.gettempdir())
+            self._store = ScratchStore(scratch_folder(self._folder))
             weakref.finalize(self, self._store.close)
         return self._store.zeros(shape, dtype)
 

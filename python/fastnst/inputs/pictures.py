@@ -175,15 +175,7 @@ def decode(
     """
     store = store or MemoryStore()
     pixels = open_rows(content, store, largest, "content")
-    cache = cache or Cache()
-    styles = tuple(
-        cache.get(
-            "styles", version(picture), functools.partial(open_rows, picture, store, largest, name)
-        )
-        for picture, name in _named(style, "style")
-    )
-    if not styles:
-        raise InvalidInput("there is no style picture")
+    styles = open_styles(style, store, largest, cache)
     masks = None
     if content_mask is not None or style_masks:
         given = () if style_masks is None else _named(style_masks, "style mask")
@@ -194,6 +186,33 @@ def decode(
         )
     start = None if init in INITS else _load_start(init, store, largest)
     return Sources(pixels, styles, masks, start)
+
+
+def open_styles(
+    style: Styles, store: Store, largest: int = large.LARGEST, cache: Cache | None = None
+) -> tuple[DecodedRows, ...]:
+    """The style pictures of a run, decoded.
+
+    Args:
+        style: Anything that ``load_image`` takes, or several of such in any iterable.
+        store: Where pictures of more than ``large.WHOLE`` pixels go.
+        largest: The most pixels of a file to decode, as for ``open_rows``.
+        cache: Those that earlier calls decoded, to be used again.
+
+    Raises:
+        InvalidInput: for a picture that cannot be used, or if there is none.
+        OutputFailed: if the store has no space.
+    """
+    cache = cache or Cache()
+    styles = tuple(
+        cache.get(
+            "styles", version(picture), functools.partial(open_rows, picture, store, largest, name)
+        )
+        for picture, name in _named(style, "style")
+    )
+    if not styles:
+        raise InvalidInput("there is no style picture")
+    return styles
 
 
 def scale_pictures(

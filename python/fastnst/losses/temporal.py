@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fastnst.errors import InvalidInput
+from fastnst.losses.rows import sum_by_rows
 
 
 class TemporalLoss(nn.Module):
@@ -44,6 +45,4 @@ class TemporalLoss(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """The loss, 0-dimensional, of a picture ``(1, 3, H, W)``; 0 if nothing is reliable."""
-        squares = (image - self.target).square() * self.weights
-        total: Tensor = squares.sum(-1).sum(-1).sum()  # by rows: the same bits for any threads
-        return total
+        return sum_by_rows((image - self.target).square() * self.weights)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fastnst.errors import InvalidInput
+from fastnst.losses.rows import sum_by_rows
 
 FORMS = ("squared", "absolute", "squared-sum", "absolute-sum", "nine-point")
 
@@ -44,7 +45,7 @@ class TotalVariationLoss(nn.Module):
         kind, _, total = self.form.partition("-")
         rows, columns = (d.square() if kind == "squared" else d.abs() for d in differences)
         if total:
-            return _sum(rows) + _sum(columns)
+            return sum_by_rows(rows) + sum_by_rows(columns)
         return _mean(rows) + _mean(columns)
 
     def of_rows(self, rows: Tensor, following: Tensor, first: bool, height: int) -> Tensor:
@@ -66,15 +67,15 @@ class TotalVariationLoss(nn.Module):
             end = seen[..., -1:, :] if following.shape[-2] == 0 else seen[..., :0, :]
             begin = seen[..., :1, :] if first else seen[..., :0, :]
             x = nn.functional.pad(torch.cat([begin, seen, end], -2), (1, 1, 0, 0), mode="replicate")
-            down = _sum((x[..., 1:, 1:-1] - x[..., :-1, 1:-1]).square())
-            right = _sum((rows[..., 1:] - rows[..., :-1]).square())
-            falling = _sum((x[..., 1:, 1:] - x[..., :-1, :-1]).square())
-            rising = _sum((x[..., 1:, :-1] - x[..., :-1, 1:]).square())
+            down = sum_by_rows((x[..., 1:, 1:-1] - x[..., :-1, 1:-1]).square())
+            right = sum_by_rows((rows[..., 1:] - rows[..., :-1]).square())
+            falling = sum_by_rows((x[..., 1:, 1:] - x[..., :-1, :-1]).square())
+            rising = sum_by_rows((x[..., 1:, :-1] - x[..., :-1, 1:]).square())
             straight = (down + right) / (planes * height * width)
             return 2 / 3 * straight + (falling + rising) / (6 * planes * (height + 1) * (width + 1))
         kind, _, total = self.form.partition("-")
         down, right = (
-            _sum(d.square() if kind == "squared" else d.abs())
+            sum_by_rows(d.square() if kind == "squared" else d.abs())
             for d in (seen.diff(dim=-2), rows.diff(dim=-1))
         )
         if total:
@@ -95,12 +96,6 @@ def _nine_point(image: Tensor) -> Tensor:
     return 2 / 3 * (down + right) + 1 / 6 * (falling + rising)
 
 
-def _sum(x: Tensor) -> Tensor:
-    """The sum of ``(B, C, H, W)``, row by row: the same bits for any number of threads."""
-    total: Tensor = x.sum(-1).sum(-1).sum()
-    return total
-
-
 def _mean(x: Tensor) -> Tensor:
     """The mean; 0 where there are no values, as a side of one pixel has no neighbours."""
-    return _sum(x) / max(x.numel(), 1)
+    return sum_by_rows(x) / max(x.numel(), 1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -274,7 +275,9 @@ def _is_file(path: Path) -> bool:
 def _torch_load(path: Path) -> dict[str, Any]:
     """A state dict, without ever unpickling anything but tensors."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of pickles of a kind that torch did not write itself
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and I/O errors of many classes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidInput(

@@ -14,7 +14,7 @@ from fastnst.errors import InvalidInput
 from fastnst.fingerprint import digest
 from fastnst.losses import ContentLoss, TemporalLoss, TotalVariationLoss
 from fastnst.network.normalization import Normalization
-from fastnst.network.vgg import VGG
+from fastnst.network.vgg import VGG, Architecture
 from fastnst.network.weights import Weights
 from fastnst.objective.bands import content_features, describe_in_bands
 from fastnst.objective.blending import Statistics, describe, style_loss_of
@@ -67,10 +67,8 @@ def build_objective(
     names = (*content_layers, *layer_weights)
     architecture = weights.architecture
     settings.blend(len(styles))
-    smallest = architecture.smallest_side(names)
-    check_size("content", content, smallest)
-    for index, picture in enumerate(styles if layer_weights else (), start=1):
-        check_size("style" if len(styles) == 1 else f"style {index}", picture, smallest)
+    sizes = [(picture.shape[-1], picture.shape[-2]) for picture in (content, *styles)]
+    check_sizes(architecture, settings, sizes[0], sizes[1:])
     cache = cache or Cache()
     source = (weights.name, weights.sha256, weights.preprocessing)
     key = (source, names, settings.pooling, settings.padding, content.device, content.dtype)
@@ -180,10 +178,34 @@ class _Describer:
             }
 
 
-def check_size(label: str, picture: Tensor, smallest: int) -> None:
-    """Raise InvalidInput if a side of ``picture`` ``(1, 3, H, W)`` is below ``smallest`` pixels."""
-    height, width = picture.shape[-2:]
-    if min(height, width) < smallest:
+def check_sizes(
+    architecture: Architecture,
+    settings: Settings,
+    content: tuple[int, int],
+    styles: Sequence[tuple[int, int]],
+) -> None:
+    """Make sure that the network has the layers, and the pictures a pixel at the deepest of them.
+
+    Args:
+        architecture: The network.
+        settings: Layers and weights are read from here.
+        content: Width and height of the content picture, scaled.
+        styles: Those of the style pictures.
+
+    Raises:
+        InvalidInput: naming the layer or the picture.
+    """
+    content_layers = settings.content_layers if settings.content_weight else ()
+    style_layers = settings.style_layers if settings.style_weight else ()
+    smallest = architecture.smallest_side((*content_layers, *style_layers))
+    _check_size("content", content, smallest)
+    for index, size in enumerate(styles if style_layers else (), start=1):
+        _check_size("style" if len(styles) == 1 else f"style {index}", size, smallest)
+
+
+def _check_size(label: str, size: tuple[int, int], smallest: int) -> None:
+    width, height = size
+    if min(size) < smallest:
         raise InvalidInput(
             f"the {label} picture is {width}×{height} pixels when scaled; the deepest layer in use "
             f"needs at least {smallest} on each side: use a larger picture or size, or fewer layers"

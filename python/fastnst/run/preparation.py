@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from fastnst.network.weights import Weights
 from fastnst.run.memory import Need
 from fastnst.run.pieces import WHOLE, Plan
 from fastnst.run.planning import make_plan
+from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.schedule import Scale
 from fastnst.settings.settings import Settings
 from fastnst.strips.storage import Store
@@ -36,9 +36,7 @@ class Preparation:
         height: Height of the result in pixels.
         weights: The weights of the network.
         cache: What earlier runs made and this one may use again.
-        memory_limit: Bytes that the run may take; None: what is free.
-        scratch: A folder for what does not fit in memory; None: there is none, and large pictures
-            lie in the system's folder for temporary files.
+        resources: What the run may take of the machine.
     """
 
     settings: Settings
@@ -49,8 +47,7 @@ class Preparation:
     height: int
     weights: Weights
     cache: Cache
-    memory_limit: int | None = None
-    scratch: Path | None = None
+    resources: Resources = UNLIMITED
 
     @property
     def style_pixels(self) -> int:
@@ -64,13 +61,13 @@ class Preparation:
             scale: Which.
             before: ``(1, 3, h, w)``, the result of the scale before, from which this one starts.
         """
-        with PictureStore(self.scratch) as store:
+        with PictureStore(self.resources.scratch) as store:
             found = scale_pictures(self.sources, self.settings, scale.size, store, before)
         return found.to(self.device)
 
     def plan(self, pictures: Pictures) -> Plan:
         """How the run at the scale of these pictures is made to fit in memory."""
-        return make_plan(self.need(pictures), self.memory_limit, self.scratch)
+        return make_plan(self.need(pictures), self.resources.memory, self.resources.scratch)
 
     def need_at(self, scale: Scale) -> Need:
         """What the memory of the run at a scale depends on."""

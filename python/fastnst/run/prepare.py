@@ -7,24 +7,25 @@ work starts.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from fastnst.cache import Cache
 from fastnst.devices import DEFAULT_SIZE, choose_device
-from fastnst.files import check_folder
 from fastnst.images.decode import Picture
 from fastnst.images.large import DecodedRows
-from fastnst.images.scratch import PictureStore, check_space
+from fastnst.images.scratch import PictureStore
 from fastnst.inputs.pictures import Pictures, Styles, decode, scale_pictures
 from fastnst.inputs.sizes import most_pixels
 from fastnst.network.weights import load_weights
+from fastnst.objective.build import check_sizes
 from fastnst.run.memory import CPU
 from fastnst.run.planning import make_plan
 from fastnst.run.preparation import Preparation, need_of
+from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.schedule import make_schedule
 from fastnst.settings.settings import Settings
+from fastnst.strips.scratch import check_scratch
 
 
 def prepare(
@@ -34,9 +35,7 @@ def prepare(
     content_mask: Picture | None = None,
     style_masks: Styles | None = None,
     cache: Cache | None = None,
-    memory_limit: int | None = None,
-    scratch: Path | None = None,
-    max_megapixels: float | None = None,
+    resources: Resources = UNLIMITED,
 ) -> Preparation:
     """Choose the device and the scales, decode the pictures, check the memory, load the weights.
 
@@ -47,11 +46,7 @@ def prepare(
         content_mask: Which part of the content gets which style; see ``masks.py``.
         style_masks: Which part of each style counts.
         cache: What earlier runs made and this one may use again.
-        memory_limit: Bytes that the run may take; None: what is free.
-        scratch: A folder for what does not fit in memory; None: there is none, and large pictures
-            lie in the system's folder for temporary files.
-        max_megapixels: The most pixels of a picture file to decode, in millions; None: 179, or
-            what a result of the size that is asked for may have.
+        resources: What the run may take of the machine.
 
     Raises:
         InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
@@ -61,23 +56,24 @@ def prepare(
     cache = cache or Cache()
     device = choose_device(settings.device)
     size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
-    if scratch is not None:
-        check_folder(scratch)
-    store, largest = PictureStore(scratch), most_pixels(size, max_megapixels)
+    scratch = resources.scratch
+    check_scratch(scratch)
+    store, largest = PictureStore(scratch), most_pixels(size, resources.megapixels)
     sources = decode(
         *(content, style, content_mask, style_masks, cache, settings.init), store, largest
     )
     schedule = make_schedule(settings, size, max(sources.content.height, sources.content.width))
     need = need_of(sources, settings, schedule[-1].size, device)
-    make_plan(need, memory_limit, scratch)
-    check_space(scratch, sources.scratch_bytes(settings, schedule[-1].size))
+    make_plan(need, resources.memory, scratch)
+    check_scratch(scratch, sources.scratch_bytes(settings, schedule[-1].size))
     settings = replace(settings, history_size=settings.pairs(need.pixels))
     source = (settings.weights, settings.preprocessing)
     weights = cache.get("weights", source, lambda: load_weights(*source))
+    width, height = sources.size(schedule[0].size)  # the smallest scale is the first
+    style_sizes = sources.style_sizes(settings, schedule[0].size)
+    check_sizes(weights.architecture, settings, (width, height), style_sizes)
     return Preparation(
-        *(settings, device, sources, schedule, need.width, need.height, weights, cache),
-        memory_limit=memory_limit,
-        scratch=scratch,
+        *(settings, device, sources, schedule, need.width, need.height, weights, cache, resources)
     )
 
 

@@ -14,6 +14,7 @@ from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.exhaustion import enough
 from fastnst.run.outcome import outcome
 from fastnst.run.prepare import prepare
+from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.result import Result
 from fastnst.run.scales import run_scales
 from fastnst.run.step import Step
@@ -32,9 +33,7 @@ def run(
     checkpoints: Checkpoints | None = None,
     resume: Path | None = None,
     cache: Cache | None = None,
-    memory_limit: int | None = None,
-    scratch: Path | None = None,
-    max_megapixels: float | None = None,
+    resources: Resources = UNLIMITED,
 ) -> Result:
     """Do what ``stylize`` does, with a ready ``Settings`` object.
 
@@ -48,20 +47,13 @@ def run(
         checkpoints: Where to save the state of the run, and how often.
         resume: A checkpoint to go on from.
         cache: What earlier runs made and this one may use again.
-        memory_limit: Bytes that the run may take; None: what is free. A picture that does not fit
-            is computed in strips.
-        scratch: A folder on a disk: what does not fit in strips either is kept in a file there,
-            which is gone when the run is. It changes no bit.
-        max_megapixels: The most pixels of a picture file to decode, as for ``prepare``.
+        resources: What the run may take of the machine.
 
     Raises:
         InvalidInput: as for ``stylize``, and so are the other errors.
     """
     check_process()
-    prepared = prepare(
-        *(content, style, settings, content_mask, style_masks, cache, memory_limit, scratch),
-        max_megapixels=max_megapixels,
-    )
+    prepared = prepare(content, style, settings, content_mask, style_masks, cache, resources)
     settings = prepared.settings
     if checkpoints is not None:
         checkpoints.check(prepared.width * prepared.height, settings)

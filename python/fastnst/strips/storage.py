@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import mmap
 import os
-import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from fastnst.errors import InvalidInput, OutputFailed
-from fastnst.files import check_folder
+from fastnst.errors import OutputFailed
 from fastnst.strips.geometry import Span, parts
+from fastnst.strips.scratch import open_scratch
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -93,21 +91,7 @@ class ScratchStore(Store):
 
     def __init__(self, folder: str | os.PathLike[str], needed: int = 0) -> None:
         self.folder = Path(folder)
-        check_folder(self.folder)
-        free = shutil.disk_usage(self.folder).free
-        if free < needed:
-            raise InvalidInput(
-                f"scratch folder {self.folder}: {free / 1e9:.1f} GB are free, "
-                f"the run needs {needed / 1e9:.1f} GB"
-            )
-        try:
-            # Not named at all where the system can do that (Linux), or unlinked at once.
-            file = tempfile.TemporaryFile(dir=self.folder, prefix=".fastnst-")  # noqa: SIM115
-        except OSError as error:
-            raise InvalidInput(
-                f"scratch folder {self.folder} cannot be written to: {error.strerror}"
-            ) from error
-        self._file = cast(BinaryIO, file)
+        self._file = open_scratch(folder, needed)
         self.size = 0
         self._bases: list[int] = []  # addresses of the mappings, ascending
         self._maps: list[mmap.mmap] = []  # in the same order

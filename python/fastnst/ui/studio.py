@@ -17,6 +17,7 @@ from fastnst.errors import FastNSTError, InvalidInput
 from fastnst.images.decode import open_image
 from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.ending import Interrupted
+from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.result import Result
 from fastnst.run.run import run
 from fastnst.run.step import Step
@@ -111,19 +112,13 @@ class Studio:
     Args:
         limits: What visitors may ask for.
         settings: What the page shows first.
-        memory_limit: Bytes that a run may take; None: what is free.
-        scratch: A folder for what does not fit in memory; None: there is none.
+        resources: What a run may take of the machine.
     """
 
     def __init__(
-        self,
-        limits: Limits,
-        settings: Settings,
-        memory_limit: int | None = None,
-        scratch: Path | None = None,
+        self, limits: Limits, settings: Settings, resources: Resources = UNLIMITED
     ) -> None:
-        self.limits, self.settings = limits, settings
-        self.memory_limit, self.scratch = memory_limit, scratch
+        self.limits, self.settings, self.resources = limits, settings, resources
         self.cache = Cache()
         self._visitors: OrderedDict[str, Visitor] = OrderedDict()
         self._line: deque[Job] = deque()
@@ -310,8 +305,7 @@ class Studio:
                 checkpoints=Checkpoints(job.checkpoint, wish.settings.iterations + 1),
                 resume=job.checkpoint if job.resumed else None,
                 cache=self.cache,
-                memory_limit=self.memory_limit,
-                scratch=self.scratch,
+                resources=self.resources,
             )
         except Interrupted as interrupt:
             return "stopped", interrupt.result

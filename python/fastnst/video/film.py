@@ -23,9 +23,10 @@ from fastnst.output.encoder import SUFFIX
 from fastnst.run.identity import Identity
 from fastnst.run.preparation import Preparation
 from fastnst.video.clip import Clip
+from fastnst.video.film_frame import FilmFrame, Past, Shot
 from fastnst.video.flow import Frame
 from fastnst.video.options import FilmOptions, Selection
-from fastnst.video.painter import FilmFrame, Painter, Past, Shot
+from fastnst.video.painter import Painter
 from fastnst.video.state import FilmState, shot_of
 from fastnst.video.stylise import refine, stylise
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from fastnst.cache import Cache
@@ -17,95 +16,26 @@ from fastnst.devices import check_process, undisturbed
 from fastnst.errors import InvalidInput
 from fastnst.images.colour import match_colours
 from fastnst.images.decode import Picture
-from fastnst.images.pixels import Pixels, resize, to_tensor
+from fastnst.images.pixels import resize, to_tensor
 from fastnst.images.rows import PixelRows
 from fastnst.inputs.pictures import Pictures, Styles, with_content
 from fastnst.losses import TemporalLoss
-from fastnst.run.exhaustion import enough
-from fastnst.run.outcome import outcome
 from fastnst.run.preparation import Preparation
 from fastnst.run.prepare import prepare
-from fastnst.run.recorder import Recorder
-from fastnst.run.result import Result
+from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.schedule import Scale
-from fastnst.run.solve import solve
 from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
 from fastnst.video.consistency import Consistency, consistency, counted_once
 from fastnst.video.cuts import is_cut
+from fastnst.video.film_frame import FilmFrame, Past, Shot
 from fastnst.video.flow import Flow, Frame
+from fastnst.video.frame_run import FrameRun, style_loss_of
 from fastnst.video.options import FilmOptions
 from fastnst.video.warp import warp
 
 Listener: TypeAlias = "Callable[[int, Step], None]"
 OWN = 0.5  # of a pixel of the pass before, where its warped neighbour can be trusted
-
-
-@dataclass(frozen=True)
-class Shot:
-    """What the frames of one shot are measured by.
-
-    Attributes:
-        first: The number of its first frame.
-        loss: The loss of that frame.
-        style: Its style losses, weighted and added up.
-    """
-
-    first: int
-    loss: float
-    style: float
-
-
-@dataclass(frozen=True)
-class FilmFrame:
-    """A finished frame, with all that later frames need of it.
-
-    Attributes:
-        frame: The frame of the clip, at the size of the result.
-        raw: What the optimisation found, ``(1, 3, H, W)`` float32 on the CPU, before the content's
-            colours were put back, if the settings ask for that.
-        result: The record of its run: pixels, losses, iterations.
-        shot: The shot that it belongs to.
-        temporal: t(x), unweighted; None of the first frame of a shot.
-        reliable: Share of its pixels that are held to frames before it; 0 of the first of a shot.
-        begins: Whether a shot begins with it.
-        seconds: How long all of it took: flow, targets, optimisation.
-    """
-
-    frame: Frame
-    raw: Tensor
-    result: Result
-    shot: Shot
-    temporal: float | None
-    reliable: float
-    begins: bool
-    seconds: float
-
-    @property
-    def pixels(self) -> Pixels:
-        """The finished frame, ``(H, W, 3)`` float32 RGB in [0, 1]."""
-        return self.result.pixels
-
-    @property
-    def image(self) -> Image.Image:
-        """The finished frame as an 8-bit PIL image."""
-        return self.result.image
-
-    def to_dict(self) -> dict[str, Any]:
-        """The record of the frame: plain values."""
-        return {
-            "frame": self.frame.index,
-            "time": float(self.frame.time),
-            "begins_shot": self.begins,
-            "iterations": self.result.iterations,
-            "evaluations": self.result.evaluations,
-            "seconds": round(self.seconds, 3),
-            "loss": self.result.losses.to_dict(),
-            "temporal": self.temporal,
-            "reliable": round(self.reliable, 4),
-            "engine": self.result.engine,
-            "precision": self.result.precision,
-        }
 
 
 class _View(NamedTuple):
@@ -124,18 +54,6 @@ class _View(NamedTuple):
     seen: Tensor
 
 
-class Past(NamedTuple):
-    """What is kept of a finished frame for those after it.
-
-    Attributes:
-        frame: The frame of the clip, at the size of the result.
-        image: What the optimisation found, ``(1, 3, H, W)`` float32 on the CPU.
-    """
-
-    frame: Frame
-    image: Tensor
-
-
 class Painter:
     """Stylises the frames of a film, which all have one size.
 
@@ -147,7 +65,7 @@ class Painter:
         content_mask: Which part of each frame gets which style.
         style_masks: Which part of each style counts.
         listen: Called with the number of a frame and each ``Step`` of its optimisation.
-        memory_limit: Bytes that a frame may take; None: what is free.
+        resources: What a frame may take of the machine.
     """
 
     def __init__(
@@ -160,14 +78,14 @@ class Painter:
         content_mask: Picture | None = None,
         style_masks: Styles | None = None,
         listen: Listener | None = None,
-        memory_limit: int | None = None,
+        resources: Resources = UNLIMITED,
     ) -> None:
         self.settings = settings
         self.options = options
         self.flow = flow
         self._style, self._masks = style, (content_mask, style_masks)
         self._listen = listen
-        self._limit = memory_limit
+        self._resources = resources
         self._cache = Cache()
         self._prepared: Preparation | None = None
         self._pictures: Pictures | None = None  # of the shot, at the size of the result
@@ -180,7 +98,7 @@ class Painter:
             self._prepared = prepare(
                 *(frame.pixels, self._style, self.settings, *self._masks),
                 cache=self._cache,
-                memory_limit=self._limit,
+                resources=self._resources,
             )
             self._size = frame.pixels.shape
         return self._prepared
@@ -244,12 +162,13 @@ class Painter:
         prepared = self.prepare(frame)
         sources = replace(prepared.sources, content=PixelRows(frame.pixels))
         prepared = replace(prepared, sources=sources)
-        run = _Run(prepared, self._hear(frame))
+        run = FrameRun(prepared, self._hear(frame))
         for scale in prepared.schedule:
             self._pictures = prepared.pictures(scale, run.recorder.best)
             run.optimise(self._pictures, self._pictures.start, scale.iterations)
         result, image = run.finish()
-        shot = Shot(frame.index, result.losses.total, _style(result.losses.style, self.settings))
+        losses = result.losses
+        shot = Shot(frame.index, losses.total, style_loss_of(losses.style, self.settings))
         seconds = time.perf_counter() - began
         return FilmFrame(small, image, result, shot, None, 0.0, True, seconds)
 
@@ -269,7 +188,7 @@ class Painter:
         settings = replace(prepared.settings, averaging=0.0, precision=precision)
         scale = Scale(prepared.schedule[-1].size, iterations)
         prepared = replace(prepared, settings=settings, schedule=(scale,))
-        run = _Run(prepared, self._hear(small))
+        run = FrameRun(prepared, self._hear(small))
         temporal = None
         if self.options.temporal_weight and float(view.reliable.sum()):
             loss = TemporalLoss(view.target, view.reliable)
@@ -341,87 +260,9 @@ class Painter:
         return None if listen is None else lambda step: listen(index, step)
 
 
-class _Run:
-    """The optimisation of one frame, recorded as that of a picture is.
-
-    Attributes:
-        recorder: What was done.
-        temporal: t at the best picture, unweighted; None without a temporal term.
-    """
-
-    def __init__(self, prepared: Preparation, callback: Callable[[Step], None] | None) -> None:
-        self.prepared = prepared
-        self.recorder = Recorder(prepared, callback)
-        self.temporal: float | None = None
-
-    def optimise(
-        self,
-        pictures: Pictures,
-        start: Tensor,
-        iterations: int,
-        temporal: tuple[float, TemporalLoss] | None = None,
-        like: tuple[Shot, float] | None = None,
-    ) -> None:
-        """Optimise at one scale, until a frame is as good as the first of its shot.
-
-        It is when its loss without the temporal term, and its style losses, are within a band of
-        those of that frame: what a warp blurs is the style.
-
-        Args:
-            pictures: The pictures of the frame.
-            start: Where to start, ``(1, 3, H, W)``.
-            iterations: How many iterations there are at most.
-            temporal: γ and the temporal term; None: there is none.
-            like: The shot, and the band; None: all iterations are done.
-        """
-        it = self.prepared
-        with enough(it.width, it.height, it.settings, it.device):
-            self._solve(pictures, start, iterations, temporal, like)
-
-    def _solve(
-        self,
-        pictures: Pictures,
-        start: Tensor,
-        iterations: int,
-        temporal: tuple[float, TemporalLoss] | None,
-        like: tuple[Shot, float] | None,
-    ) -> None:
-        """Hold the engine, which is freed with this frame of the stack if the memory runs out."""
-        prepared, recorder, settings = self.prepared, self.recorder, self.prepared.settings
-        plan = prepared.plan(pictures)
-        engine = prepared.engine(pictures, plan=plan, temporal=temporal)
-        recorder.begin_scale(plan.strips)
-        for iterate in solve(engine, start, settings, iterations):
-            recorder.note(iterate, engine, pictures.colours)
-            own, term = iterate.loss, iterate.terms.temporal
-            if temporal is not None and term is not None:
-                own -= temporal[0] * float(term)
-                if iterate.is_best:
-                    self.temporal = float(term)
-            if like is not None and iterate.is_best:
-                shot, band = like
-                style = _style(recorder.history[-1].style, settings)
-                if own <= (1 + band) * shot.loss and style <= (1 + band) * shot.style:
-                    break
-        recorder.end_scale()
-
-    def finish(self) -> tuple[Result, Tensor]:
-        """The result, and the best picture on the CPU before its colours were changed."""
-        result, best = outcome(self.recorder), self.recorder.best
-        assert result is not None  # a solver yields the start at least
-        assert best is not None
-        return result, best.detach().cpu().clone()
-
-
 def _merged(warped: Sequence[Tensor], shares: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Frames as one picture, each pixel from the first of them that has it; and who has any."""
     once = counted_once(shares)
     total = torch.stack(once).sum(0)
     picture = torch.stack([c * x for c, x in zip(once, warped, strict=True)]).sum(0)
     return picture / total.clamp(min=1e-6), total
-
-
-def _style(losses: Mapping[str, float], settings: Settings) -> float:
-    """Σ w_l g_l."""
-    weights = settings.layer_weights()
-    return sum(weights[layer] * loss for layer, loss in losses.items())

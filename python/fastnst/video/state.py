@@ -26,8 +26,8 @@ from fastnst import files
 from fastnst.errors import InvalidInput
 from fastnst.images.encode import encode
 from fastnst.run.identity import Identity
+from fastnst.video.film_frame import FilmFrame, Past, Shot
 from fastnst.video.flow import Frame
-from fastnst.video.painter import FilmFrame, Past, Shot
 
 FORMAT = "fastnst film 1"
 ABOUT = "film.json"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
+from fastnst.video.film_frame import FilmFrame, Past, Shot
 from fastnst.video.flow import Frame
-from fastnst.video.painter import FilmFrame, Painter, Past, Shot
+from fastnst.video.painter import Painter
 
 
 def stylise(

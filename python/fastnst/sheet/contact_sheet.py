@@ -1,0 +1,106 @@
+"""The public function that makes a contact sheet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastnst import files
+from fastnst.images.decode import Picture
+from fastnst.images.encode import check_format, check_output
+from fastnst.inputs.pictures import Styles
+from fastnst.notebook import with_progress
+from fastnst.run.rescue import rescue
+from fastnst.run.resources import UNLIMITED, Resources
+from fastnst.run.step import Step
+from fastnst.settings.config import combine
+from fastnst.settings.settings import Settings
+from fastnst.sheet.axes import PICTURES, make_axes
+from fastnst.sheet.cells import make_cells
+from fastnst.sheet.sheet import Sheet
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fastnst.settings.keywords import SettingsDict
+
+
+def contact_sheet(
+    content: Picture,
+    style: Styles | None,
+    vary: Mapping[str, Iterable[Any]],
+    *,
+    preset: str | None = None,
+    output: str | os.PathLike[str] | None = None,
+    callback: Callable[[int, Step], None] | None = None,
+    progress: bool | None = None,
+    resources: Resources = UNLIMITED,
+    **settings: Unpack[SettingsDict],
+) -> Sheet:
+    """Make a picture for each combination of values, on one sheet with labels.
+
+        sheet = fastnst.contact_sheet(
+            "photo.jpg", None, {"style_weight": (5, 20, 80), "style": ("a.jpg", "b.jpg")}
+        )
+        sheet.save("sheet.png")
+
+    The cells share decoded pictures, the network and the targets of styles where their settings
+    allow it, and start from the same noise unless ``seed`` is varied.
+
+    Args:
+        content: As for ``stylize``. It is replaced where ``content`` is varied.
+        style: As for ``stylize``. It is replaced where ``style`` is varied, and may be None then.
+        vary: One or two of ``{name: values}``: ``content``, ``style``, ``preset`` or a setting. Of
+            two the first has its values in rows and the second in columns; one has columns.
+        preset: A key of ``fastnst.PRESETS``; None: the default.
+        output: A file that the sheet is written to whenever a cell is done.
+        callback: Called with the number of the cell, from 0, and a ``Step`` after each evaluation;
+            an exception ends the sheet.
+        progress: As for ``stylize``, for one cell after the other.
+        resources: What each run may take of the machine.
+        **settings: Attributes of ``fastnst.Settings`` that replace the preset's in every cell.
+
+    Returns:
+        The sheet: ``sheet.image``, ``sheet.save(path)``, ``sheet.results[row, column]``. A cell
+        that fails, as by a loss that is not finite, is marked and stops no other;
+        ``sheet.outcomes`` says why.
+
+    Raises:
+        InvalidInput: for a name, a value, a picture or an output that cannot be used, before the
+            first cell is made.
+        BackendUnavailable: as ``stylize``.
+        Interrupted: on Ctrl-C; ``output`` has the cells that are done.
+        OutputFailed: if the sheet cannot be written.
+    """
+    axes = make_axes(vary)
+
+    def make(changes: Mapping[str, Any]) -> Settings:
+        own = {name: value for name, value in changes.items() if name != "preset"}
+        return combine({}, changes.get("preset", preset), {**settings, **own})
+
+    cells = make_cells(content, style, axes, make)
+    target = None if output is None else Path(output)
+    if target is not None:
+        check_format(target)
+        styles = style if isinstance(style, (list, tuple)) else [style]
+        varied = [value for axis in axes if axis.name in PICTURES for value in axis.values]
+        named = [content, *styles, *varied]
+        paths = [path for path in named if isinstance(path, (str, os.PathLike))]
+        files.check_outputs({"output": target}, {f"the picture {path}": path for path in paths})
+    sheet = Sheet(axes, cells, resources)
+    if target is not None:
+        check_output(target, size=sheet.size)
+    show = with_progress(None, progress)
+
+    def listen(number: int, step: Step) -> None:
+        if show is not None:
+            show(step)
+        if callback is not None:
+            callback(number, step)
+
+    for _ in sheet.paint(listen):
+        if target is not None:
+            rescue(target, sheet.save)
+    return sheet
