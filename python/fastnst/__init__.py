@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
         InvalidInput,
         NonFiniteLoss,
         OutputFailed,
+        RankLost,
     )
     from fastnst.evaluation import Terms
     from fastnst.images.decode import load_image
@@ -75,6 +76,7 @@ _HOME = {
             "InvalidInput",
             "NonFiniteLoss",
             "OutputFailed",
+            "RankLost",
         ),
         "evaluation": ("Terms",),
         "images.decode": ("load_image",),
@@ -135,6 +137,7 @@ __all__ = [
     "Objective",
     "OutputFailed",
     "Pictures",
+    "RankLost",
     "Result",
     "Settings",
     "SettingsDict",

@@ -1,0 +1,128 @@
+"""Who of several ranks is still there: so that an error names the one at fault.
+
+Beside its work each rank counts up a number at the meeting point once a second, from a thread of
+its own; and a rank that ends in an error leaves a word there. Whoever then waits in vain for
+another looks who counts no longer, and who has left which word.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from torch.distributed import Store
+
+BEAT = 1.0  # seconds between two counts
+GRACE = 3.0  # seconds that the numbers are looked at: three beats
+LOST = "lost"  # the word of a rank that ends because of another
+
+
+class Watch:
+    """The numbers and words of all ranks, of which this one writes its own.
+
+    Args:
+        store: What all ranks share.
+        rank: Which this is.
+        ranks: How many there are.
+    """
+
+    def __init__(self, store: Store, rank: int, ranks: int) -> None:
+        self.rank, self.ranks = rank, ranks
+        self._store = store
+        self._lock = threading.Lock()  # one conversation with the store at a time
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True, name="fastnst-watch")
+        self._thread.start()
+
+    def leave_word(self, reason: str) -> None:
+        """Say why this rank ends; only the first word counts. Nothing happens if nobody listens."""
+        self._within(lambda: self._say(reason), GRACE)
+
+    def close(self) -> None:
+        """Stop counting."""
+        self._done.set()
+        self._thread.join(GRACE)
+
+    def explain(self, peer: int | None, reason: str, limit: float) -> str:
+        """Who is to blame that this rank waited in vain, as well as can be known.
+
+        Args:
+            peer: The rank that it waited for; None: for all of them.
+            reason: What torch says.
+            limit: Seconds that it may have waited.
+
+        Returns:
+            A part of a sentence, such as ``rank 2 was killed or hangs (…)``.
+        """
+        found: list[str] = []
+        answered = self._within(lambda: found.append(self._look()), 2 * GRACE)
+        waited = f"nothing came within {limit:g} s" if "imed out" in reason else reason
+        if found and found[0]:
+            return f"{found[0]} ({waited})"
+        if not answered:
+            return f"the meeting point, on the machine of rank 0, does not answer ({waited})"
+        if peer is not None:
+            return f"rank {peer} does not answer ({waited})"
+        return f"another rank does not answer ({waited})"
+
+    def _say(self, reason: str) -> None:
+        with self._lock:
+            if not self._store.check([f"word {self.rank}"]):
+                self._store.set(f"word {self.rank}", reason)
+
+    def _look(self) -> str:
+        """Who has left a word, or else who counts no longer; empty if nobody is known."""
+        self._say(LOST)
+        others = [rank for rank in range(self.ranks) if rank != self.rank]
+        before = self._counts()
+        until = time.monotonic() + GRACE
+        words: dict[int, str] = {}
+        while time.monotonic() < until:
+            words = {rank: word for rank in others if (word := self._word(rank)) is not None}
+            if any(word != LOST for word in words.values()):
+                break
+            time.sleep(BEAT / 4)
+        told = [f"rank {rank} ended: {word}" for rank, word in words.items() if word != LOST]
+        if told:
+            return "; ".join(told)
+        after = self._counts()
+        still = [r for r in others if after[r] == before[r] and r not in words]
+        if len(still) > 1:
+            return f"ranks {', '.join(map(str, still))} were killed or hang"
+        return f"rank {still[0]} was killed or hangs" if still else ""
+
+    def _counts(self) -> list[int]:
+        with self._lock:
+            return [self._store.add(f"count {rank}", 0) for rank in range(self.ranks)]
+
+    def _word(self, rank: int) -> str | None:
+        with self._lock:
+            if not self._store.check([f"word {rank}"]):
+                return None
+            return self._store.get(f"word {rank}").decode("utf-8", "replace")
+
+    def _beat(self) -> None:
+        while not self._done.is_set():
+            try:
+                with self._lock:
+                    self._store.add(f"count {self.rank}", 1)
+            except RuntimeError:  # whoever keeps the numbers is gone
+                return
+            self._done.wait(BEAT)
+
+    def _within(self, work: Callable[[], object], seconds: float) -> bool:
+        """Do what talks to the store, but wait for it no longer than so; whether it was done."""
+        done: list[bool] = []
+
+        def attempt() -> None:
+            try:
+                work()
+                done.append(True)
+            except RuntimeError:  # nobody keeps the numbers
+                pass
+
+        thread = threading.Thread(target=attempt, daemon=True, name="fastnst-word")
+        thread.start()
+        thread.join(seconds)
+        return bool(done)
