@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import socket
 import sys
 from collections.abc import Callable
@@ -41,7 +42,7 @@ class Rank:
         """
         assert self.results.poll(PATIENCE), "a rank does not end"
         try:
-            found, error = self.results.recv()
+            found, error = pickle.loads(self.results.recv_bytes())
         except EOFError:  # it was killed
             found, error = None, "EOF"
         self.process.join(PATIENCE)
@@ -62,12 +63,14 @@ def start(ranks: int, work: Callable[..., Any], *given: Any, limit: float = 30.0
     context = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
         context.set_forkserver_preload(["helpers.ranks_work", "fastnst.ranks.gloo"])
+        _find_modules_there()
     port = free_port()
+    packed = pickle.dumps((work, given))  # tensors by value, not as memory that is shared
     found = []
     for rank in range(ranks):
         mine, theirs = context.Pipe(duplex=False)
         process = context.Process(
-            target=_serve, args=(theirs, rank, ranks, port, limit, work, given), daemon=True
+            target=_serve, args=(theirs, rank, ranks, port, limit, packed), daemon=True
         )
         process.start()
         theirs.close()
@@ -93,19 +96,33 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def _find_modules_there() -> None:
+    """Start the process that the others are forked from where it finds what it is to import."""
+    from multiprocessing import forkserver  # not on Windows
+
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+
+
 def _serve(
     results: Connection,
     rank: int,
     ranks: int,
     port: int,
     limit: float,
-    work: Callable[..., Any],
-    given: tuple[Any, ...],
+    packed: bytes,
 ) -> None:
     environment = {"RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
     environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in environment.items()}
     torch.set_num_threads(1)
+    work, given = pickle.loads(packed)
     try:
         communication.join(limit)
         found = work(*given)
@@ -113,7 +130,7 @@ def _serve(
         communication.leave(str(error))
         found = error
     except BaseException as error:  # noqa: BLE001 - told to the test
-        results.send((None, f"rank {rank}: {type(error).__name__}: {error}"))
+        results.send_bytes(pickle.dumps((None, f"rank {rank}: {type(error).__name__}: {error}")))
         return
     communication.leave()
-    results.send((found, None))
+    results.send_bytes(pickle.dumps((found, None)))

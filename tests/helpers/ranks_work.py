@@ -5,16 +5,35 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from fastnst.errors import OutputFailed
+from fastnst.engines.strips.autograd import AutogradEvaluator
+from fastnst.engines.strips.engine import StripEngine
+from fastnst.engines.strips.native import NativeEvaluator
+from fastnst.engines.strips.targets import chosen
+from fastnst.errors import FastNSTError, OutputFailed
 from fastnst.ranks import communication
+from fastnst.ranks.share import Share
+from fastnst.run import checkpoint as checkpoint_file
+from fastnst.run.checkpoint import Checkpoints
+from fastnst.run.ending import Interrupted
+from fastnst.run.run import run
+from fastnst.run.step import Step
+from fastnst.settings.settings import Settings
+from fastnst.solvers.minimise import minimise
+from fastnst.solvers.sharing import own_part, together
+from fastnst.solvers.state import State
+from fastnst.solvers.vectors import Placement
+from fastnst.strips.geometry import Grid
+from helpers.controls import picture
+from helpers.networks import made_of_noise
+from helpers.pictures import smooth
+from helpers.strips import objective, spacing_of
 
-
-def nothing() -> None:
-    """Come, and go."""
+WIDTH = 9  # of pictures
 
 
 def places() -> tuple[int, int, bool, int]:
@@ -51,9 +70,11 @@ def collections() -> tuple[Any, ...]:
     """Tensors of several shapes and objects on rank 0, and an object of rank 0."""
     mine = communication.current()
     mine.barrier()
-    tensors = mine.gather(torch.arange(3 * mine.rank, dtype=torch.int16))
+    numbers = torch.arange(3 * mine.rank, dtype=torch.int16)
+    given = {f"{mine.rank}.{n}": numbers[:n] for n in range(0, 3 * mine.rank, 2)}
+    collected = [x.tolist() for x in mine.collect(numbers)]
     objects = mine.gather_objects({"rank": mine.rank})
-    return tensors, objects, mine.broadcast(f"of {mine.rank}")
+    return mine.gather(given), collected, objects, mine.broadcast(f"of {mine.rank}")
 
 
 def stopping() -> list[bool]:
@@ -85,3 +106,146 @@ def lose(victim: int, how: str, at: str) -> None:
             mine.exchange(rows, rows)
         else:
             mine.reduce_in_order(torch.zeros(4, 2, dtype=torch.float64))
+
+
+def engine_of(control: str, height: int, kind: str) -> tuple[StripEngine, torch.Tensor]:
+    """An engine in the smallest bands for a small picture, and the whole picture.
+
+    Args:
+        control: One of ``helpers.strips.CONTROLS``.
+        height: Rows; there are ``WIDTH`` columns.
+        kind: ``native``, or the dtype of an engine of PyTorch.
+    """
+    dtype = torch.float64 if kind == "float64" else torch.float32
+    it, image = objective(made_of_noise(), height, WIDTH, control, dtype)
+    spacing = spacing_of(it, (6,) if kind == "native" else (1,))
+    grid = Grid.cut(height, WIDTH, spacing, spacing.smallest)
+    evaluator = NativeEvaluator(it) if kind == "native" else AutogradEvaluator(it)
+    targets = chosen(picture(WIDTH, height, 1).to(dtype), True, None)
+    return StripEngine(evaluator, grid, targets, None, communication.current()), image
+
+
+def evaluations(controls: list[str], height: int, kind: str) -> list[tuple[Any, ...]]:
+    """Terms, this rank's rows of the gradient, bytes and communications, by control."""
+    mine = communication.current()
+    found = []
+    for control in controls:
+        engine, image = engine_of(control, height, kind)
+        own = Share.of(engine.grid, mine).own(image)
+        sent, calls = mine.sent, mine.calls
+        one = engine.evaluate(own)
+        terms = [one.terms.total, *one.terms.content.values(), *one.terms.style.values()]
+        numbers = [float(term) for term in (*terms, one.terms.tv)]
+        found.append((numbers, one.gradient.clone(), mine.sent - sent, mine.calls - calls))
+    return found
+
+
+def solution(
+    optimizer: str,
+    height: int,
+    kind: str,
+    iterations: int,
+    saved: State | None = None,
+    averaging: float = 0.0,
+    stop: int | None = None,
+) -> dict[str, Any]:
+    """Losses, this rank's rows of the last and of the best picture, and the state that is saved.
+
+    Args:
+        optimizer: The solver.
+        height: Rows of the picture.
+        kind: As for ``engine_of``.
+        iterations: How many.
+        saved: What to go on from, of all ranks together; None: the beginning.
+        averaging: As for ``minimise``.
+        stop: The iteration after which to stop; None: the last.
+    """
+    mine = communication.current()
+    engine, image = engine_of("squared", height, kind)
+    share = Share.of(engine.grid, mine)
+    placement = Placement(share.bands, None, mine, len(engine.grid.rows))
+    losses, costs = [], []
+    for iterate in minimise(
+        engine.evaluate,
+        share.own(image),
+        iterations=iterations,
+        history_size=3,
+        optimizer=optimizer,
+        averaging=averaging,
+        placement=placement,
+        resume=None if saved is None else own_part(saved, placement),
+    ):
+        losses.append(iterate.loss)
+        costs.append((mine.sent, mine.calls))
+        if iterate.iteration == stop:
+            break
+    state = together(iterate.state(), placement)
+    if state is not None:
+        state = State(state.numbers, {k: x.clone() for k, x in state.tensors.items()})
+    return {
+        "losses": losses,
+        "image": iterate.image.clone(),
+        "best": iterate.best.clone(),
+        "state": state,
+        "costs": costs,
+    }
+
+
+def attempt(height: int) -> str:
+    """Share a picture; what is said if there are too many ranks."""
+    try:
+        engine_of("gram", height, "float32")
+    except FastNSTError as error:
+        return str(error)
+    return ""
+
+
+def whole_run(
+    settings: dict[str, Any],
+    size: tuple[int, int],
+    checkpoint: Path | None = None,
+    every: int = 50,
+    resume: Path | None = None,
+    stop: tuple[int, int] | None = None,
+) -> Any:
+    """A run as the command does it: its history, pixels, scales and pieces, or how it ended.
+
+    Args:
+        settings: Fields of ``Settings``.
+        size: Width and height of the content.
+        checkpoint: Where to save its state.
+        every: How often.
+        resume: What to go on from.
+        stop: A rank, and the iteration at which it is interrupted.
+    """
+    mine = communication.current()
+
+    def interrupt(step: Step) -> None:
+        if stop == (mine.rank, step.iteration):
+            raise KeyboardInterrupt
+
+    try:
+        result = run(
+            smooth(*size),
+            smooth(40, 44, seed=1),
+            Settings(**settings),
+            interrupt,
+            checkpoints=None if checkpoint is None else Checkpoints(checkpoint, every),
+            resume=resume,
+        )
+    except Interrupted as ended:
+        result = ended.result
+    except FastNSTError as error:
+        return str(error)
+    totals = [losses.total for losses in result.history]
+    return totals, result.pixels, result.scales, result.strips, result.iterations
+
+
+def run_on_a_full_disk(settings: dict[str, Any], size: tuple[int, int], path: Path) -> Any:
+    """A run whose checkpoints cannot be written by rank 0."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    checkpoint_file.save_file = full
+    return whole_run(settings, size, path, 2)

@@ -44,7 +44,7 @@ def test_the_only_rank_has_the_sums_already() -> None:
     assert alone.reduce_in_order(parts).tolist() == [0.0, 6.0]
     rows = torch.zeros(1)
     assert alone.exchange(rows, rows) == (None, None)
-    assert alone.gather(rows) == [rows]
+    assert alone.gather({"x": rows}) == [{"x": rows}]
     assert alone.broadcast("x") == "x"
     assert not alone.stops
     alone.ask_to_stop()
@@ -98,10 +98,15 @@ def test_sums_are_exact_and_in_order() -> None:
 
 def test_collecting_and_telling() -> None:
     first, *others = on_ranks(3, ranks_work.collections)
-    assert [x.tolist() for x in first[0]] == [[], [0, 1, 2], [0, 1, 2, 3, 4, 5]]
-    assert first[1] == [{"rank": 0}, {"rank": 1}, {"rank": 2}]
-    assert first[2] == "of 0"
-    assert others == [(None, None, "of 0")] * 2
+    gathered = [{name: x.tolist() for name, x in tensors.items()} for tensors in first[0]]
+    assert gathered == [
+        {},
+        {"1.0": [], "1.2": [0, 1]},
+        {"2.0": [], "2.2": [0, 1], "2.4": [0, 1, 2, 3]},
+    ]
+    everywhere = [[], [0, 1, 2], [0, 1, 2, 3, 4, 5]]
+    assert first[1:] == (everywhere, [{"rank": 0}, {"rank": 1}, {"rank": 2}], "of 0")
+    assert others == [(None, everywhere, None, "of 0")] * 2
 
 
 def test_all_ranks_stop_at_the_same_sum() -> None:

@@ -13,7 +13,7 @@ after it.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -83,19 +83,28 @@ class Communication(Protocol):
         """
         ...
 
-    def gather(self, x: Tensor) -> list[Tensor] | None:
-        """Collect a tensor of every rank on rank 0.
+    def add_up(self, tables: Sequence[Tensor], parts: Tensor) -> Tensor:
+        """Both in one communication: ``reduce_exact`` of tables, ``reduce_in_order`` of parts."""
+        self.reduce_exact(*tables, parts)
+        return in_order(parts)
+
+    def gather(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]] | None:
+        """Collect tensors of all ranks on rank 0.
 
         Args:
-            x: On the CPU; of any shape and dtype with each rank.
+            tensors: On the CPU; with each rank others, of any number, names, shapes and dtypes.
 
         Returns:
-            On rank 0 the tensors by rank, elsewhere None.
+            On rank 0 those of each rank, elsewhere None.
         """
         ...
 
+    def collect(self, x: Tensor) -> list[Tensor]:
+        """A tensor of each rank, of any shape and dtype, on every rank."""
+        ...
+
     def gather_objects(self, x: Any) -> list[Any] | None:
-        """The same for anything small that can be pickled."""
+        """Collect on rank 0 what each rank has: anything small that can be pickled."""
         ...
 
     def broadcast(self, x: Any) -> Any:
@@ -143,7 +152,11 @@ class Alone(Communication):
         """The sums of all bands, one after the other."""
         return in_order(parts)
 
-    def gather(self, x: Tensor) -> list[Tensor]:
+    def gather(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        """The tensors themselves."""
+        return [dict(tensors)]
+
+    def collect(self, x: Tensor) -> list[Tensor]:
         """The tensor itself."""
         return [x]
 
@@ -206,7 +219,7 @@ def current() -> Communication:
 
 def use(communication: Communication) -> None:
     """Make this the process's communication: for ``join`` and for tests."""
-    global _current  # noqa: PLW0603 - a process has one
+    global _current  # a process has one
     _current = communication
 
 

@@ -11,7 +11,7 @@ import contextlib
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -98,32 +98,50 @@ class Gloo(Communication):
         self.reduce_exact(parts)
         return in_order(parts)
 
-    def gather(self, x: Tensor) -> list[Tensor] | None:
-        """Collect a tensor of every rank on rank 0."""
-        shapes = self.gather_objects((tuple(x.shape), x.dtype))
-        if shapes is None:
-            flat = _bytes(x)
-            if flat.numel():
-                with self._speaking(0):
-                    work = dist.isend(flat, 0, tag=2)
-                    assert work is not None
-                    work.wait(self._patience)
+    def gather(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]] | None:
+        """Collect tensors of all ranks on rank 0."""
+        contents = [(name, tuple(x.shape), x.dtype) for name, x in tensors.items()]
+        announced = self.gather_objects(contents)
+        if announced is None:
+            for x in tensors.values():
+                flat = _bytes(x)
+                self._transfer(dist.isend, flat, 0)
                 self.sent += flat.numel()
             return None
-        found = [x]
+        found = [dict(tensors)]
         for peer in range(1, self.ranks):
-            shape, dtype = shapes[peer]
-            place = torch.empty(shape, dtype=dtype, device="cpu")
-            if place.numel():
-                with self._speaking(peer):
-                    work = dist.irecv(_bytes(place), peer, tag=2)
-                    assert work is not None
-                    work.wait(self._patience)
-            found.append(place)
+            found.append({})
+            for name, shape, dtype in announced[peer]:
+                found[-1][name] = place = torch.empty(shape, dtype=dtype, device="cpu")
+                self._transfer(dist.irecv, _bytes(place), peer)
+        return found
+
+    def _transfer(self, way: Callable[..., dist.Work | None], x: Tensor, peer: int) -> None:
+        """Send bytes ``(n,)`` to a rank, or receive them from it."""
+        if x.numel():
+            with self._speaking(peer):
+                work = way(x, peer, tag=2)
+                assert work is not None  # None is for ranks outside the group
+                work.wait(self._patience)
+
+    def collect(self, x: Tensor) -> list[Tensor]:
+        """Collect a tensor of every rank on every rank."""
+        self.calls += 1
+        kinds: list[Any] = [None] * self.ranks
+        found = []
+        with self._speaking():
+            dist.all_gather_object(kinds, (tuple(x.shape), x.dtype))
+            for rank, (shape, dtype) in enumerate(kinds):
+                own = rank == self.rank
+                place = x.contiguous() if own else torch.empty(shape, dtype=dtype, device="cpu")
+                if place.numel():
+                    dist.broadcast(_bytes(place), rank)
+                    self.sent += (self.ranks - 1) * _bytes(place).numel() if own else 0
+                found.append(place)
         return found
 
     def gather_objects(self, x: Any) -> list[Any] | None:
-        """The same for anything small that can be pickled."""
+        """Collect on rank 0 what each rank has: anything small that can be pickled."""
         self.calls += 1
         found: list[Any] | None = [None] * self.ranks if self.rank == 0 else None
         with self._speaking():
@@ -175,11 +193,11 @@ def _bytes(x: Tensor) -> Tensor:
 
 
 def _first_line(error: BaseException) -> str:
-    """What an error of torch says, without the places in its sources and without a trace."""
+    """The first sentence of an error of torch, without the place in its sources."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if text.startswith("["):  # [/…/gloo/transport/tcp/pair.cc:547] Connection closed by peer …
         text = text.partition("] ")[2] or text
-    return text.rstrip(".")
+    return text.partition(". ")[0].rstrip(".")
 
 
 def _stay_on_this_machine() -> None:

@@ -2,7 +2,8 @@
 
 Beside its work each rank counts up a number at the meeting point once a second, from a thread of
 its own; and a rank that ends in an error leaves a word there. Whoever then waits in vain for
-another looks who counts no longer, and who has left which word.
+another looks who counts no longer, and who has left which word. Rank 0, whose process often is the
+meeting point, stays until the others have looked.
 """
 
 from __future__ import annotations
@@ -31,16 +32,20 @@ class Watch:
         self.rank, self.ranks = rank, ranks
         self._store = store
         self._lock = threading.Lock()  # one conversation with the store at a time
+        self._ends = False  # whether this rank ends in an error
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="fastnst-watch")
         self._thread.start()
 
     def leave_word(self, reason: str) -> None:
         """Say why this rank ends; only the first word counts. Nothing happens if nobody listens."""
+        self._ends = True
         self._within(lambda: self._say(reason), GRACE)
 
     def close(self) -> None:
-        """Stop counting."""
+        """Stop counting; on rank 0, after an error, wait a while for the others to look."""
+        if self._ends and self.rank == 0:
+            self._within(self._await_others, GRACE)
         self._done.set()
         self._thread.join(GRACE)
 
@@ -55,6 +60,7 @@ class Watch:
         Returns:
             A part of a sentence, such as ``rank 2 was killed or hangs (…)``.
         """
+        self._ends = True
         found: list[str] = []
         answered = self._within(lambda: found.append(self._look()), 2 * GRACE)
         waited = f"nothing came within {limit:g} s" if "imed out" in reason else reason
@@ -71,8 +77,22 @@ class Watch:
             if not self._store.check([f"word {self.rank}"]):
                 self._store.set(f"word {self.rank}", reason)
 
+    def _await_others(self) -> None:
+        keys = [f"looked {rank}" for rank in range(1, self.ranks)]
+        while True:
+            with self._lock:
+                if self._store.check(keys):
+                    return
+            time.sleep(BEAT / 10)
+
     def _look(self) -> str:
         """Who has left a word, or else who counts no longer; empty if nobody is known."""
+        found = self._find_out()
+        with self._lock:
+            self._store.set(f"looked {self.rank}", "")
+        return found
+
+    def _find_out(self) -> str:
         self._say(LOST)
         others = [rank for rank in range(self.ranks) if rank != self.rank]
         before = self._counts()

@@ -15,6 +15,7 @@ from fastnst.images.scratch import PictureStore
 from fastnst.inputs.pictures import Pictures, Sources, scale_pictures
 from fastnst.losses import TemporalLoss
 from fastnst.network.weights import Weights
+from fastnst.ranks.communication import Communication
 from fastnst.run.memory import Need
 from fastnst.run.pieces import WHOLE, Plan
 from fastnst.run.planning import make_plan
@@ -90,6 +91,7 @@ class Preparation:
         plan: Plan = WHOLE,
         store: Store | None = None,
         temporal: tuple[float, TemporalLoss] | None = None,
+        communication: Communication | None = None,
     ) -> Engine:
         """Set up the engine for the pictures of one scale.
 
@@ -100,6 +102,8 @@ class Preparation:
             plan: How the run is made to fit.
             store: Where large tensors lie; None: in memory.
             temporal: γ and the temporal term of a frame of a film; None: there is none.
+            communication: How this process speaks to those that compute the other bands of the
+                picture; None: there are none.
 
         Raises:
             BackendUnavailable: if the engine that was asked for by name cannot run.
@@ -114,6 +118,7 @@ class Preparation:
             store=store,
             keep=plan.keeps_content,
             temporal=temporal,
+            communication=communication,
         )
 
 
