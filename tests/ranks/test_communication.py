@@ -10,7 +10,7 @@ import torch
 
 from fastnst.errors import InvalidInput, RankLost
 from fastnst.ranks import communication
-from fastnst.ranks.communication import Alone
+from fastnst.ranks.protocol import Alone, in_order
 from helpers import ranks_work
 from helpers.ranks import on_ranks, start
 
@@ -89,7 +89,7 @@ def test_sums_are_exact_and_in_order() -> None:
             first = sum((2**61 - 1) // ranks for _ in range(ranks))
             assert units.tolist() == [first, -5 // ranks * ranks, 0]
             assert parts.tolist() == expected
-            assert total.tolist() == communication.in_order(parts).tolist()
+            assert total.tolist() == in_order(parts).tolist()
             assert calls == 2
             # Three integers and the table in the first, the table in the second; a word with each.
             numbers = (3 + 4 * ranks + 1), (4 * ranks + 1)

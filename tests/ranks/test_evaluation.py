@@ -62,7 +62,7 @@ def test_an_evaluation_takes_three_communications_of_known_size() -> None:
 
 def test_too_many_ranks_for_a_picture() -> None:
     said = on_ranks(3, ranks_work.attempt, 40)
+    size = f"{WIDTH}×40"
     assert set(said) == {
-        f"3 ranks are too many: a picture of {WIDTH}×40 pixels has 2 bands of rows, for 2 ranks "
-        "at most"
+        f"3 ranks are too many: a picture of {size} pixels has 2 bands of rows, for 2 ranks at most"
     }

@@ -38,7 +38,7 @@ from fastnst.objective.objective import Objective
 from fastnst.objective.regions import Region
 from fastnst.ops import device as device_kernels
 from fastnst.ops import extension
-from fastnst.ranks.communication import Communication
+from fastnst.ranks.protocol import Communication
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid, Spacing
 from fastnst.strips.storage import Store

@@ -18,9 +18,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from fastnst.errors import InvalidInput, RankLost
-from fastnst.ranks.communication import Communication, in_order, pack, unpack
+from fastnst.ranks.protocol import Communication, in_order, pack, unpack
 from fastnst.ranks.watch import Watch
 
 
@@ -50,9 +52,9 @@ class Gloo(Communication):
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         _stay_on_this_machine()
         try:
-            store, _, _ = next(dist.rendezvous("env://", rank, ranks, timeout=self._patience))
+            store, _, _ = next(rendezvous("env://", rank, ranks, timeout=self._patience))
             store.set_timeout(self._patience)
-            group = dist.PrefixStore("group", store)
+            group = PrefixStore("group", store)
             dist.init_process_group(
                 "gloo", store=group, rank=rank, world_size=ranks, timeout=self._patience
             )
@@ -61,7 +63,7 @@ class Gloo(Communication):
                 f"rank {rank} of {ranks} could not meet the others at {place} within "
                 f"{limit_seconds:g} s: {_first_line(error)}"
             ) from error
-        self._watch = Watch(dist.PrefixStore("watch", store), rank, ranks)
+        self._watch = Watch(PrefixStore("watch", store), rank, ranks)
 
     def exchange(self, above: Tensor, below: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Give rows to both neighbours and take theirs."""

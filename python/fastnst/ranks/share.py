@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
-from fastnst.ranks.communication import Communication
+from fastnst.ranks.protocol import Communication
 from fastnst.strips.geometry import Grid, Span, Tile
 
 

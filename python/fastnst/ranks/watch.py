@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from torch.distributed import Store
+from torch.distributed.distributed_c10d import Store
 
 BEAT = 1.0  # seconds between two counts
 GRACE = 3.0  # seconds that the numbers are looked at: three beats

@@ -15,7 +15,7 @@ from fastnst.images.scratch import PictureStore
 from fastnst.inputs.pictures import Pictures, Sources, scale_pictures
 from fastnst.losses import TemporalLoss
 from fastnst.network.weights import Weights
-from fastnst.ranks.communication import Communication
+from fastnst.ranks.protocol import Communication
 from fastnst.run.memory import Need
 from fastnst.run.pieces import WHOLE, Plan
 from fastnst.run.planning import make_plan

@@ -12,7 +12,8 @@ from torch import Tensor
 from fastnst.devices import undisturbed
 from fastnst.errors import InvalidInput, NonFiniteLoss
 from fastnst.evaluation import Engine
-from fastnst.ranks.communication import Communication, current
+from fastnst.ranks.communication import current
+from fastnst.ranks.protocol import Communication
 from fastnst.ranks.share import Share
 from fastnst.run import pieces
 from fastnst.run.available import give_back

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from fastnst.errors import InvalidInput
-from fastnst.ranks.communication import Alone, Communication
+from fastnst.ranks.protocol import Alone, Communication
 from fastnst.ranks.share import Share, too_many_reason
 from fastnst.run.memory import PICTURE, Need, no_pieces_reason, plans
 from fastnst.run.pieces import Plan, cuts

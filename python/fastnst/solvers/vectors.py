@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fastnst.ops import sums
-from fastnst.ranks.communication import Alone, Communication
+from fastnst.ranks.protocol import Alone, Communication
 from fastnst.solvers.state import State
 from fastnst.strips import storage
 from fastnst.strips.geometry import Span

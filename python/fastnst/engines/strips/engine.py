@@ -25,7 +25,7 @@ from fastnst.engines.strips.targets import ContentTargets, GivenTargets, MakeTar
 from fastnst.errors import InvalidInput
 from fastnst.evaluation import Engine, Evaluation
 from fastnst.objective.objective import Objective
-from fastnst.ranks.communication import Alone, Communication
+from fastnst.ranks.protocol import Alone, Communication
 from fastnst.ranks.share import Rows, Share
 from fastnst.strips.geometry import Grid, Span, Tile
 from fastnst.strips.storage import Store, empty
