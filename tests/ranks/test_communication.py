@@ -128,7 +128,9 @@ def test_a_rank_that_is_killed_is_named(victim: int, at: str) -> None:
         if victim == 0:  # who keeps the meeting point in this process, so that nobody can be asked
             assert "rank 0" in str(error)
         else:
-            assert str(error).startswith(f"rank {rank} of 3 cannot go on: rank 1 was killed or")
+            assert str(error).startswith(
+                f"rank {rank} of 3 cannot go on: rank 1 was killed or stopped ("
+            )
     ranks[victim].process.join(5)
     assert ranks[victim].process.exitcode == -signal.SIGKILL
 
@@ -139,7 +141,7 @@ def test_a_rank_that_hangs_is_named_within_the_limit() -> None:
     try:
         errors = [ranks[rank].result() for rank in (0, 1)]
         assert all(isinstance(error, RankLost) for error in errors)
-        assert "rank 2 was killed or hangs (nothing came within 2 s)" in str(errors[1])
+        assert "rank 2 was killed or stopped (nothing came within 2 s)" in str(errors[1])
     finally:
         ranks[2].process.kill()
 
@@ -149,3 +151,12 @@ def test_the_reason_of_a_rank_that_fails_is_told_to_all() -> None:
     assert str(errors[1]) == "the disk is full"
     for rank in (0, 2):
         assert "rank 1 ended: the disk is full" in str(errors[rank])
+
+
+def test_a_rank_that_is_only_late_is_named() -> None:
+    ranks = start(2, ranks_work.lose, 1, "busy", "sum", limit=1.0)
+    try:
+        said = str(ranks[0].result())
+        assert said.endswith("cannot go on: rank 1 is still busy (nothing came within 1 s)")
+    finally:
+        ranks[1].process.kill()

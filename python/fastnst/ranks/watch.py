@@ -33,6 +33,7 @@ class Watch:
         self._store = store
         self._lock = threading.Lock()  # one conversation with the store at a time
         self._ends = False  # whether this rank ends in an error
+        self._answers = True  # whether the meeting point does, as far as is known
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="fastnst-watch")
         self._thread.start()
@@ -40,14 +41,16 @@ class Watch:
     def leave_word(self, reason: str) -> None:
         """Say why this rank ends; only the first word counts. Nothing happens if nobody listens."""
         self._ends = True
-        self._within(lambda: self._say(reason), GRACE)
+        if self._answers:
+            self._within(lambda: self._say(reason), GRACE)
 
     def close(self) -> None:
         """Stop counting; on rank 0, after an error, wait a while for the others to look."""
         if self._ends and self.rank == 0:
             self._within(self._await_others, GRACE)
         self._done.set()
-        self._thread.join(GRACE)
+        if self._answers:
+            self._thread.join(GRACE)
 
     def explain(self, peer: int | None, reason: str, limit: float) -> str:
         """Who is to blame that this rank waited in vain, as well as can be known.
@@ -58,15 +61,15 @@ class Watch:
             limit: Seconds that it may have waited.
 
         Returns:
-            A part of a sentence, such as ``rank 2 was killed or hangs (…)``.
+            A part of a sentence, such as ``rank 2 was killed or stopped (…)``.
         """
         self._ends = True
         found: list[str] = []
-        answered = self._within(lambda: found.append(self._look()), 2 * GRACE)
+        self._answers = self._within(lambda: found.append(self._look()), GRACE + BEAT)
         waited = f"nothing came within {limit:g} s" if "imed out" in reason else reason
         if found and found[0]:
             return f"{found[0]} ({waited})"
-        if not answered:
+        if not self._answers:
             return f"the meeting point, on the machine of rank 0, does not answer ({waited})"
         if peer is not None:
             return f"rank {peer} does not answer ({waited})"
@@ -86,7 +89,7 @@ class Watch:
             time.sleep(BEAT / 10)
 
     def _look(self) -> str:
-        """Who has left a word, or else who counts no longer; empty if nobody is known."""
+        """Who has left a word, or else who counts no longer, or else who has not come."""
         found = self._find_out()
         with self._lock:
             self._store.set(f"looked {self.rank}", "")
@@ -108,9 +111,10 @@ class Watch:
             return "; ".join(told)
         after = self._counts()
         still = [r for r in others if after[r] == before[r] and r not in words]
-        if len(still) > 1:
-            return f"ranks {', '.join(map(str, still))} were killed or hang"
-        return f"rank {still[0]} was killed or hangs" if still else ""
+        if still:
+            return f"{_name(still)} {'was' if len(still) == 1 else 'were'} killed or stopped"
+        busy = [rank for rank in others if rank not in words]
+        return f"{_name(busy)} {'is' if len(busy) == 1 else 'are'} still busy" if busy else ""
 
     def _counts(self) -> list[int]:
         with self._lock:
@@ -146,3 +150,7 @@ class Watch:
         thread.start()
         thread.join(seconds)
         return bool(done)
+
+
+def _name(ranks: list[int]) -> str:
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
