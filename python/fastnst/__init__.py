@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
         InvalidInput,
         NonFiniteLoss,
         OutputFailed,
+        RankLost,
     )
     from fastnst.evaluation import Terms
     from fastnst.images.decode import load_image
@@ -78,6 +79,7 @@ _HOME = {
             "InvalidInput",
             "NonFiniteLoss",
             "OutputFailed",
+            "RankLost",
         ),
         "evaluation": ("Terms",),
         "images.decode": ("load_image",),
@@ -141,6 +143,7 @@ __all__ = [
     "Objective",
     "OutputFailed",
     "Pictures",
+    "RankLost",
     "Resources",
     "Result",
     "Settings",

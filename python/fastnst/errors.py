@@ -33,3 +33,7 @@ class NonFiniteLoss(FastNSTError, ArithmeticError):
 
 class OutputFailed(FastNSTError, OSError):
     """The result could not be written. Exit code 1."""
+
+
+class RankLost(FastNSTError, ConnectionError):
+    """Another process that computes the same picture ended, or did not answer. Exit code 1."""

@@ -36,8 +36,8 @@ def bytes_a_pixel(plan: Plan, settings: Settings = NATIVE) -> float:
 
 @native
 def test_bytes_a_pixel() -> None:
-    """Four vectors of the solver, the engine's gradient, ten pairs, targets and two snapshots."""
-    assert bytes_a_pixel(WHOLE) == pytest.approx(4 * 12 + 12 + 10 * 6.5 + 32 + 6)
+    """Four vectors, the gradient, ten pairs and a spare one, targets and two snapshots."""
+    assert bytes_a_pixel(WHOLE) == pytest.approx(4 * 12 + 12 + (10 + 1) * 6.5 + 32 + 6)
     assert bytes_a_pixel(WHOLE) <= 170
     # The content picture is kept in the place of its targets.
     assert bytes_a_pixel(Plan(keeps_content=False)) == pytest.approx(bytes_a_pixel(WHOLE) - 20)

@@ -101,7 +101,7 @@ def test_a_path_goes_on_from_a_state(bands) -> None:
                 dict(state.numbers), {name: x.clone() for name, x in state.tensors.items()}
             )
         last = iterate.loss
-    assert ("lbfgs.displacement.1" in saved.tensors) == bool(bands)
+    assert any(".band1." in name for name in saved.tensors) == bool(bands)
     again = list(
         minimise(evaluate, start, iterations=8, history_size=3, placement=placement, resume=saved)
     )

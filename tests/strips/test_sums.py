@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastnst.strips.sums import BandSums, FixedPointSum, symmetric, upper_triangle
+from fastnst.strips.sums import BandSums, FixedPointSum, WideSum, symmetric, upper_triangle
 
 
 def _addends(count: int, size: int = 15) -> list[torch.Tensor]:
@@ -142,3 +142,43 @@ def test_band_sums_are_added_in_the_bands_order() -> None:
     loaded = BandSums(3, 2)
     loaded.load(parties[0].state())
     assert loaded.value().tolist() == [0.0, 6.0]
+
+
+# --------------------------------------------------------------------------------- any magnitude --
+
+
+@pytest.mark.parametrize("exponent", [-30, -3, 0, 9, 35])
+def test_a_wide_sum_is_exact_whatever_the_size(exponent: int) -> None:
+    generator = torch.Generator().manual_seed(exponent)
+    addends = torch.randn(9, 5, generator=generator, dtype=torch.float64) * 2.0**exponent
+    exact = [math.fsum(column) for column in addends.T.tolist()]
+    sums = []
+    for order in (range(9), reversed(range(9))):
+        wide = WideSum((5,), 100.0)
+        for index in order:
+            wide.add(addends[index])
+        sums.append(wide.value())
+    assert torch.equal(*sums)
+    # A unit is 2**-66 of about 100; each addend is rounded once, and the sum to float64.
+    for found, right in zip(sums[0].tolist(), exact, strict=True):
+        assert abs(found - right) <= 9 * 100 * 2.0**-66 + 2.0**-52 * abs(right)
+
+
+def test_parties_of_a_wide_sum_are_added_up() -> None:
+    addends = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole, first, second = (WideSum((3,), 1.0) for _ in range(3))
+    for index, addend in enumerate(addends):
+        whole.add(addend)
+        (first, second)[index % 2].add(addend)
+    for mine, other in zip(first.tables, second.tables, strict=True):
+        mine += other
+    assert torch.equal(first.value(), whole.value())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30])
+def test_a_wide_sum_notices_what_it_cannot_hold(bad: float) -> None:
+    wide = WideSum((2,), 1.0)
+    wide.add(torch.tensor([1.0, 2.0]))
+    assert wide.value().tolist() == [1.0, 2.0]
+    wide.add(torch.tensor([0.0, bad]))
+    assert bool(wide.value().isnan().all())

@@ -38,6 +38,7 @@ from fastnst.objective.objective import Objective
 from fastnst.objective.regions import Region
 from fastnst.ops import device as device_kernels
 from fastnst.ops import extension
+from fastnst.ranks.protocol import Communication
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid, Spacing
 from fastnst.strips.storage import Store
@@ -133,6 +134,7 @@ def create_engine(
     store: Store | None = None,
     keep: bool = True,
     temporal: tuple[float, TemporalLoss] | None = None,
+    communication: Communication | None = None,
 ) -> Engine:
     """Set up the engine that the settings ask for.
 
@@ -152,6 +154,8 @@ def create_engine(
         keep: Whether to keep those targets. If not they are computed anew for each piece, which
             ``recomputes`` must allow; it changes no bit.
         temporal: γ and the temporal term of a frame of a film; None: there is none.
+        communication: How this process speaks to those that compute the other bands of the
+            picture, which are given whole nevertheless; None: there are none.
 
     Raises:
         BackendUnavailable: if the engine that was asked for by name cannot run here.
@@ -175,7 +179,9 @@ def create_engine(
 
     targets = chosen(content, keep, store) if own else None
     height, width = content.shape[-2:]
-    return engine_of(objective, (height, width), settings, cache, grid, targets, store)
+    return engine_of(
+        *(objective, (height, width), settings, cache, grid, targets, store, communication)
+    )
 
 
 def recomputes(precision: str) -> bool:
@@ -192,6 +198,7 @@ def engine_of(
     grid: Grid | None = None,
     targets: MakeTargets | None = None,
     store: Store | None = None,
+    communication: Communication | None = None,
 ) -> Engine:
     """Set up the engine of an objective, which may have losses of your own.
 
@@ -208,6 +215,8 @@ def engine_of(
         grid: How the picture is cut, as for ``create_engine``; None: not at all.
         targets: Makes the content targets where the picture is cut; None: the objective's own.
         store: Where the gradient lies then; None: in memory.
+        communication: How this process speaks then to those that compute the other bands; None:
+            there are none.
 
     Raises:
         BackendUnavailable: if the engine that was asked for by name cannot run here.
@@ -235,7 +244,7 @@ def engine_of(
     def create(precision: str) -> Engine:
         if cut and grid is not None and way.evaluator is not None:
             evaluator = way.evaluator(objective, precision, request)
-            return StripEngine(evaluator, grid, targets, store)
+            return StripEngine(evaluator, grid, targets, store, communication)
         return way.create(objective, precision, request)
 
     return MixedEngine(create) if precision == "mixed" else create(precision)

@@ -7,6 +7,8 @@ from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.identity import Identity
 from fastnst.run.recorder import Recorder
 from fastnst.solvers.iterate import Iterate
+from fastnst.solvers.sharing import together
+from fastnst.solvers.vectors import PLAIN, Placement
 
 
 class CheckpointWriter:
@@ -18,6 +20,8 @@ class CheckpointWriter:
         recorder: What the run has done so far.
         iterations: How many iterations this scale has.
         written: The iteration whose state was saved last; 0 at the beginning.
+        placement: Where the solver's vectors lie. Where several ranks have them, rank 0 writes what
+            all of them have, and all call the same.
     """
 
     def __init__(
@@ -27,12 +31,14 @@ class CheckpointWriter:
         recorder: Recorder,
         iterations: int,
         written: int = 0,
+        placement: Placement = PLAIN,
     ) -> None:
         self.checkpoints = checkpoints
         self.identity = identity
         self.recorder = recorder
         self.iterations = iterations
         self.written = written
+        self.placement = placement
 
     def note(self, iterate: Iterate) -> None:
         """Write a checkpoint if it is time for one; the recorder knows of the iterate already."""
@@ -49,9 +55,13 @@ class CheckpointWriter:
             OutputFailed: if it cannot be written.
         """
         recorder = self.recorder
+        self.written = iterate.iteration
+        state = together(iterate.state(), self.placement)
+        if state is None:
+            return
         checkpoint = Checkpoint(
             self.identity,
-            iterate.state(),
+            state,
             recorder.history_table(),
             tuple(recorder.history[0].to_row()),
             recorder.best_row,
@@ -60,4 +70,3 @@ class CheckpointWriter:
             recorder.scales_before(),
         )
         save_checkpoint(checkpoint, self.checkpoints.path)
-        self.written = iterate.iteration

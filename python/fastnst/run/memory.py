@@ -54,12 +54,16 @@ class Need:
         width, height = (max(1, round(n * scale)) for n in (self.width, self.height))
         return replace(self, width=width, height=height)
 
-    def footprint(self) -> Footprint:
-        """What such a run takes, by what it grows with."""
+    def footprint(self, spare: int = 0) -> Footprint:
+        """What such a run takes, by what it grows with.
+
+        Args:
+            spare: Curvature pairs that there is room for beyond those that are kept: one in pieces.
+        """
         settings = self.settings
         last = (settings.scale_iterations or (settings.iterations,))[-1]
         iterations = settings.iterations if settings.min_size is None else last
-        pairs = min(settings.pairs(self.pixels), iterations)
+        pairs = min(settings.pairs(self.pixels) + spare, iterations)
         return footprint(settings, self.device, pairs, self.width, self.height)
 
     def whole(self) -> int:
@@ -79,7 +83,7 @@ class Need:
             plan: Where content targets and vectors lie.
             computed: Pixels.
         """
-        takes, mapped = self.footprint(), plan.scratch is not None
+        takes, mapped = self.footprint(spare=1), plan.scratch is not None
         held = takes.content if plan.keeps_content and not mapped else 0
         begin = takes.begin + held
         solving = takes.held + takes.temporary + held + (0 if mapped else takes.vectors)
@@ -95,7 +99,7 @@ class Need:
 
     def mapped(self) -> int:
         """Bytes that a run has in its scratch file, where it has one."""
-        takes = self.footprint()
+        takes = self.footprint(spare=1)
         return round((takes.vectors + takes.content) * self.pixels)
 
     @property

@@ -11,14 +11,18 @@ from fastnst.run.step import finished
 
 
 def outcome(recorder: Recorder) -> Result | None:
-    """The result with the best picture so far; None before the first evaluation."""
+    """The result with the best picture so far; None before the first evaluation.
+
+    Where several ranks share the picture they all call this together, and rank 0 has all of it; the
+    result of any other has the rows that it owns.
+    """
     best, engine, prepared = recorder.best, recorder.engine, recorder.prepared
     if best is None or engine is None:
         return None
     here = recorder.here
     done = recorder.scales if here is None else (*recorder.scales, here)
     return Result(
-        finished(best, recorder.colours),
+        finished(*recorder.picture(best)),
         recorder.history[recorder.best_row],
         tuple(recorder.history),
         sum(scale.iterations for scale in done),

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from fastnst.errors import InvalidInput
-from fastnst.run import available
+from fastnst.ranks.communication import current
+from fastnst.run import available, sharing
 from fastnst.run.memory import Need, no_pieces_reason, plans
 from fastnst.run.pieces import WHOLE, Plan, cuts
 from fastnst.run.refusal import refuse
@@ -31,10 +32,20 @@ def make_plan(need: Need, limit: int | None = None, scratch: Path | None = None)
         limit: Bytes that the run may take; None: what is free.
         scratch: A folder for a scratch file; None: there is none.
 
+    Where several ranks share the run, their picture is cut by its size alone (``sharing.py``).
+
     Raises:
-        InvalidInput: if it does not fit, with what would.
+        InvalidInput: if it does not fit, with what would; if ranks cannot share it.
     """
     budget = budget_of(need.device, limit)
+    speech = current()
+    if speech.joined:
+        why = sharing.unavailable_reason(need.settings, need.device)
+        if why is None:
+            each = budget if budget is None or limit is not None else budget // speech.local_ranks
+            return sharing.make_shared_plan(need, speech, each, scratch)
+        if speech.ranks > 1:
+            raise InvalidInput(f"{speech.ranks} ranks cannot share this picture: {why}")
     if budget is None or need.whole() <= budget:
         return WHOLE
     reason = no_pieces_reason(need.settings, need.device)

@@ -14,6 +14,7 @@ from fastnst.images.scratch import PictureStore
 from fastnst.inputs.pictures import Pictures, Sources, scale_pictures
 from fastnst.losses import TemporalLoss
 from fastnst.network.weights import Weights
+from fastnst.ranks.protocol import Communication
 from fastnst.run.memory import Need
 from fastnst.run.pieces import WHOLE, Plan
 from fastnst.run.planning import make_plan
@@ -87,6 +88,7 @@ class Preparation:
         plan: Plan = WHOLE,
         store: Store | None = None,
         temporal: tuple[float, TemporalLoss] | None = None,
+        communication: Communication | None = None,
     ) -> Engine:
         """Set up the engine for the pictures of one scale.
 
@@ -97,6 +99,8 @@ class Preparation:
             plan: How the run is made to fit.
             store: Where large tensors lie; None: in memory.
             temporal: γ and the temporal term of a frame of a film; None: there is none.
+            communication: How this process speaks to those that compute the other bands of the
+                picture; None: there are none.
 
         Raises:
             BackendUnavailable: if the engine that was asked for by name cannot run.
@@ -111,6 +115,7 @@ class Preparation:
             store=store,
             keep=plan.keeps_content,
             temporal=temporal,
+            communication=communication,
         )
 
 

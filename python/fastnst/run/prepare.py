@@ -19,11 +19,13 @@ from fastnst.inputs.pictures import Pictures, Styles, decode, scale_pictures
 from fastnst.inputs.sizes import most_pixels
 from fastnst.network.weights import load_weights
 from fastnst.objective.build import check_sizes
+from fastnst.ranks.communication import current
 from fastnst.run.memory import CPU
 from fastnst.run.planning import make_plan
 from fastnst.run.preparation import Preparation, need_of
 from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.schedule import make_schedule
+from fastnst.run.sharing import check_shared
 from fastnst.settings.settings import Settings
 from fastnst.strips.scratch import check_scratch
 
@@ -64,7 +66,7 @@ def prepare(
     )
     schedule = make_schedule(settings, size, max(sources.content.height, sources.content.width))
     need = need_of(sources, settings, schedule[-1].size, device)
-    make_plan(need, resources.memory, scratch)
+    check_shared(make_plan(need, resources.memory, scratch), current())
     check_scratch(scratch, sources.scratch_bytes(settings, schedule[-1].size))
     settings = replace(settings, history_size=settings.pairs(need.pixels))
     source = (settings.weights, settings.preprocessing)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from fastnst.cache import Cache
 from fastnst.devices import check_process, undisturbed
+from fastnst.errors import FastNSTError
 from fastnst.images.decode import Picture
 from fastnst.images.large import DecodedRows
 from fastnst.inputs.pictures import Styles
+from fastnst.ranks.communication import current
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.exhaustion import enough
 from fastnst.run.outcome import outcome
@@ -37,6 +39,10 @@ def run(
 ) -> Result:
     """Do what ``stylize`` does, with a ready ``Settings`` object.
 
+    Where this process is one of several ranks (``ranks/``), all of them call this with the same
+    arguments. Rank 0 writes checkpoints, and its result has the whole picture; that of any other
+    rank has the rows that it owns.
+
     Args:
         content: As for ``stylize``.
         style: As for ``stylize``.
@@ -52,10 +58,32 @@ def run(
     Raises:
         InvalidInput: as for ``stylize``, and so are the other errors.
     """
+    try:
+        return _run(
+            *(content, style, settings, callback, content_mask, style_masks, checkpoints, resume),
+            *(cache, resources),
+        )
+    except FastNSTError as error:
+        current().fail(str(error))
+        raise
+
+
+def _run(
+    content: Picture | DecodedRows,
+    style: Styles,
+    settings: Settings,
+    callback: Callable[[Step], None] | None,
+    content_mask: Picture | None,
+    style_masks: Styles | None,
+    checkpoints: Checkpoints | None,
+    resume: Path | None,
+    cache: Cache | None,
+    resources: Resources,
+) -> Result:
     check_process()
     prepared = prepare(content, style, settings, content_mask, style_masks, cache, resources)
     settings = prepared.settings
-    if checkpoints is not None:
+    if checkpoints is not None and current().rank == 0:
         checkpoints.check(prepared.width * prepared.height, settings)
     saved = [] if resume is None else [load_checkpoint(resume)]
     with enough(prepared.width, prepared.height, settings, prepared.device):

@@ -12,6 +12,9 @@ from torch import Tensor
 from fastnst.devices import undisturbed
 from fastnst.errors import InvalidInput, NonFiniteLoss
 from fastnst.evaluation import Engine
+from fastnst.ranks.communication import current
+from fastnst.ranks.protocol import Communication
+from fastnst.ranks.share import Share
 from fastnst.run import pieces
 from fastnst.run.available import give_back
 from fastnst.run.checkpoint import Checkpoints
@@ -24,9 +27,11 @@ from fastnst.run.outcome import outcome
 from fastnst.run.preparation import Preparation
 from fastnst.run.recorder import Recorder
 from fastnst.run.schedule import Scale
+from fastnst.run.sharing import check_shared, who_shares
 from fastnst.run.solve import solve
 from fastnst.run.step import Step
 from fastnst.solvers.iterate import Iterate
+from fastnst.solvers.sharing import own_part
 from fastnst.solvers.vectors import Placement
 from fastnst.strips.storage import ScratchStore
 
@@ -76,33 +81,45 @@ def _run_scale(
     saved = checkpoint.pop() if checkpoint else None
     pictures = prepared.pictures(scale, recorder.best)
     plan = prepared.plan(pictures)
+    height, width = pictures.content.shape[-2:]
     if saved is not None:  # results depend on the grid: a run goes on with that it began with
         text = saved.identity.made_from.get("strips")
-        height, width = pictures.content.shape[-2:]
         grid = pieces.restored(text, height, width, prepared.settings, prepared.device)
         plan = replace(plan, grid=grid)
+    if scale is prepared.schedule[-1]:
+        check_shared(plan, current())
+    speech = who_shares(plan.grid, current())
+    share = None if plan.grid is None else Share.of(plan.grid, speech)
     store = None
     if plan.scratch is not None:
-        mapped = prepared.need(pictures).mapped()
+        need = prepared.need(pictures)
+        mapped = replace(need, height=height if share is None else share.height).mapped()
         store = stack.enter_context(ScratchStore(plan.scratch, mapped))
-    engine = prepared.engine(pictures, plan=plan, store=store)
+    engine = prepared.engine(pictures, plan=plan, store=store, communication=speech)
     identity = identity_of(prepared, engine, plan.grid)
     start, colours = pictures.start, pictures.colours
     del pictures  # which may be large, and the engine has what it needs
     if plan.grid is not None:
         give_back()
+    placement = Placement(store=store)
+    if share is not None and plan.grid is not None:
+        placement = Placement(share.bands, store, speech, len(plan.grid.rows))
     state = None
     if saved is not None and path is not None:
         saved.identity.check(identity, path)
         _check_fits(saved, prepared, start, path)
-        recorder.restore(saved, engine, colours)
+        state = own_part(saved.solver, placement)
+        recorder.restore(saved, engine, colours, state, (height, width))
         engine.resume(recorder.totals())
-        state = saved.solver
     writer = None
-    if checkpoints is not None:
+    if checkpoints is not None and (speech.ranks > 1 or current().rank == 0):
         done = 0 if state is None else state.numbers["iteration"]
-        writer = CheckpointWriter(checkpoints, identity, recorder, scale.iterations, done)
-    recorder.begin_scale(plan.strips)
+        writer = CheckpointWriter(
+            *(checkpoints, identity, recorder, scale.iterations, done), placement=placement
+        )
+    if share is not None:
+        start = share.own(start)
+    recorder.begin_scale(plan.strips, share)
     iterates = solve(
         engine,
         start,
@@ -110,10 +127,10 @@ def _run_scale(
         scale.iterations,
         stepwise=writer is not None,
         resume=state,
-        placement=Placement(() if plan.grid is None else plan.grid.rows, store),
+        placement=placement,
     )
     del start, state, saved
-    _follow(iterates, recorder, writer, engine, colours)
+    _follow(iterates, recorder, writer, engine, colours, speech)
     recorder.end_scale(store is not None)
 
 
@@ -123,8 +140,12 @@ def _follow(
     writer: CheckpointWriter | None,
     engine: Engine,
     colours: Tensor | None,
+    speech: Communication,
 ) -> None:
     """Record each iterate, and turn the ways in which a run ends early into errors with a result.
+
+    Where several ranks share the picture and one is interrupted, all of them stop after the same
+    iteration.
 
     Raises:
         Interrupted: on Ctrl-C, once there is a picture; its state is saved first.
@@ -135,9 +156,16 @@ def _follow(
     try:
         for iterate in iterates:
             last, at_rest = iterate, True
-            recorder.note(iterate, engine, colours)
+            try:
+                recorder.note(iterate, engine, colours)
+            except KeyboardInterrupt:
+                if speech.ranks == 1:
+                    raise
+                speech.ask_to_stop()
             if writer is not None:
                 writer.note(iterate)
+            if speech.ranks > 1 and speech.stops:
+                raise KeyboardInterrupt
             at_rest = False
     except KeyboardInterrupt as interrupt:
         if writer is not None and last is not None and at_rest and not last.averaged:

@@ -16,6 +16,8 @@ from fastnst.run.losses import Losses
 class Step:
     """What a callback hears after each evaluation.
 
+    Where several ranks share a picture, the one of a step has the rows of this rank alone.
+
     Attributes:
         iteration: 0 for the start, k after k iterations, counted over all scales.
         iterations: How many iterations there will be, over all scales.

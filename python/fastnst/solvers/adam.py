@@ -27,6 +27,7 @@ class Adam:
     def __init__(self, setup: Setup) -> None:
         self.image = setup.image
         self.bounds = setup.bounds
+        self.placement = setup.placement
         rate = setup.learning_rate * setup.step_scale
         self.optimizer = torch.optim.Adam([setup.image], lr=rate, betas=BETAS)
         if setup.placement.store is not None:  # else torch makes them at the first step
@@ -35,6 +36,10 @@ class Adam:
                 "exp_avg": setup.placement.copy(setup.image).zero_(),
                 "exp_avg_sq": setup.placement.copy(setup.image).zero_(),
             }
+
+    def measure(self, evaluation: Evaluation) -> float:
+        """‖g‖₁ of an evaluation at the picture; see ``Solver``."""
+        return float(self.placement.norm1(evaluation.gradient))
 
     def step(self, evaluation: Evaluation) -> None:
         """Take one step from the picture, in place; ``evaluation`` was made at the picture."""

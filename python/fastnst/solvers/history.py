@@ -114,28 +114,25 @@ class BandedRows:
             self._placement.release(*rows.memory(), part)
             return found
 
-        return total(of(rows, part) for rows, part in zip(self.bands, x, strict=True))
+        found = (of(rows, part) for rows, part in zip(self.bands, x, strict=True))
+        return total(found, self._placement)
 
     def add_combination(self, weights: Tensor, out: Vector) -> None:
         """out += Σ weights[r] · row r, over as many rows as there are weights."""
-        weights = weights.to(self._like.dtype)
+        weights = weights.to(self._like)
         for rows, part in zip(self.bands, out, strict=True):
             rows.add_combination(weights, part)
             self._placement.release(*rows.memory(), part)
 
     def state(self, used: int) -> State:
         """The first rows, in a form that ``restore`` takes."""
-        if len(self.bands) == 1:
-            return State(tensors=self.bands[0].tensors(used))
         found = State()
-        for band, rows in enumerate(self.bands):
-            found |= State(tensors=rows.tensors(used)).under(str(band))
+        for label, rows in zip(self._placement.labels, self.bands, strict=True):
+            own = State(tensors=rows.tensors(used))
+            found |= own.under(label) if label else own
         return found
 
     def restore(self, state: State) -> None:
         """Overwrite the first rows with those that a ``state`` of the same bands has."""
-        if len(self.bands) == 1:
-            self.bands[0].restore(state.tensors)
-            return
-        for band, rows in enumerate(self.bands):
-            rows.restore(state.part(str(band)).tensors)
+        for label, rows in zip(self._placement.labels, self.bands, strict=True):
+            rows.restore((state.part(label) if label else state).tensors)

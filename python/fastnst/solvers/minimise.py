@@ -15,8 +15,8 @@ from torch import Tensor
 from fastnst.errors import InvalidInput
 from fastnst.evaluation import Evaluation, Terms
 from fastnst.ops import waiting
-from fastnst.solvers import vectors
 from fastnst.solvers.adam import Adam, IterateAverage
+from fastnst.solvers.banded_lbfgs import BandedLBFGS
 from fastnst.solvers.best_so_far import BestSoFar
 from fastnst.solvers.iterate import Iterate
 from fastnst.solvers.lbfgs import LBFGS, SpectralLBFGS
@@ -26,8 +26,14 @@ from fastnst.solvers.state import State, restoring
 from fastnst.solvers.torch_lbfgs import TorchLBFGS
 from fastnst.solvers.vectors import PLAIN, Placement
 
+
+def _lbfgs(setup: Setup) -> Solver:
+    """L-BFGS for a picture in one piece, or for one in bands."""
+    return LBFGS(setup) if setup.placement.labels == [""] else BandedLBFGS(setup)
+
+
 SOLVERS: Mapping[str, Callable[[Setup], Solver]] = {
-    "lbfgs": LBFGS,
+    "lbfgs": _lbfgs,
     "spectral": SpectralLBFGS,
     "torch-lbfgs": TorchLBFGS,
     "adam": Adam,
@@ -137,7 +143,10 @@ def minimise(
             evaluation = evaluate(image)
             evaluations += 1
             loss = float(evaluation.terms.total)
-            gradient_norm1 = float(vectors.norm1(placement.views(evaluation.gradient)))
+            if solver is None:
+                gradient_norm1 = float(placement.norm1(evaluation.gradient))
+            else:
+                gradient_norm1 = solver.measure(evaluation)
             if not (math.isfinite(loss) and math.isfinite(gradient_norm1)):
                 if not best.is_known:
                     raise refuse_start()

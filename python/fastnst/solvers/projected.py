@@ -30,7 +30,8 @@ class ProjectedSolver(ABC):
         self.bounds = setup.bounds
         self.longest = LONGEST_STEP * setup.step_scale
         self.placement = self.place(setup.placement)
-        first = FIRST_STEP * setup.step_scale * self.image.numel()
+        self.values = self.placement.count(self.image)
+        first = FIRST_STEP * setup.step_scale * self.values
         self.prepare(setup.history_size, first, setup.gradient_norm1)
 
     def place(self, placement: Placement) -> Placement:
@@ -63,10 +64,18 @@ class ProjectedSolver(ABC):
     def restore(self, state: State) -> None:
         """Take the state of another solver of this kind, for a picture of this size."""
 
+    def length(self, step: Vector) -> float:
+        """The length of a step that ``propose`` has returned."""
+        return float(vectors.norm2(step, self.placement))
+
+    def measure(self, evaluation: Evaluation) -> float:
+        """‖g‖₁ of an evaluation at the picture; see ``Solver``."""
+        return float(self.placement.norm1(evaluation.gradient))
+
     def step(self, evaluation: Evaluation) -> None:
         """Take one step from the picture, in place; ``evaluation`` was made at the picture."""
         step = self.propose(evaluation)
-        length = float(vectors.norm2(step)) / self.image.numel() ** 0.5
+        length = self.length(step) / self.values**0.5
         cut = self.longest / length if length > self.longest else 1.0
 
         def move(image: Tensor, step: Tensor) -> None:

@@ -39,6 +39,14 @@ class Setup:
 class Solver(Protocol):
     """A method that changes a picture step by step so that the objective falls."""
 
+    def measure(self, evaluation: Evaluation) -> float:
+        """‖g‖₁ of an evaluation at the picture: not finite where a value is not.
+
+        It is asked for after each step, so that all sums that the next step needs can be found
+        together.
+        """
+        ...
+
     def step(self, evaluation: Evaluation) -> None:
         """Take one step from the picture, in place; ``evaluation`` was made at the picture."""
         ...

@@ -15,6 +15,8 @@ from torch import Tensor
 _LIMIT = 2**62  # what a sum in units stays within: half of what an int64 holds
 _GUARD_UNIT = 2**20  # the guard counts in these many units, so that it never overflows itself
 _GUARD_LIMIT = _LIMIT // _GUARD_UNIT
+_ABOVE = 40  # a wide sum may be 2**40 times what was expected
+_ADDENDS = 16  # and have 2**16 addends
 _LARGEST_SHIFT = 1000  # 2.0**shift and 2.0**-shift are normal numbers up to 1022
 
 
@@ -56,6 +58,17 @@ class FixedPointSum:
         self._state[:-1] += units.nan_to_num().clamp(-_LIMIT, _LIMIT).round().long()
         self._state[-1] += guard.long()
 
+    def rest(self, addend: Tensor) -> Tensor:
+        """What ``add`` loses of a tensor by rounding: exact, float64, below half a unit."""
+        values = addend.detach().to(self._state.device, torch.float64)
+        units = (values * 2.0**self.shift).nan_to_num().clamp(-_LIMIT, _LIMIT).round()
+        return values - units * 2.0**-self.shift
+
+    @property
+    def table(self) -> Tensor:
+        """The sum itself, which whoever adds up those of several parties may write to."""
+        return self._state
+
     def state(self) -> Tensor:
         """The sum so far, as int64 of shape ``(n + 1,)``; states add up entry by entry.
 
@@ -85,6 +98,36 @@ class FixedPointSum:
         total = self._state[:-1].double() * 2.0**-self.shift
         # A choice on the device: nothing waits for a GPU.
         return total.masked_fill(self._state[-1] > _GUARD_LIMIT, math.nan).reshape(self.shape)
+
+
+class WideSum:
+    """The same for addends whose size nobody knows beforehand: two integers for each entry.
+
+    What the first integer rounds away the second one has, so that entries from ``2 ** -66`` of the
+    expected size to ``2 ** 40`` times that are added exactly, in up to 65536 addends.
+
+    Args:
+        shape: Shape of the addends.
+        size: What the sum is expected to be, to a few powers of ten.
+    """
+
+    def __init__(self, shape: tuple[int, ...], size: float) -> None:
+        self._coarse = FixedPointSum(shape, size * 2.0**_ABOVE)
+        self._fine = FixedPointSum(shape, 2.0 ** (_ADDENDS - self._coarse.shift))
+
+    def add(self, addend: Tensor) -> None:
+        """Add a tensor of the sum's shape: float32 or float64, finite or not, on any device."""
+        self._coarse.add(addend)
+        self._fine.add(self._coarse.rest(addend))
+
+    @property
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """The sum itself as int64, which whoever adds up those of several parties may write to."""
+        return self._coarse.table, self._fine.table
+
+    def value(self) -> Tensor:
+        """The sum, float64, in the addends' shape; all NaN if any was not finite, or too large."""
+        return self._coarse.value() + self._fine.value()
 
 
 def upper_triangle(matrix: Tensor) -> Tensor:

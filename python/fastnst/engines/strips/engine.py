@@ -6,8 +6,10 @@ the whole picture known, so is the gradient at each position. The second pass co
 forward again and takes these gradients back to its pixels, halo included, where those of
 neighbouring pieces are added up. Total variation is added by rows at the end.
 
-All sums are float64 and taken in the order of the pieces, so that a result depends on the grid
-alone.
+Several processes may share the pieces, each with rows of its own (``ranks/``). Sums of Gram
+matrices are then added in fixed point and all others by band, in the bands' order; and a row's
+gradient is the sum of what two bands at most have found. So a result depends on the grid alone,
+whoever computes the pieces, and one process is a case like any other.
 """
 
 from __future__ import annotations
@@ -17,14 +19,17 @@ from torch import Tensor
 
 from fastnst.devices import guard, ordinary, undisturbed
 from fastnst.engines.planned.terms import add_temporal
-from fastnst.engines.strips.evaluator import Evaluator, Key, Sums, cut
-from fastnst.engines.strips.statistics import Moments, compare, groups
-from fastnst.engines.strips.targets import ContentTargets, GivenTargets, MakeTargets
+from fastnst.engines.strips.evaluator import Evaluator, Key
+from fastnst.engines.strips.statistics import Group, Moments, compare, groups
+from fastnst.engines.strips.targets import ContentTargets, GivenTargets, MakeTargets, computed
 from fastnst.errors import InvalidInput
 from fastnst.evaluation import Engine, Evaluation
 from fastnst.objective.objective import Objective
+from fastnst.ranks.protocol import Alone, Communication
+from fastnst.ranks.share import Rows, Share
 from fastnst.strips.geometry import Grid, Span, Tile
 from fastnst.strips.storage import Store, empty
+from fastnst.strips.sums import WideSum, symmetric, upper_triangle
 
 
 class StripEngine(Engine):
@@ -37,9 +42,12 @@ class StripEngine(Engine):
         grid: How the picture is cut.
         targets: Makes the content targets; None: those that the objective holds.
         store: Where the gradient lies; None: in memory.
+        communication: How this process speaks to others that own the other bands; None: it owns
+            all of them. With others, pictures and gradients are this rank's rows.
 
     Raises:
-        InvalidInput: for an objective that no sums over positions can give; so do evaluators.
+        InvalidInput: for an objective that no sums over positions can give, as evaluators raise it;
+            for more ranks than there are bands.
     """
 
     def __init__(
@@ -48,45 +56,52 @@ class StripEngine(Engine):
         grid: Grid,
         targets: MakeTargets | None = None,
         store: Store | None = None,
+        communication: Communication | None = None,
     ) -> None:
         self.grid = grid
         self.name = evaluator.name
         self.precision = evaluator.precision
+        self._communication = communication or Alone()
+        self._share = Share.of(grid, self._communication)
         self._evaluator = evaluator
         self.objective = objective = evaluator.objective
+        if objective.temporal is not None and self._communication.ranks > 1:
+            raise InvalidInput("a frame of a film cannot be computed by several ranks")
         self._groups = groups(objective)
         size_at = objective.network.architecture.size_at
         sizes = {key: size_at(key, (grid.height, grid.width)) for key in objective.layers}
         self._positions = {key: height * width for key, (height, width) in sizes.items()}
         channels = objective.network.architecture.convolutions()
+        self._channels = {
+            key: channels[_convolution_of(key, tuple(channels))][1] for key in objective.layers
+        }
         self._elements = {
-            key: self._positions[key] * channels[_convolution_of(key, tuple(channels))][1]
-            for key in objective.content
+            key: self._positions[key] * self._channels[key] for key in objective.content
         }
         self._gradient = torch.empty(0, device=objective.normalize.mean.device)
         self._store = store
         self._targets: ContentTargets = (
-            GivenTargets(objective) if targets is None else targets(evaluator, grid)
+            GivenTargets(objective) if targets is None else targets(evaluator, self._share)
         )
 
     def evaluate(self, image: Tensor) -> Evaluation:
-        """The objective and its gradient at ``image`` ``(1, 3, H, W)``.
+        """The objective and its gradient at ``image`` ``(1, 3, H, W)``, or this rank's rows of it.
 
         Raises:
             InvalidInput: if the picture is not of the grid's size.
         """
-        if tuple(image.shape[-2:]) != (self.grid.height, self.grid.width):
+        if tuple(image.shape[-2:]) != (self._share.height, self.grid.width):
             raise InvalidInput(
                 f"the picture has {image.shape[-1]}×{image.shape[-2]} pixels, "
-                f"its strips are for {self.grid.width}×{self.grid.height}"
+                f"its strips are for {self.grid.width}×{self._share.height}"
             )
         with undisturbed(), guard(image.device), torch.no_grad():
             image = ordinary(image.detach())
             if self._gradient.shape != image.shape or self._gradient.dtype != image.dtype:
                 self._gradient = empty(image.shape, image, self._store)
-            style, content = self._compare(image)
-            self._add_gradients(image)
-            tv = add_total_variation(self.objective, image, self._gradient, self.grid.rows)
+            rows = self._share.extend(image)
+            style, content, tv = self._compare(rows, image.device)
+            self._find_gradient(rows)
             temporal = add_temporal(self.objective, image, self._gradient)
             narrow = {key: value.to(image.dtype) for key, value in style.items()}
             terms = self.objective.terms(
@@ -97,79 +112,140 @@ class StripEngine(Engine):
             )
         return Evaluation(terms, self._gradient, self.precision)
 
-    def _compare(self, image: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The style and content losses by layer, float64; the evaluator knows its seeds then."""
-        total = self._sum(image)
-        style, seeds = compare(self.objective, self._groups, total.moments, self._positions)
+    def _compare(
+        self, rows: Rows, device: torch.device
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """The style and content losses by layer and tv(x), float64; the evaluator has its seeds."""
+        moments, content, tv = self._sum(rows, device)
+        style, seeds = compare(self.objective, self._groups, moments, self._positions)
         factors = {
             key: 2 * self.objective.content_factor(key) / count
             for key, count in self._elements.items()
         }
         self._evaluator.set_seeds(seeds, factors)
-        content = {key: total.content[key] / count for key, count in self._elements.items()}
-        return style, content
+        return style, {key: content[key] / count for key, count in self._elements.items()}, tv
 
-    def _sum(self, image: Tensor) -> Sums:
-        """The first pass: the sums of all pieces, added in their order."""
-        moments: dict[Key, Moments] = {}
-        content: dict[str, Tensor] = {}
-        for tile in self.grid:
-            self._forward(image, tile)
-            part = self._evaluator.sums()
-            self._targets.release(tile)
-            for key, value in part.moments.items():
-                moments[key] = moments[key] + value if key in moments else value
-            for layer, distance in part.content.items():
-                content[layer] = content[layer] + distance if layer in content else distance
-        return Sums(moments, content)
+    def _sum(
+        self, rows: Rows, device: torch.device
+    ) -> tuple[dict[Key, Moments], dict[str, Tensor], Tensor]:
+        """The first pass: the sums of all pieces, of all ranks."""
+        moments = {
+            key: _MomentsSum(group, self._channels[key[0]], self._positions[key[0]])
+            for key, group in self._groups.items()
+        }
+        layers = list(self._elements)
+        parts = torch.zeros(len(self.grid.rows), len(layers) + 1, dtype=torch.float64, device="cpu")
+        for band in self._share.bands:
+            scalars = parts[band.index]
+            for tile in self._share.tiles(band):
+                self._forward(rows, tile)
+                part = self._evaluator.sums()
+                self._targets.release(tile)
+                for key, value in part.moments.items():
+                    moments[key].add(value)
+                for column, layer in enumerate(layers):
+                    scalars[column] += part.content[layer].to("cpu")
+            scalars[-1] = total_variation(self.objective, rows, band)[0]
+        tables = [table for total in moments.values() for table in total.tables]
+        total = self._communication.add_up(tables, parts).to(device)
+        return (
+            {key: value.value(device) for key, value in moments.items()},
+            {layer: total[column] for column, layer in enumerate(layers)},
+            total[-1],
+        )
 
-    def _add_gradients(self, image: Tensor) -> None:
+    def _find_gradient(self, rows: Rows) -> None:
         """The second pass, from the last piece to the first: the last one's features are there."""
-        self._gradient.zero_()
-        tiles = list(self.grid)
-        for tile in reversed(tiles):
-            if tile is not tiles[-1]:
-                self._forward(image, tile)
-            place = cut(self._gradient, tile)
-            place.add_(self._evaluator.gradient())
-            self._targets.release(tile)
+        gradient = self._share.zeros(self._gradient)
+        last = self.grid.rows[self._share.bands[-1].index], self.grid.columns[-1]
+        for band in reversed(self._share.bands):
+            found: Tensor | None = None  # what the band gives to its rows and to the halo's
+            for tile in reversed(list(self._share.tiles(band))):
+                if (tile.rows, tile.columns) != last:
+                    self._forward(rows, tile)
+                part = self._evaluator.gradient()
+                if len(self.grid.columns) == 1:
+                    found = part
+                else:
+                    if found is None:
+                        found = part.new_zeros((*part.shape[:-1], self.grid.width))
+                    found[..., tile.columns.computed()].add_(part)
+                self._targets.release(tile)
+            assert found is not None
+            _, tv = total_variation(self.objective, rows, band, gradient=True)
+            if tv is not None:
+                first = band.start - band.low
+                place = found[..., first : first + tv.shape[-2], :]
+                place.add_(tv, alpha=self.objective.tv_weight)
+            gradient.add(band.low, found)
             if self._store is not None:
-                self._store.release(place)
+                own = slice(band.start - self._share.start, band.stop - self._share.start)
+                self._store.release(self._gradient[..., own, :])
+        self._share.give_back(gradient)
 
-    def _forward(self, image: Tensor, tile: Tile) -> None:
+    def _forward(self, rows: Rows, tile: Tile) -> None:
         """Compute the features of a piece, and say what they are compared with."""
         targets = self._targets.of(tile)
-        self._evaluator.forward(cut(image, tile), tile)
+        self._evaluator.forward(computed(rows, tile), tile)
         self._evaluator.compare_with(targets)
 
 
-def add_total_variation(
-    objective: Objective, image: Tensor, gradient: Tensor, bands: tuple[Span, ...]
-) -> Tensor:
-    """Add τ · ∂tv/∂x at ``image`` ``(1, 3, H, W)`` to the gradient there, some rows at a time.
+class _MomentsSum:
+    """The sums over positions for the losses of a layer that share a map of guidance.
 
     Args:
-        objective: Its total variation and the weight of that are read.
-        image: The whole picture.
-        gradient: Like the picture; added to.
-        bands: Rows that are computed together.
+        group: These losses.
+        channels: Of the layer.
+        positions: Of the whole picture's layer, about what the sums are: features are near 1.
+    """
+
+    def __init__(self, group: Group, channels: int, positions: int) -> None:
+        self._channels = channels
+        self._first = WideSum((channels,), positions) if group.needs_mean else None
+        self._second = WideSum((channels * (channels + 1) // 2,), positions)
+
+    def add(self, part: Moments) -> None:
+        """Add those of a piece."""
+        if self._first is not None and part.first is not None:
+            self._first.add(part.first)
+        self._second.add(upper_triangle(part.second))
+
+    @property
+    def tables(self) -> tuple[Tensor, ...]:
+        """What is to be added up over all ranks."""
+        first = () if self._first is None else self._first.tables
+        return (*first, *self._second.tables)
+
+    def value(self, device: torch.device) -> Moments:
+        """Those of the whole picture."""
+        first = None if self._first is None else self._first.value().to(device)
+        return Moments(first, symmetric(self._second.value().to(device), self._channels))
+
+
+def total_variation(
+    objective: Objective, rows: Rows, band: Span, gradient: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """What a band contributes to the total variation of a picture.
+
+    Args:
+        objective: Its total variation is read.
+        rows: Of the picture, those of the band and the one that follows them at least.
+        band: The band.
+        gradient: Whether to find the gradient too.
 
     Returns:
-        tv(x), 0-dimensional float64; zero where the objective has no total variation.
+        Its part of tv(x), 0-dimensional; zero where the objective has no total variation. And
+        ∂tv/∂x for the band's rows and the one that follows them; None where it is not asked for.
     """
-    total = torch.zeros((), dtype=torch.float64, device=image.device)
+    last = min(band.stop + 1, band.length)
     if not objective.tv_weight:
-        return total
-    for band in bands:
-        last = min(band.stop + 1, band.length)
-        with torch.enable_grad():
-            x = image[..., band.start : last, :].detach().clone().requires_grad_()
-            rows, following = x[..., : band.owned_length, :], x[..., band.owned_length :, :]
-            part = objective.tv.of_rows(rows, following, band.is_first, band.length)
-            (found,) = torch.autograd.grad(part, x)
-        gradient[..., band.start : last, :].add_(found, alpha=objective.tv_weight)
-        total += part.detach()
-    return total
+        return torch.zeros((), dtype=torch.float64, device="cpu"), None
+    with torch.set_grad_enabled(gradient):
+        x = rows.read(band.start, last).detach().clone().requires_grad_(gradient)
+        own, following = x[..., : band.owned_length, :], x[..., band.owned_length :, :]
+        part: Tensor = objective.tv.of_rows(own, following, band.is_first, band.length)
+        found = torch.autograd.grad(part, x)[0] if gradient else None
+    return part.detach(), found
 
 
 def _convolution_of(layer: str, convolutions: tuple[str, ...]) -> str:

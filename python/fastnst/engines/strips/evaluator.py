@@ -97,9 +97,3 @@ def owned(tile: Tile, layer: str) -> tuple[slice, slice]:
     """Rows and columns of the owned positions, counted in the whole picture's layer."""
     level = level_of(layer)
     return tile.rows.owned(level), tile.columns.owned(level)
-
-
-def cut(x: Tensor, tile: Tile) -> Tensor:
-    """The computed pixels of a piece, of a picture ``(1, 3, H, W)``."""
-    rows, columns = tile.rows, tile.columns
-    return x[..., rows.low : rows.high, columns.low : columns.high]

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from fastnst.devices import ordinary, undisturbed
-from fastnst.engines.strips.evaluator import Evaluator, cut, owned
+from fastnst.engines.strips.evaluator import Evaluator, owned
 from fastnst.losses import ContentLoss
 from fastnst.objective.objective import Objective
-from fastnst.strips.geometry import Grid, Tile
+from fastnst.ranks.share import Rows, Share
+from fastnst.strips.geometry import Tile, level_of
 from fastnst.strips.storage import Store, empty
 
 
@@ -32,7 +33,7 @@ class ContentTargets(Protocol):
         ...
 
 
-MakeTargets = Callable[[Evaluator, Grid], ContentTargets]
+MakeTargets = Callable[[Evaluator, Share], ContentTargets]
 
 
 class GivenTargets:
@@ -59,38 +60,56 @@ class GivenTargets:
         """Nothing: they lie in memory."""
 
 
-class KeptTargets(GivenTargets):
-    """Those of all pieces, computed once: 4 bytes for each number.
+class KeptTargets:
+    """Those of a rank's own pieces, computed once: 4 bytes for each number.
 
     Args:
         evaluator: What computes them; ``forward`` is called.
-        grid: How the picture is cut.
-        content: The content picture ``(1, 3, H, W)``, of the grid's size.
+        share: The pieces.
+        content: The content picture's rows that these need.
         store: Where they lie; None: in memory.
     """
 
     def __init__(
-        self, evaluator: Evaluator, grid: Grid, content: Tensor, store: Store | None = None
+        self, evaluator: Evaluator, share: Share, content: Rows, store: Store | None = None
     ) -> None:
         self._store = store
-        self._targets = {}  # in memory as (1, H, W, C)
-        computed = RecomputedTargets(evaluator, content)
+        self._start = share.start
+        self._targets: dict[str, Tensor] = {}  # in memory as (1, H, W, C)
+        anew = RecomputedTargets(evaluator, content)
         size_at = evaluator.objective.network.architecture.size_at
-        for tile in grid:
-            for layer, found in computed.of(tile).items():
+        for tile in (tile for band in share.bands for tile in share.tiles(band)):
+            for layer, found in anew.of(tile).items():
                 if layer not in self._targets:
-                    height, width = size_at(layer, (grid.height, grid.width))
+                    level = level_of(layer)
+                    height = (share.stop >> level) - (share.start >> level)
+                    _, width = size_at(layer, (share.grid.height, share.grid.width))
                     shape = (1, height, width, found.shape[1])
                     self._targets[layer] = empty(shape, found, store).permute(0, 3, 1, 2)
-                rows, columns = owned(tile, layer)
+                rows, columns = self._place(tile, layer)
                 self._targets[layer][:, :, rows, columns] = found
             self.release(tile)
+
+    def of(self, tile: Tile) -> Mapping[str, Tensor]:
+        """P by layer at the positions that a piece owns."""
+        found = {}
+        for layer, target in self._targets.items():
+            rows, columns = self._place(tile, layer)
+            found[layer] = target[:, :, rows, columns]
+        return found
 
     def release(self, tile: Tile) -> None:
         """Say that those of a piece are not needed for now."""
         if self._store is not None:
             for layer, target in self._targets.items():
-                self._store.release(target[:, :, owned(tile, layer)[0]].permute(0, 2, 3, 1))
+                rows, _ = self._place(tile, layer)
+                self._store.release(target[:, :, rows].permute(0, 2, 3, 1))
+
+    def _place(self, tile: Tile, layer: str) -> tuple[slice, slice]:
+        """Rows and columns of the positions that a piece owns, in the tensors kept here."""
+        rows, columns = owned(tile, layer)
+        first = self._start >> level_of(layer)
+        return slice(rows.start - first, rows.stop - first), columns
 
 
 class RecomputedTargets:
@@ -98,19 +117,19 @@ class RecomputedTargets:
 
     Args:
         evaluator: What computes them; ``forward`` is called.
-        content: The content picture ``(1, 3, H, W)``, kept.
+        content: The content picture's rows that the pieces need, kept.
     """
 
-    def __init__(self, evaluator: Evaluator, content: Tensor) -> None:
+    def __init__(self, evaluator: Evaluator, content: Rows) -> None:
         self._evaluator = evaluator
-        self._content = ordinary(content.detach())
+        self._content = content
 
     def of(self, tile: Tile) -> Mapping[str, Tensor]:
         """P by layer at the positions that a piece owns."""
         if not self._evaluator.objective.content:
             return {}
         with undisturbed(), torch.no_grad():
-            self._evaluator.forward(cut(self._content, tile), tile)
+            self._evaluator.forward(computed(self._content, tile), tile)
             return self._evaluator.content()
 
     def release(self, tile: Tile) -> None:
@@ -126,9 +145,15 @@ def chosen(content: Tensor, keep: bool, store: Store | None) -> MakeTargets:
         store: Where they are kept; None: in memory.
     """
 
-    def make(evaluator: Evaluator, grid: Grid) -> ContentTargets:
+    def make(evaluator: Evaluator, share: Share) -> ContentTargets:
+        rows = share.needed(ordinary(content.detach()))
         if keep:
-            return KeptTargets(evaluator, grid, content, store)
-        return RecomputedTargets(evaluator, content)
+            return KeptTargets(evaluator, share, rows, store)
+        return RecomputedTargets(evaluator, rows)
 
     return make
+
+
+def computed(rows: Rows, tile: Tile) -> Tensor:
+    """The pixels that are computed for a piece, of the rows of a picture."""
+    return rows.read(tile.rows.low, tile.rows.high, tile.columns.computed())

@@ -1,0 +1,114 @@
+"""How several ranks share a run: who may, where the picture is cut, and what each of them needs.
+
+The cuts follow from the picture's size alone, not from memory and not from the number of ranks: so
+any number of ranks makes the same picture, bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from fastnst.errors import InvalidInput
+from fastnst.ranks.protocol import Alone, Communication
+from fastnst.ranks.share import Share, too_many_reason
+from fastnst.run.memory import PICTURE, Need, no_pieces_reason, plans
+from fastnst.run.pieces import Plan, cuts
+from fastnst.settings.settings import Settings
+from fastnst.strips.budget import amount, choose_grid
+from fastnst.strips.geometry import Grid, Spacing
+
+FEWEST_BANDS = 4  # that a picture is cut into, if it is high enough
+# Rows of a band, at most. A halo of 96 rows on either side is computed too: a fifth of them.
+MOST_ROWS = 960
+MOST_PIXELS = 16_000_000  # that are computed for a piece: 10 GB in float32
+SHARED_SOLVERS = ("lbfgs", "adam")
+
+
+def unavailable_reason(settings: Settings, device: torch.device) -> str | None:
+    """Why several ranks cannot share a run, or None if they can."""
+    if settings.optimizer not in SHARED_SOLVERS:
+        return (
+            f"optimizer {settings.optimizer} works on the whole picture: "
+            f"choose {' or '.join(SHARED_SOLVERS)}"
+        )
+    if device.type != "cpu":
+        return f"ranks on {device.type} are untested and left out: use --device cpu"
+    return no_pieces_reason(settings, device)
+
+
+def fixed_grid(height: int, width: int, spacing: Spacing) -> Grid:
+    """Where a picture is cut that ranks share: a function of its size and of the network alone.
+
+    Args:
+        height: Rows of the picture.
+        width: Columns of the picture.
+        spacing: Alignment and halo.
+    """
+    step = spacing.alignment
+    rows = -(-height // (FEWEST_BANDS * step)) * step
+    rows = max(spacing.smallest, min(rows, max(1, MOST_ROWS // step) * step))
+    if spacing.largest(rows, height) * width > MOST_PIXELS:
+        return choose_grid(height, width, 1, MOST_PIXELS, spacing)
+    return Grid.cut(height, width, spacing, rows)
+
+
+def who_shares(grid: Grid | None, communication: Communication) -> Communication:
+    """How a rank speaks at a scale: to nobody, where the picture has fewer bands than ranks.
+
+    Every rank then computes the whole of it, which takes no longer than sharing it badly.
+    """
+    bands = 1 if grid is None else len(grid.rows)
+    return communication if communication.ranks <= bands else Alone(joined=True)
+
+
+def check_shared(plan: Plan, communication: Communication) -> None:
+    """Make sure that a result can be shared by all ranks.
+
+    Raises:
+        InvalidInput: if there are too many of them, with how many could.
+    """
+    if communication.ranks == 1:
+        return
+    if plan.grid is None:
+        raise InvalidInput(
+            "the checkpoint is of a picture in one piece: go on with it without --ranks"
+        )
+    if reason := too_many_reason(plan.grid, communication.ranks):
+        raise InvalidInput(reason)
+
+
+def make_shared_plan(
+    need: Need, communication: Communication, budget: int | None, scratch: Path | None
+) -> Plan:
+    """How a run that ranks share is made to fit.
+
+    Args:
+        need: What the memory of the whole run depends on.
+        communication: How this rank speaks to the others.
+        budget: Bytes that this rank may take; None: nobody says.
+        scratch: A folder for a scratch file; None: there is none.
+
+    Raises:
+        InvalidInput: if what this rank has to hold does not fit.
+    """
+    spacing = cuts(need.settings, need.device)
+    grid = fixed_grid(need.height, need.width, spacing)
+    speech = who_shares(grid, communication)
+    share = Share.of(grid, speech)
+    computed = grid.largest[0] * grid.largest[1]
+    mine = replace(need, height=share.height)
+    # Every rank scales all pictures before it takes its own rows of them.
+    further = 2 * PICTURE * (need.pixels - mine.pixels)
+    takes = [mine.in_pieces(plan, computed) + further for plan in plans(mine, scratch)]
+    for plan, bytes_ in zip(plans(mine, scratch), takes, strict=True):
+        if budget is None or bytes_ <= budget:
+            return replace(plan, grid=grid)
+    assert budget is not None
+    raise InvalidInput(
+        f"rank {speech.rank} of {speech.ranks} needs about {amount(min(takes))} of memory for "
+        f"its part of a {need.width}×{need.height} picture and {amount(budget)} are free: use "
+        "more machines, --scratch with a folder on a disk, or a smaller --size"
+    )
