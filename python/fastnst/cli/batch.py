@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +19,7 @@ from fastnst.cli.interrupts import Interrupts
 from fastnst.cli.options import (
     ON_THE_WAY,
     OUTPUT,
+    SIDE_BY_SIDE,
     Bits,
     MaxMegapixels,
     Memory,
@@ -26,12 +29,15 @@ from fastnst.cli.options import (
     read_memory,
     settings_options,
 )
+from fastnst.cli.sharing import read_shard
 from fastnst.errors import InvalidInput
 from fastnst.files import check_folder
 from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from fastnst.batch import Job, Outcome, Progress
+    from fastnst.batch import Job, Making, Outcome, Progress
+    from fastnst.cli.progress import BatchBar
+    from fastnst.workers import Report
 
 
 @settings_options
@@ -71,6 +77,22 @@ def batch(
     memory: Memory = None,
     scratch: Scratch = None,
     max_megapixels: MaxMegapixels = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Pictures at a time, each in a process; they share the threads and the memory.",
+            rich_help_panel=SIDE_BY_SIDE,
+        ),
+    ] = 1,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Make only part I of N, e.g. 2/8: for the tasks of a job scheduler.",
+            rich_help_panel=SIDE_BY_SIDE,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -97,19 +119,22 @@ def batch(
     if checkpoint_every < 0:
         raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 0 or more")
     limit = read_memory(memory)
+    part = read_shard(shard)
     if scratch is not None:
         check_folder(scratch)
     if os.path.exists(output) and not output.is_dir():  # noqa: PTH110 - False for what no system takes
         raise InvalidInput(f"output {output} is not a folder")
     _check_sources(contents, styles, table)
 
-    from fastnst.batch import check_jobs, is_done, read_journal, run_batch
+    from fastnst import batch as batches
     from fastnst.cli.progress import BatchBar
 
     jobs = _jobs(contents or [], styles or [], table, output, settings, name)
-    check_jobs(jobs, bits, pyramid)
-    journal = {} if overwrite else read_journal(output)
-    done = [job for job in jobs if is_done(job, journal)]
+    batches.check_jobs(jobs, bits, pyramid)
+    jobs = batches.shard(jobs, *part)
+    since = batches.journal_size(output)
+    journal = {} if overwrite else batches.read_journal(output)
+    done = [job for job in jobs if batches.is_done(job, journal)]
     todo = [job for job in jobs if job not in done]
     if dry_run:
         for job in jobs:
@@ -119,42 +144,75 @@ def batch(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInput(f"output {output} cannot be made: {error.strerror}") from error
+    making = batches.Making(output, bits, pyramid, checkpoint_every, limit, scratch, max_megapixels)
     outcomes: list[Outcome] = []
+    began = time.perf_counter()
+
+    def so_far() -> str:
+        return _count(outcomes, done, time.perf_counter() - began)
+
     with Interrupts() as interrupts:
         try:
-            with BatchBar(todo, show=not quiet) as show:
-
-                def listen(progress: Progress) -> None:
-                    show(progress)
-                    interrupts.after_step(progress.step)
-
-                for outcome in run_batch(
-                    todo,
-                    output,
-                    bits=bits,
-                    pyramid=pyramid,
-                    checkpoint_every=checkpoint_every,
-                    callback=listen,
-                    memory_limit=limit,
-                    scratch=scratch,
-                    max_megapixels=max_megapixels,
-                ):
+            with (
+                BatchBar(todo, show=not quiet) as bar,
+                contextlib.closing(_run(todo, making, workers, since, bar, interrupts)) as ended,
+            ):
+                for outcome in ended:
                     outcomes.append(outcome)
+                    bar.end(outcome.job)
                     if as_json:
                         print(json.dumps(outcome.to_dict()), flush=True)
                     if outcome.status == "failed":
                         complain(f"{outcome.job.output.name}: {outcome.message}")
                     interrupts.at_rest()
         except KeyboardInterrupt:
-            complain(f"interrupted; {_count(outcomes, done)}; the same command goes on")
+            complain(f"interrupted; {so_far()}; the same command goes on")
             raise typer.Exit(interrupts.exit_code) from None
     if not quiet:
-        say(f"{output}: {_count(outcomes, done)}")
+        say(f"{output}: {so_far()}")
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed and not quiet and len(outcomes) > len(failed):
         say("failed: " + ", ".join(outcome.job.output.name for outcome in failed))
     if failed:
         raise typer.Exit(1)
+
+
+def _run(
+    jobs: Sequence[Job],
+    making: Making,
+    workers: int,
+    since: int,
+    bar: BatchBar,
+    interrupts: Interrupts,
+) -> Generator[Outcome, None, None]:
+    """Make the pictures, in this process or in several."""
+    if workers > 1:
+        from fastnst.workers import run_in_workers
+
+        def hear(report: Report) -> None:
+            bar.step(report.index, report.iteration, report.loss)
+            interrupts.after_step()
+
+        yield from run_in_workers(jobs, making, workers, since=since, callback=hear)
+        return
+    from fastnst.batch import run_batch
+
+    def listen(progress: Progress) -> None:
+        bar.step(progress.index, progress.step.iteration, progress.step.losses.total)
+        interrupts.after_step()
+
+    yield from run_batch(
+        jobs,
+        making.folder,
+        bits=making.bits,
+        pyramid=making.pyramid,
+        checkpoint_every=making.checkpoint_every,
+        callback=listen,
+        memory_limit=making.memory_limit,
+        scratch=making.scratch,
+        max_megapixels=making.max_megapixels,
+        since=since,
+    )
 
 
 def _jobs(
@@ -184,10 +242,10 @@ def _check_sources(
         check_exists(table, "table")
 
 
-def _count(outcomes: list[Outcome], skipped: list[Job]) -> str:
+def _count(outcomes: list[Outcome], skipped: list[Job], seconds: float) -> str:
     count = Counter(outcome.status for outcome in outcomes)
-    seconds = sum(outcome.seconds for outcome in outcomes)
+    elsewhere = f"{count['elsewhere']} by other batches, " if count["elsewhere"] else ""
     return (
-        f"{count['done']} done, {len(skipped)} were done before, {count['failed']} failed, "
-        f"in {duration(seconds)}"
+        f"{count['done']} done, {elsewhere}{len(skipped)} were done before, "
+        f"{count['failed']} failed, in {duration(seconds)}"
     )

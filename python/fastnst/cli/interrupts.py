@@ -66,7 +66,7 @@ class Interrupts:
         """128 and the number of the signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.received if self.received else INTERRUPTED
 
-    def after_step(self, _: Step) -> None:
+    def after_step(self, _: Step | None = None) -> None:
         """To be called after each step: from the first on, signals wait for the next one.
 
         Raises:

@@ -31,6 +31,7 @@ Command = Callable[..., None]
 MASKS = "Masks"
 OUTPUT = "Output"
 ON_THE_WAY = "On the way"
+SIDE_BY_SIDE = "Several processes"
 FILES = "Settings in files"
 
 CONFIG = "TOML file with settings, or a PNG that fastnst wrote; options here go before it."

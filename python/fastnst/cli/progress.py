@@ -5,7 +5,6 @@ Where there are fewer than 72 columns the bar and the times stay, and the rest g
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,8 @@ from fastnst.cli import console
 from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from fastnst import batch
     from fastnst.run.step import Step
 
@@ -106,23 +107,30 @@ class BatchBar:
 
     def __init__(self, jobs: Sequence[batch.Job], show: bool) -> None:
         self.bar = make_bar(show)
-        iterations = [job.settings.iterations for job in jobs]
-        self.before = list(itertools.accumulate(iterations, initial=0))
-        self.task = self.bar.add_task("preparing", total=self.before[-1], rate="")
+        self.jobs = jobs
+        self.done = dict.fromkeys((str(job.output) for job in jobs), 0)
+        self.task = self.bar.add_task(
+            "preparing", total=sum(job.settings.iterations for job in jobs), rate=""
+        )
 
-    def __enter__(self) -> Callable[[batch.Progress], None]:
+    def __enter__(self) -> Self:
         self.bar.start()
-        return self.update
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def update(self, progress: batch.Progress) -> None:
-        """Show a step of one of the jobs."""
-        name = escape(progress.job.output.name)
+    def step(self, index: int, iteration: int, loss: float) -> None:
+        """Show a step of one of the jobs, by its number from 0."""
+        output = self.jobs[index].output
+        self.done[str(output)] = iteration
         self.bar.update(
             self.task,
-            completed=self.before[progress.index] + progress.step.iteration,
-            description=f"{progress.index + 1}/{len(self.before) - 1} {name}",
-            rate=f"loss {progress.step.losses.total:.4g}",
+            completed=sum(self.done.values()),
+            description=f"{index + 1}/{len(self.jobs)} {escape(output.name)}",
+            rate=f"loss {loss:.4g}",
         )
+
+    def end(self, job: batch.Job) -> None:
+        """Count a job as ended, whatever became of it."""
+        self.done[str(job.output)] = job.settings.iterations
