@@ -131,7 +131,7 @@ class Alone(Communication):
         self.sent = self.calls = 0
         self.stops = False
 
-    def exchange(self, above: Tensor, below: Tensor) -> tuple[None, None]:  # noqa: ARG002
+    def exchange(self, above: Tensor, below: Tensor) -> tuple[None, None]:
         """There are no neighbours."""
         return None, None
 
