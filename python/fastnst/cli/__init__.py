@@ -20,6 +20,7 @@ from fastnst.cli.console import complain
 from fastnst.cli.export import export
 from fastnst.cli.info import info
 from fastnst.cli.presets import list_presets
+from fastnst.cli.ranks import COMMAND, said_by_rank
 from fastnst.cli.samples import list_samples
 from fastnst.cli.stylize import stylize
 from fastnst.cli.synthesis import reconstruct, texture
@@ -53,11 +54,12 @@ def run_app(arguments: Sequence[str]) -> int:
     0 done, 1 failed, 2 bad input or usage, 130 interrupted.
     """
     try:
+        COMMAND.set(tuple(arguments))
         app(list(arguments), prog_name="fastnst")
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else 1
     except FastNSTError as error:
-        complain(str(error))
+        complain(said_by_rank(str(error)))
         return error.exit_code
     return 0
 

@@ -19,6 +19,7 @@ import typer
 from fastnst.cli.console import complain
 from fastnst.cli.outputs import check_config
 from fastnst.errors import BackendUnavailable
+from fastnst.ranks.launch import local_ranks, share_of_threads
 from fastnst.settings.config import combine, read_config, write_config
 from fastnst.settings.presets import DEFAULT_PRESET, PRESETS, needs_torchvision
 from fastnst.settings.settings import DEFAULTS, SPECS, STYLE_LAYERS, Settings
@@ -153,7 +154,7 @@ def settings_options(command: Command) -> Command:
                 overrides[name] = of.kind.parse(flag(name), text)
         settings = combine(read_config(config) if config else {}, preset, overrides)
         check_packages(settings, preset)
-        use_threads(threads)
+        use_threads(own_threads(threads))
         if save_config is not None:
             check_config(save_config, {"--config": config, **dict(enumerate(arguments)), **options})
             write_config(save_config, settings)
@@ -195,6 +196,25 @@ def use_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def own_threads(threads: int | None) -> int | None:
+    """The threads of this process, where those of the machine are shared out among its ranks.
+
+    Args:
+        threads: Those of the machine; None: not chosen.
+
+    Returns:
+        None where PyTorch takes the number by itself: it is not chosen, and the environment says
+        it, or nobody shares the machine.
+    """
+    ranks = local_ranks()
+    if threads is None:
+        if ranks == 1 or "OMP_NUM_THREADS" in os.environ:
+            return None
+        known = getattr(os, "sched_getaffinity", None)
+        threads = len(known(0)) if known is not None else os.cpu_count() or 1
+    return share_of_threads(threads, ranks)
 
 
 def flag(name: str) -> str:

@@ -172,6 +172,10 @@ class Gloo(Communication):
         """Tell the others why this rank ends, for their messages."""
         self._watch.leave_word(reason)
 
+    def word_of(self, rank: int, seconds: float) -> str | None:
+        """Why another rank ends, if it says so within so many seconds."""
+        return self._watch.word_of(rank, seconds)
+
     def close(self) -> None:
         """End all connections."""
         self._watch.close()

@@ -91,6 +91,11 @@ def rank() -> int:
     return _number("RANK", 0) if is_rank() else 0
 
 
+def writes() -> bool:
+    """Whether this process shows progress and writes files: rank 0, or one that works alone."""
+    return rank() == 0
+
+
 def local_ranks() -> int:
     """How many ranks share this machine, this one included."""
     return max(1, _number("LOCAL_WORLD_SIZE", 1)) if is_rank() else 1
