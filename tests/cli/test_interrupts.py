@@ -89,6 +89,15 @@ def test_a_second_one_ends_it_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_rank_that_is_ended_by_its_launcher_says_nothing(capfd) -> None:
+    with pytest.raises(KeyboardInterrupt), Interrupts(of_rank=True) as interrupts:  # noqa: PT012
+        interrupts.after_step()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupts.received == signal.SIGTERM
+        interrupts.after_step()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
     """As behind nohup, and Ctrl-C behind ``&`` in a script."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -284,6 +285,23 @@ def test_ctrl_c_saves_one_picture() -> None:
     assert len(said) == 4, said  # that it stops after the iteration, and what was made
     assert pixels("x.png")
     assert not list(Path().glob(".*.part"))
+
+
+@pytest.mark.slow
+def test_a_batch_in_ranks_makes_each_picture_once() -> None:
+    for seed in range(4):
+        Image.fromarray(smooth(48, 36, seed)).save(f"in-{seed}.png")
+    command = [sys.executable, "-m", "fastnst", "batch", "in-*.png", "-s", "s.png", "-o", "out",
+               *QUICK, "--ranks", "2", "--json"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=ENDS)
+    assert done.returncode == 0, done.stderr
+    made = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sorted(Path(one["output"]).name for one in made) == [
+        f"in-{seed}-s.png" for seed in range(4)
+    ]
+    assert {one["status"] for one in made} == {"done"}
+    assert len(Path("out/fastnst-batch.jsonl").read_text().splitlines()) == 4
+    assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 @linux

@@ -29,9 +29,11 @@ from fastnst.cli.options import (
     read_memory,
     settings_options,
 )
+from fastnst.cli.ranks import BatchRanks, Join, Machines, Restarts, said_by_rank, start_ranks
 from fastnst.cli.sharing import read_shard
 from fastnst.errors import InvalidInput
 from fastnst.files import check_folder
+from fastnst.ranks.launch import end_with_launcher, is_rank, local_ranks, read_plan, writes
 from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -93,6 +95,10 @@ def batch(
             rich_help_panel=SIDE_BY_SIDE,
         ),
     ] = None,
+    ranks: BatchRanks = None,
+    machines: Machines = None,
+    join: Join = None,
+    restarts: Restarts = 0,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -120,6 +126,7 @@ def batch(
         raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 0 or more")
     limit = read_memory(memory)
     part = read_shard(shard)
+    plan = read_plan(ranks, machines, join, restarts)
     if scratch is not None:
         check_folder(scratch)
     if os.path.exists(output) and not output.is_dir():  # noqa: PTH110 - False for what no system takes
@@ -144,6 +151,11 @@ def batch(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInput(f"output {output} cannot be made: {error.strerror}") from error
+    if plan is not None and not is_rank():
+        start_ranks(plan)
+    if is_rank():
+        end_with_launcher(complain)
+        limit = _share_of_memory(limit, settings)
     making = batches.Making(output, bits, pyramid, checkpoint_every, limit, scratch, max_megapixels)
     outcomes: list[Outcome] = []
     began = time.perf_counter()
@@ -151,23 +163,25 @@ def batch(
     def so_far() -> str:
         return _count(outcomes, done, time.perf_counter() - began)
 
-    with Interrupts() as interrupts:
+    with Interrupts(is_rank()) as interrupts:
         try:
             with (
-                BatchBar(todo, show=not quiet) as bar,
+                BatchBar(todo, show=writes() and not quiet) as bar,
                 contextlib.closing(_run(todo, making, workers, since, bar, interrupts)) as ended,
             ):
                 for outcome in ended:
                     outcomes.append(outcome)
                     bar.end(outcome.job)
-                    if as_json:
+                    if as_json and not (is_rank() and outcome.status == "elsewhere"):
                         print(json.dumps(outcome.to_dict()), flush=True)
                     if outcome.status == "failed":
-                        complain(f"{outcome.job.output.name}: {outcome.message}")
+                        complain(said_by_rank(f"{outcome.job.output.name}: {outcome.message}"))
                     interrupts.at_rest()
         except KeyboardInterrupt:
-            complain(f"interrupted; {so_far()}; the same command goes on")
+            if writes():
+                complain(f"interrupted; {so_far()}; the same command goes on")
             raise typer.Exit(interrupts.exit_code) from None
+    quiet = quiet or not writes()
     if not quiet:
         say(f"{output}: {so_far()}")
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
@@ -175,6 +189,18 @@ def batch(
         say("failed: " + ", ".join(outcome.job.output.name for outcome in failed))
     if failed:
         raise typer.Exit(1)
+
+
+def _share_of_memory(limit: int | None, settings: Settings) -> int | None:
+    """The bytes that this process may take, where several ranks of a machine share them."""
+    from fastnst.devices import choose_device
+    from fastnst.run.available import available
+
+    if local_ranks() == 1:
+        return limit
+    if limit is None:
+        limit = available(choose_device(settings.device))
+    return None if limit is None else max(1, limit // local_ranks())
 
 
 def _run(

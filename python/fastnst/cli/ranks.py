@@ -26,6 +26,15 @@ Ranks = Annotated[
         rich_help_panel=SIDE_BY_SIDE,
     ),
 ]
+BatchRanks = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Make the pictures in N processes; with --machines on each of them.",
+        show_default=False,
+        rich_help_panel=SIDE_BY_SIDE,
+    ),
+]
 Machines = Annotated[
     str | None,
     typer.Option(
@@ -48,7 +57,7 @@ Restarts = Annotated[
     int,
     typer.Option(
         metavar="N",
-        help="Start all again after a failure, up to N times, from the --checkpoint.",
+        help="Start all again after a failure, up to N times, to go on.",
         rich_help_panel=SIDE_BY_SIDE,
     ),
 ]
