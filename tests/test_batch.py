@@ -14,6 +14,7 @@ import fastnst
 from fastnst import batch
 from fastnst.batch import Job, expand, fingerprint, is_done, pair, read_journal, read_table
 from fastnst.cache import LIMITS, Cache
+from fastnst.claims import claim
 from fastnst.engines.planned import cpu
 from fastnst.errors import InvalidInput
 from fastnst.network import weights
@@ -295,6 +296,57 @@ def test_a_fingerprint_needs_the_files(pictures: Path) -> None:
     assert fingerprint(job) is None
     assert not is_done(job, {str(job.output.resolve()): "x"})
     assert weights.BUILT_IN  # names of weights are no files
+
+
+def test_each_job_is_in_exactly_one_shard(pictures: Path) -> None:
+    jobs = jobs_of(pictures)
+    for count in range(1, 7):
+        parts = [batch.shard(jobs, number, count) for number in range(1, count + 1)]
+        assert sorted(job.output for part in parts for job in part) == [j.output for j in jobs]
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert batch.shard(jobs, 2, 3) == jobs[1:2]
+
+
+def test_what_another_batch_has_claimed_waits_and_what_it_made_is_passed_over(
+    pictures: Path, monkeypatch
+) -> None:
+    jobs, out = jobs_of(pictures)[:3], pictures / "out"
+    first, second = claim(jobs[0].output), claim(jobs[1].output)
+    assert first.__enter__()
+    assert second.__enter__()
+    since = batch.journal_size(out)
+
+    def sleep(_: float) -> None:  # meanwhile the other batch makes one picture, and dies
+        first.__exit__(None, None, None)
+        assert statuses(batch.run_batch(jobs[:1], out)) == ["done"]
+        second.__exit__(None, None, None)
+
+    monkeypatch.setattr(batch.time, "sleep", sleep)
+    outcomes = list(batch.run_batch(jobs, out, since=since))
+    made = [(outcome.job, outcome.status) for outcome in outcomes]
+    assert made == [(jobs[2], "done"), (jobs[0], "elsewhere"), (jobs[1], "done")]
+    assert len((out / batch.JOURNAL).read_text().splitlines()) == 3
+
+
+def test_what_was_done_before_is_made_again_if_it_is_asked_for(pictures: Path) -> None:
+    jobs, out = jobs_of(pictures)[:1], pictures / "out"
+    for _ in range(2):
+        assert statuses(batch.run_batch(jobs, out)) == ["done"]
+
+
+def test_a_journal_is_read_as_it_grows(pictures: Path) -> None:
+    out = pictures / "out"
+    path = out / batch.JOURNAL
+    path.write_text('{"output": "a.png", "fingerprint": "1"}\n')
+    journal = batch.Journal(out, batch.journal_size(out))
+    assert journal.read() == {}
+    with path.open("a") as file:
+        file.write('{"output": "a.png", "fingerprint": "2"}\n{"output": "b.png", ')
+    assert journal.read() == {str((out / "a.png").resolve()): "2"}
+    with path.open("a") as file:
+        file.write('"fingerprint": "3"}\n')
+    assert journal.read()[str((out / "b.png").resolve())] == "3"
+    assert read_journal(out) == journal.read()
 
 
 def test_an_outcome_is_plain_values(pictures: Path) -> None:

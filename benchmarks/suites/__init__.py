@@ -11,6 +11,7 @@ from benchmarks.suites import (
     optimiser,
     peers,
     precision,
+    scaling,
     video,
 )
 from benchmarks.suites.base import Case, Suite
@@ -27,6 +28,7 @@ SUITES = {
         memory,
         large,
         busy,
+        scaling,
         video,
         peers,
     )

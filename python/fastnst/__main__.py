@@ -54,6 +54,8 @@ def _has_folder() -> bool:
 
 def _end(number: int, _: FrameType | None) -> None:
     """End here and now: what imports are going on would not take an exception."""
+    if number == getattr(signal, "SIGTERM", None) and {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+        os._exit(128 + number)  # a launcher ends what is left of its ranks, and has the word
     with contextlib.suppress(OSError):
         os.write(2, b"fastnst: interrupted\n")
     os._exit(128 + number)

@@ -4,6 +4,9 @@ Everything that a batch leaves is in the output folder: the pictures, put in pla
 whole, and the journal ``fastnst-batch.jsonl``, with one line for each picture that was made, which
 says from what and with which settings. A batch that was killed is started again with the same
 command and goes on where it was.
+
+Several batches may work on one folder, also on several machines: each claims a picture before it
+makes it, and at the end waits for those that others are making, or makes them if the others die.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import Any
 
 from fastnst import files
 from fastnst.cache import Cache
+from fastnst.claims import claim
 from fastnst.errors import FastNSTError, InvalidInput, OutputFailed
 from fastnst.fingerprint import sha256_of_file
 from fastnst.images.decode import SAMPLE_PREFIX
@@ -42,6 +46,7 @@ from fastnst.tables import read_rows
 JOURNAL = "fastnst-batch.jsonl"
 NAME = "{content}-{style}.png"
 PLACES = ("engine", "provider", "device")  # settings that say where to compute, not what
+PAUSE = 1.0  # seconds between two looks at pictures that other batches are making
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,9 @@ class Outcome:
 
     Attributes:
         job: The job.
-        status: ``done`` or ``failed``.
+        status: ``done``, ``failed``, or ``elsewhere`` if another batch made it meanwhile.
         message: Why it failed, in one line.
-        loss: The total loss of the picture; None if it failed.
+        loss: The total loss of the picture; None if it was not made here.
         seconds: How long it took.
     """
 
@@ -268,16 +273,60 @@ def read_journal(folder: Path) -> dict[str, str]:
 
     A line that a kill cut short counts as not written.
     """
-    entries: dict[str, str] = {}
+    return Journal(folder).read()
+
+
+class Journal:
+    """What batches have noted in a folder, read as it grows.
+
+    Args:
+        folder: The folder.
+        since: Bytes of the journal to leave out: what was noted before counts for nothing.
+    """
+
+    def __init__(self, folder: Path, since: int = 0) -> None:
+        self.folder = folder
+        self._at = since
+        self._entries: dict[str, str] = {}
+
+    def read(self) -> dict[str, str]:
+        """``{output: fingerprint}`` of all that was noted until now."""
+        try:
+            with (self.folder / JOURNAL).open("rb") as file:
+                file.seek(self._at)
+                data = file.read()
+        except (OSError, ValueError):  # ValueError: a NUL in the name
+            return self._entries
+        whole = data.rfind(b"\n") + 1
+        self._at += whole
+        for line in data[:whole].decode("utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError, OSError, RuntimeError):
+                entry = json.loads(line)
+                output = (self.folder / entry["output"]).resolve()
+                self._entries[str(output)] = entry["fingerprint"]
+        return self._entries
+
+
+def journal_size(folder: Path) -> int:
+    """Bytes of a folder's journal; 0 if there is none."""
     try:
-        text = (folder / JOURNAL).read_text("utf-8", errors="replace")
-    except (OSError, ValueError):  # ValueError: a NUL in the name
-        return entries
-    for line in text.splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError, OSError, RuntimeError):
-            entry = json.loads(line)
-            entries[str((folder / entry["output"]).resolve())] = entry["fingerprint"]
-    return entries
+        return (folder / JOURNAL).stat().st_size
+    except (OSError, ValueError):
+        return 0
+
+
+def shard(jobs: Sequence[Job], number: int, count: int) -> list[Job]:
+    """The part of a batch that falls to one of several processes: every ``count``-th job.
+
+    Each job is in exactly one part, and a part does not depend on what is done already. It depends
+    on the list, which must be the same for all.
+
+    Args:
+        jobs: All jobs.
+        number: Which part, from 1.
+        count: How many parts there are.
+    """
+    return list(jobs[number - 1 :: count])
 
 
 def fingerprint(job: Job) -> str | None:
@@ -309,6 +358,26 @@ def _digest(path: str, _modified: int, _size: int) -> str:
     return sha256_of_file(Path(path))
 
 
+@dataclass(frozen=True)
+class Making:
+    """How the pictures of a batch are made, whatever the job.
+
+    Attributes:
+        folder: The folder that the journal goes to.
+        bits: Bits of a value in the outputs, 8 or 16.
+        pyramid: Whether the outputs, TIFF files, hold reduced pictures too.
+        checkpoint_every: Iterations between two checkpoints of a run, from which it goes on when
+            the batch is started again; 0: none, it begins again.
+        resources: What each run may take of the machine.
+    """
+
+    folder: Path
+    bits: int = 8
+    pyramid: bool = False
+    checkpoint_every: int = 0
+    resources: Resources = UNLIMITED
+
+
 def run_batch(
     jobs: Sequence[Job],
     folder: Path,
@@ -318,10 +387,12 @@ def run_batch(
     checkpoint_every: int = 0,
     callback: Callable[[Progress], None] | None = None,
     resources: Resources = UNLIMITED,
+    since: int | None = None,
 ) -> Iterator[Outcome]:
     """Make the pictures one after the other.
 
-    The network, its transformed filters and the targets of styles are kept between them.
+    The network, its transformed filters and the targets of styles are kept between them. A picture
+    that another batch is making at the time is left to it; at the end this one waits for it.
 
     Args:
         jobs: What to make.
@@ -332,6 +403,8 @@ def run_batch(
             the batch is started again; 0: none, it begins again.
         callback: Called after each step; an exception ends the batch.
         resources: What each run may take of the machine.
+        since: ``journal_size`` of the folder when the jobs were chosen: what other batches make
+            after that is not made again. None: what it is now.
 
     Yields:
         What became of each job, as soon as it is known. A job that fails does not stop the others.
@@ -341,40 +414,80 @@ def run_batch(
         Interrupted: on Ctrl-C; the pictures done until then are done.
     """
     check_jobs(jobs, bits, pyramid)
+    making = Making(folder, bits, pyramid, checkpoint_every, resources)
+    journal = Journal(folder, journal_size(folder) if since is None else since)
     cache = Cache()
-    for index, job in enumerate(jobs):
-        began = time.perf_counter()
+    waiting = list(enumerate(jobs))
+    while waiting:
+        busy = []
+        for index, job in waiting:
 
-        def listen(step: Step, index: int = index, job: Job = job) -> None:
-            if callback is not None:
-                callback(Progress(index, job, step))
+            def listen(step: Step, index: int = index, job: Job = job) -> None:
+                if callback is not None:
+                    callback(Progress(index, job, step))
 
-        try:
-            size = result_size(job.content, job.settings.size, resources.megapixels)
-            check_output(job.output, bits, size=size, pyramid=pyramid)
-            made_from = fingerprint(job)  # before the run: a file may change while it runs
-            begin = functools.partial(
-                run,
-                job.content,
-                job.style,
-                job.settings,
-                listen,
-                cache=cache,
-                resources=resources,
-            )
-            result = _run(job, checkpoint_every, begin)
-            save_or_rescue(result, job.output, bits, pyramid)
-            _note(folder, job, made_from)
-        except FastNSTError as error:
-            yield Outcome(job, "failed", str(error), seconds=time.perf_counter() - began)
-        except Exception as error:  # noqa: BLE001 - the other jobs may be well
-            lines = str(error).splitlines() or [""]
-            text = f"{type(error).__name__}: {lines[0]}"
-            yield Outcome(job, "failed", text, seconds=time.perf_counter() - began)
-        else:
-            yield Outcome(
-                job, "done", loss=result.losses.total, seconds=time.perf_counter() - began
-            )
+            outcome = make(job, making, journal, cache, listen)
+            if outcome is None:
+                busy.append((index, job))
+            else:
+                yield outcome
+        if len(busy) == len(waiting):
+            time.sleep(PAUSE)
+        waiting = busy
+
+
+def make(
+    job: Job,
+    making: Making,
+    journal: Journal,
+    cache: Cache,
+    listen: Callable[[Step], None],
+) -> Outcome | None:
+    """Make a picture, unless another batch is at it or has made it.
+
+    Args:
+        job: The picture.
+        making: How.
+        journal: What other batches have made since this one began.
+        cache: What the runs of one process share.
+        listen: Called after each step.
+
+    Returns:
+        What became of the job; None if another batch is making it.
+    """
+    with claim(job.output) as mine:
+        if not mine:
+            return None
+        if is_done(job, journal.read()):
+            return Outcome(job, "elsewhere")
+        return _attempt(job, making, cache, listen)
+
+
+def _attempt(job: Job, making: Making, cache: Cache, listen: Callable[[Step], None]) -> Outcome:
+    began = time.perf_counter()
+    try:
+        size = result_size(job.content, job.settings.size, making.resources.megapixels)
+        check_output(job.output, making.bits, size=size, pyramid=making.pyramid)
+        made_from = fingerprint(job)  # before the run: a file may change while it runs
+        begin = functools.partial(
+            run,
+            job.content,
+            job.style,
+            job.settings,
+            listen,
+            cache=cache,
+            resources=making.resources,
+        )
+        result = _run(job, making.checkpoint_every, begin)
+        save_or_rescue(result, job.output, making.bits, making.pyramid)
+        _note(making.folder, job, made_from)
+    except FastNSTError as error:
+        return Outcome(job, "failed", str(error), seconds=time.perf_counter() - began)
+    except Exception as error:  # noqa: BLE001 - the other jobs may be well
+        lines = str(error).splitlines() or [""]
+        text = f"{type(error).__name__}: {lines[0]}"
+        return Outcome(job, "failed", text, seconds=time.perf_counter() - began)
+    return Outcome(job, "done", loss=result.losses.total, seconds=time.perf_counter() - began)
 
 
 def _run(job: Job, checkpoint_every: int, begin: Callable[..., Result]) -> Result:
@@ -395,7 +508,10 @@ def _run(job: Job, checkpoint_every: int, begin: Callable[..., Result]) -> Resul
 
 
 def _note(folder: Path, job: Job, made_from: str | None) -> None:
-    """Append to the journal; a line that a kill cut short is closed first."""
+    """Append to the journal; a line that a kill cut short is closed first.
+
+    One process at a time: not every file system appends to a file for several machines.
+    """
     entry = {
         "output": os.path.relpath(job.output, folder),
         "content": job.content,
@@ -404,7 +520,7 @@ def _note(folder: Path, job: Job, made_from: str | None) -> None:
     }
     path = folder / JOURNAL
     try:
-        with path.open("ab+") as file:
+        with claim(path, seconds=-1), path.open("ab+") as file:
             size = file.seek(0, os.SEEK_END)
             if size:
                 file.seek(size - 1)

@@ -275,6 +275,23 @@ def test_batch(tmp_path: Path, photo) -> None:
     assert len(over.stdout.splitlines()) == 2
 
 
+def test_a_batch_in_shards_and_workers(tmp_path: Path, photo) -> None:
+    for seed, name in enumerate(("one.png", "two.png", "three.png")):
+        photo(name, seed=seed)
+    style = photo("style.png", 40, 44, seed=3)
+    run = ["batch", *(tmp_path / n for n in ("one.png", "two.png", "three.png")), "-s", style,
+           "-o", tmp_path / "out", *QUICK]  # fmt: skip
+    second = fastnst(*run, "--shard", "2/2")
+    assert second.returncode == 0, second.stderr
+    assert "1 done, 0 were done before" in " ".join(second.stderr.split())
+    listed = fastnst(*run, "--dry-run").stdout.splitlines()
+    assert [line.partition(":")[0] for line in listed] == ["to do", "done", "to do"]
+    rest = fastnst(*run, "--workers", 2, "--threads", 1, "--json")
+    assert rest.returncode == 0, rest.stderr
+    assert [json.loads(x)["status"] for x in rest.stdout.splitlines()] == ["done"] * 2
+    assert "2 done, 1 were done before" in " ".join(rest.stderr.split())
+
+
 def test_a_batch_from_a_table(tmp_path: Path, photo) -> None:
     photo("one.png"), photo("style.png", 40, 44, seed=2)
     (tmp_path / "jobs.csv").write_text("content,style,seed\none.png,style.png,7\n")
@@ -296,6 +313,9 @@ def test_a_batch_from_a_table(tmp_path: Path, photo) -> None:
         (["--table", "t.csv"], "table t.csv does not exist"),
         (["C", "-s", "S", "--bits", "16", "--name", "{content}.jpg"], "JPEG has no 16-bit"),
         (["C", "-s", "S", "--checkpoint-every", "-1"], "checkpoint-every is -1"),
+        (["C", "-s", "S", "--shard", "0/2"], "--shard is 0/2: expected I/N"),
+        (["C", "-s", "S", "--shard", "3/2"], "--shard is 3/2"),
+        (["C", "-s", "S", "--shard", "1"], "--shard is 1:"),
     ],
 )
 def test_a_batch_that_cannot_start_is_one_clear_line(

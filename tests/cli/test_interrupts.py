@@ -89,6 +89,15 @@ def test_a_second_one_ends_it_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_rank_that_is_ended_by_its_launcher_says_nothing(capfd) -> None:
+    with pytest.raises(KeyboardInterrupt), Interrupts(of_rank=True) as interrupts:  # noqa: PT012
+        interrupts.after_step()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupts.received == signal.SIGTERM
+        interrupts.after_step()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
     """As behind nohup, and Ctrl-C behind ``&`` in a script."""
 
@@ -122,6 +131,38 @@ def test_a_batch_stops_and_goes_on(tmp_path: Path) -> None:
     assert "interrupted; 0 done" in err
     assert not (tmp_path / "out" / "harbour-swirl.png").exists()
     assert not list((tmp_path / "out").glob(".*.part"))
+
+
+def lives(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
+def test_no_worker_outlives_its_batch(tmp_path: Path, name: str) -> None:
+    process = start(
+        tmp_path, "batch", "sample:harbour", "sample:lighthouse", "-s", "sample:swirl", "-o", "out",
+        *ENDLESS, "--checkpoint-every", "2", "--workers", "2", "--threads", "2",
+    )  # fmt: skip
+    for content in ("harbour", "lighthouse"):
+        wait_for(tmp_path / "out" / f".{content}-swirl.png.checkpoint", process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) >= 2
+    process.send_signal(getattr(signal, name))
+    _, err = process.communicate(timeout=60)  # they have its stderr too: it closes with them
+    deadline = time.monotonic() + 30  # whoever inherits them may not have buried them yet
+    while any(map(lives, children)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(lives, children))
+    if name == "SIGINT":
+        assert process.returncode == 130, err
+        assert "interrupted; 0 done" in err
+        assert "Traceback" not in err
+        assert not list((tmp_path / "out").glob(".*.claim"))
 
 
 def test_a_signal_while_the_result_is_saved_waits() -> None:

@@ -7,7 +7,7 @@ stands for the files that ``GROUND`` names.
 
 from __future__ import annotations
 
-GROUND = ("errors", "_version", "files", "fingerprint", "cache", "devices")
+GROUND = ("errors", "_version", "files", "fingerprint", "cache", "claims", "devices")
 
 ROOMS = {
     "errors": "",
@@ -16,6 +16,7 @@ ROOMS = {
     "files": "errors",
     "fingerprint": "errors",
     "cache": "errors",
+    "claims": "errors",
     "devices": "errors",
     "evaluation": "errors",
     "data": "",
@@ -44,10 +45,11 @@ ROOMS = {
     "api": "ground ranks network images settings inputs run notebook video",
     "tables": "ground samples settings",
     "batch": "ground ranks tables network images settings inputs run",
+    "workers": "ground batch run",
     "sheet": "ground samples images settings inputs engines run estimate notebook",
     "ui": "ground samples images settings inputs run output api",
     "cli": "ground samples strips ranks network images settings inputs run output video"
-    " plots info estimate export api batch sheet ui",
+    " plots info estimate export api batch workers sheet ui",
     "__init__": "errors _version evaluation ops network losses images solvers settings objective"
     " engines inputs run video api sheet",
     "__main__": "cli",

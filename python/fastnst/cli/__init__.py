@@ -21,6 +21,7 @@ from fastnst.cli.export import export
 from fastnst.cli.info import info
 from fastnst.cli.inputs import taken_for_option
 from fastnst.cli.presets import list_presets
+from fastnst.cli.ranks import COMMAND, said_by_rank
 from fastnst.cli.samples import list_samples
 from fastnst.cli.sheet import sheet
 from fastnst.cli.stylize import stylize
@@ -58,13 +59,14 @@ def run_app(arguments: Sequence[str]) -> int:
     0 done, 1 failed, 2 bad input or usage, 130 interrupted.
     """
     try:
+        COMMAND.set(tuple(arguments))
         app(list(arguments), prog_name="fastnst")
     except SystemExit as left:
         if left.code == USAGE and (name := taken_for_option(arguments)) is not None:
             complain(f"{name} is read as an option: write ./{name} for the file")
         return left.code if isinstance(left.code, int) else 1
     except FastNSTError as error:
-        complain(str(error))
+        complain(said_by_rank(str(error)))
         return error.exit_code
     return 0
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +20,7 @@ from fastnst.cli.interrupts import Interrupts
 from fastnst.cli.options import (
     ON_THE_WAY,
     OUTPUT,
+    SIDE_BY_SIDE,
     Bits,
     MaxMegapixels,
     Memory,
@@ -26,11 +30,17 @@ from fastnst.cli.options import (
     read_resources,
     settings_options,
 )
+from fastnst.cli.ranks import BatchRanks, Join, Machines, Restarts, said_by_rank, start_ranks
+from fastnst.cli.sharing import read_shard
 from fastnst.errors import InvalidInput
+from fastnst.ranks.launch import end_with_launcher, is_rank, local_ranks, read_plan, writes
+from fastnst.run.resources import Resources
 from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from fastnst.batch import Job, Outcome, Progress
+    from fastnst.batch import Job, Making, Outcome, Progress
+    from fastnst.cli.progress import SeriesBar
+    from fastnst.workers import Report
 
 
 @settings_options
@@ -70,6 +80,26 @@ def batch(
     memory: Memory = None,
     scratch: Scratch = None,
     max_megapixels: MaxMegapixels = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Pictures at a time, each in a process; they share the threads and the memory.",
+            rich_help_panel=SIDE_BY_SIDE,
+        ),
+    ] = 1,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Make only part I of N, e.g. 2/8: for the tasks of a job scheduler.",
+            rich_help_panel=SIDE_BY_SIDE,
+        ),
+    ] = None,
+    ranks: BatchRanks = None,
+    machines: Machines = None,
+    join: Join = None,
+    restarts: Restarts = 0,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -96,17 +126,21 @@ def batch(
     if checkpoint_every < 0:
         raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 0 or more")
     resources = read_resources(memory, scratch, max_megapixels)
+    part = read_shard(shard)
+    plan = read_plan(ranks, machines, join, restarts)
     if os.path.exists(output) and not output.is_dir():  # noqa: PTH110 - False for what no system takes
         raise InvalidInput(f"output {output} is not a folder")
     _check_sources(contents, styles, table)
 
-    from fastnst.batch import check_jobs, is_done, read_journal, run_batch
+    from fastnst import batch as batches
     from fastnst.cli.progress import SeriesBar
 
     jobs = _jobs(contents or [], styles or [], table, output, settings, name)
-    check_jobs(jobs, bits, pyramid)
-    journal = {} if overwrite else read_journal(output)
-    done = [job for job in jobs if is_done(job, journal)]
+    batches.check_jobs(jobs, bits, pyramid)
+    jobs = batches.shard(jobs, *part)
+    since = batches.journal_size(output)
+    journal = {} if overwrite else batches.read_journal(output)
+    done = [job for job in jobs if batches.is_done(job, journal)]
     todo = [job for job in jobs if job not in done]
     if dry_run:
         for job in jobs:
@@ -116,41 +150,97 @@ def batch(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInput(f"output {output} cannot be made: {error.strerror}") from error
+    if plan is not None and not is_rank():
+        start_ranks(plan)
+    if is_rank():
+        end_with_launcher(complain)
+        resources = _share_of_memory(resources, settings)
+    making = batches.Making(output, bits, pyramid, checkpoint_every, resources)
     outcomes: list[Outcome] = []
-    with Interrupts() as interrupts:
+    began = time.perf_counter()
+
+    def so_far() -> str:
+        return _count(outcomes, done, time.perf_counter() - began)
+
+    with Interrupts(is_rank()) as interrupts:
         try:
             iterations = [job.settings.iterations for job in todo]
-            with SeriesBar(iterations, show=not quiet) as show:
-
-                def listen(progress: Progress) -> None:
-                    show(progress.index, progress.job.output.name, progress.step)
-                    interrupts.after_step(progress.step)
-
-                for outcome in run_batch(
-                    todo,
-                    output,
-                    bits=bits,
-                    pyramid=pyramid,
-                    checkpoint_every=checkpoint_every,
-                    callback=listen,
-                    resources=resources,
-                ):
+            numbers = {str(job.output): number for number, job in enumerate(todo)}
+            with (
+                SeriesBar(iterations, show=writes() and not quiet) as bar,
+                contextlib.closing(_run(todo, making, workers, since, bar, interrupts)) as ended,
+            ):
+                for outcome in ended:
                     outcomes.append(outcome)
-                    if as_json:
+                    bar.end(numbers[str(outcome.job.output)])
+                    if as_json and not (is_rank() and outcome.status == "elsewhere"):
                         print(json.dumps(outcome.to_dict()), flush=True)
                     if outcome.status == "failed":
-                        complain(f"{outcome.job.output.name}: {outcome.message}")
+                        complain(said_by_rank(f"{outcome.job.output.name}: {outcome.message}"))
                     interrupts.at_rest()
         except KeyboardInterrupt:
-            complain(f"interrupted; {_count(outcomes, done)}; the same command goes on")
+            if writes():
+                complain(f"interrupted; {so_far()}; the same command goes on")
             raise typer.Exit(interrupts.exit_code) from None
+    quiet = quiet or not writes()
     if not quiet:
-        say(f"{output}: {_count(outcomes, done)}")
+        say(f"{output}: {so_far()}")
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed and not quiet and len(outcomes) > len(failed):
         say("failed: " + ", ".join(outcome.job.output.name for outcome in failed))
     if failed:
         raise typer.Exit(1)
+
+
+def _share_of_memory(resources: Resources, settings: Settings) -> Resources:
+    """What this process may take, where several ranks of a machine share its memory."""
+    from fastnst.devices import choose_device
+    from fastnst.run.available import available
+
+    if local_ranks() == 1:
+        return resources
+    limit = resources.memory
+    if limit is None:
+        limit = available(choose_device(settings.device))
+    return replace(resources, memory=None if limit is None else max(1, limit // local_ranks()))
+
+
+def _run(
+    jobs: Sequence[Job],
+    making: Making,
+    workers: int,
+    since: int,
+    bar: SeriesBar,
+    interrupts: Interrupts,
+) -> Generator[Outcome, None, None]:
+    """Make the pictures, in this process or in several."""
+    if workers > 1:
+        from fastnst.workers import run_in_workers
+
+        def hear(report: Report) -> None:
+            name = jobs[report.index].output.name
+            bar.step(report.index, name, report.iteration, report.loss)
+            interrupts.after_step()
+
+        yield from run_in_workers(jobs, making, workers, since=since, callback=hear)
+        return
+    from fastnst.batch import run_batch
+
+    def listen(progress: Progress) -> None:
+        name, step = progress.job.output.name, progress.step
+        bar.step(progress.index, name, step.iteration, step.losses.total)
+        interrupts.after_step()
+
+    yield from run_batch(
+        jobs,
+        making.folder,
+        bits=making.bits,
+        pyramid=making.pyramid,
+        checkpoint_every=making.checkpoint_every,
+        callback=listen,
+        resources=making.resources,
+        since=since,
+    )
 
 
 def _jobs(
@@ -180,10 +270,10 @@ def _check_sources(
         check_exists(table, "table")
 
 
-def _count(outcomes: list[Outcome], skipped: list[Job]) -> str:
+def _count(outcomes: list[Outcome], skipped: list[Job], seconds: float) -> str:
     count = Counter(outcome.status for outcome in outcomes)
-    seconds = sum(outcome.seconds for outcome in outcomes)
+    elsewhere = f"{count['elsewhere']} by other batches, " if count["elsewhere"] else ""
     return (
-        f"{count['done']} done, {len(skipped)} were done before, {count['failed']} failed, "
-        f"in {duration(seconds)}"
+        f"{count['done']} done, {elsewhere}{len(skipped)} were done before, "
+        f"{count['failed']} failed, in {duration(seconds)}"
     )

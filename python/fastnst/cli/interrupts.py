@@ -34,12 +34,17 @@ SHOW_CURSOR = b"\x1b[?25h"  # which a bar hides
 class Interrupts:
     """Within, signals wait while there is something to be saved.
 
+    Args:
+        of_rank: Whether this process is one of several ranks. Their launcher passes Ctrl-C on to
+            one of them, which stops all; SIGTERM ends what is left after a failure, without a word.
+
     Attributes:
         received: The number of the signal that came; 0: none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, of_rank: bool = False) -> None:
         self.received = 0
+        self._of_rank = of_rank
         self._waits = False
         self._before: dict[int, Any] = {}
 
@@ -66,7 +71,7 @@ class Interrupts:
         """128 and the number of the signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.received if self.received else INTERRUPTED
 
-    def after_step(self, _: Step) -> None:
+    def after_step(self, _: Step | None = None) -> None:
         """To be called after each step: from the first on, signals wait for the next one.
 
         Raises:
@@ -103,5 +108,7 @@ class Interrupts:
             signal.signal(other, signal.SIG_DFL)
         if not self._waits:
             raise KeyboardInterrupt
+        if self._of_rank and number != signal.SIGINT:
+            return
         with contextlib.suppress(OSError):
             os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + WAITS)

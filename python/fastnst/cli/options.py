@@ -21,6 +21,7 @@ import typer
 from fastnst.cli.console import complain
 from fastnst.cli.outputs import check_config
 from fastnst.errors import BackendUnavailable
+from fastnst.ranks.launch import local_ranks, share_of_threads
 from fastnst.run.resources import Resources
 from fastnst.settings.config import PRESET, combine, read_config, write_config
 from fastnst.settings.presets import DEFAULT_PRESET, PRESETS, needs_torchvision
@@ -35,6 +36,7 @@ Command = Callable[..., None]
 MASKS = "Masks"
 OUTPUT = "Output"
 ON_THE_WAY = "On the way"
+SIDE_BY_SIDE = "Several processes"
 FILES = "Settings in files"
 
 CONFIG = "TOML file with settings, or a PNG that fastnst wrote; options here go before it."
@@ -204,7 +206,7 @@ def _with_options(command: Command, parameter: str, given: Callable[[Chosen], An
         chosen = Chosen(read_config(config) if config else {}, preset, overrides)
         settings = chosen.settings()
         check_packages(settings, preset)
-        use_threads(threads)
+        use_threads(own_threads(threads))
         if save_config is not None:
             check_config(save_config, {"--config": config, **dict(enumerate(arguments)), **options})
             write_config(save_config, settings)
@@ -246,6 +248,25 @@ def use_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def own_threads(threads: int | None) -> int | None:
+    """The threads of this process, where those of the machine are shared out among its ranks.
+
+    Args:
+        threads: Those of the machine; None: not chosen.
+
+    Returns:
+        None where PyTorch takes the number by itself: it is not chosen, and the environment says
+        it, or nobody shares the machine.
+    """
+    ranks = local_ranks()
+    if threads is None:
+        if ranks == 1 or "OMP_NUM_THREADS" in os.environ:
+            return None
+        known = getattr(os, "sched_getaffinity", None)
+        threads = len(known(0)) if known is not None else os.cpu_count() or 1
+    return share_of_threads(threads, ranks)
 
 
 def flag(name: str) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from fastnst.cli.console import complain, say
 from fastnst.cli.interrupts import Interrupts
+from fastnst.ranks.launch import is_rank, writes
 from fastnst.settings.settings import HISTORY_SIZE_WHEN_LARGE, Settings
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def produce(
 ) -> None:
     """Make a picture and save it, with what there is of it if the work ends early.
 
-    The output was checked before.
+    The output was checked before. Of several ranks, rank 0 alone shows progress, saves and says
+    what became of it; the others wait until it has.
 
     Args:
         work: Takes a callback for its steps and returns the result.
@@ -46,16 +48,22 @@ def produce(
         quiet: Whether to print errors only.
         as_json: Whether to print the record of the run on stdout.
         plot: Where to draw the course of the losses, or None.
-        listeners: Who else hears of the steps; what they open closes with the stack.
+        listeners: Who else hears of the steps, on every rank, since all of them together make the
+            picture of a step; what they open closes with the stack.
 
     Raises:
         typer.Exit: with the code of a signal, or 1 for a loss that is not finite.
     """
     from fastnst.cli.progress import ProgressBar
+    from fastnst.ranks.communication import current
     from fastnst.run.ending import Diverged, Interrupted
     from fastnst.run.rescue import save_or_rescue
 
+    mine = writes()
+
     def save(result: Result) -> None:
+        if not mine:
+            return
         save_or_rescue(result, output, bits, pyramid)
         if plot is not None:
             result.plot(plot)
@@ -69,11 +77,20 @@ def produce(
         if as_json:
             print(json.dumps(result.to_dict(output=str(output))))
 
-    with Interrupts() as interrupts:  # around all: a finished picture is saved whatever comes
+    def tell(message: str) -> None:
+        if mine:
+            complain(message)
+
+    def together() -> None:
+        current().barrier()  # a launcher ends all as soon as one ends with another code than 0
+
+    with Interrupts(
+        is_rank()
+    ) as interrupts:  # around all: a finished picture is saved whatever comes
         try:
             with contextlib.ExitStack() as stack:
                 every = [
-                    stack.enter_context(ProgressBar(settings, show=not quiet)),
+                    stack.enter_context(ProgressBar(settings, show=mine and not quiet)),
                     *listeners(stack),
                     interrupts.after_step,  # once all is saved
                 ]
@@ -85,18 +102,21 @@ def produce(
                 result = work(listen)
         except Interrupted as interrupt:
             save(interrupt.result)
-            complain(f"interrupted; the best picture so far is in {output}")
+            tell(f"interrupted; the best picture so far is in {output}")
+            together()
             raise typer.Exit(interrupts.exit_code) from None
         except KeyboardInterrupt:
-            complain("interrupted before there was a picture")
+            tell("interrupted before there was a picture")
             raise typer.Exit(interrupts.exit_code) from None
         except Diverged as error:
             if error.result is not None:
                 save(error.result)
-                complain(f"{error}; the best picture before that is in {output}")
+                tell(f"{error}; the best picture before that is in {output}")
+                together()
                 raise typer.Exit(error.exit_code) from None
             raise
         save(result)
+        together()
         interrupts.leave()
 
 

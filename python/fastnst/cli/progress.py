@@ -5,7 +5,6 @@ Where there are fewer than 72 columns the bar and the times stay, and the rest g
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,8 @@ from fastnst.cli import console
 from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from fastnst.run.step import Step
 
 NARROW = 72  # columns, below which only the bar and the times are shown
@@ -105,27 +106,34 @@ class SeriesBar:
 
     def __init__(self, iterations: Sequence[int], show: bool) -> None:
         self.bar = make_bar(show)
-        self.before = list(itertools.accumulate(iterations, initial=0))
-        self.task = self.bar.add_task("preparing", total=self.before[-1], rate="")
+        self.iterations = list(iterations)
+        self.done = [0] * len(iterations)
+        self.task = self.bar.add_task("preparing", total=sum(iterations), rate="")
 
-    def __enter__(self) -> Callable[[int, str, Step], None]:
+    def __enter__(self) -> Self:
         self.bar.start()
-        return self.update
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def update(self, index: int, name: str, step: Step) -> None:
-        """Show a step.
+    def step(self, index: int, name: str, iteration: int, loss: float) -> None:
+        """Show a step of one of the runs.
 
         Args:
             index: The number of the run, from 0.
             name: The run's name.
-            step: The step.
+            iteration: Its iterations so far.
+            loss: L(x).
         """
+        self.done[index] = min(iteration, self.iterations[index])
         self.bar.update(
             self.task,
-            completed=self.before[index] + step.iteration,
-            description=f"{index + 1}/{len(self.before) - 1} {escape(name)}",
-            rate=f"loss {step.losses.total:.4g}",
+            completed=sum(self.done),
+            description=f"{index + 1}/{len(self.done)} {escape(name)}",
+            rate=f"loss {loss:.4g}",
         )
+
+    def end(self, index: int) -> None:
+        """Count a run as ended, whatever became of it."""
+        self.done[index] = self.iterations[index]

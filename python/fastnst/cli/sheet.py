@@ -103,10 +103,11 @@ def sheet(
     failed: list[Outcome] = []
     with Interrupts() as interrupts:
         try:
-            with SeriesBar(made.iterations, show=not quiet) as show:
+            with SeriesBar(made.iterations, show=not quiet) as bar:
 
                 def listen(number: int, step: Step) -> None:
-                    show(number, made.cells[number].name, step)
+                    name = made.cells[number].name
+                    bar.step(number, name, step.iteration, step.losses.total)
                     interrupts.after_step(step)
 
                 for outcome in made.paint(listen):

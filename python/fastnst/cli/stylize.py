@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,13 +33,26 @@ from fastnst.cli.options import (
 )
 from fastnst.cli.outputs import check_run, numbered, picture_on_the_way, result_size
 from fastnst.cli.produce import Listener, few_pairs, produce
+from fastnst.cli.ranks import (
+    TIMEOUT,
+    Join,
+    Machines,
+    Ranks,
+    RankTimeout,
+    Restarts,
+    as_rank,
+    check_ranks,
+    start_ranks,
+)
 from fastnst.errors import InvalidInput
+from fastnst.ranks.launch import is_rank, may_restart, read_plan, writes
 from fastnst.settings.settings import Settings
 from fastnst.strips.budget import amount
 
 if TYPE_CHECKING:
     from fastnst.estimate import Estimate
     from fastnst.images.pixels import Pixels
+    from fastnst.run.result import Result
     from fastnst.run.step import Step
 
 
@@ -94,6 +108,11 @@ def stylize(
     memory: Memory = None,
     scratch: Scratch = None,
     max_megapixels: MaxMegapixels = None,
+    ranks: Ranks = None,
+    machines: Machines = None,
+    join: Join = None,
+    restarts: Restarts = 0,
+    rank_timeout: RankTimeout = TIMEOUT,
     preview: Annotated[
         bool,
         typer.Option(
@@ -120,31 +139,38 @@ def stylize(
     if save_every < 0:
         raise InvalidInput(f"--save-every is {save_every}: expected 0 or more")
     resources = read_resources(memory, scratch, max_megapixels)
+    plan = read_plan(ranks, machines, join, restarts)
+    check_ranks(plan, rank_timeout, preview, content, *style)
+    if restarts and checkpoint is None:
+        raise InvalidInput("--restarts needs a --checkpoint to go on from")
     check_pictures(content, style, content_mask, style_mask)
     if resume is not None:
         check_exists(resume, "checkpoint")
     target = naming.target(output, content, *style)
-    check_run(
-        {
-            "the content": content,
-            **numbered("style", style),
-            "the content mask": content_mask,
-            **numbered("style mask", style_mask),
-        },
-        settings,
-        {"--output": target, "--video": video_path, "--plot": plot, "--checkpoint": checkpoint},
-        bits=bits,
-        pyramid=pyramid,
-        size=lambda: result_size(content, settings.size, max_megapixels),
-        resume=resume,
-        save_every=save_every,
-    )
+    if writes():
+        check_run(
+            {
+                "the content": content,
+                **numbered("style", style),
+                "the content mask": content_mask,
+                **numbered("style mask", style_mask),
+            },
+            settings,
+            {"--output": target, "--video": video_path, "--plot": plot, "--checkpoint": checkpoint},
+            bits=bits,
+            pyramid=pyramid,
+            size=lambda: result_size(content, settings.size, max_megapixels),
+            resume=resume,
+            save_every=save_every,
+        )
     if only_estimate:
         from fastnst.estimate import estimate
 
         needs = estimate(content, style, settings, content_mask, style_mask, resources)
         _print_estimate(needs, settings, as_json)
         return
+    if plan is not None and not is_rank():
+        start_ranks(plan)
 
     from fastnst import plots
     from fastnst.output import video
@@ -162,23 +188,32 @@ def stylize(
         if save_every:
             found.append(_save_pictures(target, bits, save_every))
         if video_path is not None:
-            add = stack.enter_context(video.film(video_path))
+            add = stack.enter_context(video.film(video_path)) if writes() else _drop
             found.append(_film(add, video.every(settings.iterations)))
         return found
 
-    with _previewed(preview, target) as watching:
+    begin = partial(
+        run,
+        content,
+        style,
+        settings,
+        content_mask=content_mask,
+        style_masks=style_mask,
+        checkpoints=checkpoints,
+        resources=resources,
+    )
+
+    def work(listen: Listener) -> Result:
+        if checkpoint is not None and may_restart() and checkpoint.exists():
+            try:
+                return begin(listen, resume=checkpoint)
+            except InvalidInput:
+                pass  # it is of another run, and written over
+        return begin(listen, resume=resume)
+
+    with as_rank(rank_timeout), _previewed(preview, target) as watching:
         produce(
-            lambda listen: run(
-                content,
-                style,
-                settings,
-                listen,
-                content_mask=content_mask,
-                style_masks=style_mask,
-                checkpoints=checkpoints,
-                resume=resume,
-                resources=resources,
-            ),
+            work,
             settings,
             target,
             bits=bits,
@@ -205,9 +240,15 @@ def _save_pictures(output: Path, bits: int, save_every: int) -> Callable[[Step],
 
     def listen(step: Step) -> None:
         if step.iteration and step.iteration % save_every == 0:
-            save_image(step.pixels, picture_on_the_way(output, step.iteration), bits)
+            pixels = step.pixels  # which all ranks make together
+            if writes():
+                save_image(pixels, picture_on_the_way(output, step.iteration), bits)
 
     return listen
+
+
+def _drop(_: Pixels) -> None:
+    """Rank 0 has the film."""
 
 
 def _film(add: Callable[[Pixels], None], every: int) -> Callable[[Step], None]:

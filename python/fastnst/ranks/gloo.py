@@ -8,7 +8,6 @@ is up. The error names the rank and the reason as far as they can be known (``wa
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -19,9 +18,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from fastnst.errors import InvalidInput, RankLost
+from fastnst.ranks.meeting import is_loopback, meet
 from fastnst.ranks.protocol import Communication, in_order, pack, unpack
 from fastnst.ranks.watch import Watch
 
@@ -52,7 +51,7 @@ class Gloo(Communication):
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         _stay_on_this_machine()
         try:
-            store, _, _ = next(rendezvous("env://", rank, ranks, timeout=self._patience))
+            store = meet(rank, ranks, self._patience)
             store.set_timeout(self._patience)
             group = PrefixStore("group", store)
             dist.init_process_group(
@@ -173,6 +172,10 @@ class Gloo(Communication):
         """Tell the others why this rank ends, for their messages."""
         self._watch.leave_word(reason)
 
+    def word_of(self, rank: int, seconds: float) -> str | None:
+        """Why another rank ends, if it says so within so many seconds."""
+        return self._watch.word_of(rank, seconds)
+
     def close(self) -> None:
         """End all connections."""
         self._watch.close()
@@ -204,16 +207,9 @@ def _first_line(error: BaseException) -> str:
 
 def _stay_on_this_machine() -> None:
     """Where the ranks meet on the loopback address, have gloo listen there alone too."""
-    if "GLOO_SOCKET_IFNAME" in os.environ or not _is_loopback(os.environ["MASTER_ADDR"]):
+    if "GLOO_SOCKET_IFNAME" in os.environ or not is_loopback(os.environ["MASTER_ADDR"]):
         return
     names: Callable[[], list[tuple[int, str]]] | None = getattr(socket, "if_nameindex", None)
     for _, name in names() if names is not None else ():
         if name in ("lo", "lo0"):
             os.environ["GLOO_SOCKET_IFNAME"] = name
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return address == "localhost" or ipaddress.ip_address(address).is_loopback
-    except ValueError:  # a name
-        return False

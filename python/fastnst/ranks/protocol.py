@@ -113,6 +113,10 @@ class Communication(Protocol):
         """Tell the others why this rank ends, for their messages."""
         ...
 
+    def word_of(self, rank: int, seconds: float) -> str | None:
+        """Why another rank ends, if it says so within so many seconds."""
+        ...
+
     def close(self) -> None:
         """End all connections."""
         ...
@@ -167,6 +171,9 @@ class Alone(Communication):
 
     def fail(self, reason: str) -> None:
         """Nobody else has to know."""
+
+    def word_of(self, rank: int, seconds: float) -> None:
+        """There is nobody else."""
 
     def close(self) -> None:
         """There are no connections."""

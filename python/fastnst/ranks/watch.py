@@ -44,6 +44,22 @@ class Watch:
         if self._answers:
             self._within(lambda: self._say(reason), GRACE)
 
+    def word_of(self, rank: int, seconds: float) -> str | None:
+        """Why another rank ends, if it says so within so many seconds."""
+        found: list[str] = []
+
+        def wait() -> None:
+            until = time.monotonic() + seconds
+            while not found and time.monotonic() < until:
+                word = self._word(rank)
+                if word is not None:
+                    found.append(word)
+                else:
+                    time.sleep(BEAT / 8)
+
+        self._within(wait, seconds)
+        return found[0] if found else None
+
     def close(self) -> None:
         """Stop counting; on rank 0, after an error, wait a while for the others to look."""
         if self._ends and self.rank == 0:

@@ -1,0 +1,156 @@
+"""``scaling``: one picture shared by ranks of this machine, time and bytes of an iteration.
+
+*Strong*: one picture; one rank with all threads, then more ranks that share them. *Weak*: one
+thread for each rank and a picture as many times as high. The bytes that a rank sends are counted
+and stand beside those that ``scaling_model.py`` gives. Ranks of one machine speak over its loopback
+address: what a network takes is not measured.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks import tables
+from benchmarks.options import Options
+from benchmarks.rows import Row, summary
+from benchmarks.scaling_model import gram_bytes, scalar_bytes
+from benchmarks.scaling_rank import PAIRS
+from benchmarks.suites.base import Case, Suite
+from fastnst.network.vgg import VGG19
+from fastnst.ranks.agent import run_ranks
+from fastnst.ranks.launch import Plan
+from fastnst.run.pieces import cuts
+from fastnst.settings.settings import Settings
+
+RANK = Path(__file__).parents[1] / "scaling_rank.py"
+COLUMNS = {
+    "ranks": ("ranks", "d"),
+    "sent": ("bytes sent", ",.0f"),
+    "model": ("by the model", ",.0f"),
+}
+
+
+@dataclass(frozen=True)
+class Team:
+    """Some ranks and what they share.
+
+    Attributes:
+        ranks: How many.
+        threads: Threads of each.
+        width: Columns of the picture.
+        height: Rows of the picture.
+    """
+
+    ranks: int
+    threads: int
+    width: int
+    height: int
+
+    @property
+    def name(self) -> str:
+        """What the tables call it."""
+        ranks = "1 rank" if self.ranks == 1 else f"{self.ranks} ranks"
+        return f"{ranks} of {self.threads} thread{'' if self.threads == 1 else 's'}"
+
+
+def strong(size: int, threads: int) -> list[Team]:
+    """One picture and the same threads, divided among more and more ranks."""
+    return [
+        Team(ranks, threads // ranks, size, size) for ranks in (1, 2, 4, 8) if threads % ranks == 0
+    ]
+
+
+def weak(size: int, threads: int) -> list[Team]:
+    """As many ranks of one thread as there are threads, and as many times the picture."""
+    return [Team(ranks, 1, size, size * ranks) for ranks in (1, 2, 4, 8) if ranks <= threads]
+
+
+def cases(options: Options) -> list[Case]:
+    sizes = options.choose_sizes(full=(1024, 2048), quick=(512,))
+    return [Case(title, size) for size in sizes for title in ("strong", "weak")]
+
+
+def measure(case: Case, options: Options) -> Iterator[Row]:
+    if options.device != "cpu":
+        return
+    iterations = 6 if options.quick else 12
+    first: float | None = None
+    for team in (strong if case.title == "strong" else weak)(case.size, options.threads):
+        found = together(team, iterations)
+        row = partial(
+            Row, "scaling", case.title, team.name, device="cpu", dtype="fp32", size=case.size
+        )
+        if isinstance(found, str):
+            yield row(error=found)
+            continue
+        slowest = max((rank["seconds"] for rank in found), key=median)
+        first = median(slowest) if first is None else first
+        yield row(
+            **summary(slowest),
+            reference_seconds=first,
+            extra={
+                "ranks": team.ranks,
+                "sent": max(rank["sent"] for rank in found),
+                "model": sent_by_model(team, found[0]["bands"]),
+            },
+        )
+
+
+def together(team: Team, iterations: int) -> list[dict[str, Any]] | str:
+    """What each rank of a team has measured, or why there is nothing.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C.
+    """
+    said: list[str] = []
+    before = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = team.width, team.height, team.threads, iterations
+        command = (str(RANK), folder, *map(str, numbers))
+        torch.set_num_threads(max(1, team.threads * team.ranks))
+        try:
+            code = run_ranks(command, Plan(team.ranks), said.append)
+        finally:
+            torch.set_num_threads(before)
+        if code >= 128:
+            raise KeyboardInterrupt
+        if code:
+            return "; ".join(said) or f"the ranks ended with exit code {code}"
+        paths = [Path(folder, f"{rank}.json") for rank in range(team.ranks)]
+        return [json.loads(path.read_text()) for path in paths]
+
+
+def sent_by_model(team: Team, bands: int) -> float:
+    """Bytes that the rank with the most neighbours sends in an iteration of L-BFGS."""
+    settings = Settings(engine="native", precision="fp32", history_size=PAIRS)
+    halo = cuts(settings, torch.device("cpu")).halo
+    neighbours = min(2, team.ranks - 1)
+    names = [layer.replace("relu", "conv") for layer in settings.style_layers]
+    channels = [VGG19.convolutions()[name][1] for name in names]
+    return (
+        2 * neighbours * halo * team.width * 3 * 4
+        + gram_bytes(team.ranks, channels)
+        + scalar_bytes(team.ranks, bands, len(settings.content_layers), PAIRS)
+    )
+
+
+def table(rows: Sequence[tables.RowDict]) -> str:
+    return tables.plain(rows, COLUMNS)
+
+
+SUITE = Suite(
+    "scaling",
+    "An iteration of one picture shared by ranks of this machine: time, and bytes that one sends.",
+    cases,
+    measure,
+    table=table,
+)

@@ -1,0 +1,162 @@
+"""``--ranks`` and its companions: a command that starts itself once for each rank of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import Annotated
+
+import typer
+
+from fastnst.cli.console import complain
+from fastnst.cli.inputs import STANDARD_INPUT
+from fastnst.cli.options import SIDE_BY_SIDE
+from fastnst.errors import FastNSTError, InvalidInput
+from fastnst.ranks.launch import Plan, end_with_launcher, is_rank, rank
+
+Ranks = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Compute the picture in N processes, each some bands of its rows.",
+        show_default=False,
+        rich_help_panel=SIDE_BY_SIDE,
+    ),
+]
+BatchRanks = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Make the pictures in N processes; with --machines on each of them.",
+        show_default=False,
+        rich_help_panel=SIDE_BY_SIDE,
+    ),
+]
+Machines = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MIN:MAX",
+        help="And on so many machines, each with N; the same command starts on each.",
+        show_default=False,
+        rich_help_panel=SIDE_BY_SIDE,
+    ),
+]
+Join = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Where the machines meet: one of them. Its network must be trusted.",
+        show_default=False,
+        rich_help_panel=SIDE_BY_SIDE,
+    ),
+]
+Restarts = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Start all again after a failure, up to N times, to go on.",
+        rich_help_panel=SIDE_BY_SIDE,
+    ),
+]
+RankTimeout = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        help="How long a rank waits for another before all end.",
+        rich_help_panel=SIDE_BY_SIDE,
+    ),
+]
+TIMEOUT = 600.0
+WORD_SECONDS = 2.0  # that a rank waits for rank 0 to say why it ends, and to have said it
+COMMAND: ContextVar[Sequence[str]] = ContextVar("COMMAND", default=())  # as it was typed
+
+
+def check_ranks(plan: Plan | None, timeout: float, preview: bool, *pictures: str) -> None:
+    """Make sure that several processes can do what is asked for.
+
+    Raises:
+        InvalidInput: for a time limit that is none, a picture from standard input, which one
+            process alone can read, or a preview, whose pictures the ranks would make at any time.
+    """
+    if plan is None and not is_rank():
+        return
+    if not 1 <= timeout < 1e6:
+        raise InvalidInput(f"--rank-timeout is {timeout:g}: expected 1 to 1000000 seconds")
+    if preview:
+        raise InvalidInput("--preview is not for ranks: --save-every shows pictures on the way")
+    if STANDARD_INPUT in pictures:
+        raise InvalidInput("ranks cannot read a picture from standard input: name a file")
+
+
+def start_ranks(plan: Plan) -> None:
+    """Start this command once for each rank, and leave with its exit code.
+
+    Raises:
+        typer.Exit: when all have ended.
+        BackendUnavailable: if the machines do not meet.
+    """
+    from fastnst.ranks.agent import run_ranks
+
+    raise typer.Exit(run_ranks(("-m", "fastnst", *COMMAND.get()), plan, complain))
+
+
+@contextlib.contextmanager
+def as_rank(timeout: float) -> Iterator[None]:
+    """While it lasts, this process is one of the ranks of a run; where it is none, nothing happens.
+
+    Raises:
+        FastNSTError: with the number of the rank, for whatever ends it early.
+    """
+    if not is_rank():
+        yield
+        return
+    from fastnst.ranks.communication import join, leave
+
+    end_with_launcher(complain)
+    try:
+        join(timeout)
+        yield
+    except (typer.Exit, KeyboardInterrupt):
+        leave("it was interrupted")
+        raise
+    except InvalidInput as error:
+        if _rank_0_says(str(error)):
+            leave()
+            raise typer.Exit(error.exit_code) from error
+        leave(str(error))
+        raise
+    except FastNSTError as error:
+        leave(str(error))
+        raise
+    except Exception as error:
+        lines = str(error).splitlines() or [""]
+        text = f"{type(error).__name__}: {lines[0]}"
+        leave(text)
+        raise FastNSTError(text) from error
+    leave()
+
+
+def _rank_0_says(reason: str) -> bool:
+    """Whether rank 0 ends for the same reason and says so: then this one need not.
+
+    What no rank can do, such as sharing a picture that is too small, all find out together.
+    """
+    from fastnst.ranks.communication import current
+
+    if rank() == 0:
+        return False
+    current().fail(reason)
+    same = current().word_of(0, WORD_SECONDS) == reason
+    if same:
+        time.sleep(WORD_SECONDS)  # a launcher ends rank 0 as soon as this one has ended
+    return same
+
+
+def said_by_rank(message: str) -> str:
+    """A message that says which rank it is from, if it does not yet."""
+    name = f"rank {os.environ.get('RANK')}"
+    alone = not is_rank() or os.environ.get("WORLD_SIZE") == "1"
+    return message if alone or message.startswith(name) else f"{name}: {message}"

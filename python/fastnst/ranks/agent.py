@@ -1,0 +1,247 @@
+"""Starts the ranks of one machine and looks after them, by torch's elastic agent.
+
+The agents of several machines meet at one of them. When a rank has failed, each ends what is left
+of its own; with restarts left they meet again, with as many machines as there are then, and start
+all ranks anew, which go on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.distributed.elastic.agent.server.api import (
+    RunResult,
+    WorkerGroup,
+    WorkerSpec,
+    WorkerState,
+)
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousParameters
+from torch.distributed.elastic.rendezvous import registry as meeting_places
+from torch.distributed.elastic.rendezvous.api import RendezvousError
+from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import C10dRendezvousBackend
+from torch.distributed.elastic.rendezvous.dynamic_rendezvous import create_handler
+
+from fastnst.errors import BackendUnavailable
+from fastnst.ranks.launch import LOOPBACK, Plan, share_of_threads
+from fastnst.ranks.meeting import loopback_store
+
+RUN = "fastnst"  # the name of the run at the meeting place
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+FINAL = (2, 130)  # bad input and Ctrl-C: exit codes after which all stays ended
+OURS = (-int(signal.SIGTERM), 128 + int(signal.SIGTERM))  # of ranks that torch ends after another
+MEET_SECONDS = 600  # until enough machines are there
+LATE_SECONDS = 15  # for further machines, once there are enough
+STORE_SECONDS = 60  # that an agent waits for an answer of the store
+POLL_SECONDS = 0.1  # between two looks at the ranks
+LEAVE_SECONDS = 60  # that an agent waits at the end for those of other machines
+FAILED = (WorkerState.FAILED, WorkerState.UNHEALTHY)
+
+
+def run_ranks(command: Sequence[str], plan: Plan, say: Callable[[str], None]) -> int:
+    """Run a Python command once for each rank, until all have ended.
+
+    Ctrl-C, SIGTERM and SIGHUP are passed to one rank, which stops all of them after the iteration;
+    a second one ends all at once.
+
+    Args:
+        command: The arguments of Python, such as ``("-m", "fastnst", "stylize", …)``.
+        plan: How many ranks, where they meet, how often they are started again.
+        say: Prints a line: about a rank that was killed and has said nothing itself.
+
+    Returns:
+        The exit code: 0 if all ranks are done; 128 and the number of a signal; 2 for bad input; 1
+        for any other failure.
+
+    Raises:
+        BackendUnavailable: if the machines do not meet.
+    """
+    with _environment(plan), _silent_torch():
+        try:
+            agent = _Agent(command, plan, say)
+            return agent.until_the_end()
+        except (RendezvousError, TimeoutError, ConnectionError) as error:
+            where = plan.join or LOOPBACK
+            reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
+            raise BackendUnavailable(
+                f"the machines could not meet at {where}: {reason.partition(' [')[0]}"
+            ) from error
+
+
+class _Agent(LocalElasticAgent):
+    """The agent of a machine.
+
+    Args:
+        command: The arguments of Python.
+        plan: What is asked for.
+        say: Prints a line.
+    """
+
+    def __init__(self, command: Sequence[str], plan: Plan, say: Callable[[str], None]) -> None:
+        spec = WorkerSpec(
+            role=RUN,
+            local_world_size=plan.ranks,
+            entrypoint=sys.executable,
+            args=tuple(word.replace("$", "$$") for word in command),  # torch fills in templates
+            rdzv_handler=_meeting_place(plan),
+            max_restarts=plan.restarts,
+            monitor_interval=POLL_SECONDS,
+            local_addr=_own_address(plan),
+        )
+        super().__init__(
+            spec, DefaultLogsSpecs(log_dir=os.devnull), exit_barrier_timeout=LEAVE_SECONDS
+        )
+        self.plan, self.say = plan, say
+        self.received = 0
+        self._started = False
+
+    def until_the_end(self) -> int:
+        """Run, and return the exit code."""
+        before = {number: signal.getsignal(number) for number in _numbers()}
+        self._listen()
+        try:
+            result = self.run()
+        except KeyboardInterrupt:
+            return 128 + self.received
+        except SignalException as error:  # a signal that is none of ours
+            return 128 + int(error.sigval)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._rdzv_handler.shutdown()
+        if self.received:
+            return 128 + self.received
+        codes = [failure.exitcode for failure in result.failures.values()] if result else []
+        return next((code for code in codes if code in FINAL), 1 if codes else 0)
+
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        started: dict[int, Any] = super()._start_workers(worker_group)
+        self._started = True
+        self._listen()  # torch has put handlers of its own there
+        return started
+
+    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
+        result: RunResult = super()._monitor_workers(worker_group)
+        if result.state in FAILED:
+            self._started = False
+            codes = [failure.exitcode for failure in result.failures.values()]
+            if self.received or any(code in FINAL for code in codes):
+                self._remaining_restarts = 0
+            else:
+                self._tell(result)
+        return result
+
+    def _tell(self, result: RunResult) -> None:
+        """Say which rank was killed, and that all start again."""
+        codes = {rank: failure.exitcode for rank, failure in result.failures.items()}
+        if any(code not in OURS for code in codes.values()):
+            codes = {rank: code for rank, code in codes.items() if code not in OURS}
+        for rank, code in sorted(codes.items()):
+            if code < 0:  # any other has said why itself
+                self.say(f"rank {rank} was ended by signal {-code}")
+        if self._remaining_restarts > 0:
+            number = self.plan.restarts - self._remaining_restarts + 1
+            self.say(f"all ranks start again, {number} of {self.plan.restarts} times at most")
+
+    def _listen(self) -> None:
+        for number in _numbers():
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                signal.signal(number, self._receive)
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        again, self.received = self.received, number
+        workers = self.get_worker_group().workers if self._started else []
+        pids = [int(worker.id) for worker in workers if worker.id]
+        if pids and not again:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pids[0], signal.SIGINT)  # it tells the others
+            return
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+        raise KeyboardInterrupt
+
+
+def _numbers() -> list[int]:
+    return [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+
+
+def _meeting_place(plan: Plan) -> RendezvousHandler:
+    """Where agents meet: at ``plan.join``, or on the loopback address, where nobody else is."""
+    known = RendezvousParameters(
+        backend="c10d",
+        endpoint=plan.join or LOOPBACK,
+        run_id=RUN if plan.join else f"{RUN}-{uuid.uuid4().hex}",
+        min_nodes=plan.least,
+        max_nodes=plan.most,
+        local_addr=_own_address(plan),
+        join_timeout=MEET_SECONDS,
+        last_call_timeout=LATE_SECONDS,
+    )
+    if plan.join is not None:
+        return meeting_places.get_rendezvous_handler(known)
+    store = loopback_store(LOOPBACK, 0, timedelta(seconds=STORE_SECONDS))
+    return create_handler(store, C10dRendezvousBackend(store, known.run_id), known)
+
+
+def _own_address(plan: Plan) -> str:
+    """The address of this machine that the others reach: the one from which it reaches them."""
+    if plan.join is None:
+        return LOOPBACK
+    host, _, port = plan.join.rpartition(":")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_DGRAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)  # sends nothing
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise BackendUnavailable(
+            f"the machine of --join {plan.join} cannot be reached: {error.strerror or error}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _environment(plan: Plan) -> Iterator[None]:
+    """What the ranks find in their environment."""
+    threads = share_of_threads(torch.get_num_threads(), plan.ranks)
+    wanted = {
+        "OMP_NUM_THREADS": str(threads),
+        # Ranks that share the agents' store read addresses of before, after a restart.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGQUIT" if hasattr(signal, "SIGQUIT") else "SIGTERM",
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _silent_torch() -> Iterator[None]:
+    """Without torch's own words about its agents, which are for those who know them."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

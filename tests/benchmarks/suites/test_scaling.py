@@ -1,0 +1,72 @@
+"""The suite of ranks: who shares what, and the bytes that are counted beside the model's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.options import Options
+from benchmarks.suites import scaling
+from benchmarks.suites.base import Case
+from benchmarks.suites.scaling import Team, sent_by_model
+from fastnst.ops import extension
+
+
+def test_who_shares_what() -> None:
+    assert scaling.strong(512, 4) == [
+        Team(1, 4, 512, 512), Team(2, 2, 512, 512), Team(4, 1, 512, 512)
+    ]  # fmt: skip
+    assert scaling.strong(512, 3) == [Team(1, 3, 512, 512)]
+    assert scaling.weak(512, 2) == [Team(1, 1, 512, 512), Team(2, 1, 512, 1024)]
+    assert [team.name for team in scaling.weak(512, 2)] == [
+        "1 rank of 1 thread", "2 ranks of 1 thread"
+    ]  # fmt: skip
+
+
+def test_bytes_by_the_model() -> None:
+    """Halos of 96 rows twice, triangles in two integers, 51 scalars a band and two numbers."""
+    integers = sum(2 * (n * (n + 1) // 2 + 1) for n in (64, 128, 256, 512, 512))
+    sums = 8 * (integers + 4 * (2 + 5 + 4 * 11) + 2)
+    assert sent_by_model(Team(2, 1, 640, 480), 4) == 2 * 96 * 640 * 12 + sums
+    assert sent_by_model(Team(4, 1, 640, 480), 4) == 4 * 96 * 640 * 12 + 1.5 * sums
+    assert sent_by_model(Team(1, 1, 640, 480), 4) == 0
+
+
+def test_rows_of_what_the_ranks_have_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = []
+
+    def run_ranks(command, plan, say):
+        plans.append(plan.ranks)
+        if len(plans) == 4:
+            say("rank 1 was ended by signal 9")
+            return 1
+        for rank in range(plan.ranks):
+            found = {"seconds": [2.0 - rank] * 3, "sent": 5 + rank, "bands": 4}
+            Path(command[1], f"{rank}.json").write_text(json.dumps(found))
+        return 0
+
+    monkeypatch.setattr(scaling, "run_ranks", run_ranks)
+    options = Options(threads=2)
+    rows = [row for title in ("strong", "weak")
+            for row in scaling.measure(Case(title, 512), options)]  # fmt: skip
+    assert plans == [1, 2, 1, 2]
+    assert [row.error for row in rows] == [None, None, None, "rank 1 was ended by signal 9"]
+    assert [row.seconds for row in rows[:3]] == [2.0, 2.0, 2.0]  # the slowest rank's
+    assert rows[1].extra["sent"] == 6
+    assert rows[1].speedup == 1
+    assert "bytes sent" in scaling.table([row.to_dict() for row in rows])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not extension.is_available(), reason="no compiled extension")
+def test_the_bytes_are_those_of_the_model() -> None:
+    options = Options(threads=2, quick=True)
+    one, two = scaling.measure(Case("strong", 448), options)
+    assert one.error is None
+    assert two.error is None
+    assert one.extra["sent"] == one.extra["model"] == 0
+    assert two.extra["sent"] == two.extra["model"]
+    assert one.seconds > 0
+    assert two.seconds > 0
