@@ -2,6 +2,7 @@
 
 from benchmarks.suites import (
     busy,
+    causes,
     controls,
     evaluation,
     large,
@@ -11,6 +12,7 @@ from benchmarks.suites import (
     optimiser,
     peers,
     precision,
+    quality,
     video,
 )
 from benchmarks.suites.base import Case, Suite
@@ -29,6 +31,8 @@ SUITES = {
         busy,
         video,
         peers,
+        quality,
+        causes,
     )
 }
 
