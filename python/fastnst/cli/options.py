@@ -20,7 +20,7 @@ from fastnst.cli.console import complain
 from fastnst.cli.outputs import check_config
 from fastnst.errors import BackendUnavailable
 from fastnst.settings.config import combine, read_config, write_config
-from fastnst.settings.presets import DEFAULT_PRESET, PRESETS, needs_torchvision
+from fastnst.settings.presets import FIRST_PRESET, PRESETS, needs_torchvision
 from fastnst.settings.settings import DEFAULTS, SPECS, STYLE_LAYERS, Settings
 from fastnst.settings.spec import BASICS, GROUPS, MACHINE, Spec, typed
 from fastnst.strips.budget import read_bytes
@@ -86,9 +86,9 @@ Picture = Annotated[
 ]
 
 
-def default_text(name: str) -> str:
-    """A setting's default as a person would type it; for None, what that means."""
-    value = DEFAULTS[name]
+def default_text(name: str, preset: str = FIRST_PRESET) -> str:
+    """A setting's default, that of a preset, as a person would type it; for None, what it means."""
+    value = getattr(PRESETS[preset], name)
     if value == STYLE_LAYERS:
         return f"{value[0]},{value[1]},…,{value[-1]}"
     if value is None:
@@ -96,11 +96,11 @@ def default_text(name: str) -> str:
     return typed(value)
 
 
-def help_text(name: str) -> str:
-    """A setting's help, with the values to choose from and its default."""
+def help_text(name: str, preset: str = FIRST_PRESET) -> str:
+    """A setting's help, with the values to choose from and its default, that of a preset."""
     of = SPECS[name]
     choices = f"{', '.join(of.kind.choices)}; " if of.kind.choices else ""
-    return f"{of.help} ({choices}default: {default_text(name)})"
+    return f"{of.help} ({choices}default: {default_text(name, preset)})"
 
 
 def read_memory(memory: str | None) -> int | None:
@@ -112,8 +112,12 @@ def read_memory(memory: str | None) -> int | None:
     return None if memory is None else read_bytes(memory, "--memory")
 
 
-def settings_options(command: Command) -> Command:
+def settings_options(command: Command, default: str = FIRST_PRESET) -> Command:
     """Give a command an option for each setting in place of its parameter ``settings``.
+
+    Args:
+        command: The command.
+        default: The preset where none is named.
 
     Beside them stand ``--preset``, ``--threads``, ``--config`` and ``--save-config``. The
     command is called with a ready ``Settings``.
@@ -124,8 +128,8 @@ def settings_options(command: Command) -> Command:
         p.replace(annotation=hints.get(p.name, p.empty)) for p in parameters if p.name != "settings"
     ]
     added = [
-        _keyword("preset", _preset(), None),
-        *(_keyword(name, _setting(name), None) for name in _in_order()),
+        _keyword("preset", _preset(default), None),
+        *(_keyword(name, _setting(name, default), None) for name in _in_order()),
         _keyword("threads", Threads, None),
         _keyword("config", _option(Path, CONFIG, FILES), None),
         _keyword("save_config", _option(Path, SAVE_CONFIG, FILES), None),
@@ -150,7 +154,7 @@ def settings_options(command: Command) -> Command:
             text = options.pop(name)
             if text is not None:
                 overrides[name] = of.kind.parse(flag(name), text)
-        settings = combine(read_config(config) if config else {}, preset, overrides)
+        settings = combine(read_config(config) if config else {}, preset, overrides, default)
         check_packages(settings, preset)
         use_threads(threads)
         if save_config is not None:
@@ -205,22 +209,22 @@ def _in_order() -> list[str]:
     return sorted(SPECS, key=lambda name: GROUPS.index(SPECS[name].group))
 
 
-def _preset() -> Any:
+def _preset(default: str) -> Any:
     return _option(
         str,
-        f"See fastnst presets. (default: {DEFAULT_PRESET})",
+        f"See fastnst presets. (default: {default})",
         metavar="NAME",
         show_default=False,
         autocompletion=lambda incomplete: [name for name in PRESETS if name.startswith(incomplete)],
     )
 
 
-def _setting(name: str) -> Any:
+def _setting(name: str, preset: str) -> Any:
     """The annotation of a setting's option; its text is read by the setting's kind."""
     of = SPECS[name]
     return _option(
         str,
-        help_text(name),
+        help_text(name, preset),
         None if of.group == BASICS else of.group,
         metavar=of.kind.metavar,
         show_default=False,

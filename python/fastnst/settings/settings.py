@@ -51,8 +51,7 @@ class Settings:
     Lists of any kind become tuples, numbers of numpy plain ones, paths texts.
 
     Attributes:
-        size: Long side of the result in pixels; None means 512 on a GPU and 256 on a CPU.
-            0 means the content picture's own size.
+        size: Long side of the result in pixels; None means 512, 0 the content picture's own size.
         style_fit: ``aspect``: each style picture keeps its aspect ratio, its long side is scaled
             to ``style_size``. ``content``: it is squashed to the width and height of the result.
         style_size: Long side of the style pictures in pixels; None means that of the result, 0
@@ -121,9 +120,7 @@ class Settings:
 
     size: int | None = field(
         default=None,
-        metadata=spec(
-            _PIXELS, BASICS, "Long side in pixels; 0: the content's.", none="512 GPU, 256 CPU"
-        ),
+        metadata=spec(_PIXELS, BASICS, "Long side in pixels; 0: the content's.", none="512"),
     )
     style_fit: str = field(
         default="aspect",
