@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -13,6 +14,9 @@ PAIRS = (
     ("sample:mountains", "sample:poppies"),
     ("sample:lighthouse", "sample:waves"),
     ("sample:harbour", "sample:ink"),
+    ("sample:mountains", "sample:swirl"),
+    ("sample:lighthouse", "sample:poppies"),
+    ("sample:mountains", "sample:waves"),
 )
 
 
@@ -25,12 +29,14 @@ class Options:
         sizes: Long sides in pixels; empty means each suite's own.
         threads: CPU threads of every contestant.
         quick: Everything small: about two minutes for all suites on two cores.
-        pairs: How many of ``PAIRS`` the suite ``loss`` goes over.
+        pairs: How many of ``PAIRS`` the suites ``loss``, ``quality`` and ``causes`` go over.
+        own_pairs: Pairs of a content and a style picture to go over in place of ``PAIRS``.
         seeds: How many seeds of the white noise for each pair.
         evaluations: How many the reference does in the suite ``loss``, and all do in ``peers``.
         rounds: Interleaved repeats of a case at most.
         skip: Implementations to leave out: those whose name contains one of these.
         cache: Where the virtual environments of the peers live.
+        folder: Where ``quality`` and ``causes`` write their contact sheet; None: nowhere.
     """
 
     device: str = "cpu"
@@ -38,11 +44,13 @@ class Options:
     threads: int = field(default_factory=torch.get_num_threads)
     quick: bool = False
     pairs: int | None = None
+    own_pairs: Sequence[tuple[str, str]] = ()
     seeds: int = 1
     evaluations: int | None = None
     rounds: int | None = None
     skip: Sequence[str] = ()
     cache: str = ""
+    folder: Path | None = None
 
     def wants(self, implementation: str) -> bool:
         """Whether ``--skip`` leaves this implementation in."""

@@ -115,6 +115,6 @@ class Reference:
 
 
 def white_noise(like: Tensor, seed: int) -> Tensor:
-    """N(0.5, 0.05²) clamped to [0, 1], drawn on the CPU."""
+    """N(0.5, 0.05²) clamped to [0, 1], drawn on the CPU: five times fastnst's amplitude."""
     noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
     return (0.5 + 0.05 * noise).clamp(0, 1).to(like)

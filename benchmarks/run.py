@@ -45,13 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         threads=chosen.threads,
         quick=chosen.quick,
         pairs=chosen.pairs,
+        own_pairs=tuple((content, style) for content, style in chosen.pair),
         seeds=chosen.seeds,
         evaluations=chosen.evaluations,
         rounds=chosen.rounds,
         skip=tuple(chosen.skip),
         cache=chosen.cache,
+        folder=chosen.pictures,
     )
-    suites = [SUITES[name] for name in dict.fromkeys(chosen.suites or SUITES)]
+    everything = [name for name, suite in SUITES.items() if not suite.on_request]
+    suites = [SUITES[name] for name in dict.fromkeys(chosen.suites or everything)]
     document, interrupted = collect(suites, options, Progress())
     path = chosen.json
     by_default = options.device == "cuda" and not (path or chosen.quick or chosen.report)
@@ -154,7 +157,12 @@ def write_json(document: Mapping[str, Any], path: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks/run.py", description=__doc__)
     add = parser.add_argument
-    add("suites", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)}; none means all")
+    add(
+        "suites",
+        nargs="*",
+        metavar="SUITE",
+        help=f"{', '.join(SUITES)}; none: all but the last two",
+    )
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--size", type=int, action="append", default=[], help="long side in pixels; repeatable")
     add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of everyone")
@@ -167,7 +175,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--merge", action="store_true", help="keep the other suites that are in that file already")
     add("--report", type=Path, metavar="DIR", help="write a page with tables and charts here")
-    add("--pairs", type=int, help=f"loss: picture pairs, up to {len(PAIRS)} [2]")
+    add("--pairs", type=int, help=f"loss, quality, causes: picture pairs, up to {len(PAIRS)}")
+    add(
+        "--pair",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("CONTENT", "STYLE"),
+        help="quality, causes: pictures of your own in place of the built-in pairs; repeatable",
+    )
+    add("--pictures", type=Path, metavar="DIR", help="quality, causes: a contact sheet, here")
     add(
         "--seeds",
         type=int,

@@ -23,7 +23,7 @@ if len(sys.argv) > 4:
     picture = Image.open(sys.argv[4]).convert("RGB").resize((shape[3], shape[2]))
     start = np.asarray(picture, np.float32).transpose(2, 0, 1) / 255
 else:
-    start = np.random.default_rng(0).normal(0.5, 0.05, shape).clip(0, 1)
+    start = np.random.default_rng(0).normal(0.5, 0.01, shape).clip(0, 1)
 
 
 def loss_and_gradient(x):

@@ -32,7 +32,7 @@ from fastnst.images.pixels import Pixels
 from fastnst.images.resample import ResizedRows
 from fastnst.images.rows import BandedRows, RowSource, StoredRows
 from fastnst.images.tiled_tiff import save_tiff
-from fastnst.inputs.pictures import decode, scale_pictures
+from fastnst.inputs.pictures import NOISE_MEAN, NOISE_STD, decode, scale_pictures
 from fastnst.inputs.sizes import most_pixels
 from fastnst.ops.sums import squared_norm
 from fastnst.settings.settings import Settings
@@ -120,7 +120,7 @@ def steps(folder: Path, side: int, store: ScratchStore) -> None:
     picture = banded(ResizedRows(source, side // 2, side // 2), store)
     bands = spans(picture.height, 192, SPACING)
     start = BandedTensor(store, bands, (1, 3), picture.width)
-    fill_with_noise(start, 0, 0.5, 0.05)
+    fill_with_noise(start, 0, NOISE_MEAN, NOISE_STD)
     matched = MatchedRows(BandedRows(start), [BandedRows(picture)])
     save_tiff(RecolouredRows(matched, BandedRows(picture)), folder / "out.tif")
     (folder / "out.tif").unlink()

@@ -2,6 +2,7 @@
 
 from benchmarks.suites import (
     busy,
+    causes,
     controls,
     evaluation,
     large,
@@ -11,6 +12,7 @@ from benchmarks.suites import (
     optimiser,
     peers,
     precision,
+    quality,
     scaling,
     video,
 )
@@ -31,6 +33,8 @@ SUITES = {
         scaling,
         video,
         peers,
+        quality,
+        causes,
     )
 }
 

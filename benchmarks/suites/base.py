@@ -41,6 +41,7 @@ class Suite:
         baseline: The implementation that the ratios are taken against.
         summarise: Makes further rows from all of the suite's rows, at the end.
         table: Shows the suite's rows in Markdown.
+        on_request: Whether it runs only where it is named.
     """
 
     name: str
@@ -50,3 +51,4 @@ class Suite:
     baseline: str = "reference"
     summarise: Callable[[Sequence[Row]], Iterable[Row]] | None = None
     table: Callable[[Sequence[RowDict]], str] = tables.plain
+    on_request: bool = False

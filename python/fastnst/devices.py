@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastnst.errors import BackendUnavailable, InvalidInput
 
-DEFAULT_SIZE = {"cpu": 256, "cuda": 512}  # long side in pixels
+DEFAULT_SIZE = {"cpu": 512, "cuda": 512}  # long side in pixels
 
 
 def choose_device(name: str) -> torch.device:

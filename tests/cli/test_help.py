@@ -8,7 +8,8 @@ import pytest
 
 from fastnst.cli import run_app
 from fastnst.cli.options import default_text, flag, help_text
-from fastnst.settings.settings import DEFAULTS, SPECS
+from fastnst.settings.presets import DEFAULT_PRESET, FIRST_PRESET, PRESETS
+from fastnst.settings.settings import SPECS
 from fastnst.settings.spec import BASICS, GROUPS
 
 COMMANDS = ("stylize", "texture", "reconstruct", "batch", "sheet", "video", "export", "ui")
@@ -52,9 +53,22 @@ def test_every_setting_stands_in_its_panel(help_of, command: str) -> None:
 
 
 def test_defaults_are_those_of_the_settings() -> None:
-    for name in SPECS:
-        assert help_text(name).endswith(f"default: {default_text(name)})")
-        assert default_text(name) not in ("None", "")
-    assert default_text("style_weight") == f"{DEFAULTS['style_weight']:g}"
-    assert default_text("size") == "512 GPU, 256 CPU"
+    for preset in (DEFAULT_PRESET, FIRST_PRESET):
+        for name in SPECS:
+            text = default_text(name, preset)
+            assert help_text(name, preset).endswith(f"default: {text})")
+            assert text not in ("None", "")
+        own = PRESETS[preset]
+        assert default_text("style_weight", preset) == f"{own.style_weight:g}"
+        assert default_text("iterations", preset) == str(own.iterations)
+    assert default_text("size") == "512"
     assert default_text("style_layers") == "relu1_1,relu2_1,…,relu5_1"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_says_its_own_defaults(help_of, command: str) -> None:
+    """A texture has no content to start from, an export no run: theirs is the paper's recipe."""
+    preset = DEFAULT_PRESET if command in ("texture", "reconstruct", "export") else FIRST_PRESET
+    words = " ".join(help_of(command).replace("│", " ").split())
+    assert f"See fastnst presets. (default: {preset})" in words
+    assert help_text("iterations", preset) in words

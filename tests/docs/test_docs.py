@@ -80,6 +80,8 @@ def test_every_option_that_it_names_exists() -> None:
         "--again",
         "--limit",
         "--dry-run",
+        "--pair",
+        "--pictures",
     }  # of other programs
     for page in PAGES:
         for name in re.findall(r"`(--[a-z-]+)", page.read_text("utf-8")):

@@ -58,3 +58,26 @@ def test_the_weights_are_read_once_for_all_runs_of_a_cache(monkeypatch) -> None:
     for size in (32, 40):
         prepare.prepare(CONTENT, STYLE, Settings(size=size, **SMALL), cache=cache)
     assert len(reads) == 1
+
+
+def test_strength_becomes_weights_once() -> None:
+    settings = Settings(size=48, strength=0.25, seed=3, **SMALL)
+    prepared = prepare.prepare(CONTENT, STYLE, settings)
+    assert prepared.settings.style_weight == pytest.approx(10 / 9)
+    assert (prepared.settings.content_weight, prepared.settings.strength) == (1, 0.5)
+    engine = prepared.engine(prepared.pictures(prepared.schedule[0]))
+    own = Settings(size=48, style_weight=10 / 9, seed=3, **SMALL)
+    other = prepare.prepare(CONTENT, STYLE, own)
+    pictures = other.pictures(other.schedule[0])
+    expected = float(other.engine(pictures).evaluate(pictures.start).terms.total)
+    # one rounding of the weight
+    assert float(engine.evaluate(pictures.start).terms.total) == pytest.approx(expected, rel=1e-6)
+
+
+def test_without_any_style_a_run_starts_from_the_photograph() -> None:
+    settings = Settings(strength=0, size=48, **SMALL)
+    prepared = prepare.prepare(CONTENT, STYLE, settings)
+    pictures = prepared.pictures(prepared.schedule[0])
+    assert torch.equal(pictures.start, pictures.content)
+    loaded = load_pictures(CONTENT, STYLE, settings, 48)
+    assert torch.equal(loaded.start, loaded.content)

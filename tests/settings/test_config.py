@@ -10,7 +10,7 @@ import pytest
 import fastnst
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.settings.config import combine, parse_setting, read_config, write_config
-from fastnst.settings.presets import PRESETS
+from fastnst.settings.presets import FIRST_PRESET, PRESETS
 from fastnst.settings.settings import Settings
 from helpers.pictures import huge_png, smooth
 
@@ -35,6 +35,8 @@ def test_a_setting_that_may_be_none_is_none_by_default() -> None:
     """TOML has no None: it is left out, so it must be what is assumed."""
     for field in fields(Settings):
         assert ("None" in str(field.type)) == (field.default is None), field.name
+        if field.default is None:
+            assert getattr(PRESETS[FIRST_PRESET], field.name) is None, field.name
 
 
 def test_options_go_before_the_file_and_the_file_before_the_preset(tmp_path: Path) -> None:
@@ -42,7 +44,9 @@ def test_options_go_before_the_file_and_the_file_before_the_preset(tmp_path: Pat
     settings = combine(config, None, {"seed": 4})
     assert (settings.style_weight, settings.seed, settings.pooling) == (7, 4, "max")
     assert combine(config, "gatys", {}).pooling == "average"
-    assert combine({}, None, {}) == Settings()
+    assert combine({}, None, {}) == PRESETS[FIRST_PRESET]
+    assert combine({}, None, {}, "gatys") == Settings()
+    assert combine({"preset": "hires"}, None, {}, "gatys") == PRESETS["hires"]
 
 
 def test_lists_and_numbers(tmp_path: Path) -> None:

@@ -48,6 +48,21 @@ def test_scales_each_band_by_a_power_of_its_curvature(size: tuple[int, int]) -> 
     assert ratio == pytest.approx(100.0**POWER, rel=1e-6)
 
 
+@pytest.mark.parametrize(("curvature", "expected"), [(8.0, 8.0**-POWER), (0.01, 1.0)])
+def test_a_colour_moves_no_further_than_grey(curvature: float, expected: float) -> None:
+    """Where a colour has more curvature than grey it has its own P, where it has less grey's."""
+    torch.manual_seed(0)
+    scaling = SpectralScaling(torch.zeros(1, 3, 31, 40, dtype=torch.float64))
+    for _ in range(3):
+        grey, red = (band_limited(31, 40, 0.25, 0.8, colour) for colour in (0, 1))
+        learn(scaling, grey + red, grey + curvature * red)
+    moved = [
+        float(scaling.apply(x).norm() / x.norm())
+        for x in (band_limited(31, 40, 0.3, 0.8, colour) for colour in (0, 1))
+    ]
+    assert moved[1] / moved[0] == pytest.approx(expected, rel=1e-6)
+
+
 def test_meets_the_stretched_secant_equation_of_the_newest_pair_along_y() -> None:
     # γ = STRETCH · s·y / y·P y, so that y·(γ P y) = STRETCH · y·s
     torch.manual_seed(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,12 +16,13 @@ from fastnst.cli.inputs import check_pictures
 from fastnst.cli.options import OUTPUT, Quiet, settings_options
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.settings.kinds import split
+from fastnst.settings.presets import DEFAULT_PRESET
 from fastnst.settings.settings import Settings
 
 LARGEST = 300 * 2**20  # bytes; VGG-19 is 80 MB, the rest is targets
 
 
-@settings_options
+@partial(settings_options, default=DEFAULT_PRESET)
 def export(
     output: Annotated[Path, typer.Argument(help="The file to write (.onnx).")],
     *,

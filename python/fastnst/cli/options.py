@@ -24,7 +24,7 @@ from fastnst.errors import BackendUnavailable
 from fastnst.ranks.launch import local_ranks, share_of_threads
 from fastnst.run.resources import Resources
 from fastnst.settings.config import PRESET, combine, read_config, write_config
-from fastnst.settings.presets import DEFAULT_PRESET, PRESETS, needs_torchvision
+from fastnst.settings.presets import FIRST_PRESET, PRESETS, needs_torchvision
 from fastnst.settings.settings import DEFAULTS, SPECS, STYLE_LAYERS, Settings
 from fastnst.settings.spec import BASICS, GROUPS, MACHINE, Spec, typed
 from fastnst.strips.budget import read_bytes
@@ -92,9 +92,9 @@ Picture = Annotated[
 ]
 
 
-def default_text(name: str) -> str:
-    """A setting's default as a person would type it; for None, what that means."""
-    value = DEFAULTS[name]
+def default_text(name: str, preset: str = FIRST_PRESET) -> str:
+    """A setting's default, that of a preset, as a person would type it; for None, what it means."""
+    value = getattr(PRESETS[preset], name)
     if value == STYLE_LAYERS:
         return f"{value[0]},{value[1]},…,{value[-1]}"
     if value is None:
@@ -102,11 +102,11 @@ def default_text(name: str) -> str:
     return typed(value)
 
 
-def help_text(name: str) -> str:
-    """A setting's help, with the values to choose from and its default."""
+def help_text(name: str, preset: str = FIRST_PRESET) -> str:
+    """A setting's help, with the values to choose from and its default, that of a preset."""
     of = SPECS[name]
     choices = f"{', '.join(of.kind.choices)}; " if of.kind.choices else ""
-    return f"{of.help} ({choices}default: {default_text(name)})"
+    return f"{of.help} ({choices}default: {default_text(name, preset)})"
 
 
 def read_resources(
@@ -130,11 +130,13 @@ class Chosen:
         config: The settings in the file that it names.
         preset: The preset that it names; None: the file's, or the default.
         options: The settings in its options.
+        default: The preset where neither names one.
     """
 
     config: Mapping[str, Any]
     preset: str | None
     options: Mapping[str, Any]
+    default: str
 
     def settings(self, changes: Mapping[str, Any] = MappingProxyType({})) -> Settings:
         """The settings of a run.
@@ -146,30 +148,38 @@ class Chosen:
             InvalidInput: for values that do not go together.
         """
         own = {name: value for name, value in changes.items() if name != PRESET}
-        return combine(self.config, changes.get(PRESET, self.preset), {**self.options, **own})
+        preset = changes.get(PRESET, self.preset)
+        return combine(self.config, preset, {**self.options, **own}, self.default)
 
 
-def settings_options(command: Command) -> Command:
+def settings_options(command: Command, default: str = FIRST_PRESET) -> Command:
     """Give a command an option for each setting in place of its parameter ``settings``.
+
+    Args:
+        command: The command.
+        default: The preset where none is named.
 
     Beside them stand ``--preset``, ``--threads``, ``--config`` and ``--save-config``. The
     command is called with a ready ``Settings``.
     """
-    return _with_options(command, "settings", Chosen.settings)
+    return _with_options(command, "settings", Chosen.settings, default)
 
 
 def chosen_options(command: Command) -> Command:
     """The same for a command of several runs: its parameter ``chosen`` is a ``Chosen``."""
-    return _with_options(command, "chosen", lambda chosen: chosen)
+    return _with_options(command, "chosen", lambda chosen: chosen, FIRST_PRESET)
 
 
-def _with_options(command: Command, parameter: str, given: Callable[[Chosen], Any]) -> Command:
+def _with_options(
+    command: Command, parameter: str, given: Callable[[Chosen], Any], default: str
+) -> Command:
     """Give a command the options in place of a parameter.
 
     Args:
         command: The command.
         parameter: The parameter's name.
         given: What the parameter is made of what the command line says.
+        default: The preset where none is named.
     """
     hints = get_type_hints(command, include_extras=True)
     parameters = inspect.signature(command).parameters.values()
@@ -177,8 +187,8 @@ def _with_options(command: Command, parameter: str, given: Callable[[Chosen], An
         p.replace(annotation=hints.get(p.name, p.empty)) for p in parameters if p.name != parameter
     ]
     added = [
-        _keyword("preset", _preset(), None),
-        *(_keyword(name, _setting(name), None) for name in _in_order()),
+        _keyword("preset", _preset(default), None),
+        *(_keyword(name, _setting(name, default), None) for name in _in_order()),
         _keyword("threads", Threads, None),
         _keyword("config", _option(Path, CONFIG, FILES), None),
         _keyword("save_config", _option(Path, SAVE_CONFIG, FILES), None),
@@ -203,7 +213,7 @@ def _with_options(command: Command, parameter: str, given: Callable[[Chosen], An
             text = options.pop(name)
             if text is not None:
                 overrides[name] = of.kind.parse(flag(name), text)
-        chosen = Chosen(read_config(config) if config else {}, preset, overrides)
+        chosen = Chosen(read_config(config) if config else {}, preset, overrides, default)
         settings = chosen.settings()
         check_packages(settings, preset)
         use_threads(own_threads(threads))
@@ -278,22 +288,22 @@ def _in_order() -> list[str]:
     return sorted(SPECS, key=lambda name: GROUPS.index(SPECS[name].group))
 
 
-def _preset() -> Any:
+def _preset(default: str) -> Any:
     return _option(
         str,
-        f"See fastnst presets. (default: {DEFAULT_PRESET})",
+        f"See fastnst presets. (default: {default})",
         metavar="NAME",
         show_default=False,
         autocompletion=lambda incomplete: [name for name in PRESETS if name.startswith(incomplete)],
     )
 
 
-def _setting(name: str) -> Any:
+def _setting(name: str, preset: str) -> Any:
     """The annotation of a setting's option; its text is read by the setting's kind."""
     of = SPECS[name]
     return _option(
         str,
-        help_text(name),
+        help_text(name, preset),
         None if of.group == BASICS else of.group,
         metavar=of.kind.metavar,
         show_default=False,

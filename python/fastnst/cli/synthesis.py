@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -13,10 +14,11 @@ from fastnst.cli.options import Bits, Json, Picture, Quiet, StyleMask, settings_
 from fastnst.cli.outputs import check_run, numbered, result_size
 from fastnst.cli.produce import produce
 from fastnst.errors import InvalidInput
+from fastnst.settings.presets import DEFAULT_PRESET
 from fastnst.settings.settings import Settings
 
 
-@settings_options
+@partial(settings_options, default=DEFAULT_PRESET)
 def texture(
     style: Annotated[
         list[str], typer.Argument(help="Pictures of a texture: files, or sample:NAME.")
@@ -65,7 +67,7 @@ def texture(
     )
 
 
-@settings_options
+@partial(settings_options, default=DEFAULT_PRESET)
 def reconstruct(
     content: Annotated[str, typer.Argument(help="A picture: a file, or sample:NAME.")],
     *,

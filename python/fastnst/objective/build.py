@@ -60,7 +60,7 @@ def build_objective(
         InvalidInput: for an unknown layer, a picture too small for the deepest layer, or settings
             for another number of style pictures.
     """
-    content = ordinary(content)
+    content, settings = ordinary(content), settings.balanced()
     styles = [ordinary(x) for x in ([style] if isinstance(style, Tensor) else style)]
     content_layers = settings.content_weights() if settings.content_weight else {}
     layer_weights = settings.layer_weights() if settings.style_weight else {}

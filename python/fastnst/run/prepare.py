@@ -55,7 +55,7 @@ def prepare(
         BackendUnavailable: if the device that was asked for cannot be used, or the weights come
             from a package that is not installed.
     """
-    cache = cache or Cache()
+    cache, settings = cache or Cache(), settings.balanced()
     device = choose_device(settings.device)
     size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
     scratch = resources.scratch
@@ -106,7 +106,7 @@ def load_pictures(
     Raises:
         InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
     """
-    store = PictureStore()
+    store, settings = PictureStore(), settings.balanced()
     sources = decode(
         *(content, style, content_mask, style_masks),
         init=settings.init,

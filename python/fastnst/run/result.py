@@ -38,7 +38,7 @@ class Result:
         device: The device that it ran on: ``cpu``, ``cuda:0``, …
         precision: The precision of the features: ``fp32``, ``bf16`` or ``mixed``.
         settings: The settings of the run: as they were asked for, with the number of curvature
-            pairs.
+            pairs, and with the weights that ``strength`` makes.
         weights: Name and SHA-256 of the network's weights.
         scales: What was done at each scale, coarsest first.
         snapshots: ``{iteration: picture}`` of the start and of the middle of the run, 8-bit RGB,

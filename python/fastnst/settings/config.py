@@ -22,7 +22,7 @@ from fastnst import files
 from fastnst._version import __version__
 from fastnst.errors import InvalidInput
 from fastnst.settings.kinds import NameOrFile, shown
-from fastnst.settings.presets import DEFAULT_PRESET, check_name, make_settings
+from fastnst.settings.presets import DEFAULT_PRESET, FIRST_PRESET, check_name, make_settings
 from fastnst.settings.settings import SPECS, Settings
 
 if sys.version_info >= (3, 11):
@@ -71,19 +71,25 @@ def read_config(path: Path) -> dict[str, Any]:
     return values
 
 
-def combine(config: Mapping[str, Any], preset: str | None, options: Mapping[str, Any]) -> Settings:
+def combine(
+    config: Mapping[str, Any],
+    preset: str | None,
+    options: Mapping[str, Any],
+    default: str = FIRST_PRESET,
+) -> Settings:
     """The settings of a run: the preset's, changed by the config, changed by the options.
 
     Args:
         config: What ``read_config`` returns, or nothing.
         preset: The preset's name; None: the one that the config names, or the default.
         options: ``{setting: value}``.
+        default: The preset where neither names one.
 
     Raises:
         InvalidInput: for values that do not go together.
     """
     settings = {name: value for name, value in config.items() if name != PRESET}
-    chosen = config.get(PRESET, DEFAULT_PRESET) if preset is None else preset
+    chosen = config.get(PRESET, default) if preset is None else preset
     return make_settings(chosen, {**settings, **options})
 
 

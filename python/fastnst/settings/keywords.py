@@ -22,6 +22,7 @@ class SettingsDict(TypedDict, total=False):
     scale_step: float
     scale_iterations: Sequence[int] | None
     init: str | os.PathLike[str]
+    strength: float
     content_weight: float
     style_weight: float
     tv_weight: float

@@ -16,7 +16,8 @@ from fastnst.errors import InvalidInput
 from fastnst.settings.kinds import shown
 from fastnst.settings.settings import SPECS, TORCHVISION_WEIGHTS, Settings
 
-DEFAULT_PRESET = "gatys"
+DEFAULT_PRESET = "gatys"  # of ``Settings()`` and the functions of ``fastnst``
+FIRST_PRESET = "fast"  # of the commands that give a picture or a film a style, and of the page
 _PRE_RELU = {"conv1_1": 64, "conv1_2": 64, "conv2_1": 128, "conv2_2": 128, "conv3_1": 256}
 _PAPER = {"relu1_1": 64, "relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512}
 

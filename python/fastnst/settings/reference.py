@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastnst.settings.settings import DEFAULTS, SPECS
+from fastnst.settings.presets import FIRST_PRESET, PRESETS
+from fastnst.settings.settings import SPECS
 from fastnst.settings.spec import GROUPS, typed
 
 
@@ -19,7 +20,7 @@ _HEAD = "| option | values | default | what it is |\n| --- | --- | --- | --- |"
 
 
 def _row(name: str) -> str:
-    of, value = SPECS[name], DEFAULTS[name]
+    of, value = SPECS[name], getattr(PRESETS[FIRST_PRESET], name)
     default = of.none if value is None else f"`{typed(value)}`"
     return f"| `--{name.replace('_', '-')}` | {of.kind.expects} | {default} | {of.help} |"
 

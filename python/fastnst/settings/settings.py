@@ -7,7 +7,7 @@ Each field says in one place what it may be, its default, its help and where it 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -34,6 +34,8 @@ WEIGHTS = ("vgg19-normalised", "vgg19", *TORCHVISION_WEIGHTS)
 HISTORY_SIZE = 100  # curvature pairs
 HISTORY_SIZE_WHEN_LARGE = 10
 LARGE = 4_000_000  # pixels of a result above which it is large
+MIDDLE = 0.5  # the strength that leaves the weights as they are
+STEEPNESS = 2.0  # of the weights' ratio in the strength: 0.25 is a ninth of it, 0.75 nine times
 
 _PIXELS = Whole(0, 100_000)
 _ITERATIONS = Whole(0, 1_000_000)
@@ -49,8 +51,7 @@ class Settings:
     Lists of any kind become tuples, numbers of numpy plain ones, paths texts.
 
     Attributes:
-        size: Long side of the result in pixels; None means 512 on a GPU and 256 on a CPU.
-            0 means the content picture's own size.
+        size: Long side of the result in pixels; None means 512, 0 the content picture's own size.
         style_fit: ``aspect``: each style picture keeps its aspect ratio, its long side is scaled
             to ``style_size``. ``content``: it is squashed to the width and height of the result.
         style_size: Long side of the style pictures in pixels; None means that of the result, 0
@@ -67,6 +68,8 @@ class Settings:
         init: What the optimisation starts from: ``noise`` (white noise), ``content``, ``matched``
             (the content with its colours' mean and covariance matched to the style's), or the
             path of a picture.
+        strength: How much of the painting, from 0 (the photograph) to 1 (the painting's texture);
+            0.5 leaves the weights as they are. See ``balanced``.
         content_weight: α, weight of the content losses.
         style_weight: β, weight of the style losses.
         tv_weight: τ, weight of the total variation.
@@ -117,9 +120,7 @@ class Settings:
 
     size: int | None = field(
         default=None,
-        metadata=spec(
-            _PIXELS, BASICS, "Long side in pixels; 0: the content's.", none="512 GPU, 256 CPU"
-        ),
+        metadata=spec(_PIXELS, BASICS, "Long side in pixels; 0: the content's.", none="512"),
     )
     style_fit: str = field(
         default="aspect",
@@ -169,11 +170,17 @@ class Settings:
             NameOrFile(INITS, "a picture's path"), BASICS, f"Start: {', '.join(INITS)}, a file."
         ),
     )
+    strength: float = field(
+        default=MIDDLE,
+        metadata=spec(
+            Number(high=1.0), BASICS, "0: the photograph; 1: the painting; 0.5: the weights' own."
+        ),
+    )
     content_weight: float = field(
         default=1.0, metadata=spec(_WEIGHT, LOOK, "α; more: more of the content.")
     )
     style_weight: float = field(
-        default=10.0, metadata=spec(_WEIGHT, BASICS, "β; more: more of the style.")
+        default=10.0, metadata=spec(_WEIGHT, LOOK, "β; more: more of the style.")
     )
     tv_weight: float = field(
         default=0.0, metadata=spec(_WEIGHT, LOOK, "τ, total variation; more: smoother.")
@@ -339,12 +346,12 @@ class Settings:
             )
 
     def _check_weights(self) -> None:
+        content, style = self._balance()
         if not (
-            (self.content_weight and self.content_layers)
-            or (self.style_weight and self.style_layers)
-            or self.tv_weight
+            (content and self.content_layers) or (style and self.style_layers) or self.tv_weight
         ):
-            raise InvalidInput("there is nothing to optimise: every weight is 0")
+            at = "" if self.strength == MIDDLE else f" at strength {self.strength:g}"
+            raise InvalidInput(f"there is nothing to optimise: every weight is 0{at}")
         for part in ("content", "style"):
             weight = getattr(self, f"{part}_weight")
             if weight and not getattr(self, f"{part}_layers"):
@@ -366,6 +373,34 @@ class Settings:
             raise InvalidInput(
                 f"style_blend is {shown(self.style_blend)}: it has no proportion above 0"
             )
+
+    def balanced(self) -> Settings:
+        """These settings with the weights that ``strength`` makes of theirs, and no strength left.
+
+        The ratio of the style weight to the content weight is multiplied by (s / (1 − s))², where
+        s is the strength: below 0.5 the style weight becomes less, above it the content weight. So
+        0 has no style, and starts from the photograph; 1 has no content; and opposite strengths
+        divide and multiply the ratio alike, whatever the preset.
+        """
+        if self.strength == MIDDLE:
+            return self
+        content, style = self._balance()
+        return replace(
+            self,
+            strength=MIDDLE,
+            content_weight=content,
+            style_weight=style,
+            init=self.init if style else "content",
+        )
+
+    def _balance(self) -> tuple[float, float]:
+        """α and β, as ``strength`` makes them."""
+        content, style, s = self.content_weight, self.style_weight, self.strength
+        if s < MIDDLE:
+            return content, style * (s / (1 - s)) ** STEEPNESS
+        if s > MIDDLE:
+            return content * ((1 - s) / s) ** STEEPNESS, style
+        return content, style
 
     def layer_weights(self) -> dict[str, float]:
         """``{style layer: w_l}``."""

@@ -8,7 +8,10 @@ colour, and with the steps s and the changes of the gradient y that they caused,
 
     h_b = Σ s_b·y_b / Σ s_b·s_b        P = h^−POWER,   γ = STRETCH · s·y / y·P y of the newest pair,
 
-the sums taken over the past steps with less and less weight. γ P is the initial inverse Hessian H₀
+the sums taken over the past steps with less and less weight. In no band has a colour a larger P
+than grey: the network hardly sees fine differences of colour, so that there the gradient is mostly
+what other frequencies leave in it, and longer steps along it painted coloured grain (the suite
+``causes``; docs/quality.md). γ P is the initial inverse Hessian H₀
 of the iteration (Nocedal & Wright, Numerical Optimization, algorithm 7.4). It costs a Fourier
 transform of s, of y and of the direction in each iteration.
 
@@ -139,10 +142,11 @@ class SpectralScaling:
         self.scaling.copy_(self._by_frequency(self._by_band_scaling()))
 
     def _by_band_scaling(self) -> Tensor:
-        """P of what was learnt, ``(3, BANDS)``."""
+        """P of what was learnt, ``(3, BANDS)``; that of a colour is at most that of grey."""
         curvature = self.sy / self.ss.clamp(min=torch.finfo(self.ss.dtype).tiny)
         curvature = curvature / curvature.max()
-        return curvature.clamp(min=FLOOR).pow(-POWER)
+        scaling = curvature.clamp(min=FLOOR).pow(-POWER)
+        return torch.minimum(scaling, scaling[:1])
 
     def _by_frequency(self, by_band: Tensor) -> Tensor:
         """For each frequency the number ``(3, BANDS)`` of its band: ``(3, H, W // 2 + 1)``."""

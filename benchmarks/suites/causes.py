@@ -1,0 +1,52 @@
+"""``causes``: what each part of the method does to the look of a picture, one at a time.
+
+The figures are those of ``quality``. The starts are files, so that no setting is needed for them:
+``gatys, noise 0.05`` is what ``init="noise"`` would be at that standard deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks import renders
+from benchmarks.options import Options
+from benchmarks.renders import Arm, Noise
+from benchmarks.rows import Row
+from benchmarks.suites.base import Case, Suite
+
+AMPLITUDES = (0.05, 0.02, 0.01, 0.005)
+VARIATIONS = (0.3, 1.0, 3.0)
+ARMS = (
+    *(Arm(f"gatys, noise {std:g}", "gatys", start=Noise(std)) for std in AMPLITUDES),
+    Arm("gatys, grey noise 0.05", "gatys", start=Noise(0.05, grey=True)),
+    Arm("gatys, tv 1", "gatys", {"tv_weight": 1.0}),
+    Arm("gatys, replicate", "gatys", {"padding": "replicate"}),
+    Arm("gatys, max pooling", "gatys", {"pooling": "max"}),
+    Arm("fast, as it is", "fast"),
+    *(Arm(f"fast, tv {weight:g}", "fast", {"tv_weight": weight}) for weight in VARIATIONS),
+    Arm("fast, by L-BFGS", "fast", {"optimizer": "lbfgs"}),
+    Arm("fast, from the content", "fast", {"init": "content"}),
+    Arm("fast, replicate", "fast", {"padding": "replicate"}),
+    Arm("fast, max pooling", "fast", {"pooling": "max"}),
+)
+
+
+def cases(options: Options) -> list[Case]:
+    sizes = options.choose_sizes(full=(256,), quick=(64,))
+    return [Case(title, size) for size in sizes for title in renders.pairs(options)]
+
+
+def measure(case: Case, options: Options) -> Iterator[Row]:
+    yield from renders.measure(SUITE.name, ARMS, case.title, case.size, options)
+
+
+SUITE = Suite(
+    "causes",
+    "The same figures with one part of the method changed at a time.",
+    cases,
+    measure,
+    baseline="gatys, noise 0.05",
+    summarise=renders.summarise,
+    table=renders.table,
+    on_request=True,
+)
