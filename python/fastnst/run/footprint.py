@@ -44,6 +44,8 @@ class Footprint:
         fixed: Whatever the size, for a picture computed whole: the network and its filters.
         fixed_in_pieces: The same for one computed in pieces, all in Winograd tiles of one size.
         piece: For each pixel that is computed at a time: features and their gradients.
+        copies: The same of what a picture computed whole makes beside them: F − P, and features in
+            float32 where statistics need them. A piece makes them a few rows at a time.
         vectors: For each pixel of the result, like those that follow: what the solver keeps, and
             the gradient of an engine in strips. A scratch file may hold it.
         content: Content targets, if they are kept. A scratch file may hold them too.
@@ -55,6 +57,7 @@ class Footprint:
     fixed: float
     fixed_in_pieces: float
     piece: float
+    copies: float
     vectors: float
     content: float
     temporary: float
@@ -64,7 +67,8 @@ class Footprint:
     def whole(self, pixels: int) -> int:
         """The peak of a picture that is computed whole."""
         picture = self.vectors + self.content + self.temporary + self.held
-        return round(self.fixed + (self.piece + max(picture, self.begin + self.content)) * pixels)
+        computed = self.piece + self.copies
+        return round(self.fixed + (computed + max(picture, self.begin + self.content)) * pixels)
 
 
 def footprint(
@@ -83,15 +87,16 @@ def footprint(
     pairs = 0 if settings.optimizer == "adam" else pairs
     average = 2 if settings.averaging else 0
     colours = VECTOR if settings.color in ("original", "luminance") else 0
-    fixed, fixed_in_pieces, piece = 0.0, 0.0, float(TORCH_FEATURES)
+    fixed, fixed_in_pieces, piece, copies = 0.0, 0.0, float(TORCH_FEATURES), 0.0
     if counts(settings, device):
-        fixed, fixed_in_pieces, piece = _native(settings, width, height)
+        fixed, fixed_in_pieces, piece, copies = _native(settings, width, height)
     elif settings.engine == "onnx":
         piece = ONNX_FEATURES
     return Footprint(
         fixed,
         fixed_in_pieces,
         piece,
+        copies,
         (kept + 1) * VECTOR + pairs * _pair(settings, device),
         _targets(settings),
         (made + average) * VECTOR,
@@ -140,23 +145,22 @@ def _targets(settings: Settings) -> float:
     return sum(4 * elements[name] for name in content)
 
 
-def _native(settings: Settings, width: int, height: int) -> tuple[float, float, float]:
-    """Both fixed parts, and the features of a piece."""
+def _native(settings: Settings, width: int, height: int) -> tuple[float, float, float, float]:
+    """Both fixed parts, the features of a piece, and the copies of a whole picture's."""
     content, style, layers = _layers(settings)
     elements = _elements(layers)
     layout = lay_out(layers, {*content, *style}, settings.pooling, SIDE, SIDE)
     precise = 2 if settings.precision == "bf16" else 4
     piece = layout.size(precise) / SIDE**2 + 2 * 12
-    piece += sum(4 * elements[name] for name in content)  # F − P
     if settings.padding == "replicate":
         piece += 2 * precise * 64  # conv1_1, padded
     if settings.pooling == "l2":
         piece += 2 * precise * 64  # squares and quotients of the first pooling's window
-    plain = settings.statistics == ("gram",)
-    if not plain:  # float32 copies of a layer's features and of their gradient
-        piece += 3 * 4 * max((elements[name] for name in style), default=0)
+    copies = sum(4 * elements[name] for name in content)  # F − P
+    if settings.statistics != ("gram",):  # a layer's features and their gradient in float32
+        copies += 3 * 4 * max((elements[name] for name in style), default=0)
     fixed = _network(settings.precision, layers, (height, width))
-    return fixed, _network(settings.precision, layers, None), piece
+    return fixed, _network(settings.precision, layers, None), piece, copies
 
 
 def _shapes(

@@ -88,7 +88,8 @@ class Need:
         begin = takes.begin + held
         solving = takes.held + takes.temporary + held + (0 if mapped else takes.vectors)
         solving += 0 if plan.keeps_content else PICTURE
-        piece = takes.fixed_in_pieces + takes.piece * computed
+        recomputed = 0 if plan.keeps_content else takes.content  # the targets of the piece
+        piece = takes.fixed_in_pieces + (takes.piece + recomputed) * computed
         style = min(self.style_pixels, computed) * STYLE_BYTES / 2
         return self._sources + round(
             max(
