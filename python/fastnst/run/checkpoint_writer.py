@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import astuple
+
+import torch
+from torch import Tensor
+
 from fastnst.run.checkpoint import Checkpoints, save_checkpoint
 from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.identity import Identity
+from fastnst.run.losses import Losses
 from fastnst.run.recorder import Recorder
 from fastnst.solvers.iterate import Iterate
 from fastnst.solvers.sharing import together
@@ -62,11 +69,17 @@ class CheckpointWriter:
         checkpoint = Checkpoint(
             self.identity,
             state,
-            recorder.history_table(),
+            _table(recorder.history),
             tuple(recorder.history[0].to_row()),
             recorder.best_row,
             recorder.seconds(),
             recorder.snapshots,
-            recorder.scales_before(),
+            tuple(astuple(scale) for scale in recorder.scales),
         )
         save_checkpoint(checkpoint, self.checkpoints.path)
+
+
+def _table(history: Sequence[Losses]) -> Tensor:
+    """The history as a tensor ``(evaluations, terms)`` float64."""
+    rows = [list(losses.to_row().values()) for losses in history]
+    return torch.tensor(rows, dtype=torch.float64, device="cpu")

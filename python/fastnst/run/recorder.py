@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import astuple
 
 import numpy as np
 import torch
@@ -12,15 +10,14 @@ from torch import Tensor
 
 from fastnst.evaluation import Engine
 from fastnst.images.pixels import Pixels, to_pil
-from fastnst.ranks.communication import current
 from fastnst.ranks.share import Share
-from fastnst.run.checkpoint_state import Checkpoint
+from fastnst.run import gathering
+from fastnst.run.clock import Clock
 from fastnst.run.losses import Losses
 from fastnst.run.preparation import Preparation
 from fastnst.run.record import ScaleRecord
 from fastnst.run.step import Step, finished_small
 from fastnst.solvers.iterate import Iterate
-from fastnst.solvers.state import State
 
 SNAPSHOT = 2048  # long side of a picture from the way in pixels, at most
 
@@ -45,6 +42,7 @@ class Recorder:
         engine: The engine of the best picture; None before the first evaluation.
         colours: The picture whose colours the result is given, or None.
         share: What this rank owns of the pictures of the scale at hand; None: all.
+        clock: Runs while the optimisation does.
     """
 
     def __init__(self, prepared: Preparation, callback: Callable[[Step], None] | None) -> None:
@@ -60,38 +58,7 @@ class Recorder:
         self.engine: Engine | None = None
         self.colours: Tensor | None = None
         self.share: Share | None = None
-        self._seconds_before = 0.0  # at the scales before this one, or before the checkpoint
-        self._began = 0.0
-
-    def restore(
-        self,
-        saved: Checkpoint,
-        engine: Engine,
-        colours: Tensor | None,
-        state: State,
-        size: tuple[int, int],
-    ) -> None:
-        """Take up a run where a checkpoint left it.
-
-        Args:
-            saved: The checkpoint.
-            engine: The engine of the scale at hand.
-            colours: The picture whose colours the result is given, or None.
-            state: What this rank goes on from, of the solver's state.
-            size: Height and width of the pictures of the scale at hand.
-        """
-        rows = (dict(zip(saved.terms, row, strict=True)) for row in saved.history.tolist())
-        self.history = [Losses.from_row(row) for row in rows]
-        # Copies: a checkpoint's tensors are those of its file, which will be replaced.
-        self.snapshots = {k: picture.clone() for k, picture in saved.snapshots.items()}
-        self.scales = tuple(ScaleRecord(*scale) for scale in saved.scales)
-        self.best_row = saved.best
-        self._seconds_before = saved.seconds
-        self.best = state.tensors["best"].to(self.prepared.device, copy=True)
-        self.engine, self.colours = engine, colours
-        numbers = saved.solver.numbers
-        height, width = size
-        self.here = ScaleRecord(width, height, numbers["iteration"], numbers["evaluations"])
+        self.clock = Clock()
 
     def begin_scale(self, strips: int = 1, share: Share | None = None) -> None:
         """Start the clock.
@@ -102,7 +69,7 @@ class Recorder:
         """
         self.strips = strips
         self.share = share
-        self._began = time.perf_counter()
+        self.clock.start()
 
     def end_scale(self, mapped: bool = False) -> None:
         """Stop the clock, and count the scale at hand as finished.
@@ -111,37 +78,21 @@ class Recorder:
             mapped: Whether the best picture lies in a file that is about to be closed.
         """
         assert self.here is not None  # a solver yields the start at least
-        self._seconds_before, self._began = self.seconds(), 0.0
+        self.clock.stop()
         self.scales, self.here = (*self.scales, self.here), None
         if mapped and self.best is not None:
             self.best = self.best.clone()
         if self.best is not None and len(self.scales) < len(self.prepared.schedule):
-            self.best = self._for_the_next_scale(self.best)
-
-    def _for_the_next_scale(self, best: Tensor) -> Tensor:
-        """The whole of the best picture, the same on every rank, which the next scale begins at."""
-        share, speech = self.share, current()
-        self.share = None
-        if share is not None and share.communication.ranks > 1:
-            return share.everywhere(best)
-        if speech.ranks == 1:
-            return best
-        # Each rank has computed all of it, on machines that may round otherwise.
-        return speech.collect(best if speech.rank == 0 else best[..., :0])[0]
+            self.best = gathering.everywhere(self.best, self.share)
+            self.share = None
 
     def picture(self, own: Tensor) -> tuple[Tensor, Tensor | None]:
         """A picture of the scale at hand, and the picture whose colours it is given.
 
-        Where several ranks share it they all call this together. Rank 0 has the whole of it then;
-        the others have the rows that they own, which nobody looks at, in their own colours.
-
         Args:
-            own: What this rank has of it.
+            own: What this rank has of it. Ranks that share it call this together.
         """
-        if self.share is None or self.share.communication.ranks == 1:
-            return own, self.colours
-        whole = self.share.whole(own)
-        return (own, None) if whole is None else (whole, self.colours)
+        return gathering.whole(own, self.share, self.colours)
 
     def note(self, iterate: Iterate, engine: Engine, colours: Tensor | None) -> None:
         """Record an iterate, and tell the callback.
@@ -183,16 +134,7 @@ class Recorder:
 
     def seconds(self) -> float:
         """How long the optimisation has run."""
-        return self._seconds_before + (time.perf_counter() - self._began if self._began else 0.0)
-
-    def history_table(self) -> Tensor:
-        """The history as a tensor ``(evaluations, terms)`` float64."""
-        rows = [list(losses.to_row().values()) for losses in self.history]
-        return torch.tensor(rows, dtype=torch.float64, device="cpu")
-
-    def scales_before(self) -> tuple[tuple[int, int, int, int], ...]:
-        """Width, height, iterations and evaluations of each finished scale."""
-        return tuple(astuple(scale) for scale in self.scales)
+        return self.clock.seconds()
 
 
 def _eight_bits(pixels: Pixels) -> Tensor:

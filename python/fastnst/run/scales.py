@@ -30,6 +30,7 @@ from fastnst.run.schedule import Scale
 from fastnst.run.sharing import check_shared, who_shares
 from fastnst.run.solve import solve
 from fastnst.run.step import Step
+from fastnst.run.taking_up import take_up
 from fastnst.solvers.iterate import Iterate
 from fastnst.solvers.sharing import own_part
 from fastnst.solvers.vectors import Placement
@@ -109,7 +110,7 @@ def _run_scale(
         saved.identity.check(identity, path)
         _check_fits(saved, prepared, start, path)
         state = own_part(saved.solver, placement)
-        recorder.restore(saved, engine, colours, state, (height, width))
+        take_up(recorder, saved, engine, colours, state, (height, width))
         engine.resume(recorder.totals())
     writer = None
     if checkpoints is not None and (speech.ranks > 1 or current().rank == 0):
