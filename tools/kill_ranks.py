@@ -37,8 +37,9 @@ LIMIT = 10  # seconds that a rank waits for another
 # one takes others some seconds to find out. The rest is for a machine that does other work.
 ENDS = LIMIT + 80
 SETTINGS = [
-    "--size", str(HEIGHT), "--iterations", str(ITERATIONS), "--history-size", "6",
-    "--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1", "--bits", "16",
+    "--preset", "gatys", "--size", str(HEIGHT), "--iterations", str(ITERATIONS),
+    "--history-size", "6", "--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1",
+    "--bits", "16",
 ]  # fmt: skip
 
 

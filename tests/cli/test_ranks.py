@@ -164,8 +164,9 @@ def test_errors_keep_their_class_within_a_rank(monkeypatch) -> None:
 
 # -------------------------------------------------------------------------- runs of processes --
 
-TALL = ["--size", "400", "--iterations", "6", "--history-size", "5", "--bits", "16",
-        "--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1"]  # fmt: skip
+TALL = ["--preset", "gatys", "--size", "400", "--iterations", "6", "--history-size", "5",
+        "--bits", "16", "--style-layers", "relu1_1,relu2_1", "--content-layers",
+        "relu2_1"]  # fmt: skip
 ENDS = 100  # seconds in which a run of two ranks must have ended, also beside other work
 
 
