@@ -106,7 +106,7 @@ def test_upload_start_reload_stop_resume_download(tmp_path: Path, photo, browser
                 "--iterations", "5000") as address:  # fmt: skip
         page = Page(browser, address)
         until(lambda: page.find("#setting-size input").get_attribute("value") == "64")
-        assert page.find("#setting-style_weight input").get_attribute("value") == "50"
+        assert page.find("#setting-iterations input").get_attribute("value") == "5000"
         assert page.buttons() == [False, False, False]
         screenshot(browser, "1-idle")
 
@@ -173,13 +173,9 @@ def test_upload_start_reload_stop_resume_download(tmp_path: Path, photo, browser
         upload = "//input[@type='file' and contains(@accept, 'toml')]"
         settings = tmp_path / "settings.toml"
         settings.write_text("style-weight = 7\nsize = 48\n")
-        for path, weight in ((settings, "7"), (picture, "50")):
+        for path, size in ((settings, "48"), (picture, "64")):
             until(lambda: browser.find_element("xpath", upload)).send_keys(str(path))
-            until(
-                lambda weight=weight: (
-                    page.find("#setting-style_weight input").get_attribute("value") == weight
-                )
-            )
+            until(lambda size=size: page.find("#setting-size input").get_attribute("value") == size)
         screenshot(browser, "4-loaded")
 
 
