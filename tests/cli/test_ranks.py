@@ -12,12 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
 
 from fastnst import cli
 from fastnst.cli import ranks
 from fastnst.cli.options import own_threads
-from fastnst.errors import FastNSTError
+from fastnst.errors import FastNSTError, InvalidInput
 from fastnst.ranks import communication
 from fastnst.run.checkpoint import load_checkpoint
 from helpers.pictures import smooth
@@ -154,10 +155,32 @@ def test_ranks_of_a_machine_share_its_threads(monkeypatch) -> None:
     assert own_threads(None) is None
 
 
-def test_errors_keep_their_class_within_a_rank(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "said", "code"),
+    [
+        (FastNSTError("known"), "known", 1),
+        (InvalidInput("bad"), "bad", 2),
+        (ValueError("odd\nand more"), "ValueError: odd", 1),
+    ],
+)
+def test_a_rank_says_why_it_ends_before_it_leaves(
+    error: Exception, said: str, code: int, monkeypatch, capsys
+) -> None:
+    """A launcher ends all ranks as soon as one has ended: what was not said by then is lost."""
+    be_rank(monkeypatch, 0, 2)
+    at_the_end: list[tuple[str | None, str]] = []
+    monkeypatch.setattr(
+        communication, "leave", lambda word=None: at_the_end.append((word, capsys.readouterr().err))
+    )
+    with pytest.raises(typer.Exit) as left, ranks.as_rank(1):
+        raise error
+    assert left.value.exit_code == code
+    assert at_the_end == [(said, f"fastnst: rank 0: {said}\n")]
+    assert capsys.readouterr().err == ""  # and it says it once
+
+
+def test_ctrl_c_passes_through_a_rank(monkeypatch) -> None:
     be_rank(monkeypatch, 1, 2)
-    with pytest.raises(FastNSTError, match="known"), ranks.as_rank(1):
-        raise FastNSTError("known")
     with pytest.raises(KeyboardInterrupt), ranks.as_rank(1):
         raise KeyboardInterrupt
 

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,57 +17,36 @@ from fastnst.cli.options import SIDE_BY_SIDE
 from fastnst.errors import FastNSTError, InvalidInput
 from fastnst.ranks.launch import Plan, end_with_launcher, is_rank, rank
 
+
+def _beside(metavar: str, help_: str, show_default: bool = False) -> Any:
+    """An option of the panel for several processes."""
+    return typer.Option(
+        metavar=metavar, help=help_, show_default=show_default, rich_help_panel=SIDE_BY_SIDE
+    )
+
+
 Ranks = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        help="Compute the picture in N processes, each some bands of its rows.",
-        show_default=False,
-        rich_help_panel=SIDE_BY_SIDE,
-    ),
+    int | None, _beside("N", "Compute the picture in N processes, each some bands of its rows.")
 ]
 BatchRanks = Annotated[
     int | None,
-    typer.Option(
-        metavar="N",
-        help="Make the pictures in N processes; with --machines on each of them.",
-        show_default=False,
-        rich_help_panel=SIDE_BY_SIDE,
-    ),
+    _beside("N", "Make the pictures in N processes; with --machines on each of them."),
 ]
 Machines = Annotated[
     str | None,
-    typer.Option(
-        metavar="MIN:MAX",
-        help="And on so many machines, each with N; the same command starts on each.",
-        show_default=False,
-        rich_help_panel=SIDE_BY_SIDE,
-    ),
+    _beside("MIN:MAX", "And on so many machines, each with N; the same command starts on each."),
 ]
 Join = Annotated[
     str | None,
-    typer.Option(
-        metavar="HOST:PORT",
-        help="Where the machines meet: one of them. Its network must be trusted.",
-        show_default=False,
-        rich_help_panel=SIDE_BY_SIDE,
-    ),
+    _beside("HOST:PORT", "Where the machines meet: one of them. Its network must be trusted."),
 ]
 Restarts = Annotated[
     int,
-    typer.Option(
-        metavar="N",
-        help="Start all again after a failure, up to N times, to go on.",
-        rich_help_panel=SIDE_BY_SIDE,
-    ),
+    _beside("N", "Start all again after a failure, up to N times, to go on.", show_default=True),
 ]
 RankTimeout = Annotated[
     float,
-    typer.Option(
-        metavar="SECONDS",
-        help="How long a rank waits for another before all end.",
-        rich_help_panel=SIDE_BY_SIDE,
-    ),
+    _beside("SECONDS", "How long a rank waits for another before all end.", show_default=True),
 ]
 TIMEOUT = 600.0
 WORD_SECONDS = 2.0  # that a rank waits for rank 0 to say why it ends, and to have said it
@@ -108,7 +87,7 @@ def as_rank(timeout: float) -> Iterator[None]:
     """While it lasts, this process is one of the ranks of a run; where it is none, nothing happens.
 
     Raises:
-        FastNSTError: with the number of the rank, for whatever ends it early.
+        typer.Exit: for whatever ends it early, once that was said with the number of the rank.
     """
     if not is_rank():
         yield
@@ -122,21 +101,28 @@ def as_rank(timeout: float) -> Iterator[None]:
     except (typer.Exit, KeyboardInterrupt):
         leave("it was interrupted")
         raise
-    except InvalidInput as error:
-        if _rank_0_says(str(error)):
-            leave()
-            raise typer.Exit(error.exit_code) from error
-        leave(str(error))
-        raise
     except FastNSTError as error:
-        leave(str(error))
-        raise
+        raise _said(error) from error
     except Exception as error:
         lines = str(error).splitlines() or [""]
-        text = f"{type(error).__name__}: {lines[0]}"
-        leave(text)
-        raise FastNSTError(text) from error
+        raise _said(FastNSTError(f"{type(error).__name__}: {lines[0]}")) from error
     leave()
+
+
+def _said(error: FastNSTError) -> typer.Exit:
+    """Say why this rank ends, then let the others know, of whom a launcher ends all at the first.
+
+    Returns:
+        What to leave with.
+    """
+    from fastnst.ranks.communication import leave
+
+    if isinstance(error, InvalidInput) and _rank_0_says(str(error)):
+        leave()
+    else:
+        complain(said_by_rank(str(error)))
+        leave(str(error))
+    return typer.Exit(error.exit_code)
 
 
 def _rank_0_says(reason: str) -> bool:
