@@ -68,7 +68,7 @@ class Settings:
         init: What the optimisation starts from: ``noise`` (white noise), ``content``, ``matched``
             (the content with its colours' mean and covariance matched to the style's), or the
             path of a picture.
-        strength: How much of the painting, from 0 (the photograph) to 1 (the painting's texture);
+        strength: How much of the painting, from 0 (the photograph) to 1 (its style alone counts);
             0.5 leaves the weights as they are. See ``balanced``.
         content_weight: α, weight of the content losses.
         style_weight: β, weight of the style losses.
@@ -173,7 +173,9 @@ class Settings:
     strength: float = field(
         default=MIDDLE,
         metadata=spec(
-            Number(high=1.0), BASICS, "0: the photograph; 1: the painting; 0.5: the weights' own."
+            Number(high=1.0),
+            BASICS,
+            "0: the photograph; 1: the painting's style alone; 0.5: the weights' own.",
         ),
     )
     content_weight: float = field(
