@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from fastnst import cli
-from fastnst.batch import JOURNAL, check_jobs, expand, pair, read_journal
+from fastnst.batch import check_jobs, expand, pair, read_journal
+from fastnst.batch.journal import JOURNAL
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
 

@@ -123,7 +123,7 @@ def test_another_file_took_its_name(tmp_path: Path, monkeypatch, result) -> None
 def test_a_batch_keeps_what_it_cannot_put_in_place(tmp_path: Path, monkeypatch, result) -> None:
     out = tmp_path / "out"
     monkeypatch.setattr(
-        "fastnst.batch.run", lambda *_, **__: ((out / "c-s.png").mkdir(), result)[1]
+        "fastnst.batch.make.run", lambda *_, **__: ((out / "c-s.png").mkdir(), result)[1]
     )
     for seed, name in enumerate(("c.png", "s.png")):
         Image.fromarray(smooth(32, 24, seed)).save(tmp_path / name)

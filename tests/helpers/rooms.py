@@ -43,13 +43,11 @@ ROOMS = {
     "export": "ground network images settings objective inputs onnx_graph run",
     "notebook": "ground run",
     "api": "ground ranks network images settings inputs run notebook video",
-    "tables": "ground samples settings",
-    "batch": "ground ranks tables network images settings inputs run",
-    "workers": "ground batch run",
+    "batch": "ground samples network images settings inputs run",
     "sheet": "ground samples images settings inputs engines run estimate notebook",
     "ui": "ground samples images settings inputs run output api",
     "cli": "ground samples strips ranks network images settings inputs run output video"
-    " plots info estimate export api batch workers sheet ui",
+    " plots info estimate export api batch sheet ui",
     "__init__": "errors _version evaluation ops network losses images solvers settings objective"
     " engines inputs run video api sheet",
     "__main__": "cli",

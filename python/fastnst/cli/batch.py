@@ -39,8 +39,8 @@ from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
     from fastnst.batch import Job, Making, Outcome, Progress
+    from fastnst.batch.workers import Report
     from fastnst.cli.progress import SeriesBar
-    from fastnst.workers import Report
 
 
 @settings_options
@@ -215,7 +215,7 @@ def _run(
 ) -> Generator[Outcome, None, None]:
     """Make the pictures, in this process or in several."""
     if workers > 1:
-        from fastnst.workers import run_in_workers
+        from fastnst.batch.workers import run_in_workers
 
         def hear(report: Report) -> None:
             name = jobs[report.index].output.name

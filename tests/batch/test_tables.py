@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastnst.batch.tables import read_rows
 from fastnst.errors import InvalidInput
-from fastnst.tables import read_rows
 
 ROW = "content,style\nsample:harbour,sample:swirl\n"
 

@@ -22,16 +22,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fastnst.batch import (
-    PAUSE,
-    Job,
-    Journal,
-    Making,
-    Outcome,
-    check_jobs,
-    journal_size,
-    make,
-)
+from fastnst.batch.in_turn import PAUSE
+from fastnst.batch.jobs import Job, Outcome, check_jobs
+from fastnst.batch.journal import Journal, journal_size
+from fastnst.batch.make import Making, make
 from fastnst.cache import Cache
 from fastnst.claims import claim
 from fastnst.devices import choose_device

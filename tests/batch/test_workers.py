@@ -12,10 +12,9 @@ import pytest
 from PIL import Image
 
 import fastnst
-from fastnst import workers
-from fastnst.batch import Job, Making, is_done, pair, read_journal, run_batch
+from fastnst.batch import Job, Making, is_done, pair, read_journal, run_batch, workers
+from fastnst.batch.workers import Report, run_in_workers, shared_out
 from fastnst.claims import claim
-from fastnst.workers import Report, run_in_workers, shared_out
 from helpers.pictures import smooth
 
 SMALL = fastnst.Settings(

@@ -1,0 +1,115 @@
+"""How one picture of a batch is made: claimed, computed, saved and noted; or why it failed."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastnst.batch.done import fingerprint, is_done
+from fastnst.batch.jobs import Job, Outcome
+from fastnst.batch.journal import Journal, note
+from fastnst.cache import Cache
+from fastnst.claims import claim
+from fastnst.errors import FastNSTError, InvalidInput
+from fastnst.images.encode import check_output
+from fastnst.inputs.sizes import result_size
+from fastnst.run.checkpoint import Checkpoints
+from fastnst.run.rescue import save_or_rescue
+from fastnst.run.resources import UNLIMITED, Resources
+from fastnst.run.result import Result
+from fastnst.run.run import run
+from fastnst.run.step import Step
+
+
+@dataclass(frozen=True)
+class Making:
+    """How the pictures of a batch are made, whatever the job.
+
+    Attributes:
+        folder: The folder that the journal goes to.
+        bits: Bits of a value in the outputs, 8 or 16.
+        pyramid: Whether the outputs, TIFF files, hold reduced pictures too.
+        checkpoint_every: Iterations between two checkpoints of a run, from which it goes on when
+            the batch is started again; 0: none, it begins again.
+        resources: What each run may take of the machine.
+    """
+
+    folder: Path
+    bits: int = 8
+    pyramid: bool = False
+    checkpoint_every: int = 0
+    resources: Resources = UNLIMITED
+
+
+def make(
+    job: Job,
+    making: Making,
+    journal: Journal,
+    cache: Cache,
+    listen: Callable[[Step], None],
+) -> Outcome | None:
+    """Make a picture, unless another batch is at it or has made it.
+
+    Args:
+        job: The picture.
+        making: How.
+        journal: What other batches have made since this one began.
+        cache: What the runs of one process share.
+        listen: Called after each step.
+
+    Returns:
+        What became of the job; None if another batch is making it.
+    """
+    with claim(job.output) as mine:
+        if not mine:
+            return None
+        if is_done(job, journal.read()):
+            return Outcome(job, "elsewhere")
+        return _attempt(job, making, cache, listen)
+
+
+def _attempt(job: Job, making: Making, cache: Cache, listen: Callable[[Step], None]) -> Outcome:
+    began = time.perf_counter()
+    try:
+        size = result_size(job.content, job.settings.size, making.resources.megapixels)
+        check_output(job.output, making.bits, size=size, pyramid=making.pyramid)
+        made_from = fingerprint(job)  # before the run: a file may change while it runs
+        begin = functools.partial(
+            run,
+            job.content,
+            job.style,
+            job.settings,
+            listen,
+            cache=cache,
+            resources=making.resources,
+        )
+        result = _run(job, making.checkpoint_every, begin)
+        save_or_rescue(result, job.output, making.bits, making.pyramid)
+        note(making.folder, job.output, job.content, job.style, made_from)
+    except FastNSTError as error:
+        return Outcome(job, "failed", str(error), seconds=time.perf_counter() - began)
+    except Exception as error:  # noqa: BLE001 - the other jobs may be well
+        lines = str(error).splitlines() or [""]
+        text = f"{type(error).__name__}: {lines[0]}"
+        return Outcome(job, "failed", text, seconds=time.perf_counter() - began)
+    return Outcome(job, "done", loss=result.losses.total, seconds=time.perf_counter() - began)
+
+
+def _run(job: Job, checkpoint_every: int, begin: Callable[..., Result]) -> Result:
+    """Make a picture, or go on where its checkpoint is; ``begin`` is ``run`` for this job."""
+    if not checkpoint_every:
+        return begin()
+    path = job.output.with_name(f".{job.output.name}.checkpoint")
+    go_on = functools.partial(begin, checkpoints=Checkpoints(path, checkpoint_every))
+    try:
+        result = go_on(resume=path if path.exists() else None)
+    except InvalidInput:
+        if not path.exists():
+            raise
+        # It is of another run, and written over; unless this one cannot begin at all.
+        result = go_on()
+    path.unlink(missing_ok=True)
+    return result

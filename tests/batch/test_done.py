@@ -1,0 +1,40 @@
+"""What is done is known by its pictures and settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+import fastnst
+from fastnst.batch.done import fingerprint, is_done
+from fastnst.batch.in_turn import run_batch
+from fastnst.batch.journal import read_journal
+from fastnst.network import weights
+from helpers.batches import SMALL, jobs_of
+from helpers.pictures import smooth
+
+
+def test_what_is_done_is_known_by_its_pictures_and_settings(pictures: Path) -> None:
+    jobs = jobs_of(pictures)
+    out = pictures / "out"
+    list(run_batch(jobs, out))
+    assert all(is_done(job, read_journal(out)) for job in jobs)
+    moved = jobs_of(
+        pictures, fastnst.make_settings("gatys", {**SMALL.to_dict(), "engine": "torch"})
+    )
+    assert all(is_done(job, read_journal(out)) for job in moved)  # only where it is computed
+    other = jobs_of(pictures, fastnst.make_settings("gatys", {**SMALL.to_dict(), "seed": 1}))
+    assert not any(is_done(job, read_journal(out)) for job in other)
+    Image.fromarray(smooth(41, 36, 9)).save(pictures / "c" / "one.png")
+    jobs[2].output.unlink()
+    assert [is_done(job, read_journal(out)) for job in jobs] == [False, False, False, True]
+
+
+def test_a_fingerprint_needs_the_files(pictures: Path) -> None:
+    job = jobs_of(pictures)[0]
+    assert fingerprint(job) == fingerprint(job)
+    (pictures / "c" / "one.png").unlink()
+    assert fingerprint(job) is None
+    assert not is_done(job, {str(job.output.resolve()): "x"})
+    assert weights.BUILT_IN  # names of weights are no files

@@ -1,0 +1,68 @@
+"""One picture of a batch: from its checkpoint, and when it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fastnst
+from fastnst.batch import make
+from fastnst.batch.in_turn import Progress, run_batch
+from fastnst.run.run import run
+from helpers.batches import SMALL, jobs_of, statuses
+
+
+def test_a_batch_goes_on_from_the_checkpoint_of_a_run(pictures: Path) -> None:
+    jobs = jobs_of(pictures)[:1]
+    out = pictures / "out"
+    heard = []
+
+    def stop(progress: Progress) -> None:
+        heard.append(progress.step.iteration)
+        if heard == [0, 1, 2]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(fastnst.Interrupted):
+        list(run_batch(jobs, out, checkpoint_every=1, callback=stop))
+    assert [p.name for p in out.iterdir()] == [".one-a.png.checkpoint"]
+    assert statuses(run_batch(jobs, out, checkpoint_every=1, callback=stop)) == ["done"]
+    assert heard == [0, 1, 2, 3]
+    whole = run(jobs[0].content, jobs[0].style, SMALL)
+    with Image.open(jobs[0].output) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(whole.image))
+    assert sorted(p.name for p in out.iterdir()) == ["fastnst-batch.jsonl", "one-a.png"]
+
+
+@pytest.mark.parametrize("damage", ["other settings", "cut"])
+def test_a_checkpoint_that_does_not_fit_is_left_behind(pictures: Path, damage: str) -> None:
+    jobs = jobs_of(pictures)[:1]
+    path = pictures / "out" / ".one-a.png.checkpoint"
+    if damage == "cut":
+        path.write_bytes(b"half a checkpoint")
+    else:
+        fastnst.stylize(jobs[0].content, jobs[0].style, size=32, iterations=1, checkpoint=path)
+    outcomes = list(run_batch(jobs, pictures / "out", checkpoint_every=2))
+    assert statuses(outcomes) == ["done"]
+    assert not path.exists()
+
+
+def test_a_bad_file_does_not_stop_the_others(pictures: Path, monkeypatch) -> None:
+    (pictures / "c" / "a-bad.png").write_text("words")
+    real = make.run
+
+    def run(content, *args, **kwargs):
+        if "two" in content:
+            raise RuntimeError("out of memory\nand a long story")
+        return real(content, *args, **kwargs)
+
+    monkeypatch.setattr(make, "run", run)
+    outcomes = list(run_batch(jobs_of(pictures), pictures / "out"))
+    assert statuses(outcomes) == ["failed"] * 2 + ["done"] * 2 + ["failed"] * 2
+    assert "a-bad.png is not a picture" in str(outcomes[0].message)
+    assert outcomes[5].message == "RuntimeError: out of memory"
+    assert sorted(p.name for p in (pictures / "out").iterdir()) == [
+        "fastnst-batch.jsonl", "one-a.png", "one-b.png"
+    ]  # fmt: skip
