@@ -19,6 +19,7 @@ from benchmarks import appearance, contact_sheet, setups, tables
 from benchmarks.appearance import CHANNELS, PERIODS, Floats
 from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, one_line, summary
+from benchmarks.suites.base import Case
 from fastnst import Result, Settings, make_settings, stylize
 from fastnst.images.pixels import to_pil, to_pixels
 from fastnst.settings.presets import needs_torchvision
@@ -72,11 +73,16 @@ def pairs(options: Options) -> dict[str, tuple[str, str]]:
     return {_title(*pair): pair for pair in options.own_pairs or PAIRS[:count]}
 
 
+def cases(options: Options) -> list[Case]:
+    """Every pair at every size."""
+    sizes = options.choose_sizes(full=(256,), quick=(64,))
+    return [Case(title, size) for size in sizes for title in pairs(options)]
+
+
 def measure(
     suite: str,
     arms: Sequence[Arm],
-    title: str,
-    size: int,
+    case: Case,
     options: Options,
 ) -> Iterator[Row]:
     """A row for each arm; and a strip of the contact sheet.
@@ -84,10 +90,10 @@ def measure(
     Args:
         suite: The column ``suite``.
         arms: What to render.
-        title: One of the names of ``pairs``.
-        size: Long side of the pictures in pixels.
+        case: One of the names of ``pairs``, and the long side of the pictures in pixels.
         options: Which arms, how many iterations, where to write.
     """
+    title, size = case.title, case.size
     content, style = pairs(options)[title]
     loaded = setups.pictures(content, style, size)
     objective = setups.reference(loaded.content, loaded.style)
@@ -202,4 +208,4 @@ def _file_name(title: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in title)
 
 
-__all__ = ["COLUMNS", "Arm", "Noise", "measure", "pairs", "render", "summarise", "table"]
+__all__ = ["COLUMNS", "Arm", "Noise", "cases", "measure", "pairs", "render", "summarise", "table"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,17 @@ from fastnst.network.weights import Weights
 from helpers import REPOSITORY
 from helpers.networks import made_of_noise
 from helpers.pictures import smooth
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_answered() -> Iterator[None]:
+    """Programs that tests start answer Ctrl-C, also where the tests run in the background.
+
+    A shell lets what it starts with ``&`` ignore the signal, and so would all that these start.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

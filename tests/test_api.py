@@ -63,6 +63,7 @@ def test_one_seed_one_picture() -> None:
     assert not np.array_equal(runs[0], runs[2])
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_picture(tmp_path) -> None:
     code = (
         "import fastnst, sys, hashlib\n"
@@ -235,6 +236,7 @@ def test_native_that_is_not_there_is_an_error_with_the_reason(monkeypatch) -> No
     assert fastnst.stylize(CONTENT, STYLE, size=48, iterations=1).engine == "torch"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["native", "onnx"])
 def test_all_engines_take_the_same_way(engine: str) -> None:
     if reason := unavailable_reason(engine, torch.device("cpu")):
@@ -250,6 +252,7 @@ def test_all_engines_take_the_same_way(engine: str) -> None:
     assert min(ours) == pytest.approx(min(theirs), rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["native", "onnx"])
 def test_all_engines_agree_about_every_picture_on_the_way(engine: str) -> None:
     """To the end, where losses are smallest: that ends differ is the solver's doing, not theirs."""

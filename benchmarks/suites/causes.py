@@ -6,13 +6,11 @@ The figures are those of ``quality``. The starts are files, so that no setting i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 
 from benchmarks import renders
-from benchmarks.options import Options
 from benchmarks.renders import Arm, Noise
-from benchmarks.rows import Row
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suites.base import Suite
 
 AMPLITUDES = (0.05, 0.02, 0.01, 0.005)
 VARIATIONS = (0.3, 1.0, 3.0)
@@ -31,20 +29,11 @@ ARMS = (
 )
 
 
-def cases(options: Options) -> list[Case]:
-    sizes = options.choose_sizes(full=(256,), quick=(64,))
-    return [Case(title, size) for size in sizes for title in renders.pairs(options)]
-
-
-def measure(case: Case, options: Options) -> Iterator[Row]:
-    yield from renders.measure(SUITE.name, ARMS, case.title, case.size, options)
-
-
 SUITE = Suite(
     "causes",
     "The same figures with one part of the method changed at a time.",
-    cases,
-    measure,
+    renders.cases,
+    partial(renders.measure, "causes", ARMS),
     baseline="gatys, noise 0.05",
     summarise=renders.summarise,
     table=renders.table,

@@ -7,13 +7,11 @@ at. Its rows have no baseline: nothing here is timed in turn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 
 from benchmarks import renders
-from benchmarks.options import Options
 from benchmarks.renders import Arm
-from benchmarks.rows import Row
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suites.base import Suite
 
 ARMS = (
     Arm("gatys", "gatys"),
@@ -25,20 +23,11 @@ ARMS = (
 )
 
 
-def cases(options: Options) -> list[Case]:
-    sizes = options.choose_sizes(full=(256,), quick=(64,))
-    return [Case(title, size) for size in sizes for title in renders.pairs(options)]
-
-
-def measure(case: Case, options: Options) -> Iterator[Row]:
-    yield from renders.measure(SUITE.name, ARMS, case.title, case.size, options)
-
-
 SUITE = Suite(
     "quality",
     "What the pictures look like: grain over the painting's, clipping, lattices, what is kept.",
-    cases,
-    measure,
+    renders.cases,
+    partial(renders.measure, "quality", ARMS),
     baseline="gatys",
     summarise=renders.summarise,
     table=renders.table,

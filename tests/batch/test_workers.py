@@ -44,6 +44,7 @@ def check_pictures(jobs: list[Job]) -> None:
     assert names == {"fastnst-batch.jsonl", *(job.output.name for job in jobs)}
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_its_picture_made(jobs: list[Job]) -> None:
     heard: list[Report] = []
 
@@ -63,6 +64,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_picture_made(jobs: list[Job
     assert not active_children()
 
 
+@pytest.mark.slow
 def test_a_picture_that_kills_its_workers_counts_as_failed(
     jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +80,7 @@ def test_a_picture_that_kills_its_workers_counts_as_failed(
     assert not active_children()
 
 
+@pytest.mark.slow
 def test_an_exception_of_the_callback_ends_all(jobs: list[Job]) -> None:
     def hear(_: Report) -> None:
         raise KeyboardInterrupt
@@ -88,6 +91,7 @@ def test_an_exception_of_the_callback_ends_all(jobs: list[Job]) -> None:
     assert not [path for path in jobs[0].output.parent.iterdir() if path.name[0] == "."]
 
 
+@pytest.mark.slow
 def test_what_another_batch_makes_meanwhile_is_not_made_again(jobs: list[Job]) -> None:
     folder = jobs[0].output.parent
     claimed = claim(jobs[0].output)

@@ -178,6 +178,7 @@ def test_save_every(tmp_path: Path, pair) -> None:
     assert {p.name for p in tmp_path.glob("a*")} == {"a.png", "a-00002.png", "a-00004.png"}
 
 
+@pytest.mark.slow
 def test_a_run_is_interrupted_and_resumed(tmp_path: Path, pair) -> None:
     run = ["stylize", *pair, "-q", "--size", "48", "--iterations", "8"]
     assert fastnst(*run, "-o", tmp_path / "whole.png").returncode == 0
@@ -422,6 +423,7 @@ def test_a_full_disk_is_found_and_the_old_file_stays(tmp_path: Path, pair) -> No
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_best_picture_and_exits_130(tmp_path: Path, pair) -> None:
     out = tmp_path / "out.png"
     process = subprocess.Popen(
@@ -513,6 +515,7 @@ def test_help_and_version() -> None:
         assert option in text
 
 
+@pytest.mark.slow
 def test_it_works_without_the_extension(tmp_path: Path, pair) -> None:
     without = {"FASTNST_NO_NATIVE": "1"}
     done = in_a_process("stylize", *pair, "-o", tmp_path / "a.png", *QUICK, "--json", env=without)

@@ -35,6 +35,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     assert path.exists(), process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIGNALS)
 def test_what_was_painted_is_saved(tmp_path: Path, name: str) -> None:
     process = start(tmp_path, "stylize", *PAIR, "-o", "o.png", *ENDLESS, "--save-every", "2")
@@ -50,6 +51,7 @@ def test_what_was_painted_is_saved(tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.glob(".*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_in_the_first_seconds_it_is_one_line(tmp_path: Path, seed: int) -> None:
     """While Python and torch are imported, and while the run is prepared."""
@@ -119,6 +121,7 @@ def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
     assert process.returncode == 143
 
 
+@pytest.mark.slow
 def test_a_batch_stops_and_goes_on(tmp_path: Path) -> None:
     arguments = ["batch", "sample:harbour", "-s", "sample:swirl", "-o", "out", *ENDLESS,
                  "--checkpoint-every", "2"]  # fmt: skip

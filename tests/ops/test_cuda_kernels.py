@@ -331,6 +331,7 @@ def test_an_access_beyond_a_buffer_is_seen(compiled: Emulator) -> None:
     compiled.library.emulator_free_all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("left_out", "message"),
     [("EMULATOR_WITHOUT_WAITS", "ended with copies under way"), ("EMULATOR_WITHOUT_BARRIERS", "")],

@@ -15,6 +15,7 @@ from fastnst.ops.buffers import CPU
 from helpers.benchmarks import checked, good, run_suites
 
 
+@pytest.mark.slow
 def test_controls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {k: controls.CONTROLS[k] for k in ("the default", "two regions", "wasserstein")}
     monkeypatch.setattr(controls, "CONTROLS", chosen)

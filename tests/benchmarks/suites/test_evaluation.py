@@ -10,6 +10,7 @@ from benchmarks import setups
 from helpers.benchmarks import good, run_suites
 
 
+@pytest.mark.slow
 def test_evaluation(tmp_path: Path) -> None:
     rows = run_suites(tmp_path, "evaluation")
     (reference,) = good(rows, "reference")

@@ -82,6 +82,7 @@ def test_medians_and_worst_case_over_pairs() -> None:
     assert worst.error == "1 of 4 did not get there"
 
 
+@pytest.mark.slow
 def test_loss(tmp_path: Path) -> None:
     rows = run_suites(
         tmp_path,

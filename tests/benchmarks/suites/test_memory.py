@@ -5,11 +5,14 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
+import pytest
+
 from benchmarks.options import Options
 from benchmarks.suites import memory
 from helpers.benchmarks import good, run_suites
 
 
+@pytest.mark.slow
 def test_memory(tmp_path: Path) -> None:
     rows = run_suites(tmp_path, "memory", "--skip", "native", "--skip", "onnx")
     (reference,) = good(rows, "reference")

@@ -37,6 +37,7 @@ def test_share_of_the_ceiling_is_that_of_the_tighter_one(
     assert figures["gflops"] == pytest.approx(flops / 2e9)
 
 
+@pytest.mark.slow
 def test_ops(tmp_path: Path) -> None:
     rows = run_suites(tmp_path, "ops", "--skip", "compile")
     eager = good(rows, "eager")

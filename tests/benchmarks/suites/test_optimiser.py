@@ -13,6 +13,7 @@ from benchmarks.suites import Case, optimiser
 from helpers.benchmarks import CEILINGS, good, run_suites
 
 
+@pytest.mark.slow
 def test_optimiser(tmp_path: Path) -> None:
     rows = run_suites(tmp_path, "optimiser")
     assert {r["history"] for r in good(rows, "fastnst")} == {10, 100}

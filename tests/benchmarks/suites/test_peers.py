@@ -20,6 +20,7 @@ def test_peers_that_are_not_installed(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "peer.py"
     script.write_text(

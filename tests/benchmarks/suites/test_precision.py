@@ -10,6 +10,7 @@ from benchmarks import report, setups
 from helpers.benchmarks import checked, good, run_suites
 
 
+@pytest.mark.slow
 def test_precision(tmp_path: Path) -> None:
     rows = run_suites(tmp_path, "precision", "--skip", "onnx")
     assert "over plain PyTorch's" in report.to_markdown(checked(tmp_path / "results.json"))

@@ -12,6 +12,7 @@ from benchmarks.suites import SUITES, causes, quality
 from helpers.benchmarks import checked, good, run_suites
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suite", "left_out"),
     [
