@@ -17,6 +17,8 @@ much is computed twice follows from the network and from where rows are exchange
 Forward, rows of the picture or of features travel; backward, their gradients return. Both take the
 same bytes. The Gram matrices, in two integers for each entry, and a few sums are added up over all
 machines. Nothing of this is hidden behind computation, unless ``overlap`` says so.
+
+The solver ``spectral`` sends spectra beside that, from each machine to each other.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fastnst.network.vgg import VGG19
+from fastnst.solvers.spectral import BANDS
 from fastnst.strips.geometry import level_of, reach
 
 LAYERS = VGG19.up_to(("relu5_1",))
@@ -33,6 +36,10 @@ STYLE_CHANNELS = (64, 128, 256, 512, 512)
 CHANNELS = 3  # of a picture
 PICTURE_BYTES = 4  # a value of the picture and of its gradient, float32
 SUM_BYTES = 8  # a sum, int64 or float64
+COMPLEX_BYTES = 8  # a value of a spectrum, complex64
+FREQUENCIES = CHANNELS * BANDS  # bands of frequencies in three colours
+SUMS = {False: 2, True: 7}  # all-reduces in an iteration, of lbfgs and of spectral
+TRANSFORMS = 4  # all-to-alls in an iteration of spectral
 INTEGERS = 2  # of a Gram matrix's entry, whose size is not known beforehand
 KEPT = 80  # the reach of relu5_1, 70, rounded up to whole positions of the deepest layer
 WORTH = 0.85  # of what P machines could do at best; fewer machines are then the better use
@@ -200,7 +207,25 @@ def gram_bytes(machines: int, channels: Sequence[int] = STYLE_CHANNELS) -> float
     return 2 * (machines - 1) / machines * numbers * SUM_BYTES
 
 
-def scalar_bytes(machines: int, bands: int, content_layers: int, pairs: int) -> float:
+def spectral_bytes(rows: float, columns: float, height: float, width: float) -> float:
+    """Bytes that a machine sends in an iteration of ``spectral`` for its transforms.
+
+    Of three forward it sends all of its rows but the columns that it transforms itself, of the
+    inverse all of its columns but its own rows: half spectra in three colours, complex64.
+
+    Args:
+        rows: Its own rows.
+        columns: Its own columns of the half spectrum.
+        height: Rows of the picture.
+        width: Columns of the picture.
+    """
+    half = width // 2 + 1
+    return CHANNELS * COMPLEX_BYTES * (3 * rows * (half - columns) + columns * (height - rows))
+
+
+def scalar_bytes(
+    machines: int, bands: int, content_layers: int, pairs: int, spectral: bool = False
+) -> float:
     """Bytes that a machine sends for sums in the order of bands: an all-reduce of all bands' parts.
 
     Args:
@@ -209,9 +234,12 @@ def scalar_bytes(machines: int, bands: int, content_layers: int, pairs: int) -> 
         content_layers: How many; each has its loss, and the picture its total variation.
         pairs: Curvature pairs of L-BFGS. With one in spare, each has four inner products, and there
             are five more.
+        spectral: Whether it is scaled by frequency and colour. Each pair then has two inner
+            products, and there are five more and three sums for each band of frequencies.
     """
-    scalars = content_layers + 1 + 5 + 4 * (pairs + 1)
-    stops = 2  # a number with each sum says whether anyone wants to stop
+    solver = 2 * pairs + 5 + 3 * FREQUENCIES if spectral else 5 + 4 * (pairs + 1)
+    scalars = content_layers + 1 + solver
+    stops = SUMS[spectral]  # a number with each sum says whether anyone wants to stop
     return 2 * (machines - 1) / machines * (bands * scalars + stops) * SUM_BYTES
 
 
@@ -222,6 +250,7 @@ def seconds(
     machine: Machine,
     network: Network,
     overlap: bool = False,
+    spectral: bool = False,
 ) -> float | None:
     """Seconds of an iteration with one evaluation, or None where the parts are too small.
 
@@ -232,6 +261,8 @@ def seconds(
         machine: What each computes with.
         network: What connects them.
         overlap: Whether the exchange goes on while inner rows are computed, all but its latency.
+        spectral: Whether the solver transforms the whole picture, which is in strips or in blocks:
+            what travels is the same.
     """
     least = (
         scheme.rows["conv1_1"] if scheme.of_picture else 16
@@ -251,10 +282,17 @@ def seconds(
         return computed
     halo = halo_bytes(part, scheme, machine.feature_bytes) / network.bandwidth
     waits = 2 * scheme.exchanges * network.latency * (2 if part.beside else 1)
-    reduced = gram_bytes(machines) / network.bandwidth + 4 * math.log2(machines) * network.latency
+    sums = 2 * SUMS[spectral] * math.log2(machines) * network.latency
+    reduced = gram_bytes(machines) / network.bandwidth + sums
     if overlap:
         halo = max(0.0, halo - inner)
-    return computed + halo + waits + reduced
+    spectra = 0.0
+    if spectral:
+        pixels = part.height * part.width
+        # What ``spectral_bytes`` says, but for the one column that a half spectrum has beyond half.
+        sent = TRANSFORMS * CHANNELS * COMPLEX_BYTES * pixels / 2 * (machines - 1) / machines
+        spectra = sent / network.bandwidth + TRANSFORMS * network.latency
+    return computed + halo + waits + reduced + spectra
 
 
 @dataclass(frozen=True)
@@ -266,12 +304,15 @@ class Setting:
     network: Network
     blocks: bool = False
     overlap: bool = False
+    spectral: bool = False
 
     def seconds(self, pixels: float, machines: int) -> float | None:
         """Seconds of an iteration of a square picture, or None where the parts are too small."""
         side = math.sqrt(pixels)
         part = (block if self.blocks else strip)(side, side, machines)
-        return seconds(part, machines, self.scheme, self.machine, self.network, self.overlap)
+        return seconds(
+            *(part, machines, self.scheme, self.machine, self.network, self.overlap, self.spectral)
+        )
 
     def strong(self, pixels: float, machines: int) -> float | None:
         """The time of one machine for a picture, over P times that of P machines."""
@@ -367,6 +408,23 @@ def eight_table() -> str:
     return table(head, rows)
 
 
+def spectral_table() -> str:
+    """Strong scaling with the solver of preset ``fast``."""
+    head = ["", "8, 100 MP", "8, 1000 MP", "64, 100 MP", "64, 1000 MP"]
+    rows = []
+    for machine, network in ((CPU, SLOW), (CPU, FAST), (GPU, SLOW), (GPU, FAST)):
+        for scheme in SHOWN[:2]:
+            cells = []
+            for count, megapixels in ((8, 100), (8, 1000), (64, 100), (64, 1000)):
+                shares = [
+                    Setting(scheme, machine, network, spectral=on).strong(megapixels * 1e6, count)
+                    for on in (False, True)
+                ]
+                cells.append("/".join(map(_percent, shares)))
+            rows.append((f"{machine.name}, {network.name}, {scheme.name}", *cells))
+    return table(head, rows)
+
+
 def weak_table() -> str:
     """Weak scaling over sixty-four machines, strips / blocks."""
     each = (1, 4, 16, 64)
@@ -388,6 +446,7 @@ TABLES = {
     "What travels and what is computed twice": schemes_table,
     "Megabytes that a machine in the middle of strips sends in an iteration": bytes_table,
     "Strong scaling in per cent, strips/blocks": eight_table,
+    "Strong scaling of strips in per cent, lbfgs/spectral": spectral_table,
     "The most machines with 85 % strong scaling, strips/blocks, of up to 64": strong_table,
     "Weak scaling over 64 machines in per cent, strips/blocks": weak_table,
 }

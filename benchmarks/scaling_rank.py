@@ -22,7 +22,9 @@ WARM = 2  # iterations that do not count
 PAIRS = 10  # of curvature
 
 
-def main(folder: str, width: str, height: str, threads: str, iterations: str) -> None:
+def main(
+    folder: str, width: str, height: str, threads: str, iterations: str, optimizer: str
+) -> None:
     torch.set_num_threads(int(threads))
     ranks = join(LIMIT)
     size = int(width), int(height)
@@ -32,7 +34,8 @@ def main(folder: str, width: str, height: str, threads: str, iterations: str) ->
         iterations=int(iterations),
         engine="native",
         precision="fp32",
-        history_size=10,
+        history_size=PAIRS,
+        optimizer=optimizer,
     )
     marks: list[tuple[float, int, int]] = []
 

@@ -1,8 +1,9 @@
 """``scaling``: one picture shared by ranks of this machine, time and bytes of an iteration.
 
 *Strong*: one picture; one rank with all threads, then more ranks that share them. *Weak*: one
-thread for each rank and a picture as many times as high. The bytes that a rank sends are counted
-and stand beside those that ``scaling_model.py`` gives. Ranks of one machine speak over its loopback
+thread for each rank and a picture as many times as high. *Spectral*: as strong, with the solver of
+preset ``fast``, which transforms the whole picture. The bytes that a rank sends are counted and
+stand beside those that ``scaling_model.py`` gives. Ranks of one machine speak over its loopback
 address: what a network takes is not measured.
 """
 
@@ -22,16 +23,18 @@ import torch
 from benchmarks import tables
 from benchmarks.options import Options
 from benchmarks.rows import Row, summary
-from benchmarks.scaling_model import gram_bytes, scalar_bytes
+from benchmarks.scaling_model import gram_bytes, scalar_bytes, spectral_bytes
 from benchmarks.scaling_rank import PAIRS
 from benchmarks.suites.base import Case, Suite
 from fastnst.network.vgg import VGG19
 from fastnst.ranks.agent import run_ranks
 from fastnst.ranks.launch import Plan
 from fastnst.run.pieces import cuts
+from fastnst.run.sharing import fixed_grid
 from fastnst.settings.settings import Settings
 
 RANK = Path(__file__).parents[1] / "scaling_rank.py"
+TITLES = ("strong", "spectral", "weak")
 COLUMNS = {
     "ranks": ("ranks", "d"),
     "sent": ("bytes sent", ",.0f"),
@@ -76,7 +79,7 @@ def weak(size: int, threads: int) -> list[Team]:
 
 def cases(options: Options) -> list[Case]:
     sizes = options.choose_sizes(full=(1024, 2048), quick=(512,))
-    return [Case(title, size) for size in sizes for title in ("strong", "weak")]
+    return [Case(title, size) for size in sizes for title in TITLES]
 
 
 def measure(case: Case, options: Options) -> Iterator[Row]:
@@ -84,8 +87,9 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
         return
     iterations = 6 if options.quick else 12
     first: float | None = None
-    for team in (strong if case.title == "strong" else weak)(case.size, options.threads):
-        found = together(team, iterations)
+    optimizer = "spectral" if case.title == "spectral" else "lbfgs"
+    for team in (weak if case.title == "weak" else strong)(case.size, options.threads):
+        found = together(team, iterations, optimizer)
         row = partial(
             Row, "scaling", case.title, team.name, device="cpu", dtype="fp32", size=case.size
         )
@@ -100,12 +104,12 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             extra={
                 "ranks": team.ranks,
                 "sent": max(rank["sent"] for rank in found),
-                "model": sent_by_model(team, found[0]["bands"]),
+                "model": sent_by_model(team, found[0]["bands"], optimizer),
             },
         )
 
 
-def together(team: Team, iterations: int) -> list[dict[str, Any]] | str:
+def together(team: Team, iterations: int, optimizer: str = "lbfgs") -> list[dict[str, Any]] | str:
     """What each rank of a team has measured, or why there is nothing.
 
     Raises:
@@ -115,7 +119,7 @@ def together(team: Team, iterations: int) -> list[dict[str, Any]] | str:
     before = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         numbers = team.width, team.height, team.threads, iterations
-        command = (str(RANK), folder, *map(str, numbers))
+        command = (str(RANK), folder, *map(str, numbers), optimizer)
         torch.set_num_threads(max(1, team.threads * team.ranks))
         try:
             code = run_ranks(command, Plan(team.ranks), said.append)
@@ -129,17 +133,27 @@ def together(team: Team, iterations: int) -> list[dict[str, Any]] | str:
         return [json.loads(path.read_text()) for path in paths]
 
 
-def sent_by_model(team: Team, bands: int) -> float:
-    """Bytes that the rank with the most neighbours sends in an iteration of L-BFGS."""
+def sent_by_model(team: Team, bands: int, optimizer: str = "lbfgs") -> float:
+    """Bytes that the rank which sends the most sends in an iteration."""
     settings = Settings(engine="native", precision="fp32", history_size=PAIRS)
-    halo = cuts(settings, torch.device("cpu")).halo
-    neighbours = min(2, team.ranks - 1)
+    spacing = cuts(settings, torch.device("cpu"))
     names = [layer.replace("relu", "conv") for layer in settings.style_layers]
     channels = [VGG19.convolutions()[name][1] for name in names]
+    spectral = optimizer == "spectral"
+    of_rank = []
+    for rank in range(team.ranks):
+        neighbours = (rank > 0) + (rank < team.ranks - 1)
+        of_rank.append(2 * neighbours * spacing.halo * team.width * 3 * 4)
+        if spectral:
+            grid, half = fixed_grid(team.height, team.width, spacing), team.width // 2 + 1
+            mine = grid.share(rank, team.ranks)
+            rows = sum(grid.rows[band].owned_length for band in mine)
+            columns = mine.stop * half // bands - mine.start * half // bands
+            of_rank[-1] += spectral_bytes(rows, columns, team.height, team.width)
     return (
-        2 * neighbours * halo * team.width * 3 * 4
+        max(of_rank)
         + gram_bytes(team.ranks, channels)
-        + scalar_bytes(team.ranks, bands, len(settings.content_layers), PAIRS)
+        + scalar_bytes(team.ranks, bands, len(settings.content_layers), PAIRS, spectral)
     )
 
 

@@ -24,6 +24,7 @@ from benchmarks.scaling_model import (
     rows_needed,
     scalar_bytes,
     seconds,
+    spectral_bytes,
     strip,
 )
 from helpers import REPOSITORY
@@ -76,6 +77,17 @@ def test_bytes_of_sums() -> None:
     # A content layer, total variation, five sums and eleven rows of four; two numbers for stopping.
     assert scalar_bytes(2, 62, 1, 10) == (62 * (2 + 5 + 44) + 2) * 8
     assert gram_bytes(1) == scalar_bytes(1, 62, 1, 10) == 0
+    # Two rows of ten, five sums and three for each of 14 bands of frequencies in three colours.
+    assert scalar_bytes(2, 62, 1, 10, spectral=True) == (62 * (2 + 20 + 5 + 126) + 7) * 8
+
+
+def test_bytes_of_spectra() -> None:
+    """Half spectra of 8 bytes in three colours, of 1000 × 1200: three there, one back."""
+    there, back = 250 * (601 - 150), 150 * (1000 - 250)
+    assert spectral_bytes(250, 150, 1000, 1200) == 24 * (3 * there + back)
+    assert spectral_bytes(1000, 601, 1000, 1200) == 0
+    # About 48 bytes for each of its pixels, of which it keeps a fourth.
+    assert spectral_bytes(250, 150.25, 1000, 1200) == pytest.approx(36 * 250 * 1200, rel=2e-3)
 
 
 def test_the_time_is_the_sum_of_its_parts() -> None:
@@ -89,6 +101,9 @@ def test_the_time_is_the_sum_of_its_parts() -> None:
     assert seconds(part, 4, KEPT, machine, network) == pytest.approx(expected, rel=1e-12)
     hidden = seconds(part, 4, KEPT, machine, network, overlap=True)
     assert hidden == pytest.approx(expected - 400 * 100 * 1e-6, rel=1e-12)
+    spectra = 36 * 400 * 100 / 1e6 + (4 + 2 * 5 * 2) * 1e-3  # five more sums over four machines
+    slower = seconds(part, 4, KEPT, machine, network, spectral=True)
+    assert slower == pytest.approx(expected + spectra, rel=1e-12)
     assert seconds(strip(160, 100, 4), 4, KEPT, machine, network) is None  # 40 rows
 
 

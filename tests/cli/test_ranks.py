@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -55,12 +56,19 @@ def be_rank(monkeypatch: pytest.MonkeyPatch, rank: int, ranks_: int) -> None:
         (["--machines", "2"], "--machines and --join go together"),
         (["--ranks", "2", "--rank-timeout", "0"], "--rank-timeout is 0"),
         (["--ranks", "2", "--preview"], "--preview is not for ranks"),
+        (["--ranks", "2", "--optimizer", "torch-lbfgs"], "2 ranks cannot share this picture: opti"),
+        (["--ranks", "2", "--engine", "onnx"], "engine onnx computes no strips"),
+        (["--ranks", "2", "--gradient-norm", "l1"], "gradient_norm l1 needs the whole picture"),
+        (["--ranks", "3", "--device", "cuda:1"], "ranks on cuda are untested"),
+        (["--machines", "1:4", "--join", "here:1", "--device", "cuda"], "4 ranks cannot share"),
+        (["--ranks", "9", "--size", "48"], "9 ranks are too many: a picture of 48×36 pixels has 1"),
     ],
 )
 def test_what_cannot_be_is_one_line_before_anything_starts(
     arguments: list[str], message: str, monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr(ranks, "start_ranks", lambda _: pytest.fail("started"))
+    module = importlib.import_module("fastnst.cli.stylize")  # not the command of this name
+    monkeypatch.setattr(module, "start_ranks", lambda _: pytest.fail("started"))
     assert cli.run_app(["stylize", "c.png", "s.png", "-o", "o.png", *arguments]) == 2
     err = capsys.readouterr().err
     assert message in " ".join(err.split())
@@ -80,10 +88,10 @@ def test_the_same_words_start_each_rank(monkeypatch) -> None:
         return 7
 
     monkeypatch.setattr("fastnst.ranks.agent.run_ranks", run_ranks)
-    words = ["stylize", "c.png", "s.png", "-o", "o.png", "--ranks", "3", "--restarts", "2",
+    words = ["stylize", "c.png", "s.png", "-o", "o.png", "--ranks", "2", "--restarts", "3",
              "--checkpoint", "x.checkpoint"]  # fmt: skip
-    assert cli.run_app(words) == 7
-    assert started == [(("-m", "fastnst", *words), 3, 2)]
+    assert cli.run_app(words) == 7  # with the preset and the size that it has by default
+    assert started == [(("-m", "fastnst", *words), 2, 3)]
 
 
 def test_rank_0_alone_writes_and_speaks(monkeypatch, capsys, tmp_path: Path) -> None:
@@ -326,13 +334,3 @@ def test_a_batch_in_ranks_makes_each_picture_once() -> None:
     assert {one["status"] for one in made} == {"done"}
     assert len(Path("out/fastnst-batch.jsonl").read_text().splitlines()) == 4
     assert len(done.stderr.splitlines()) == 1, done.stderr
-
-
-@linux
-@pytest.mark.slow
-@pytest.mark.usefixtures("_tall")
-def test_too_many_ranks_are_one_line_that_names_the_most() -> None:
-    code, said = end(start("-o", "x.png", "--ranks", "9"))
-    assert code == 2
-    assert len(said) == 1, said
-    assert "ranks at most" in said[0]

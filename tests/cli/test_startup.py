@@ -27,6 +27,7 @@ CASES = [
     (["stylize", "https://example.org/a.jpg", "sample:swirl"], 2),
     (["stylize", "sample:harbour", "sample:swirl", "--size", "-3"], 2),
     (["stylize", "sample:harbour", "sample:swirl", "--preset", "gatsy"], 2),
+    (["stylize", "sample:ink", "sample:swirl", "--ranks", "2", "--optimizer", "torch-lbfgs"], 2),
     (["stylize", "sample:harbour", "sample:swirl", "--config", "no.toml"], 2),
     (["stylize", "sample:harbour", "sample:swirl", "--resume", "no.checkpoint"], 2),
     (["batch", "-o", "out"], 2),

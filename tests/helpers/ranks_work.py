@@ -23,11 +23,12 @@ from fastnst.run.ending import Interrupted
 from fastnst.run.run import run
 from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
+from fastnst.solvers.banded_fourier import BandedFourier
 from fastnst.solvers.minimise import minimise
 from fastnst.solvers.sharing import own_part, together
 from fastnst.solvers.state import State
 from fastnst.solvers.vectors import Placement
-from fastnst.strips.geometry import Grid
+from fastnst.strips.geometry import Grid, Span
 from helpers.controls import picture
 from helpers.networks import made_of_noise
 from helpers.pictures import smooth
@@ -106,6 +107,27 @@ def lose(victim: int, how: str, at: str) -> None:
             mine.exchange(rows, rows)
         else:
             mine.reduce_in_order(torch.zeros(4, 2, dtype=torch.float64))
+
+
+def transforms(
+    x: torch.Tensor, bands: tuple[Span, ...], colours: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, int, int]:
+    """A picture's spectrum there and back: what this rank has of both, bytes, communications."""
+    mine = communication.current()
+    count = len(bands)
+    first, last = (count * (mine.rank + side) // mine.ranks for side in (0, 1))
+    own = bands[first:last]
+    rows = x[..., own[0].start : own[-1].stop, :].contiguous()
+    placement = Placement(own, None, mine, count)
+    fourier = BandedFourier(rows, placement, colours)
+    spectrum = fourier.spectrum()
+    vector = [view.reshape(-1).clone() for view in placement.views(rows)]
+    sent, calls = mine.sent, mine.calls
+    fourier.forward(vector, spectrum)
+    found = torch.cat(spectrum, -1).clone()
+    fourier.inverse(spectrum, vector)
+    back = torch.cat([band.view(1, 3, -1, x.shape[-1]) for band in vector], -2)
+    return found, back, mine.sent - sent, mine.calls - calls
 
 
 def engine_of(control: str, height: int, kind: str) -> tuple[StripEngine, torch.Tensor]:

@@ -17,7 +17,9 @@ from fastnst.run import planning
 from fastnst.run.checkpoint import load_checkpoint
 from fastnst.run.memory import Need
 from fastnst.run.planning import make_plan
-from fastnst.run.sharing import fixed_grid, unavailable_reason
+from fastnst.run.shareable import unavailable_reason
+from fastnst.run.sharing import check_before_start, fixed_grid
+from fastnst.settings.presets import PRESETS
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Spacing
 from helpers import ranks_work
@@ -91,8 +93,10 @@ def test_each_rank_needs_memory_for_its_part(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("field", "reason"),
     [
-        ({"optimizer": "spectral"}, "optimizer spectral works on the whole picture: choose lbfgs"),
-        ({"optimizer": "torch-lbfgs"}, "optimizer torch-lbfgs works on the whole picture"),
+        (
+            {"optimizer": "torch-lbfgs"},
+            "optimizer torch-lbfgs works on the whole picture: choose lbfgs, spectral or adam",
+        ),
         ({"engine": "onnx"}, "engine onnx computes no strips"),
         ({"gradient_norm": "l2"}, "gradient_norm l2 needs the whole picture at once"),
     ],
@@ -101,17 +105,28 @@ def test_what_ranks_cannot_share_is_said_before_the_work(
     field: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(**field)
-    assert (unavailable_reason(settings, CPU) or "").startswith(reason)
+    assert (unavailable_reason(settings, "cpu") or "").startswith(reason)
     monkeypatch.setattr(communication, "_current", Few(0, 2))
-    with pytest.raises(InvalidInput, match=f"2 ranks cannot share this picture: {reason}"):
+    said = f"2 ranks cannot share this picture: {reason}"
+    with pytest.raises(InvalidInput, match=said):
         make_plan(Need(48, 680, settings))
+    with pytest.raises(InvalidInput, match=said):
+        check_before_start(settings, 2, None)
     monkeypatch.setattr(communication, "_current", Few(0, 1))
     assert make_plan(Need(48, 680, settings)).grid is None  # one rank does what one process does
 
 
 def test_a_gpu_is_refused() -> None:
-    reason = unavailable_reason(Settings(), torch.device("cuda"))
+    reason = unavailable_reason(Settings(), "cuda")
     assert reason == "ranks on cuda are untested and left out: use --device cpu"
+
+
+def test_too_many_ranks_are_refused_before_they_are_started() -> None:
+    settings = Settings(device="cpu", precision="fp32", **SHALLOW)
+    check_before_start(settings, 4, SIZE)
+    check_before_start(settings, 99, None)  # nobody knows
+    with pytest.raises(InvalidInput, match="5 ranks are too many: .* for 4 ranks at most"):
+        check_before_start(settings, 5, SIZE)
 
 
 # ----------------------------------------------------------------------------------------- runs --
@@ -128,12 +143,14 @@ def _rows(found: list[Any]) -> int:
     return sum(len(x[1]) for x in found)
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral", "adam"])
 def test_any_number_of_ranks_makes_the_same_result(as_one_rank: None, optimizer: str) -> None:
     fields = {**FIELDS, "optimizer": optimizer, "tv_weight": 1.0}
+    if optimizer == "spectral":  # as the command has it where nothing else is asked for
+        fields["init"] = PRESETS["fast"].init
     one = ranks_work.whole_run(fields, SIZE)
     assert one[3] == 4
-    for ranks in (2, 4) if optimizer == "lbfgs" else (3,):
+    for ranks in (3,) if optimizer == "adam" else (2, 4):
         found = on_ranks(ranks, ranks_work.whole_run, fields, SIZE)
         assert np.array_equal(picture_of(found), one[1])
         assert all(x[0] == one[0] and x[2:] == one[2:] for x in found)

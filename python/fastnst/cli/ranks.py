@@ -16,6 +16,8 @@ from fastnst.cli.inputs import STANDARD_INPUT
 from fastnst.cli.options import SIDE_BY_SIDE
 from fastnst.errors import FastNSTError, InvalidInput
 from fastnst.ranks.launch import Plan, end_with_launcher, is_rank, rank
+from fastnst.run.shareable import refuse, unavailable_reason
+from fastnst.settings.settings import Settings
 
 
 def _beside(metavar: str, help_: str, show_default: bool = False) -> Any:
@@ -53,12 +55,15 @@ WORD_SECONDS = 2.0  # that a rank waits for rank 0 to say why it ends, and to ha
 COMMAND: ContextVar[Sequence[str]] = ContextVar("COMMAND", default=())  # as it was typed
 
 
-def check_ranks(plan: Plan | None, timeout: float, preview: bool, *pictures: str) -> None:
-    """Make sure that several processes can do what is asked for.
+def check_ranks(
+    plan: Plan | None, timeout: float, preview: bool, settings: Settings, *pictures: str
+) -> None:
+    """Make sure that several processes can do what is asked for, as far as it is known at once.
 
     Raises:
         InvalidInput: for a time limit that is none, a picture from standard input, which one
-            process alone can read, or a preview, whose pictures the ranks would make at any time.
+            process alone can read, a preview, whose pictures the ranks would make at any time, or
+            settings of a run that needs the whole picture.
     """
     if plan is None and not is_rank():
         return
@@ -68,6 +73,28 @@ def check_ranks(plan: Plan | None, timeout: float, preview: bool, *pictures: str
         raise InvalidInput("--preview is not for ranks: --save-every shows pictures on the way")
     if STANDARD_INPUT in pictures:
         raise InvalidInput("ranks cannot read a picture from standard input: name a file")
+    if plan is not None and plan.ranks * plan.most > 1 and not is_rank():
+        reason = unavailable_reason(settings, settings.device.partition(":")[0])
+        if reason is not None:
+            raise refuse(plan.ranks * plan.most, reason)
+
+
+def check_size(plan: Plan, settings: Settings, size: tuple[int, int] | None) -> None:
+    """Make sure that the ranks can share a picture, before any of them is started.
+
+    Args:
+        plan: What is asked for.
+        settings: The settings of the run.
+        size: Width and height of the result, or more than they can be; None: not known.
+
+    Raises:
+        InvalidInput: if there are too many, with how many could; if its device has no ranks.
+        BackendUnavailable: if the device that was asked for cannot be used.
+    """
+    from fastnst.run.sharing import check_before_start
+
+    if plan.ranks * plan.most > 1:
+        check_before_start(settings, plan.ranks * plan.least, size)
 
 
 def start_ranks(plan: Plan) -> None:

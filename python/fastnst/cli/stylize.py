@@ -42,6 +42,7 @@ from fastnst.cli.ranks import (
     Restarts,
     as_rank,
     check_ranks,
+    check_size,
     start_ranks,
 )
 from fastnst.errors import InvalidInput
@@ -140,7 +141,7 @@ def stylize(
         raise InvalidInput(f"--save-every is {save_every}: expected 0 or more")
     resources = read_resources(memory, scratch, max_megapixels)
     plan = read_plan(ranks, machines, join, restarts)
-    check_ranks(plan, rank_timeout, preview, content, *style)
+    check_ranks(plan, rank_timeout, preview, settings, content, *style)
     if restarts and checkpoint is None:
         raise InvalidInput("--restarts needs a --checkpoint to go on from")
     check_pictures(content, style, content_mask, style_mask)
@@ -170,6 +171,9 @@ def stylize(
         _print_estimate(needs, settings, as_json)
         return
     if plan is not None and not is_rank():
+        # A checkpoint says how its picture is cut, and the ranks find out.
+        size = None if resume else result_size(content, settings.size, max_megapixels)
+        check_size(plan, settings, size)
         start_ranks(plan)
 
     from fastnst import plots

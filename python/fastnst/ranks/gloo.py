@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -21,8 +21,10 @@ from torch.distributed.distributed_c10d import PrefixStore
 
 from fastnst.errors import InvalidInput, RankLost
 from fastnst.ranks.meeting import is_loopback, meet
-from fastnst.ranks.protocol import Communication, in_order, pack, unpack
+from fastnst.ranks.protocol import Communication, Message, in_order, pack, unpack
 from fastnst.ranks.watch import Watch
+
+FIRST_TAG = 3  # of the messages of ``all_to_all``; those before it are for other communications
 
 
 class Gloo(Communication):
@@ -84,6 +86,25 @@ class Gloo(Communication):
                 assert work is not None  # None is for ranks outside the group
                 work.wait(self._patience)
         return found[0], found[1]
+
+    def all_to_all(self, given: Sequence[Message], taken: Sequence[Message]) -> None:
+        """Give tensors to any of the other ranks and take theirs."""
+        self.calls += 1
+        started = []
+        for way, messages in ((dist.isend, given), (dist.irecv, taken)):
+            found = [0] * self.ranks  # messages of each rank so far
+            for peer, x in messages:
+                flat = _bytes(x)
+                if not flat.numel():
+                    continue
+                with self._speaking(peer):
+                    started.append((peer, way(flat, peer, tag=FIRST_TAG + found[peer]), flat))
+                found[peer] += 1
+                self.sent += flat.numel() if way is dist.isend else 0
+        for peer, work, _ in started:
+            with self._speaking(peer):
+                assert work is not None  # None is for ranks outside the group
+                work.wait(self._patience)
 
     def reduce_exact(self, *tables: Tensor) -> None:
         """Add tables up over all ranks, in place and in one communication."""

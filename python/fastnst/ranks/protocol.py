@@ -1,8 +1,9 @@
 """How ranks speak: the contract, and its twin for one process.
 
 What goes from one rank to another are rows at the borders, sums in fixed point, and scalars by
-band; so nothing but the rows grows with the picture. All that is added is added exactly, or in the
-order of the bands: results do not depend on the number of ranks.
+band; so nothing but the rows grows with the picture. A solver that transforms the whole picture
+sends all of its spectrum beside that. All that is added is added exactly, or in the order of the
+bands: results do not depend on the number of ranks.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+Message = tuple[int, Tensor]  # a rank, and what it gets or gives
 
 
 class Communication(Protocol):
@@ -49,6 +52,16 @@ class Communication(Protocol):
 
         Raises:
             RankLost: if a neighbour does not answer within the limit; so do all that follow.
+        """
+        ...
+
+    def all_to_all(self, given: Sequence[Message], taken: Sequence[Message]) -> None:
+        """Give tensors to any of the other ranks and take theirs.
+
+        Args:
+            given: What other ranks get, each with its rank.
+            taken: Where what comes from them is put: contiguous tensors of the same sizes. Of
+                several that come from one rank the first that it gives comes first.
         """
         ...
 
@@ -138,6 +151,9 @@ class Alone(Communication):
     def exchange(self, above: Tensor, below: Tensor) -> tuple[None, None]:  # noqa: ARG002
         """There are no neighbours."""
         return None, None
+
+    def all_to_all(self, given: Sequence[Message], taken: Sequence[Message]) -> None:
+        """There are no others."""
 
     def reduce_exact(self, *tables: Tensor) -> None:
         """They are the sums already."""

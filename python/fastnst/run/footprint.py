@@ -27,8 +27,9 @@ PAIR = 2 * 3 * 4  # s and y of one curvature pair, float32; or both moments of A
 COMPRESSED_PAIR = 6.5  # in eight bits, a scale for every 64 values
 VECTOR = 12  # one of the picture's size in float32
 # Vectors that a solver keeps, with the picture and the best one; and those that it makes on its
-# way. Spectral: three spectra and their products. Adam: the denominators of its steps.
-VECTORS = {"lbfgs": (4, 0), "spectral": (5, 5), "torch-lbfgs": (5, 4), "adam": (4, 2)}
+# way. Spectral: three spectra, which it keeps where the picture is in pieces, and their products or
+# parts of them. Adam: the denominators of its steps.
+VECTORS = {"lbfgs": (4, 0), "spectral": (8, 2), "torch-lbfgs": (5, 4), "adam": (4, 2)}
 SNAPSHOTS = 6  # two pictures of 8 bits
 BEGIN = 3 * VECTOR  # content, start, and what the start is made of
 SCRATCH = 80e6  # of the kernels, Gram matrices, what is imported and set up by the first operators

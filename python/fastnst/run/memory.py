@@ -130,16 +130,3 @@ def plans(need: Need, scratch: Path | None) -> list[Plan]:
     if need.settings.content_weight and recomputes(choose_precision(need.settings, need.device)):
         found.append(Plan(keeps_content=False))
     return found
-
-
-def no_pieces_reason(settings: Settings, device: torch.device) -> str | None:
-    """Why a picture cannot be computed in pieces, or None if it can."""
-    if settings.engine == "onnx":
-        return "engine onnx computes no strips"
-    if device.type != "cpu":
-        return f"there are no strips on {device.type} yet"
-    if settings.gradient_norm != "none":
-        return f"gradient_norm {settings.gradient_norm} needs the whole picture at once"
-    if not (settings.content_weight or settings.style_weight):
-        return "it has no loss on the network"
-    return None

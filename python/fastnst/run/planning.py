@@ -11,9 +11,11 @@ import torch
 from fastnst.errors import InvalidInput
 from fastnst.ranks.communication import current
 from fastnst.run import available, sharing
-from fastnst.run.memory import Need, no_pieces_reason, plans
+from fastnst.run.memory import Need, plans
 from fastnst.run.pieces import WHOLE, Plan, cuts
 from fastnst.run.refusal import refuse
+from fastnst.run.shareable import no_pieces_reason, unavailable_reason
+from fastnst.run.shareable import refuse as refuse_ranks
 from fastnst.strips.budget import choose_grid
 from fastnst.strips.geometry import Grid
 
@@ -40,15 +42,15 @@ def make_plan(need: Need, limit: int | None = None, scratch: Path | None = None)
     budget = budget_of(need.device, limit)
     speech = current()
     if speech.joined:
-        why = sharing.unavailable_reason(need.settings, need.device)
+        why = unavailable_reason(need.settings, need.device.type)
         if why is None:
             each = budget if budget is None or limit is not None else budget // speech.local_ranks
             return sharing.make_shared_plan(need, speech, each, scratch)
         if speech.ranks > 1:
-            raise InvalidInput(f"{speech.ranks} ranks cannot share this picture: {why}")
+            raise refuse_ranks(speech.ranks, why)
     if budget is None or need.whole() <= budget:
         return WHOLE
-    reason = no_pieces_reason(need.settings, need.device)
+    reason = no_pieces_reason(need.settings, need.device.type)
     for plan in [] if reason is not None else plans(need, scratch):
         grid = grid_within(need, plan, budget)
         if grid is not None:

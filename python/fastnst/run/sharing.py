@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
+from fastnst.devices import choose_device
 from fastnst.errors import InvalidInput
 from fastnst.ranks.protocol import Alone, Communication
 from fastnst.ranks.share import Share, too_many_reason
-from fastnst.run.memory import PICTURE, Need, no_pieces_reason, plans
+from fastnst.run.memory import PICTURE, Need, plans
 from fastnst.run.pieces import Plan, cuts
+from fastnst.run.shareable import refuse, unavailable_reason
 from fastnst.settings.settings import Settings
 from fastnst.strips.budget import amount, choose_grid
 from fastnst.strips.geometry import Grid, Spacing
@@ -24,19 +24,28 @@ FEWEST_BANDS = 4  # that a picture is cut into, if it is high enough
 # Rows of a band, at most. A halo of 96 rows on either side is computed too: a fifth of them.
 MOST_ROWS = 960
 MOST_PIXELS = 16_000_000  # that are computed for a piece: 10 GB in float32
-SHARED_SOLVERS = ("lbfgs", "adam")
 
 
-def unavailable_reason(settings: Settings, device: torch.device) -> str | None:
-    """Why several ranks cannot share a run, or None if they can."""
-    if settings.optimizer not in SHARED_SOLVERS:
-        return (
-            f"optimizer {settings.optimizer} works on the whole picture: "
-            f"choose {' or '.join(SHARED_SOLVERS)}"
-        )
-    if device.type != "cpu":
-        return f"ranks on {device.type} are untested and left out: use --device cpu"
-    return no_pieces_reason(settings, device)
+def check_before_start(settings: Settings, ranks: int, size: tuple[int, int] | None) -> None:
+    """Make sure that ranks which are not started yet can share a picture, as far as is known.
+
+    Args:
+        settings: The settings of the run.
+        ranks: How many there will be at least.
+        size: Width and height of the result, or more than they can be; None: not known.
+
+    Raises:
+        InvalidInput: if not, with the reason or with how many ranks could.
+        BackendUnavailable: if the device that was asked for cannot be used.
+    """
+    device = choose_device(settings.device)
+    if reason := unavailable_reason(settings, device.type):
+        raise refuse(ranks, reason)
+    if size is not None:
+        width, height = size
+        grid = fixed_grid(height, width, cuts(settings, device))
+        if reason := too_many_reason(grid, ranks):
+            raise InvalidInput(reason)
 
 
 def fixed_grid(height: int, width: int, spacing: Spacing) -> Grid:

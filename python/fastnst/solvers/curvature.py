@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
+from fastnst.ops import sums
 from fastnst.solvers import vectors
 from fastnst.solvers.history import BandedRows
 from fastnst.solvers.state import State
@@ -49,11 +50,18 @@ class Curvature(NamedTuple):
     change: float
 
 
-def curvature_along(step: Vector, change: Vector) -> Curvature | None:
+def curvature_along(step: Vector, change: Vector, placement: Placement = PLAIN) -> Curvature | None:
     """The products of a pair; None if s·y is not positive beyond rounding."""
-    curvature = Curvature(float(vectors.dot(step, change)), float(vectors.dot(change, change)))
-    lengths = float(vectors.norm2(step)) * math.sqrt(curvature.change)
-    return curvature if curvature.along > CURVATURE * lengths else None
+
+    def of(s: Tensor, y: Tensor) -> Tensor:
+        found = torch.stack([sums.dot(s, y), sums.dot(y, y), sums.dot(s, s)])
+        placement.release(s, y)
+        return found
+
+    found = vectors.total((of(s, y) for s, y in zip(step, change, strict=True)), placement)
+    along, change_squared, step_squared = found.tolist()
+    lengths = math.sqrt(step_squared) * math.sqrt(change_squared)
+    return Curvature(along, change_squared) if along > CURVATURE * lengths else None
 
 
 class CurvaturePairs:
@@ -69,6 +77,7 @@ class CurvaturePairs:
     """
 
     def __init__(self, history_size: int, like: Tensor, placement: Placement = PLAIN) -> None:
+        self._placement = placement
         self.s = BandedRows(history_size, like, placement)
         self.y = BandedRows(history_size, like, placement)
         # S Yᵀ, by slot; only s_i · y_j with i no younger than j is known
@@ -87,7 +96,7 @@ class CurvaturePairs:
         Returns:
             The products of the pair, or None if it was not taken.
         """
-        curvature = curvature_along(step, change)
+        curvature = curvature_along(step, change, self._placement)
         if curvature is None:
             return None
         full = len(self.order) == len(self.sy)
@@ -114,6 +123,7 @@ class CurvaturePairs:
         # All that follows is of −g, so that no pass is needed to turn the result.
         for g, q in zip(gradient, out, strict=True):
             torch.neg(g, out=q)
+            self._placement.release(g, q)
         if used == 0:
             initial(out)
             return out

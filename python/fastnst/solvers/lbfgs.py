@@ -87,7 +87,7 @@ class LBFGS(ProjectedSolver):
         """Take the state of another solver of this kind, for a picture of this size."""
         self.gamma = state.numbers["gamma"]
         self.pairs.restore(state.part("pairs"))
-        self.has_moved = "displacement" in state.tensors
+        self.has_moved = any(name.split(".")[0] == "displacement" for name in state.tensors)
         if self.has_moved:
             vectors.restore(state, "last_gradient", self.gradient, self.placement)
             vectors.restore(state, "displacement", self.displacement, self.placement)

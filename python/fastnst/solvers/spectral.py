@@ -30,6 +30,7 @@ much worse elsewhere; a fixed P, measured once, was worse than none.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -68,22 +69,12 @@ class SpectralScaling:
 
     def __init__(self, like: Tensor) -> None:
         self.shape = like.shape
-        height, width = like.shape[-2:]
         device, dtype = like.device, like.dtype
-        rows = torch.fft.fftfreq(height, device=device, dtype=dtype)[:, None]
-        columns = torch.fft.rfftfreq(width, device=device, dtype=dtype)[None]
-        frequency = (rows.square() + columns.square()).sqrt().clamp(min=COARSEST)
-        octaves = torch.log2(frequency / COARSEST) / math.log2(FINEST / COARSEST)
-        self.band = (octaves * (BANDS - 1)).round().long()
-        # The half spectrum has the conjugate half's weight too, but for the columns of its own.
-        self.weight = torch.full_like(frequency, 2.0)
-        self.weight[:, 0] = 1
-        if width % 2 == 0:
-            self.weight[:, -1] = 1
+        self.band, self.weight = frequency_bands(like.shape[-2:], like)
         self.colours = torch.tensor(OPPONENT_COLOURS, device=device, dtype=dtype)
         self.ss = like.new_zeros(3, BANDS)
         self.sy = like.new_zeros(3, BANDS)
-        self.scaling = like.new_ones(3, *frequency.shape)
+        self.scaling = like.new_ones(3, *self.band.shape)
         self.gamma = like.new_zeros(())
         # For sums over each band. On a CPU index_add_ takes one pass; on a GPU it adds in no
         # fixed order, so that two runs would differ: there it is a product with these members.
@@ -107,10 +98,10 @@ class SpectralScaling:
         s, y = self._spectrum(step), self._spectrum(change)
         self.ss = _updated(self.ss, MEMORY * self.ss + self._by_band(s, s), accept)
         self.sy = _updated(self.sy, MEMORY * self.sy + self._by_band(s, y), accept)
-        by_band = self._by_band_scaling()
+        by_band = scaling_by_band(self.ss, self.sy)
         scaling = self._by_frequency(by_band)
         if accept is None:  # y·P y in one pass, which fetches a number
-            norm = sums.dot(_product(y, y), scaling * self.weight)
+            norm = sums.dot(product(y, y), scaling * self.weight)
         else:
             norm = (by_band * self._by_band(y, y)).sum()
         gamma = (STRETCH * curvature / norm.double()).to(self.gamma.dtype)
@@ -139,14 +130,7 @@ class SpectralScaling:
         self.ss.copy_(state.tensors["ss"])
         self.sy.copy_(state.tensors["sy"])
         self.gamma.copy_(state.tensors["gamma"])
-        self.scaling.copy_(self._by_frequency(self._by_band_scaling()))
-
-    def _by_band_scaling(self) -> Tensor:
-        """P of what was learnt, ``(3, BANDS)``; that of a colour is at most that of grey."""
-        curvature = self.sy / self.ss.clamp(min=torch.finfo(self.ss.dtype).tiny)
-        curvature = curvature / curvature.max()
-        scaling = curvature.clamp(min=FLOOR).pow(-POWER)
-        return torch.minimum(scaling, scaling[:1])
+        self.scaling.copy_(self._by_frequency(scaling_by_band(self.ss, self.sy)))
 
     def _by_frequency(self, by_band: Tensor) -> Tensor:
         """For each frequency the number ``(3, BANDS)`` of its band: ``(3, H, W // 2 + 1)``."""
@@ -163,10 +147,50 @@ class SpectralScaling:
 
     def _by_band(self, a: Tensor, b: Tensor) -> Tensor:
         """a·b summed over each band, ``(3, BANDS)``."""
-        products = _product(a, b)
+        products = product(a, b)
         if self._members is not None:
             return products.flatten(1) @ self._members
-        return _add_by_band(products.mul_(self.weight), self.band)
+        return add_by_band(products.mul_(self.weight), self.band).to(products.dtype)
+
+
+def frequency_bands(
+    size: Sequence[int], like: Tensor, columns: slice = slice(None)
+) -> tuple[Tensor, Tensor]:
+    """The band of each frequency of a picture's half spectrum, and the weight that it has in sums.
+
+    Args:
+        size: Height and width of the picture.
+        like: A tensor of its dtype, on its device.
+        columns: Those of the half spectrum's ``W // 2 + 1`` columns that are wanted.
+
+    Returns:
+        The bands, int64, and the weights, in the dtype of the picture: ``(H, columns)`` each.
+    """
+    height, width = size
+    device, dtype = like.device, like.dtype
+    along_rows = torch.fft.rfftfreq(width, device=device, dtype=dtype)[None, columns]
+    along_columns = torch.fft.fftfreq(height, device=device, dtype=dtype)[:, None]
+    frequency = (along_columns.square() + along_rows.square()).sqrt().clamp(min=COARSEST)
+    octaves = torch.log2(frequency / COARSEST) / math.log2(FINEST / COARSEST)
+    # The half spectrum has the conjugate half's weight too, but for the columns of its own.
+    weight = like.new_full((width // 2 + 1,), 2.0)
+    weight[0] = 1
+    if width % 2 == 0:
+        weight[-1] = 1
+    return (octaves * (BANDS - 1)).round().long(), weight[columns].expand_as(frequency)
+
+
+def scaling_by_band(ss: Tensor, sy: Tensor) -> Tensor:
+    """P of what was learnt, ``(3, BANDS)``; that of a colour is at most that of grey.
+
+    Args:
+        ss: Σ s_b·s_b, ``(3, BANDS)``.
+        sy: Σ s_b·y_b, ``(3, BANDS)``.
+    """
+    curvature = sy / ss.clamp(min=torch.finfo(ss.dtype).tiny)
+    curvature = curvature / curvature.max()
+    scaling = curvature.clamp(min=FLOOR).pow(-POWER)
+    return torch.minimum(scaling, scaling[:1])
 
 
 def _updated(old: Tensor, new: Tensor, accept: Tensor | None) -> Tensor:
@@ -174,16 +198,17 @@ def _updated(old: Tensor, new: Tensor, accept: Tensor | None) -> Tensor:
     return new if accept is None else old.copy_(torch.where(accept, new, old))
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
+def product(a: Tensor, b: Tensor) -> Tensor:
     """The real part of a conj(b) for two spectra."""
     return torch.mul(a.real, b.real).addcmul_(a.imag, b.imag)
 
 
-def _add_by_band(products: Tensor, band: Tensor) -> Tensor:
-    """Sums of products ``(3, H, W)`` over the members of each band, ``(3, BANDS)``, on a CPU.
+def add_by_band(products: Tensor, band: Tensor) -> Tensor:
+    """Sums of products ``(3, H, W)`` over the members of each band, on a CPU.
 
-    Rows of opposite frequencies, which are of the same bands, are added first. The rest is added in
-    float64, and one after the other: the same bits for any number of threads.
+    They are ``(3, BANDS)``, float64; the products are overwritten. Rows of opposite frequencies,
+    which are of the same bands, are added first. The rest is added in float64, and one after the
+    other: the same bits for any number of threads.
     """
     height = products.shape[1]
     opposite = (height - 1) // 2
@@ -191,4 +216,4 @@ def _add_by_band(products: Tensor, band: Tensor) -> Tensor:
     rows[:, 1 : opposite + 1] += products[:, height - opposite :].flip(1)
     found = torch.zeros(3, BANDS, dtype=torch.float64, device=products.device)
     members = band[: height // 2 + 1].flatten()
-    return found.index_add_(1, members, rows.flatten(1).double()).to(products.dtype)
+    return found.index_add_(1, members, rows.flatten(1).double())

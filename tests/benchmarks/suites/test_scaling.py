@@ -32,6 +32,11 @@ def test_bytes_by_the_model() -> None:
     assert sent_by_model(Team(2, 1, 640, 480), 4) == 2 * 96 * 640 * 12 + sums
     assert sent_by_model(Team(4, 1, 640, 480), 4) == 4 * 96 * 640 * 12 + 1.5 * sums
     assert sent_by_model(Team(1, 1, 640, 480), 4) == 0
+    # Spectral: bands of 192, 192 and 96 rows, 107 columns for each; one rank has two of them.
+    sums = 8 * (integers + 3 * (2 + 25 + 126) + 7)
+    spectra = 24 * (3 * 288 * 107 + 214 * 192), 24 * (3 * 192 * 214 + 107 * 288)
+    found = sent_by_model(Team(2, 1, 640, 480), 3, "spectral")
+    assert found == 2 * 96 * 640 * 12 + sums + max(spectra)
 
 
 def test_rows_of_what_the_ranks_have_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,9 +66,10 @@ def test_rows_of_what_the_ranks_have_written(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.slow
 @pytest.mark.skipif(not extension.is_available(), reason="no compiled extension")
-def test_the_bytes_are_those_of_the_model() -> None:
+@pytest.mark.parametrize("title", ["strong", "spectral"])
+def test_the_bytes_are_those_of_the_model(title: str) -> None:
     options = Options(threads=2, quick=True)
-    one, two = scaling.measure(Case("strong", 448), options)
+    one, two = scaling.measure(Case(title, 448), options)
     assert one.error is None
     assert two.error is None
     assert one.extra["sent"] == one.extra["model"] == 0
