@@ -140,7 +140,7 @@ def sent_by_model(team: Team, bands: int, optimizer: str = "lbfgs") -> float:
     names = [layer.replace("relu", "conv") for layer in settings.style_layers]
     channels = [VGG19.convolutions()[name][1] for name in names]
     spectral = optimizer == "spectral"
-    of_rank = []
+    of_rank: list[float] = []
     for rank in range(team.ranks):
         neighbours = (rank > 0) + (rank < team.ranks - 1)
         of_rank.append(2 * neighbours * spacing.halo * team.width * 3 * 4)

@@ -54,9 +54,12 @@ def as_one_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     ("height", "bands"),
     [
         (191, [191]),
-        (512, [192, 192, 128]),
-        (680, [192, 192, 192, 104]),
-        (1024, [288, 288, 288, 160]),
+        (340, [192, 148]),
+        (512, [288, 224]),
+        (680, [384, 296]),
+        (1024, [480, 544]),  # not 576 and 448: with its halo the larger has more rows
+        (1919, [960, 959]),
+        (1920, [480, 480, 480, 480]),
         (2048, [576, 576, 576, 320]),
         (4096, [960, 960, 960, 960, 256]),
     ],
@@ -88,6 +91,22 @@ def test_each_rank_needs_memory_for_its_part(monkeypatch: pytest.MonkeyPatch) ->
                 InvalidInput, match=r"rank 1 of 2 needs about .* are free: use more"
             ):
                 make_plan(need)
+
+
+@needs_native
+@pytest.mark.parametrize(("free", "keeps"), [(40, True), (2.8, False)])
+def test_features_are_kept_where_there_is_memory(
+    free: float, keeps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of four bands of 576 rows: 1.5 megapixels of features at a time, or 3.7 of both."""
+    need = Need(2048, 2048, Settings(precision="fp32", iterations=10))
+    monkeypatch.setattr(planning.available, "available", lambda _: int(free * 1e9))
+    speech = Few(0, 2)
+    speech.local_ranks = 1
+    monkeypatch.setattr(communication, "_current", speech)
+    plan = make_plan(need)
+    assert plan.grid == fixed_grid(2048, 2048, DEEP)
+    assert plan.keeps_features is keeps
 
 
 @pytest.mark.parametrize(

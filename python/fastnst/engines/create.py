@@ -135,6 +135,7 @@ def create_engine(
     keep: bool = True,
     temporal: tuple[float, TemporalLoss] | None = None,
     communication: Communication | None = None,
+    keep_features: bool = False,
 ) -> Engine:
     """Set up the engine that the settings ask for.
 
@@ -156,6 +157,8 @@ def create_engine(
         temporal: γ and the temporal term of a frame of a film; None: there is none.
         communication: How this process speaks to those that compute the other bands of the
             picture, which are given whole nevertheless; None: there are none.
+        keep_features: Whether to keep those of all pieces in an evaluation, where ``keep`` is true;
+            it changes no bit.
 
     Raises:
         BackendUnavailable: if the engine that was asked for by name cannot run here.
@@ -180,7 +183,8 @@ def create_engine(
     targets = chosen(content, keep, store) if own else None
     height, width = content.shape[-2:]
     return engine_of(
-        *(objective, (height, width), settings, cache, grid, targets, store, communication)
+        *(objective, (height, width), settings, cache, grid, targets, store, communication),
+        keep_features=keep_features,
     )
 
 
@@ -199,6 +203,7 @@ def engine_of(
     targets: MakeTargets | None = None,
     store: Store | None = None,
     communication: Communication | None = None,
+    keep_features: bool = False,
 ) -> Engine:
     """Set up the engine of an objective, which may have losses of your own.
 
@@ -217,6 +222,7 @@ def engine_of(
         store: Where the gradient lies then; None: in memory.
         communication: How this process speaks then to those that compute the other bands; None:
             there are none.
+        keep_features: As for ``create_engine``.
 
     Raises:
         BackendUnavailable: if the engine that was asked for by name cannot run here.
@@ -244,7 +250,7 @@ def engine_of(
     def create(precision: str) -> Engine:
         if cut and grid is not None and way.evaluator is not None:
             evaluator = way.evaluator(objective, precision, request)
-            return StripEngine(evaluator, grid, targets, store, communication)
+            return StripEngine(evaluator, grid, targets, store, communication, keep_features)
         return way.create(objective, precision, request)
 
     return MixedEngine(create) if precision == "mixed" else create(precision)

@@ -116,6 +116,7 @@ class Preparation:
             keep=plan.keeps_content,
             temporal=temporal,
             communication=communication,
+            keep_features=plan.keeps_features,
         )
 
 

@@ -20,9 +20,11 @@ from fastnst.settings.settings import Settings
 from fastnst.strips.budget import amount, choose_grid
 from fastnst.strips.geometry import Grid, Spacing
 
-FEWEST_BANDS = 4  # that a picture is cut into, if it is high enough
-# Rows of a band, at most. A halo of 96 rows on either side is computed too: a fifth of them.
-MOST_ROWS = 960
+# What a picture is cut into: four bands or more if each has so many times the rows of its halo,
+# which are computed on either side of it too; else two, if it is high enough.
+BANDS, FEWEST_BANDS = 4, 2
+HALOS = 5
+MOST_ROWS = 960  # of a band; a halo of 96 rows on either side is a fifth of them
 MOST_PIXELS = 16_000_000  # that are computed for a piece: 10 GB in float32
 
 
@@ -56,12 +58,18 @@ def fixed_grid(height: int, width: int, spacing: Spacing) -> Grid:
         width: Columns of the picture.
         spacing: Alignment and halo.
     """
-    step = spacing.alignment
-    rows = -(-height // (FEWEST_BANDS * step)) * step
-    rows = max(spacing.smallest, min(rows, max(1, MOST_ROWS // step) * step))
-    if spacing.largest(rows, height) * width > MOST_PIXELS:
+    step, high = spacing.alignment, height >= BANDS * HALOS * spacing.halo
+    bands, most = BANDS if high else FEWEST_BANDS, max(1, MOST_ROWS // spacing.alignment)
+    down = height // (bands * step)
+    sizes = [max(spacing.smallest, min(n, most) * step) for n in (down, down + 1)]
+    # Of the two sizes the one whose largest piece is smaller; but a rest is no band of its own.
+    grids = [Grid.cut(height, width, spacing, rows) for rows in sizes]
+    first, second = grids
+    rests = len(first.rows) > max(bands, len(second.rows))
+    grid = second if rests or second.largest < first.largest else first
+    if grid.largest[0] * width > MOST_PIXELS:
         return choose_grid(height, width, 1, MOST_PIXELS, spacing)
-    return Grid.cut(height, width, spacing, rows)
+    return grid
 
 
 def who_shares(grid: Grid | None, communication: Communication) -> Communication:
@@ -111,8 +119,10 @@ def make_shared_plan(
     mine = replace(need, height=share.height)
     # Every rank scales all pictures before it takes its own rows of them.
     further = 2 * PICTURE * (need.pixels - mine.pixels)
-    takes = [mine.in_pieces(plan, computed) + further for plan in plans(mine, scratch)]
-    for plan, bytes_ in zip(plans(mine, scratch), takes, strict=True):
+    own = sum(tile.computed_pixels for band in share.bands for tile in share.tiles(band))
+    ways = [(Plan(keeps_features=True), own), *((plan, computed) for plan in plans(mine, scratch))]
+    takes = [mine.in_pieces(plan, pixels) + further for plan, pixels in ways]
+    for (plan, _), bytes_ in zip(ways, takes, strict=True):
         if budget is None or bytes_ <= budget:
             return replace(plan, grid=grid)
     assert budget is not None

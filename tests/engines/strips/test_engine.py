@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +13,13 @@ from fastnst.engines.strips import autograd
 from fastnst.engines.strips.autograd import AutogradEvaluator
 from fastnst.engines.strips.engine import StripEngine
 from fastnst.engines.strips.native import TILES, NativeEvaluator
+from fastnst.engines.strips.targets import chosen
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import InvalidInput
 from fastnst.losses import LayerLoss
 from fastnst.network.weights import Weights, load_weights
 from fastnst.ops import extension
-from fastnst.strips.geometry import Grid, Spacing
+from fastnst.strips.geometry import Grid, Spacing, Tile
 from helpers.strips import CONTROLS, errors, everything_owned, objective, spacing_of
 
 EXACT = 1e-12  # float64: rounding of up to 13 layers, twice, and of sums in another order
@@ -168,6 +170,34 @@ def test_the_memory_of_strips_is_allocated_once(random_weights: Weights) -> None
     memory = evaluator._memory
     engine.evaluate(image)
     assert evaluator._memory is memory
+
+
+@pytest.mark.parametrize("kind", [AutogradEvaluator, pytest.param(NativeEvaluator, marks=native)])
+def test_features_that_are_kept_change_no_bit(random_weights: Weights, kind: Any) -> None:
+    """But each piece is computed forward once."""
+    it, image = objective(random_weights, 155, 131, "several statistics", torch.float32)
+    grid = Grid.cut(155, 131, spacing_of(it, (6,)), 48, 96)
+    assert len(grid) == 6
+    calls = []
+
+    class Counted(kind):  # type: ignore[misc]
+        def forward(self, pixels: torch.Tensor, tile: Tile) -> None:
+            calls.append(tile.index)
+            super().forward(pixels, tile)
+
+    given = chosen(image, True, None)
+    found = []
+    for keep in (False, True):
+        engine = StripEngine(Counted(it), grid, given, keep=keep)
+        engine.evaluate(image / 2)
+        calls.clear()
+        one = engine.evaluate(image)
+        found.append((one.terms.total, one.gradient.clone(), sorted(calls)))
+    first, second = found
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert first[2] == sorted([*range(6), *range(5)])
+    assert second[2] == list(range(6))
 
 
 # ------------------------------------------------------------------------------------- refusals --

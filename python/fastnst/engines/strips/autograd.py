@@ -40,6 +40,12 @@ class AutogradEvaluator(Evaluator):
         self._features: dict[str, Tensor] = {}
         self._tile: Tile | None = None
 
+    def another(self) -> AutogradEvaluator:
+        """One with features of its own."""
+        found = copy.copy(self)
+        found._features = {}
+        return found
+
     def forward(self, pixels: Tensor, tile: Tile) -> None:
         """Compute the features of a piece ``(1, 3, h, w)``."""
         self._features = {}  # those of the piece before are freed first

@@ -3,8 +3,9 @@
 Losses are sums over positions, so two passes suffice. The first computes every piece forward and
 adds what its owned positions contribute to Gram matrices, means and content losses. With these of
 the whole picture known, so is the gradient at each position. The second pass computes every piece
-forward again and takes these gradients back to its pixels, halo included, where those of
-neighbouring pieces are added up. Total variation is added by rows at the end.
+forward again, unless its features were kept, and takes these gradients back to its pixels, halo
+included, where those of neighbouring pieces are added up. Total variation is added by rows at the
+end.
 
 Several processes may share the pieces, each with rows of its own (``ranks/``). Sums of Gram
 matrices are then added in fixed point and all others by band, in the bands' order; and a row's
@@ -44,6 +45,8 @@ class StripEngine(Engine):
         store: Where the gradient lies; None: in memory.
         communication: How this process speaks to others that own the other bands; None: it owns
             all of them. With others, pictures and gradients are this rank's rows.
+        keep: Whether the features of all pieces are kept until they are needed again, which takes
+            the memory of all of them and changes no bit. It is for targets that are kept too.
 
     Raises:
         InvalidInput: for an objective that no sums over positions can give, as evaluators raise it;
@@ -57,13 +60,21 @@ class StripEngine(Engine):
         targets: MakeTargets | None = None,
         store: Store | None = None,
         communication: Communication | None = None,
+        keep: bool = False,
     ) -> None:
         self.grid = grid
         self.name = evaluator.name
         self.precision = evaluator.precision
         self._communication = communication or Alone()
         self._share = Share.of(grid, self._communication)
-        self._evaluator = evaluator
+        tiles = [tile for band in self._share.bands for tile in self._share.tiles(band)]
+        self._last = tiles[-1]
+        self._keeps = keep
+        # By the number of a piece: each its own, or all the same.
+        self._evaluators = {
+            tile.index: evaluator.another() if keep and tile != self._last else evaluator
+            for tile in tiles
+        }
         self.objective = objective = evaluator.objective
         if objective.temporal is not None and self._communication.ranks > 1:
             raise InvalidInput("a frame of a film cannot be computed by several ranks")
@@ -122,7 +133,8 @@ class StripEngine(Engine):
             key: 2 * self.objective.content_factor(key) / count
             for key, count in self._elements.items()
         }
-        self._evaluator.set_seeds(seeds, factors)
+        for evaluator in self._evaluators.values():
+            evaluator.set_seeds(seeds, factors)
         return style, {key: content[key] / count for key, count in self._elements.items()}, tv
 
     def _sum(
@@ -139,7 +151,7 @@ class StripEngine(Engine):
             scalars = parts[band.index]
             for tile in self._share.tiles(band):
                 self._forward(rows, tile)
-                part = self._evaluator.sums()
+                part = self._evaluators[tile.index].sums()
                 self._targets.release(tile)
                 for key, value in part.moments.items():
                     moments[key].add(value)
@@ -157,13 +169,12 @@ class StripEngine(Engine):
     def _find_gradient(self, rows: Rows) -> None:
         """The second pass, from the last piece to the first: the last one's features are there."""
         gradient = self._share.zeros(self._gradient)
-        last = self.grid.rows[self._share.bands[-1].index], self.grid.columns[-1]
         for band in reversed(self._share.bands):
             found: Tensor | None = None  # what the band gives to its rows and to the halo's
             for tile in reversed(list(self._share.tiles(band))):
-                if (tile.rows, tile.columns) != last:
+                if tile != self._last and not self._keeps:
                     self._forward(rows, tile)
-                part = self._evaluator.gradient()
+                part = self._evaluators[tile.index].gradient()
                 if len(self.grid.columns) == 1:
                     found = part
                 else:
@@ -186,8 +197,9 @@ class StripEngine(Engine):
     def _forward(self, rows: Rows, tile: Tile) -> None:
         """Compute the features of a piece, and say what they are compared with."""
         targets = self._targets.of(tile)
-        self._evaluator.forward(computed(rows, tile), tile)
-        self._evaluator.compare_with(targets)
+        evaluator = self._evaluators[tile.index]
+        evaluator.forward(computed(rows, tile), tile)
+        evaluator.compare_with(targets)
 
 
 class _MomentsSum:

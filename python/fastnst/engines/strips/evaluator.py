@@ -32,7 +32,8 @@ class Evaluator(Protocol):
     """Computes the pieces of a picture, one after the other.
 
     The order of calls is ``forward``, then ``content``, or else ``compare_with`` and then ``sums``
-    or ``gradient``, once each at most; and ``set_seeds`` before any ``gradient``.
+    or ``gradient``, once each at most; and ``set_seeds`` before any ``gradient``. Both may be asked
+    of one ``forward``, ``sums`` first.
 
     Attributes:
         objective: That of the whole picture, whose guidance it holds.
@@ -43,6 +44,10 @@ class Evaluator(Protocol):
     objective: Objective
     name: str
     precision: str
+
+    def another(self) -> Evaluator:
+        """One of the same kind that has a piece of its own, and the same network."""
+        ...
 
     def forward(self, pixels: Tensor, tile: Tile) -> None:
         """Compute the features of a piece.

@@ -8,6 +8,7 @@ closed, and the gradient then differs by about 1e-3.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -54,6 +55,12 @@ class NativeEvaluator(NativeEngine, Evaluator):
         self._seeds: Mapping[Key, Seed] = {}
         self._factors: Mapping[str, float] = {}
         self._tile_seen: Tile | None = None
+
+    def another(self) -> NativeEvaluator:
+        """One with a workspace of its own, and the same transformed filters."""
+        found = copy.copy(self)
+        found._memory, found._gradient = self._new(0), self._gradient.new_empty(0)
+        return found
 
     def _new_workspace(self, shapes: list[tuple[int, ...]]) -> Workspace:
         """The slots of a piece, in memory that is kept for all of them."""
