@@ -14,6 +14,7 @@ import pytest
 
 from fastnst.ranks.agent import run_ranks
 from fastnst.ranks.launch import Plan
+from helpers.ranks import free_port
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
 
@@ -210,3 +211,40 @@ def test_ranks_add_up_and_listen_on_the_loopback_address_alone(tmp_path: Path) -
     assert [(tmp_path / f"ready-{rank}").read_text() for rank in (0, 1)] == ["0 2 3", "1 2 3"]
     assert addresses
     assert set(addresses) <= LOOPBACK
+
+
+JOIN = """
+import sys
+from fastnst.ranks.agent import run_ranks
+from fastnst.ranks.launch import Plan
+sys.exit(run_ranks(sys.argv[2:], Plan(1, 2, 2, sys.argv[1]), print))
+"""
+MEET = """
+import torch
+from fastnst.ranks.communication import join, leave
+ranks = join(30)
+numbers = torch.tensor([ranks.rank + 1])
+ranks.reduce_exact(numbers)
+(folder / f"sum-{ranks.rank}").write_text(f"{ranks.ranks} {ranks.local_ranks} {int(numbers)}")
+leave()
+"""
+
+
+@pytest.mark.slow  # four processes import torch, two of them after the other two have met
+def test_two_machines_meet_where_join_says(tmp_path: Path) -> None:
+    """Two launchers of this machine, as those of two would."""
+    place = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-c", JOIN, place, "-c", HEAD + MEET, str(tmp_path)]
+    machines = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        for machine in machines:
+            out, err = machine.communicate(timeout=60)
+            assert (machine.returncode, out) == (0, ""), err
+    finally:
+        for machine in machines:
+            machine.kill()
+    assert [(tmp_path / f"sum-{rank}").read_text() for rank in (0, 1)] == ["2 1 3", "2 1 3"]
+    assert not any(alive(rank["pid"]) for rank in found(tmp_path).values())

@@ -32,10 +32,10 @@ def test_bytes_by_the_model() -> None:
     assert sent_by_model(Team(2, 1, 640, 480), 4) == 2 * 96 * 640 * 12 + sums
     assert sent_by_model(Team(4, 1, 640, 480), 4) == 4 * 96 * 640 * 12 + 1.5 * sums
     assert sent_by_model(Team(1, 1, 640, 480), 4) == 0
-    # Spectral: bands of 192, 192 and 96 rows, 107 columns for each; one rank has two of them.
-    sums = 8 * (integers + 3 * (2 + 25 + 126) + 7)
-    spectra = 24 * (3 * 288 * 107 + 214 * 192), 24 * (3 * 192 * 214 + 107 * 288)
-    found = sent_by_model(Team(2, 1, 640, 480), 3, "spectral")
+    # Spectral: bands of 288 and 192 rows, 160 and 161 columns of the half spectrum.
+    sums = 8 * (integers + 2 * (2 + 25 + 126) + 7)
+    spectra = 24 * (3 * 288 * 161 + 160 * 192), 24 * (3 * 192 * 160 + 161 * 288)
+    found = sent_by_model(Team(2, 1, 640, 480), 2, "spectral")
     assert found == 2 * 96 * 640 * 12 + sums + max(spectra)
 
 
