@@ -23,16 +23,16 @@ class Plan:
         grid: How its picture is cut; None: not at all. Results depend on it.
         keeps_content: Whether the content targets are kept. If not they are computed anew for each
             piece, with the same bits.
-        keeps_features: Whether the features of all pieces are kept between the two passes of an
-            evaluation. If not they are computed twice, with the same bits.
         scratch: The folder of the file that holds vectors, pairs and content targets, which changes
             no bit; None: they lie in memory.
+        keeps_features: Whether the features of all pieces are kept between the two passes of an
+            evaluation. If not they are computed twice, with the same bits.
     """
 
     grid: Grid | None = None
     keeps_content: bool = True
-    keeps_features: bool = False
     scratch: Path | None = None
+    keeps_features: bool = False
 
     @property
     def strips(self) -> int:
