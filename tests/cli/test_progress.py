@@ -30,3 +30,16 @@ def test_without_a_terminal_there_is_none() -> None:
     screen = Console(file=io.StringIO(), force_terminal=False)
     assert make_bar(True, screen).disable
     assert make_bar(False, Console(file=io.StringIO(), force_terminal=True)).disable
+
+
+def test_it_names_the_ranks_that_are_waited_for() -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    late: list[int] = []
+    bar = make_bar(True, screen, lambda: late)
+    bar.add_task("loss 1.234e-05", total=300, completed=150, rate="")
+    for ranks, said in ([], None), ([2], "waiting for rank 2"), ([1, 3], "waiting for ranks 1, 3"):
+        late[:] = ranks
+        with screen.capture() as captured:
+            screen.print(bar.get_renderable())
+        assert ("waiting" in captured.get()) == bool(ranks)
+        assert said is None or said in captured.get()

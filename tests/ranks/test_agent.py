@@ -241,7 +241,7 @@ def test_two_machines_meet_where_join_says(tmp_path: Path) -> None:
     ]
     try:
         for machine in machines:
-            out, err = machine.communicate(timeout=60)
+            out, err = machine.communicate(timeout=90)
             assert (machine.returncode, out) == (0, ""), err
     finally:
         for machine in machines:

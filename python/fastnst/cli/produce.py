@@ -60,6 +60,7 @@ def produce(
     from fastnst.run.rescue import save_or_rescue
 
     mine = writes()
+    late = current().late if current().ranks > 1 else None
 
     def save(result: Result) -> None:
         if not mine:
@@ -90,7 +91,7 @@ def produce(
         try:
             with contextlib.ExitStack() as stack:
                 every = [
-                    stack.enter_context(ProgressBar(settings, show=mine and not quiet)),
+                    stack.enter_context(ProgressBar(settings, show=mine and not quiet, late=late)),
                     *listeners(stack),
                     interrupts.after_step,  # once all is saved
                 ]

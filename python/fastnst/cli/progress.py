@@ -14,11 +14,13 @@ from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Column
+from rich.text import Text
 
 from fastnst.cli import console
 from fastnst.settings.settings import Settings
@@ -31,8 +33,34 @@ if TYPE_CHECKING:
 NARROW = 72  # columns, below which only the bar and the times are shown
 
 
-def columns(width: int) -> list[ProgressColumn]:
-    """What the bar shows on a terminal of so many columns."""
+Late = Callable[[], Sequence[int]]  # the ranks that are waited for
+
+
+class LateColumn(ProgressColumn):
+    """Names the ranks that all others wait for, where there are some.
+
+    Args:
+        late: Says which.
+    """
+
+    def __init__(self, late: Late) -> None:
+        super().__init__(table_column=Column(no_wrap=True))
+        self.late = late
+
+    def render(self, _: Task) -> Text:
+        """What is shown at the moment."""
+        ranks = self.late()
+        names = ", ".join(map(str, ranks))
+        return Text(f"waiting for rank{'s' if len(ranks) > 1 else ''} {names}" if ranks else "")
+
+
+def columns(width: int, late: Late | None = None) -> list[ProgressColumn]:
+    """What the bar shows on a terminal of so many columns.
+
+    Args:
+        width: The columns.
+        late: Says which of several ranks are waited for; None: there are none.
+    """
     times: list[ProgressColumn] = [
         TextColumn("elapsed", table_column=Column(no_wrap=True)),
         TimeElapsedColumn(table_column=Column(no_wrap=True)),
@@ -48,15 +76,16 @@ def columns(width: int) -> list[ProgressColumn]:
         BarColumn(bar_width=max(8, min(40, width - 74))),
         TextColumn("{task.completed}/{task.total}", table_column=Column(no_wrap=True)),
         *([] if width < 100 else [TextColumn("{task.fields[rate]}")]),
+        *([] if late is None else [LateColumn(late)]),
         *times,
     ]
 
 
-def make_bar(show: bool, screen: Console | None = None) -> Progress:
+def make_bar(show: bool, screen: Console | None = None, late: Late | None = None) -> Progress:
     """A bar on stderr, or on another console; without a terminal it shows nothing."""
     screen = console.err() if screen is None else screen
     return Progress(
-        *columns(screen.width),
+        *columns(screen.width, late),
         console=screen,
         disable=not (show and screen.is_terminal),
         transient=True,
@@ -70,10 +99,11 @@ class ProgressBar:
     Args:
         settings: The run's settings.
         show: Whether to show the bar at all.
+        late: As for ``columns``.
     """
 
-    def __init__(self, settings: Settings, show: bool) -> None:
-        self.bar = make_bar(show)
+    def __init__(self, settings: Settings, show: bool, late: Late | None = None) -> None:
+        self.bar = make_bar(show, late=late)
         self.task = self.bar.add_task("preparing", total=settings.iterations, rate="")
 
     def __enter__(self) -> Callable[[Step], None]:

@@ -64,7 +64,7 @@ class Gloo(Communication):
                 f"rank {rank} of {ranks} could not meet the others at {place} within "
                 f"{limit_seconds:g} s: {_first_line(error)}"
             ) from error
-        self._watch = Watch(PrefixStore("watch", store), rank, ranks)
+        self._watch = Watch(PrefixStore("watch", store), rank, ranks, lambda: self.calls)
 
     def exchange(self, above: Tensor, below: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Give rows to both neighbours and take theirs."""
@@ -196,6 +196,10 @@ class Gloo(Communication):
     def word_of(self, rank: int, seconds: float) -> str | None:
         """Why another rank ends, if it says so within so many seconds."""
         return self._watch.word_of(rank, seconds)
+
+    def late(self) -> tuple[int, ...]:
+        """The ranks that others have waited for a second or more; known to rank 0 alone."""
+        return self._watch.late
 
     def close(self) -> None:
         """End all connections."""

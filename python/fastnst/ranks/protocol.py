@@ -130,6 +130,10 @@ class Communication(Protocol):
         """Why another rank ends, if it says so within so many seconds."""
         ...
 
+    def late(self) -> tuple[int, ...]:
+        """The ranks that others have waited for a second or more; known to rank 0 alone."""
+        ...
+
     def close(self) -> None:
         """End all connections."""
         ...
@@ -190,6 +194,10 @@ class Alone(Communication):
 
     def word_of(self, rank: int, seconds: float) -> None:
         """There is nobody else."""
+
+    def late(self) -> tuple[int, ...]:
+        """Nobody waits."""
+        return ()
 
     def close(self) -> None:
         """There are no connections."""

@@ -3,7 +3,8 @@
 Beside its work each rank counts up a number at the meeting point once a second, from a thread of
 its own; and a rank that ends in an error leaves a word there. Whoever then waits in vain for
 another looks who counts no longer, and who has left which word. Rank 0, whose process often is the
-meeting point, stays until the others have looked.
+meeting point, stays until the others have looked. Each also says there how many communications it
+has begun: those who have begun fewer than others are waited for.
 """
 
 from __future__ import annotations
@@ -26,10 +27,17 @@ class Watch:
         store: What all ranks share.
         rank: Which this is.
         ranks: How many there are.
+        calls: How many communications this rank has begun.
+
+    Attributes:
+        late: On rank 0: the ranks that others have waited for since the count before.
     """
 
-    def __init__(self, store: Store, rank: int, ranks: int) -> None:
+    def __init__(self, store: Store, rank: int, ranks: int, calls: Callable[[], int]) -> None:
         self.rank, self.ranks = rank, ranks
+        self.late: tuple[int, ...] = ()
+        self._calls = calls
+        self._seen = [0] * ranks  # communications of each at the count before
         self._store = store
         self._lock = threading.Lock()  # one conversation with the store at a time
         self._ends = False  # whether this rank ends in an error
@@ -147,9 +155,23 @@ class Watch:
             try:
                 with self._lock:
                     self._store.add(f"count {self.rank}", 1)
+                    self._store.set(f"calls {self.rank}", str(self._calls()))
+                if self.rank == 0:
+                    self._look_who_is_late()
             except RuntimeError:  # whoever keeps the numbers is gone
                 return
             self._done.wait(BEAT)
+
+    def _look_who_is_late(self) -> None:
+        with self._lock:
+            keys = [f"calls {rank}" for rank in range(self.ranks)]
+            seen = [int(self._store.get(key)) if self._store.check([key]) else 0 for key in keys]
+        most, before = max(seen), self._seen
+        self.late = tuple(
+            rank for rank, calls in enumerate(seen) if calls < most == max(before) and
+            calls == before[rank]
+        )  # fmt: skip
+        self._seen = seen
 
     def _within(self, work: Callable[[], object], seconds: float) -> bool:
         """Do what talks to the store, but wait for it no longer than so; whether it was done."""
