@@ -23,7 +23,7 @@ from fastnst.strips.geometry import Grid, Spacing
 # What a picture is cut into: four bands or more if each has so many times the rows of its halo,
 # which are computed on either side of it too; else two, if it is high enough.
 BANDS, FEWEST_BANDS = 4, 2
-HALOS = 5
+HALOS = 2
 MOST_ROWS = 960  # of a band; a halo of 96 rows on either side is a fifth of them
 MOST_PIXELS = 16_000_000  # that are computed for a piece: 10 GB in float32
 
