@@ -168,7 +168,8 @@ double sum(Sum what, const float* x, const float* y, std::int64_t length, int th
 bool can_wait_briefly();
 void wait_briefly(bool briefly, int threads);
 
-// Instruction sets, worst first: scalar (portable C++), avx2, avx512, avx512bf16.
+// Instruction sets, worst first: scalar (portable C++); on x86-64 avx2, avx512, avx512bf16; on
+// arm64 neon, neonbf16.
 std::vector<std::string> compiled_isas();
 std::vector<std::string> available_isas();  // compiled, and this machine can run them
 std::string selected_isa();                 // best available, capped by FASTNST_CPU_ISA

@@ -42,7 +42,7 @@ const WinogradTable& winograd(int tile, DType dtype) {
     expect(tile == 4 || tile == 6, "tile: expected 4 or 6");
     const WinogradTable& table = kernels().winograd[tile == 6];
     if (dtype == DType::bfloat16 && !kernels().winograd->bfloat16)
-        throw std::runtime_error("convolutions in bfloat16 need avx512bf16, not " +
+        throw std::runtime_error("convolutions in bfloat16 need neonbf16 or avx512bf16, not " +
                                  std::string(kernels().name));
     expect(dtype == DType::float32 || table.bfloat16, "tile: expected 4 for bfloat16");
     return table;

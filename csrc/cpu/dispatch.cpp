@@ -14,6 +14,12 @@
 #include "../fastnst.h"
 #include "isas.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 namespace fastnst {
 
 #define FASTNST_DECLARE(isa, runs_here) \
@@ -24,6 +30,26 @@ FASTNST_FOR_EACH_ISA(FASTNST_DECLARE)
 #undef FASTNST_DECLARE
 
 namespace {
+
+// FASTNST_HAS(feature): whether the processor has it, and the operating system saves its registers
+#if defined(__x86_64__)
+#define FASTNST_HAS(feature) __builtin_cpu_supports(#feature)
+#elif defined(__aarch64__)
+#define FASTNST_HAS(feature) has_##feature()
+
+[[maybe_unused]] bool has_bf16() {
+#if defined(__linux__)
+    constexpr unsigned long hwcap2_bf16 = 1ul << 14;  // which the C library's headers may lack
+    return (getauxval(AT_HWCAP2) & hwcap2_bf16) != 0;
+#elif defined(__APPLE__)
+    int has = 0;
+    std::size_t size = sizeof(has);
+    return sysctlbyname("hw.optional.arm.FEAT_BF16", &has, &size, nullptr, 0) == 0 && has != 0;
+#else
+    return false;
+#endif
+}
+#endif
 
 const std::vector<std::string> kKnown{FASTNST_KNOWN_ISAS};  // worst first
 

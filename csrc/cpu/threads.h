@@ -86,7 +86,7 @@ inline int team_size(int threads, std::size_t tasks) {
 
 // run(task, thread) for every task, in any order, each by one of `threads` threads.
 template <class Task, class Run>
-void for_each(std::vector<Task>& tasks, int threads, const Run& run) {
+void for_each(std::vector<Task>& tasks, [[maybe_unused]] int threads, const Run& run) {
     const std::int64_t count = static_cast<std::int64_t>(tasks.size());
 #ifdef _OPENMP
     if (threads > 1) {

@@ -46,12 +46,24 @@ int64_t padded(int64_t channels) {
 struct Floats {  // one float per unit
     static constexpr int64_t per_unit = 1;
     static Vec step(Vec a, Vec b, Vec c) { return multiply_add(a, b, c); }
+#ifdef FASTNST_MULTIPLIES_LANES
+    template <int kLane>
+    static Vec step_lane(Vec a, Vec b, Vec c) {
+        return multiply_add_lane<kLane>(a, b, c);
+    }
+#endif
 };
 
 #ifdef FASTNST_MULTIPLIES_PAIRS
 struct Pairs {  // two bfloat16 per unit
     static constexpr int64_t per_unit = 2;
     static Vec step(Vec a, Vec b, Vec c) { return multiply_add_pairs(a, b, c); }
+#ifdef FASTNST_MULTIPLIES_LANES
+    template <int kLane>
+    static Vec step_lane(Vec a, Vec b, Vec c) {
+        return multiply_add_pairs_lane<kLane>(a, b, c);
+    }
+#endif
 };
 using Bf16Units = Pairs;
 #else
@@ -60,18 +72,59 @@ using Bf16Units = Floats;
 
 // ---------------------------------------------------------------------------------------- tile --
 
+#ifdef FASTNST_MULTIPLIES_LANES
+static_assert(kRows == kWidth && kWidth == 4);
+
+// sum[r][v] += a[r] b[v]: the rows' factors in the lanes of one vector
+template <class Units, int V>
+inline void step_of_rows(Vec a, const float* b, Vec (&sum)[kRows][V]) {
+    for (int v = 0; v < V; ++v) {
+        const Vec column = load(b + v * kWidth);
+        sum[0][v] = Units::template step_lane<0>(a, column, sum[0][v]);
+        sum[1][v] = Units::template step_lane<1>(a, column, sum[1][v]);
+        sum[2][v] = Units::template step_lane<2>(a, column, sum[2][v]);
+        sum[3][v] = Units::template step_lane<3>(a, column, sum[3][v]);
+    }
+}
+
+// sum[r][v] += a[r][kLane] b[v]: a row's next factors in the lanes of its vector
+template <class Units, int kLane, int V>
+inline void step_of_lane(const Vec (&a)[kRows], const float* b, Vec (&sum)[kRows][V]) {
+    for (int v = 0; v < V; ++v) {
+        const Vec column = load(b + v * kWidth);
+        for (int r = 0; r < kRows; ++r)
+            sum[r][v] = Units::template step_lane<kLane>(a[r], column, sum[r][v]);
+    }
+}
+#endif
+
 // out[r, j] (+)= sum_k a[r][k * step] * b[k * ldb + j]    for kRows r and V vectors of j
 template <class Units, int V>
-inline void tile(int64_t depth, const float* a, int64_t a_row, int64_t a_step, const float* b,
-                 int64_t ldb, float* out, int64_t ldo, bool add_to_out) {
+inline void tile_of(int64_t depth, const float* a, int64_t a_row, int64_t a_step, const float* b,
+                    int64_t ldb, float* out, int64_t ldo, bool add_to_out) {
     Vec sum[kRows][V];
     for (int r = 0; r < kRows; ++r) {
         for (int v = 0; v < V; ++v) sum[r][v] = zero();
     }
+    int64_t k = 0;
+#ifdef FASTNST_MULTIPLIES_LANES
+    if (a_row == 1) {
+        for (; k < depth; ++k, a += a_step, b += ldb) step_of_rows<Units>(load(a), b, sum);
+    } else if (a_step == 1) {
+        for (; k + kWidth <= depth; k += kWidth, a += kWidth, b += kWidth * ldb) {
+            Vec x[kRows];
+            for (int r = 0; r < kRows; ++r) x[r] = load(a + r * a_row);
+            step_of_lane<Units, 0>(x, b, sum);
+            step_of_lane<Units, 1>(x, b + ldb, sum);
+            step_of_lane<Units, 2>(x, b + 2 * ldb, sum);
+            step_of_lane<Units, 3>(x, b + 3 * ldb, sum);
+        }
+    }
+#endif
     const float* row[kRows];
     for (int r = 0; r < kRows; ++r) row[r] = a + r * a_row;
     int64_t offset = 0;
-    for (int64_t k = 0; k < depth; ++k) {
+    for (; k < depth; ++k) {
         Vec column[V];
         for (int v = 0; v < V; ++v) column[v] = load(b + v * kWidth);
         for (int r = 0; r < kRows; ++r) {
@@ -81,6 +134,7 @@ inline void tile(int64_t depth, const float* a, int64_t a_row, int64_t a_step, c
         offset += a_step;
         b += ldb;
     }
+#pragma GCC unroll 8  // else gcc 12 keeps the sums in memory too
     for (int r = 0; r < kRows; ++r) {
         for (int v = 0; v < V; ++v) {
             float* p = out + r * ldo + v * kWidth;
@@ -89,19 +143,16 @@ inline void tile(int64_t depth, const float* a, int64_t a_row, int64_t a_step, c
     }
 }
 
-template <class Units>
+// The same for 1 <= vectors <= V.
+template <class Units, int V = kVectors>
 inline void tile(int64_t vectors, int64_t depth, const float* a, int64_t a_row, int64_t a_step,
                  const float* b, int64_t ldb, float* out, int64_t ldo, bool add_to_out) {
-    switch (vectors) {
-        case 1:
-            return tile<Units, 1>(depth, a, a_row, a_step, b, ldb, out, ldo, add_to_out);
-        case 2:
-            return tile<Units, 2>(depth, a, a_row, a_step, b, ldb, out, ldo, add_to_out);
-#if !defined(FASTNST_ISA_SCALAR)
-        case 3:
-            return tile<Units, 3>(depth, a, a_row, a_step, b, ldb, out, ldo, add_to_out);
-#endif
+    if constexpr (V > 1) {
+        if (vectors < V)
+            return tile<Units, V - 1>(vectors, depth, a, a_row, a_step, b, ldb, out, ldo,
+                                      add_to_out);
     }
+    tile_of<Units, V>(depth, a, a_row, a_step, b, ldb, out, ldo, add_to_out);
 }
 
 // ------------------------------------------------------------------------------------- packing --
@@ -117,7 +168,8 @@ inline float as_float(bf16 x) {
 inline void put_unit(Floats, float* unit, const float* x, int64_t k_stride, int64_t u, int64_t) {
     *unit = x[u * k_stride];
 }
-inline void put_unit(Floats, float* unit, const bf16* x, int64_t k_stride, int64_t u, int64_t) {
+[[maybe_unused]] inline void put_unit(Floats, float* unit, const bf16* x, int64_t k_stride,
+                                      int64_t u, int64_t) {
     *unit = from_bf16(x[u * k_stride]);
 }
 #ifdef FASTNST_MULTIPLIES_PAIRS
@@ -134,7 +186,7 @@ inline void put_unit(Pairs, float* unit, const bf16* x, int64_t k_stride, int64_
 inline void put_row(Floats, float* units, const float* x, int64_t) {
     store(units, load(x));
 }
-inline void put_row(Floats, float* units, const bf16* x, int64_t) {
+[[maybe_unused]] inline void put_row(Floats, float* units, const bf16* x, int64_t) {
     store(units, load(x));
 }
 #ifdef FASTNST_MULTIPLIES_PAIRS
@@ -147,7 +199,7 @@ inline void put_row(Pairs, float* units, const bf16* x, int64_t k_stride) {
 inline Vec load_units(Floats, const float* x) {
     return load(x);
 }
-inline Vec load_units(Floats, const bf16* x) {
+[[maybe_unused]] inline Vec load_units(Floats, const bf16* x) {
     return load(x);
 }
 #ifdef FASTNST_MULTIPLIES_PAIRS

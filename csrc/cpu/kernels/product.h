@@ -4,6 +4,7 @@
 //
 //            lanes  register tile (rows x vectors)   loads per k   FMAs per k
 // scalar       4               3 x 4                      7            12
+// neon         4               6 x 4                    5.5            24
 // avx2         8               6 x 2                      8            12
 // avx512      16               6 x 4                     10            24
 #pragma once
@@ -21,7 +22,9 @@ constexpr int kMostPanels = 4;  // that `product` takes
 // rows of b between two rounds of prefetching: with 2 or 8, 5 to 10 % slower
 constexpr int kAhead = 4;
 constexpr int kPanelVectors = kPanel / kWidth;
-constexpr int kTileRows = kWidth == 4 ? 3 : 6, kTilePanels = kWidth == 16 ? 4 : 1;
+// Three quarters of the registers hold sums.
+constexpr int kTilePanels = kWidth == 16 ? 4 : 1;
+constexpr int kTileRows = kRegisters * 3 / 4 / (kTilePanels * kPanelVectors);
 
 // What one 32-bit lane holds along the summed dimension: a float, or two bfloat16. Depths, rows and
 // panels below are counted in these units.
@@ -35,6 +38,28 @@ inline Vec multiply_add_units(Vec a, Vec b, Vec c) {
 #endif
     return multiply_add(a, b, c);
 }
+
+#ifdef FASTNST_MULTIPLIES_LANES
+template <class T, int kLane>
+inline Vec multiply_add_units_lane(Vec a, Vec b, Vec c) {
+#ifdef FASTNST_MULTIPLIES_PAIRS
+    if constexpr (kPerUnit<T> == 2) return multiply_add_pairs_lane<kLane>(a, b, c);
+#endif
+    return multiply_add_lane<kLane>(a, b, c);
+}
+
+// sum[r][v] += a[r][kLane] b[v]: one step of product_tile's sum over k, of four that a is loaded
+// for. A vector of b is loaded right before its use, since R x 4 sums and R vectors of a leave two
+// registers.
+template <class T, int kLane, int R, int kVecs>
+inline void product_step(const Vec (&a)[R], const float* b, int64_t b_panel, Vec (&sum)[R][kVecs]) {
+    for (int v = 0; v < kVecs; ++v) {
+        const Vec column = load(b + v / kPanelVectors * b_panel + v % kPanelVectors * kWidth);
+        for (int r = 0; r < R; ++r)
+            sum[r][v] = multiply_add_units_lane<T, kLane>(a[r], column, sum[r][v]);
+    }
+}
+#endif
 
 // The rows of a that come next are fetched on the way, and `next_rows` rows of what the next b is
 // read from, in panels next_panel apart, or null: 5 to 25 % for the layers whose filters exceed the
@@ -50,7 +75,24 @@ inline void product_tile(int64_t depth, const float* a, int64_t a_row, const flo
     for (int r = 0; r < R; ++r) {
         for (int v = 0; v < kVecs; ++v) sum[r][v] = zero();
     }
-    for (int64_t begin = 0; begin < depth; begin += kAhead) {
+    int64_t whole = 0;  // steps done four at a time
+#ifdef FASTNST_MULTIPLIES_LANES
+    static_assert(kAhead == kWidth && kWidth == 4);
+    for (; whole + kAhead <= depth; whole += kAhead) {
+        for (int r = 0; r < R; ++r) prefetch(a + (R + r) * a_row + whole);
+        for (int64_t k = whole; k < min(whole + kAhead, next_rows); ++k) {
+            for (int p = 0; p < P; ++p) prefetch_to_second(next + p * next_panel + k * kPanel);
+        }
+        Vec x[R];
+        for (int r = 0; r < R; ++r) x[r] = load(a + r * a_row + whole);
+        product_step<T, 0>(x, b, b_panel, sum);
+        product_step<T, 1>(x, b + kPanel, b_panel, sum);
+        product_step<T, 2>(x, b + 2 * kPanel, b_panel, sum);
+        product_step<T, 3>(x, b + 3 * kPanel, b_panel, sum);
+        b += kAhead * kPanel;
+    }
+#endif
+    for (int64_t begin = whole; begin < depth; begin += kAhead) {
         for (int r = 0; r < R; ++r) prefetch(a + (R + r) * a_row + begin);
         for (int64_t k = begin; k < min(begin + kAhead, next_rows); ++k) {
             for (int p = 0; p < P; ++p) prefetch_to_second(next + p * next_panel + k * kPanel);

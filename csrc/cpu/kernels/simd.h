@@ -4,9 +4,14 @@
 //
 //            lanes  registers  tile (rows x vectors)   loads per k   FMAs per k
 // scalar       4    16 or 32         4 x 2                  6             8
+// neon         4       32            4 x 6                  7            24
+// neonbf16     4       32            4 x 6                  7            24
 // avx2         8       16            4 x 3                  7            12
 // avx512      16       32            8 x 3                 11            24
 // avx512bf16  16       32            8 x 3                 11            24
+//
+// NEON multiplies by one lane of a register (multiply_add_lane): a load of four rows' factors, or
+// of one row's next four, takes the place of four loads that broadcast.
 //
 // load(const int8_t*) makes floats of kWidth small integers.
 // zero_if_less(x, a, b) is 0 where a < b, else x. max(a, b) is b where either is NaN.
@@ -21,7 +26,11 @@
 #include <string.h>
 
 #if defined(FASTNST_ISA_AVX2) || defined(FASTNST_ISA_AVX512) || defined(FASTNST_ISA_AVX512BF16)
+#define FASTNST_X86
 #include <immintrin.h>
+#elif defined(FASTNST_ISA_NEON) || defined(FASTNST_ISA_NEONBF16)
+#define FASTNST_NEON
+#include <arm_neon.h>
 #endif
 
 namespace fastnst {
@@ -58,15 +67,15 @@ inline bf16 to_bf16(float x) {
     return static_cast<bf16>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
 
-#if !defined(FASTNST_ISA_SCALAR)
 inline void finish_streams() {
+#if defined(FASTNST_X86)
     _mm_sfence();
-}
 #endif
+}
 
 #if defined(FASTNST_ISA_AVX512) || defined(FASTNST_ISA_AVX512BF16)
 
-constexpr int kWidth = 16, kRows = 8, kVectors = 3;
+constexpr int kRegisters = 32, kWidth = 16, kRows = 8, kVectors = 3;
 using Vec = __m512;
 inline Vec zero() {
     return _mm512_setzero_ps();
@@ -185,7 +194,7 @@ inline void store_zipped(float* p, const bf16* low, const bf16* high) {
 
 #elif defined(FASTNST_ISA_AVX2)
 
-constexpr int kWidth = 8, kRows = 4, kVectors = 3;
+constexpr int kRegisters = 16, kWidth = 8, kRows = 4, kVectors = 3;
 using Vec = __m256;
 inline Vec zero() {
     return _mm256_setzero_ps();
@@ -270,9 +279,136 @@ inline void transpose(Vec (&r)[8]) {
     }
 }
 
+#elif defined(FASTNST_NEON)
+
+constexpr int kRegisters = 32, kWidth = 4, kRows = 4, kVectors = 6;
+using Vec = float32x4_t;
+inline Vec masked(Vec x, uint32x4_t mask) {
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), mask));
+}
+inline Vec masked_out(Vec x, uint32x4_t mask) {
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(x), mask));
+}
+inline uint32x4_t lane_bits() {
+    const uint32_t bits[4] = {1, 2, 4, 8};
+    return vld1q_u32(bits);
+}
+inline Vec zero() {
+    return vdupq_n_f32(0);
+}
+inline Vec load(const float* p) {
+    return vld1q_f32(p);
+}
+inline Vec load(const bf16* p) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vld1_u16(p)), 16));
+}
+inline Vec load(const int8_t* p) {
+    int32_t four;
+    memcpy(&four, p, sizeof(four));
+    const int16x8_t wide = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
+}
+inline void store(float* p, Vec x) {
+    vst1q_f32(p, x);
+}
+inline void stream(float* p, Vec x) {  // the processor itself sees that lines are written whole
+    vst1q_f32(p, x);
+}
+inline Vec broadcast(const float* p) {
+    return vld1q_dup_f32(p);
+}
+inline Vec add(Vec a, Vec b) {
+    return vaddq_f32(a, b);
+}
+inline Vec subtract(Vec a, Vec b) {
+    return vsubq_f32(a, b);
+}
+inline Vec multiply(Vec a, Vec b) {
+    return vmulq_f32(a, b);
+}
+inline Vec max(Vec a, Vec b) {  // vmaxq_f32 is NaN where a is
+    return vbslq_f32(vcgtq_f32(a, b), a, b);
+}
+inline Vec multiply_add(Vec a, Vec b, Vec c) {
+    return vfmaq_f32(c, a, b);
+}
+inline Vec zero_unless_positive(Vec x, Vec f) {
+    return masked_out(x, vclezq_f32(f));
+}
+inline Vec zero_if_less(Vec x, Vec a, Vec b) {
+    return masked_out(x, vcltq_f32(a, b));
+}
+inline uint32_t positive(Vec f) {
+    return vaddvq_u32(vbicq_u32(lane_bits(), vclezq_f32(f)));
+}
+inline Vec select_scaled(uint32_t bits, Vec x, Vec s) {
+    return masked(vmulq_f32(x, s), vtstq_u32(vdupq_n_u32(bits), lane_bits()));
+}
+#if defined(FASTNST_ISA_NEONBF16)
+inline void store(bf16* p, Vec x) {
+    const bfloat16x4_t rounded = vcvt_bf16_f32(x);
+    memcpy(p, &rounded, sizeof(rounded));
+}
+#else
+inline void store(bf16* p, Vec x) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(x);
+    const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+    const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+    const uint32x4_t nan = vorrq_u32(bits, vdupq_n_u32(0x400000));
+    vst1_u16(p, vshrn_n_u32(vbslq_u32(vceqq_f32(x, x), rounded, nan), 16));
+}
+#endif
+
+inline void transpose(Vec (&r)[4]) {
+    const float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(r[0], r[1]));
+    const float64x2_t b = vreinterpretq_f64_f32(vtrn2q_f32(r[0], r[1]));
+    const float64x2_t c = vreinterpretq_f64_f32(vtrn1q_f32(r[2], r[3]));
+    const float64x2_t d = vreinterpretq_f64_f32(vtrn2q_f32(r[2], r[3]));
+    r[0] = vreinterpretq_f32_f64(vtrn1q_f64(a, c));
+    r[1] = vreinterpretq_f32_f64(vtrn1q_f64(b, d));
+    r[2] = vreinterpretq_f32_f64(vtrn2q_f64(a, c));
+    r[3] = vreinterpretq_f32_f64(vtrn2q_f64(b, d));
+}
+
+#define FASTNST_MULTIPLIES_LANES  // there is a multiply_add_lane
+// c + a[kLane] b
+template <int kLane>
+inline Vec multiply_add_lane(Vec a, Vec b, Vec c) {
+#if defined(__clang__)
+    return vfmaq_laneq_f32(c, b, a, kLane);
+#else
+    // gcc moves products that it understands, until the sums of a tile need more registers than
+    // there are and 12 of 41 vectors that a convolution's loop loads are sums from the stack
+    asm("fmla %0.4s, %1.4s, %2.s[%3]" : "+w"(c) : "w"(b), "w"(a), "i"(kLane));
+    return c;
+#endif
+}
+
+#if defined(FASTNST_ISA_NEONBF16)
+#define FASTNST_MULTIPLIES_PAIRS  // there is a multiply_add_pairs: a lane may be a pair of bfloat16
+inline bfloat16x8_t pairs(Vec x) {
+    return vreinterpretq_bf16_f32(x);
+}
+// c[j] + a[2j] b[2j] + a[2j + 1] b[2j + 1]
+inline Vec multiply_add_pairs(Vec a, Vec b, Vec c) {
+    return vbfdotq_f32(c, pairs(a), pairs(b));
+}
+// the same with the pair of a that is in one lane
+template <int kLane>
+inline Vec multiply_add_pairs_lane(Vec a, Vec b, Vec c) {
+    return vbfdotq_laneq_f32(c, pairs(b), pairs(a), kLane);
+}
+
+// p[2j] = low[j], p[2j + 1] = high[j] for 0 <= j < 4
+inline void store_zipped(float* p, const bf16* low, const bf16* high) {
+    const uint16x4_t a = vld1_u16(low), b = vld1_u16(high);
+    vst1q_f32(p, vreinterpretq_f32_u16(vcombine_u16(vzip1_u16(a, b), vzip2_u16(a, b))));
+}
+#endif
+
 #else  // portable: GNU vectors of four floats, which every target lowers to what it has
 
-constexpr int kWidth = 4, kRows = 4, kVectors = 2;
+constexpr int kRegisters = 16, kWidth = 4, kRows = 4, kVectors = 2;
 typedef float Vec __attribute__((vector_size(16)));
 inline Vec zero() {
     return Vec{0, 0, 0, 0};
@@ -295,7 +431,6 @@ inline void store(float* p, Vec x) {
 inline void stream(float* p, Vec x) {
     store(p, x);
 }
-inline void finish_streams() {}
 inline Vec broadcast(const float* p) {
     return Vec{*p, *p, *p, *p};
 }

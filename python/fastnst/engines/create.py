@@ -95,8 +95,8 @@ def unavailable_reason(engine: str, device: torch.device) -> str | None:
 def choose_precision(settings: Settings, device: torch.device) -> str:
     """The precision of a run whose settings leave it open: ``mixed`` where bf16 is quicker.
 
-    That is the native engine on a processor with avx512bf16 and a GPU whose tensor cores multiply
-    bfloat16; anywhere else it is fp32.
+    That is the native engine on a processor with bfloat16 products (avx512bf16, neonbf16) and a GPU
+    whose tensor cores multiply bfloat16; anywhere else it is fp32.
     """
     if settings.precision != "auto":
         return settings.precision

@@ -1,8 +1,8 @@
 """The compiled convolutions: 3×3, stride 1, padding 1, which is all that VGG has.
 
 Features are channels_last, held as contiguous ``(B, H, W, C)`` tensors; C is a multiple of 16. They
-are float32 or, on processors with bfloat16 products (avx512bf16), all bfloat16 with sums in
-float32. Every function writes into given tensors, has a plain-PyTorch twin in ``reference`` that
+are float32 or, on processors with bfloat16 products (avx512bf16, neonbf16), all bfloat16 with sums
+in float32. Every function writes into given tensors, has a plain-PyTorch twin in ``reference`` that
 takes the filters as they are and returns its result, and stays outside autograd. Inner layers are
 computed by Winograd's F(4×4, 3×3) or, where there are positions enough, F(6×6, 3×3) (Lavin & Gray,
 arXiv:1509.09308), whose filters are transformed once, the first layer directly.
@@ -151,7 +151,7 @@ def convolve(
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
         BackendUnavailable: the extension is not loaded, ``FASTNST_CPU_ISA`` cannot run here, or
-            bfloat16 without avx512bf16.
+            bfloat16 without avx512bf16 or neonbf16.
     """
     dtype = filters.dtype
     if x_positive is None:

@@ -115,7 +115,7 @@ class Settings:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: Precision of the features: ``fp32``; ``bf16``; ``mixed``: bf16 until that stalls,
             then fp32; or ``auto``: mixed where the native engine runs on a processor with
-            avx512bf16, else fp32.
+            bfloat16 products (avx512bf16, neonbf16), else fp32.
     """
 
     size: int | None = field(

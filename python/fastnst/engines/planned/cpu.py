@@ -291,7 +291,8 @@ def unavailable_reason(objective: Objective, precision: str = "fp32") -> str | N
     if not extension.is_available():
         return extension.unavailable_reason()
     if precision == "bf16" and not extension.convolves_bfloat16():
-        return f"bf16 needs a processor with avx512bf16; in use is {extension.selected_isa()}"
+        used = extension.selected_isa()
+        return f"bf16 needs a processor with avx512bf16 or neonbf16; in use is {used}"
     if not objective.layers:
         return "the objective uses no layer of the network"
     x = objective.normalize.mean
