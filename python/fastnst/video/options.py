@@ -34,7 +34,7 @@ class FilmOptions:
         cuts: Whether scene cuts are looked for, after which all starts anew.
     """
 
-    temporal_weight: float = 400.0
+    temporal_weight: float = 300.0
     frame_iterations: int = 30
     band: float = 0.05
     distances: tuple[int, ...] = (1, 2, 4)
