@@ -29,6 +29,7 @@ from fastnst.video.stylise import stylise
 from fastnst.video.warp import warp
 
 BASELINE = "each frame alone, from noise"
+LIKE_FIRST = "each frame alone, from the start of a film's first frame"
 WARPED = "from the warped last frame, without the term"
 OURS = "fastnst video"
 STYLE = "swirl"
@@ -66,6 +67,7 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
     frames = _frames(scene, count)
     arms: dict[str, Callable[[], list[FilmFrame]]] = {
         BASELINE: lambda: _alone(frames, replace(settings, init="noise")),
+        LIKE_FIRST: lambda: _alone(frames, settings),
         WARPED: lambda: _film(frames, settings, FilmOptions(temporal_weight=0.0)),
         OURS: lambda: _film(frames, settings, FilmOptions()),
     }

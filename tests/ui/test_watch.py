@@ -39,3 +39,36 @@ def test_a_picture_in_the_page_is_reduced(monkeypatch: pytest.MonkeyPatch) -> No
     image = Image.fromarray(smooth(80, 61))
     assert shown(view.data_url(image)).size == view.shown_size(80, 61) == (50, 38)
     assert shown(view.data_url(image.resize((50, 20)))).size == (50, 20)
+
+
+def test_the_last_finished_frames_of_a_film_are_kept_small() -> None:
+    seen = Watch()
+    for k in range(watch.FILM + 3):
+        seen.finish_frame(np.full((120, 240, 3), k / 100, np.float32))
+    assert seen.finished == watch.FILM + 3
+    assert [round(float(frame.max()) * 100) for frame in seen.film] == list(range(3, 27))
+    assert {frame.shape for frame in seen.film} == {(80, 160, 3)}
+    little = Watch()
+    little.finish_frame(np.zeros((7, 5, 3), np.float32))
+    assert little.film[0].shape == (7, 5, 3)
+
+
+def test_the_preview_shows_the_frames_of_a_film_as_they_are_finished() -> None:
+    pytest.importorskip("gradio")
+    from fastnst.ui.preview_page import preview_page
+
+    seen = Watch()
+    functions = preview_page(seen).fns.values()
+    look = next(each.fn for each in functions if each.api_name == "look")
+    *_, row, known = look(0)
+    assert isinstance(row, dict)  # nothing to show yet: the page stays as it is
+    for number in (1, 2):
+        seen.hear(Step(1, 3, 2, Losses(1.0, {}, {}, 0.0), 0.5, torch.zeros(1, 3, 6, 8)))
+        seen.finish_frame(np.full((6, 8, 3), 0.5, np.float32))
+        _, status, *_, row, known = look(known)
+        assert known == number
+        assert status.startswith(f"{number} frame")
+        assert row.count("<img") == number
+        assert f'alt="finished frame {number}"' in row
+    *_, row, _ = look(known)
+    assert isinstance(row, dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,24 +13,24 @@ from fastnst.cli.console import say
 from fastnst.cli.ui import load_pages
 
 if TYPE_CHECKING:
-    from fastnst.run.step import Step
+    from fastnst.ui.watch import Watch
 
 
 @contextlib.contextmanager
-def preview(output: Path) -> Iterator[Callable[[Step], None]]:
-    """Open the page; yields the listener that shows it the steps of a run.
+def preview(output: Path) -> Iterator[Watch]:
+    """Open the page; yields what it looks at, whose ``hear`` takes the steps of a run.
 
     At the end the page says what became of the run, before it goes.
 
     Args:
-        output: The picture that the run writes.
+        output: The picture or the film that the run writes.
     """
     pages = load_pages()
-    watch = pages.Watch()
+    watch: Watch = pages.Watch()
     address = pages.serve(pages.preview_page(watch), "127.0.0.1", None, browser=True)
     say(f"fastnst: {address}")
     try:
-        yield watch.hear
+        yield watch
     except typer.Exit:  # the run ended early, with what there was of a picture
         saved = f"saved as {output.name}" if output.exists() else "before there was a picture"
         watch.end(f"stopped; {saved}")

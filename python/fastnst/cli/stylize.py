@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from fastnst.images.pixels import Pixels
     from fastnst.run.result import Result
     from fastnst.run.step import Step
+    from fastnst.ui.watch import Watch
 
 
 @settings_options
@@ -186,9 +187,9 @@ def stylize(
     checkpoints = None if checkpoint is None else Checkpoints(checkpoint, checkpoint_every)
 
     def listeners(stack: contextlib.ExitStack) -> list[Listener]:
-        found = []
+        found: list[Listener] = []
         if watching is not None:
-            found.append(watching)
+            found.append(watching.hear)
         if save_every:
             found.append(_save_pictures(target, bits, save_every))
         if video_path is not None:
@@ -229,9 +230,7 @@ def stylize(
         )
 
 
-def _previewed(
-    wanted: bool, output: Path
-) -> contextlib.AbstractContextManager[Callable[[Step], None] | None]:
+def _previewed(wanted: bool, output: Path) -> contextlib.AbstractContextManager[Watch | None]:
     if not wanted:
         return contextlib.nullcontext()
     from fastnst.cli.preview import preview

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fastnst.run.step import Step
+    from fastnst.ui.watch import Watch
     from fastnst.video.film import Film
     from fastnst.video.film_frame import FilmFrame
 
@@ -133,10 +134,10 @@ def video(
     film = films.Film(source, painter, output, selection, backwards)
     films.check(film, resume)
     made: list[FilmFrame] = []
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, _previewed(preview, output, shown):
         shown.after = interrupts.after_step
         try:
-            with shown, _previewed(preview, output, shown):
+            with shown:
                 for painted in films.make(film, resume):
                     made.append(painted)
                     shown.frame(painted)
@@ -171,7 +172,7 @@ class _Shown:
         self.bar = make_bar(not quiet)
         self.task = self.bar.add_task("preparing", total=count, rate="")
         self.after: Any = lambda _: None
-        self.watch: Any = lambda _: None
+        self.watch: Watch | None = None
         self._finished = 0
         self._seconds = 0.0
 
@@ -189,7 +190,8 @@ class _Shown:
             completed=self._finished + step.iteration / max(1, step.iterations),
             description=f"frame {index}  iteration {step.iteration}  loss {step.losses.total:.4g}",
         )
-        self.watch(step)
+        if self.watch is not None:
+            self.watch.hear(step)
         self.after(step)
 
     def frame(self, painted: FilmFrame) -> None:
@@ -198,6 +200,8 @@ class _Shown:
         self._seconds += painted.seconds
         each = self._seconds / self._finished
         self.bar.update(self.task, completed=self._finished, rate=f"{each:.1f} s a frame")
+        if self.watch is not None:
+            self.watch.finish_frame(painted.pixels)
 
 
 def _previewed(wanted: bool, output: Path, shown: _Shown) -> Any:

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import math
+from collections.abc import Sequence
 
 from PIL import Image
 
@@ -29,6 +30,22 @@ def picture(pixels: Pixels, caption: str) -> str:
         f'<img id="picture" src="{data_url(to_pil(pixels))}" '
         f'alt="{html.escape(caption)}" style="width:100%;max-height:80vh;object-fit:contain">'
     )
+
+
+def film(frames: Sequence[Pixels], finished: int) -> str:
+    """The last finished frames of a film as a row of pictures, the newest last.
+
+    Args:
+        frames: Those that are shown.
+        finished: How many are finished in all.
+    """
+    first = finished - len(frames) + 1
+    pictures = [
+        f'<img src="{data_url(to_pil(pixels))}" alt="finished frame {number}" '
+        'style="height:90px;width:auto">'
+        for number, pixels in enumerate(frames, first)
+    ]
+    return f'<div style="display:flex;flex-wrap:wrap;gap:4px">{"".join(pictures)}</div>'
 
 
 def shown_size(width: int, height: int) -> tuple[int, int]:

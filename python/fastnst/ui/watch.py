@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 
-from fastnst.images.pixels import Pixels
+from fastnst.images.pixels import Pixels, resize, scaled_size
 from fastnst.run.losses import Losses
 from fastnst.run.step import Step
 
 SHOWN = 1024  # long side of a frame in pixels, at most
+FILM = 24  # the last finished frames of a film, that are shown beside the one at hand
+SMALL = 160  # long side of one of them in pixels, at most
 _GONE = 3.0  # seconds without a look, after which nobody is taken to look
 
 
@@ -41,11 +44,15 @@ class Watch:
     Attributes:
         stopping: Whether the run was asked to stop.
         ended: How the run ended, in one line for the page; None: it has not.
+        film: The last finished frames of a film, oldest first, small; none of a picture.
+        finished: How many frames of a film are finished.
     """
 
     def __init__(self) -> None:
         self.stopping = False
         self.ended: str | None = None
+        self.film: deque[Pixels] = deque(maxlen=FILM)
+        self.finished = 0
         self._wanted = True
         self._history: list[Losses] = []
         self._frame: Frame | None = None
@@ -66,6 +73,13 @@ class Watch:
             )
         if self.stopping:
             raise KeyboardInterrupt
+
+    def finish_frame(self, pixels: Pixels) -> None:
+        """Take note of a finished frame of a film, ``(H, W, 3)`` float32, RGB in [0, 1]."""
+        height, width, _ = pixels.shape
+        longest = SMALL if max(height, width) > SMALL else 0
+        self.film.append(resize(pixels, *scaled_size(width, height, longest)))
+        self.finished += 1
 
     def frame(self) -> Frame | None:
         """The newest frame; asks for another."""

@@ -71,6 +71,10 @@ def dis_flow() -> Flow:
     # To the last pixel: with the preset's own coarser end strokes slip by a seventh of a pixel,
     # which is ten times the squared difference between a stroke and itself.
     method.setFinestScale(0)
+    # With the preset's own patches and refinement some places slip by a pixel: in the moving scene
+    # at 128 px the root mean square error was 0.07 to 0.11 pixels, with these 0.06 to 0.07.
+    method.setPatchStride(2)
+    method.setVariationalRefinementIterations(20)
     smallest = 16  # below it the method has no patches to compare
 
     def flow(first: Frame, second: Frame) -> Tensor:

@@ -18,8 +18,12 @@ class FilmOptions:
     Attributes:
         temporal_weight: How much a frame is held to the frames before it, in losses of the shot's
             first frame: γ is this number times that loss. So it means the same for every preset.
+            Over the moving scene at 192 px the warping error was 0.50 at 300, 0.44 at 400 and 0.33
+            at 600 of that without the term, the last frame's style loss 5, 6 and 9 % above that of
+            the frame made alone.
         frame_iterations: Iterations of a frame that is not the first of its shot, at most. The
-            first has as many as the settings say.
+            first has as many as the settings say. Curvature pairs or ``spectral``'s scaling carried
+            over from the frame before, warped or not, saved at most 3 of 19 iterations.
         band: A frame is done once its loss without the temporal term, and its style losses, are
             within this share of those of the shot's first frame.
         distances: Which frames before a frame it is held to; each pixel counts once, by the
@@ -30,8 +34,8 @@ class FilmOptions:
         cuts: Whether scene cuts are looked for, after which all starts anew.
     """
 
-    temporal_weight: float = 100.0
-    frame_iterations: int = 20
+    temporal_weight: float = 300.0
+    frame_iterations: int = 30
     band: float = 0.05
     distances: tuple[int, ...] = (1, 2, 4)
     passes: int = 1
