@@ -51,7 +51,7 @@ def begin_peak(device: str) -> int:
     give_back()
     with contextlib.suppress(OSError):  # Linux; elsewhere the peak so far stands
         Path("/proc/self/clear_refs").write_text("5")
-        return _status("VmRSS")
+        return resident("VmRSS")
     return peak_bytes(device)
 
 
@@ -60,8 +60,8 @@ def peak_bytes(device: str) -> int:
     return record.peak_bytes(torch.device(device)) or 0
 
 
-def _status(entry: str) -> int:
-    """Bytes of a line of /proc/self/status.
+def resident(entry: str) -> int:
+    """Bytes of a line of /proc/self/status: ``VmRSS``, or ``RssFile``, what is read of files.
 
     Raises:
         OSError: where there is no such file or line.

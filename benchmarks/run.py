@@ -161,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         "suites",
         nargs="*",
         metavar="SUITE",
-        help=f"{', '.join(SUITES)}; none: all but the last two",
+        help=f"{', '.join(SUITES)}; none: all but the last three",
     )
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--size", type=int, action="append", default=[], help="long side in pixels; repeatable")

@@ -58,7 +58,7 @@ def grid(rows: Sequence[RowDict]) -> str:
     text = table(["picture, layer, pass, type", *columns], lines)
     return (
         f"{text}\n\nEach cell: milliseconds, ratio to eager, and in brackets the share of the "
-        f"machine's ceiling.{_errors(rows)}"
+        f"machine's ceiling.{errors(rows)}"
     )
 
 
@@ -99,7 +99,7 @@ def plain(rows: Sequence[RowDict], columns: Mapping[str, tuple[str, str]] = NONE
         name = f"{row['case']}, {row['size']} px"
         time = "**error**" if row["error"] and row["seconds"] is None else _spread(row)
         lines.append([name, row["implementation"], row["dtype"], time, speedup(row), *own])
-    return table(header, lines) + _errors(rows)
+    return table(header, lines) + errors(rows)
 
 
 def _floor(row: RowDict) -> str:
@@ -110,7 +110,8 @@ def _floor(row: RowDict) -> str:
     return f"{seconds(floor)} ({100 * floor / row['seconds']:.0f} %)"
 
 
-def _errors(rows: Sequence[RowDict]) -> str:
+def errors(rows: Sequence[RowDict]) -> str:
+    """A list of what went wrong, in which cases; nothing if all went well."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["error"]:
@@ -136,7 +137,7 @@ def memory(rows: Sequence[RowDict]) -> str:
         for row in rows
     ]
     header = ["case", "implementation", "type", "peak", "before the run", "of the run", "ratio"]
-    return table(header, lines) + _errors(rows)
+    return table(header, lines) + errors(rows)
 
 
 def _gib(value: float | None) -> str:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from fastnst import Interrupted, InvalidInput, NonFiniteLoss
 from fastnst.engines.create import create_engine, unavailable_reason
 from fastnst.ops import extension
 from fastnst.run import solve
+from fastnst.run.memory import Need
 from fastnst.settings.settings import Settings
 from fastnst.solvers.minimise import minimise
 from helpers.pictures import smooth
@@ -284,6 +286,56 @@ def test_the_gpu_ends_at_the_same_loss_as_the_cpu() -> None:
         for device in ("cpu", "cuda")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+SHALLOW = {
+    "size": 0,
+    "engine": "torch",
+    "iterations": 1,
+    "style_layers": ("relu1_1", "relu2_1"),
+}
+
+
+@pytest.mark.parametrize("verb", ["stylize", "texture", "reconstruct"])
+def test_a_picture_that_does_not_fit_is_computed_in_strips(verb: str, tmp_path) -> None:
+    """With the memory as people write it, and a scratch folder for what strips do not save."""
+    picture, style = smooth(36, 300), smooth(36, 300, seed=1)
+    given, content = dict(SHALLOW), {"content_layers": ("relu2_2",)}
+    if verb == "texture":
+        make = partial(fastnst.texture, style, init="noise", **given)
+        settings = Settings(content_weight=0.0, init="noise", **given)
+    elif verb == "reconstruct":
+        del given["style_layers"]
+        make = partial(fastnst.reconstruct, picture, **given, **content)
+        settings = Settings(style_weight=0.0, init="noise", **given, **content)
+    else:
+        make = partial(fastnst.stylize, picture, style, **given, **content)
+        settings = Settings(**given, **content)
+    whole = make()
+    need = Need(36, 300, settings, style_pixels=36 * 300, source_pixels=2 * 36 * 300)
+    cut = make(memory=f"{need.whole() - 1}", scratch=tmp_path)
+    assert (whole.strips, cut.strips > 1) == (1, True)
+    # float32 sums in another order
+    assert cut.history[0].total == pytest.approx(whole.history[0].total, rel=1e-5)
+    with pytest.raises(InvalidInput, match="are free; the smallest takes"):
+        make(memory="100 kB")
+    with pytest.raises(InvalidInput, match="memory is 'much': expected a size such as 8GB"):
+        make(memory="much")
+    with pytest.raises(InvalidInput, match="scratch folder .*nowhere does not exist"):
+        make(scratch=tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resources_are_numbers_and_what_people_write(tmp_path) -> None:
+    said = fastnst.Resources.of("1.5 GB", str(tmp_path), 400)
+    assert said == fastnst.Resources(1_500_000_000, tmp_path, 400)
+    assert fastnst.Resources.of(8e9).memory == fastnst.Resources.of("8GB").memory == 8 * 10**9
+    assert fastnst.Resources.of() == fastnst.Resources()
+    for memory in (0, -1, float("nan"), float("inf"), "8 miles", [8]):
+        with pytest.raises(InvalidInput, match="memory is"):
+            fastnst.Resources.of(memory)
+    with pytest.raises(InvalidInput, match="scratch is 3: expected the path of a folder"):
+        fastnst.Resources.of(None, 3)
 
 
 TINY = {"iterations": 1, "style_layers": ("relu1_1",), "content_layers": ("relu1_1",)}

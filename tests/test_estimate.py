@@ -30,6 +30,23 @@ def test_an_estimate_has_the_size_the_memory_and_the_engine_of_the_run() -> None
     assert needs.free_bytes is None or needs.free_bytes > needs.bytes
 
 
+@pytest.fixture(autouse=True)
+def nothing_precedes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures and targets take no time, unless a test says what they take."""
+    monkeypatch.setattr("fastnst.estimate._timed", lambda work: (work(), 0.0))
+
+
+def test_decoding_scaling_and_targets_count(monkeypatch) -> None:
+    """The first once; the others at each scale, by the pixels that the network sees of pictures."""
+    monkeypatch.setattr("fastnst.estimate._quickest", lambda work: 0.0)
+    seconds = iter([7.0, 0.25, 0.5])
+    monkeypatch.setattr("fastnst.estimate._timed", lambda work: (work(), next(seconds)))
+    settings = Settings(size=64, min_size=32, iterations=1, scale_iterations=(1,), **SMALL)
+    found = estimate(*PICTURES, settings)
+    assert [scale.seconds for scale in found.scales] == pytest.approx([0.75 / 4, 0.75], rel=0.02)
+    assert found.seconds == pytest.approx(7 + sum(scale.seconds for scale in found.scales))
+
+
 def test_time_is_evaluations_and_passes_over_the_history(monkeypatch) -> None:
     seconds = iter([0.5, 0.008, 0.5, 0.008])
     monkeypatch.setattr("fastnst.estimate._quickest", lambda work: next(seconds))
@@ -41,7 +58,7 @@ def test_time_is_evaluations_and_passes_over_the_history(monkeypatch) -> None:
 
 
 def test_a_size_that_does_not_fit_is_refused_with_one_that_does(monkeypatch) -> None:
-    monkeypatch.setattr(available, "available", lambda device: 2**24)
+    monkeypatch.setattr(available, "available", lambda device: 2**28)
     with pytest.raises(InvalidInput, match=r"use --size \d+ or less"):
         estimate(*PICTURES, Settings(size=512, **SMALL))
 

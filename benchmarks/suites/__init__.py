@@ -4,6 +4,7 @@ from benchmarks.suites import (
     busy,
     causes,
     controls,
+    estimates,
     evaluation,
     large,
     loss,
@@ -35,6 +36,7 @@ SUITES = {
         peers,
         quality,
         causes,
+        estimates,
     )
 }
 

@@ -3,6 +3,11 @@
 Each in a process of its own, after one evaluation that warms up. Strips of all heights compute the
 same gradient; smaller ones take less memory and more time, for their halos. The lowest ones also
 with content targets in a scratch file, and computed anew for each strip.
+
+*Tiles of one size* compute pictures of 4 megapixels and of more in pieces that compute 864×864
+pixels each. What the engine and its making take beyond what grows with the picture, its gradient
+and its content targets, has to be the same for all. (A ``--size`` that is a multiple of 672 asks
+for this alone; 8064 are 65 megapixels.)
 """
 
 from __future__ import annotations
@@ -17,18 +22,28 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from benchmarks import setups
+from benchmarks import setups, tables
 from benchmarks.options import PAIRS, Options
 from benchmarks.processes import begin_peak, in_own_process, peak_bytes
 from benchmarks.rows import Row, one_line
 from benchmarks.suites.base import Case, Suite
 from fastnst import Settings
 from fastnst.engines.create import Choice, create_engine, spacing
+from fastnst.run.available import return_large_blocks
+from fastnst.run.footprint import footprint
+from fastnst.run.memory import PICTURE
 from fastnst.strips.geometry import Grid
 from fastnst.strips.storage import ScratchStore
 
 ROWS = (0, 768, 384, 192)  # owned rows of a strip; 0: one piece
+OWNED = 672  # columns and rows of a tile, which computes 96 more on each side
+TILES = "tiles of one size"
 WAYS = ("kept", "in a scratch file", "recomputed")  # content targets, with the lowest strips
+COLUMNS = {
+    "strips": ("pieces", "d"),
+    "peak_bytes": ("peak, bytes", ",.0f"),
+    "beyond_bytes": ("beyond what grows", ",.0f"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,7 @@ class Task:
         rows: Owned rows of a strip; 0: one piece.
         threads: How many.
         targets: One of ``WAYS``.
+        columns: Owned columns of a tile; 0: all.
     """
 
     engine: str
@@ -48,15 +64,22 @@ class Task:
     rows: int
     threads: int
     targets: str = WAYS[0]
+    columns: int = 0
 
 
 def cases(options: Options) -> list[Case]:
     sizes = options.choose_sizes(full=(1024, 2048), quick=(512,))
-    return [Case("evaluation", size) for size in sizes]
+    if not (options.quick or options.sizes):
+        sizes = (*sizes, 3 * OWNED, 6 * OWNED)
+    return [Case("evaluation" if size % OWNED else TILES, size) for size in sizes]
 
 
 def measure(case: Case, options: Options) -> Iterator[Row]:
     if options.device != "cpu":
+        return
+    if case.title == TILES:
+        if options.wants("native"):
+            yield _measure_tiles(case, options)
         return
     for engine in ("native", "torch"):
         if not options.wants(engine):
@@ -78,6 +101,58 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
                 peak_bytes=int(answer["peak"]),
                 extra={"baseline_bytes": answer["baseline"], "strips": answer["strips"]},
             )
+
+
+def _measure_tiles(case: Case, options: Options) -> Row:
+    task = Task("native", case.size, OWNED, options.threads, columns=OWNED)
+    answer = in_own_process(_tiles_child, task)
+    row = partial(Row, "large", case.title, "native", device="cpu", dtype="fp32", size=case.size)
+    if isinstance(answer, str):
+        return row(error=answer)
+    grows = answer["per_pixel"] * case.size**2
+    beyond = answer["peak"] - answer["baseline"] - grows
+    return row(
+        seconds=answer["seconds"],
+        runs=1,
+        peak_bytes=int(answer["peak"]),
+        extra={
+            "baseline_bytes": answer["baseline"],
+            "strips": answer["strips"],
+            "beyond_bytes": beyond,
+        },
+    )
+
+
+def _tiles_child(sender: Connection, task: Task) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(task.threads)
+    try:
+        settings = Settings(engine=task.engine)
+        weights = setups.weights(settings.weights, settings.preprocessing)
+        style = setups.pictures(*PAIRS[0], 512).style
+        content = torch.rand(1, 3, task.size, task.size, generator=torch.Generator().manual_seed(0))
+        names = (*settings.content_layers, *settings.style_layers)
+        choice = Choice(torch.device("cpu"), task.engine, "fp32")
+        cuts = spacing(settings, weights.architecture.up_to(names), choice)
+        grid = Grid.cut(task.size, task.size, cuts, task.rows, task.columns)
+        counted = footprint(settings, torch.device("cpu"), 0, task.size, task.size)
+        baseline = begin_peak("cpu")
+        return_large_blocks()
+        engine = create_engine(weights, content, style, settings, grid=grid)
+        began = time.perf_counter()
+        engine.evaluate(content)
+        seconds = time.perf_counter() - began
+        sender.send(
+            {
+                "seconds": seconds,
+                "peak": peak_bytes("cpu"),
+                "baseline": baseline,
+                "strips": len(grid),
+                "per_pixel": PICTURE + counted.content,
+            }
+        )
+    except Exception as error:  # noqa: BLE001 - becomes the error of a row
+        sender.send(one_line(error))
 
 
 def _child(sender: Connection, task: Task) -> None:
@@ -122,4 +197,5 @@ SUITE = Suite(
     "One evaluation in one piece and in strips: time and peak memory.",
     cases,
     measure,
+    table=partial(tables.plain, columns=COLUMNS),
 )

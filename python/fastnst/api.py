@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastnst.devices import DEFAULT_SIZE, choose_device
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import Picture, load_image
 from fastnst.images.large import open_rows
+from fastnst.images.pixels import scaled_size
 from fastnst.images.scratch import PictureStore
 from fastnst.inputs.pictures import Styles, decode
 from fastnst.inputs.sizes import most_pixels
 from fastnst.notebook import with_progress
 from fastnst.run.checkpoint import Checkpoints
-from fastnst.run.resources import Resources
+from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.result import Result
 from fastnst.run.run import run
 from fastnst.run.step import Step
@@ -53,8 +55,9 @@ def stylize(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 50,
     resume: str | os.PathLike[str] | None = None,
-    max_megapixels: float | None = None,
+    memory: str | float | None = None,
     scratch: str | os.PathLike[str] | None = None,
+    max_megapixels: float | None = None,
     **settings: Unpack[SettingsDict],
 ) -> Result:
     """Give ``content`` the style of ``style`` (Gatys, Ecker and Bethge, arXiv:1508.06576).
@@ -75,17 +78,22 @@ def stylize(
         resume: A checkpoint to go on from, of a run of the same pictures, weights and settings
             (``iterations`` may differ). The result is that of a run that was never interrupted,
             bit for bit on the same machine.
+        memory: The most that the run may take: ``"8GB"``, or a number of bytes; None: what is
+            free. A picture that does not fit is computed in strips, with the same result but for
+            rounding.
+        scratch: A folder on a disk for what does not fit in strips either, in files that are gone
+            when the run is. Large pictures lie there too; None: these lie in the system's folder
+            for temporary files, and what does not fit is refused.
         max_megapixels: The most pixels of a picture file to decode, in millions; None: 179, or
             what a result of the size that is asked for may have. More needs the extra ``large``.
-        scratch: The folder for scratch files, in which large pictures lie; None: the system's
-            folder for temporary files.
         **settings: Attributes of ``fastnst.Settings`` that replace the preset's.
 
     Returns:
         The result. Nothing is written or printed, but for the line of ``progress``.
 
     Raises:
-        InvalidInput: for a picture or setting that cannot be used.
+        InvalidInput: for a picture or setting that cannot be used, and for a result that does not
+            fit in memory, with a size that does.
         BackendUnavailable: if an engine or device asked for by name cannot run.
         NonFiniteLoss: if the loss is not finite; ``error.result`` has the best picture, or is None.
         Interrupted: on Ctrl-C during the optimisation; ``error.result`` has the best picture.
@@ -100,9 +108,7 @@ def stylize(
         style_masks=style_masks,
         checkpoints=None if checkpoint is None else Checkpoints(Path(checkpoint), checkpoint_every),
         resume=None if resume is None else Path(resume),
-        resources=Resources(
-            scratch=None if scratch is None else Path(scratch), megapixels=max_megapixels
-        ),
+        resources=Resources.of(memory, scratch, max_megapixels),
     )
 
 
@@ -165,6 +171,9 @@ def texture(
     callback: Callable[[Step], None] | None = None,
     progress: bool | None = None,
     style_masks: Styles | None = None,
+    memory: str | float | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    max_megapixels: float | None = None,
     **settings: Unpack[SettingsDict],
 ) -> Result:
     """Paint a texture: the style alone (Gatys, Ecker and Bethge, arXiv:1505.07376).
@@ -177,6 +186,9 @@ def texture(
         callback: As for ``fastnst.stylize``.
         progress: As for ``fastnst.stylize``.
         style_masks: Which part of each style counts; see ``masks.py``.
+        memory: As for ``fastnst.stylize``.
+        scratch: As for ``fastnst.stylize``.
+        max_megapixels: As for ``fastnst.stylize``.
         **settings: Attributes of ``fastnst.Settings`` that replace the preset's. ``content_weight``
             is 0; ``init`` is noise, or the path of a picture.
 
@@ -188,7 +200,12 @@ def texture(
     """
     chosen = make_settings(preset, {"init": "noise", "content_weight": 0.0, **settings})
     return run_texture(
-        style, chosen, with_progress(callback, progress), aspect=aspect, style_masks=style_masks
+        style,
+        chosen,
+        with_progress(callback, progress),
+        aspect=aspect,
+        style_masks=style_masks,
+        resources=Resources.of(memory, scratch, max_megapixels),
     )
 
 
@@ -199,6 +216,7 @@ def run_texture(
     *,
     aspect: float | None = None,
     style_masks: Styles | None = None,
+    resources: Resources = UNLIMITED,
 ) -> Result:
     """``texture`` for a ready ``Settings`` object, whose ``content_weight`` is 0."""
     if settings.content_weight:
@@ -215,14 +233,19 @@ def run_texture(
     if aspect is not None and not low <= aspect <= high:
         raise InvalidInput(f"aspect is {aspect!r}: expected width : height from {low} to {high}")
     grey = np.full((1, 1, 3), 0.5, np.float32)
+    size = settings.size
+    if size is None:
+        size = DEFAULT_SIZE[choose_device(settings.device).type]
+    largest = most_pixels(size, resources.megapixels)
     # Once: a pipe or a generator is empty afterwards.
-    sources = decode(grey, style, store=PictureStore(), largest=most_pixels(settings.size))
+    sources = decode(grey, style, store=PictureStore(resources.scratch), largest=largest)
     styles = sources.styles
     width, height = float(styles[0].width), float(styles[0].height)
     if aspect is not None:
         width, height = (width, width / aspect) if aspect > 1 else (height * aspect, height)
-    blank = np.broadcast_to(grey, (max(1, round(height)), max(1, round(width)), 3))
-    return run(np.array(blank), styles, settings, callback, style_masks=style_masks)
+    width, height = scaled_size(max(1, round(width)), max(1, round(height)), size)
+    blank = np.array(np.broadcast_to(grey, (height, width, 3)))
+    return run(blank, styles, settings, callback, style_masks=style_masks, resources=resources)
 
 
 def reconstruct(
@@ -231,6 +254,9 @@ def reconstruct(
     preset: str = "gatys",
     callback: Callable[[Step], None] | None = None,
     progress: bool | None = None,
+    memory: str | float | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    max_megapixels: float | None = None,
     **settings: Unpack[SettingsDict],
 ) -> Result:
     """Show what a layer represents of a picture: the content alone (Gatys et al. 2015, figure 1).
@@ -240,6 +266,9 @@ def reconstruct(
         preset: A key of ``fastnst.PRESETS``.
         callback: As for ``fastnst.stylize``.
         progress: As for ``fastnst.stylize``.
+        memory: As for ``fastnst.stylize``.
+        scratch: As for ``fastnst.stylize``.
+        max_megapixels: As for ``fastnst.stylize``.
         **settings: Attributes of ``fastnst.Settings`` that replace the preset's, ``content_layers``
             above all. ``style_weight`` is 0; ``init`` is noise unless it is given.
 
@@ -250,17 +279,22 @@ def reconstruct(
         InvalidInput: for what ``stylize`` refuses.
     """
     chosen = make_settings(preset, {"init": "noise", "style_weight": 0.0, **settings})
-    return run_reconstruction(content, chosen, with_progress(callback, progress))
+    resources = Resources.of(memory, scratch, max_megapixels)
+    return run_reconstruction(content, chosen, with_progress(callback, progress), resources)
 
 
 def run_reconstruction(
-    content: Picture, settings: Settings, callback: Callable[[Step], None] | None = None
+    content: Picture,
+    settings: Settings,
+    callback: Callable[[Step], None] | None = None,
+    resources: Resources = UNLIMITED,
 ) -> Result:
     """``reconstruct`` for a ready ``Settings`` object, whose ``style_weight`` is 0."""
     if settings.style_weight:
         raise InvalidInput(
             f"style_weight is {settings.style_weight!r}: a reconstruction has no style"
         )
-    largest = most_pixels(settings.size)
-    picture = open_rows(content, PictureStore(), largest, "content")  # once, as above
-    return run(picture, picture, settings, callback)
+    largest = most_pixels(settings.size, resources.megapixels)
+    # Once, as above.
+    picture = open_rows(content, PictureStore(resources.scratch), largest, "content")
+    return run(picture, picture, settings, callback, resources=resources)

@@ -1,7 +1,9 @@
 """What a run will take in memory and time, from a short trial.
 
 The trial is of the same size up to a megapixel. A larger picture is tried at a megapixel, whole or
-in a few strips as the run will be, and its time is counted by the pixels that are computed.
+in a few strips as the run will be, and its time is counted by the pixels that are computed. So is
+the time of the targets and of scaling the pictures; the pictures themselves are decoded for the
+trial as for the run.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -32,6 +35,7 @@ EVALUATIONS = 3  # in the trial, after one that warms up; the quickest counts
 ROWS = 4  # of the trial's history of L-BFGS
 TRIAL = 1 << 20  # pixels of the trial's picture at most
 STRIPS = 4  # of the trial, if the run will have strips
+T = TypeVar("T")
 PASSES = 4  # over the curvature pairs in an iteration: s and y, each read twice
 
 
@@ -43,7 +47,7 @@ class ScaleEstimate:
         width: Width of the picture in pixels.
         height: Height of the picture in pixels.
         iterations: Iterations at this scale.
-        seconds: How long they will take.
+        seconds: How long they will take, with what precedes them: pictures and targets.
         pieces: Strips or tiles that the picture is computed in; 1: it is computed whole.
     """
 
@@ -63,7 +67,7 @@ class Estimate:
         height: Height of the result in pixels.
         bytes: Memory at the peak, beside what the process has already.
         free_bytes: Memory that is free now; None if the system does not say.
-        seconds: How long the optimisation will take.
+        seconds: How long the run will take, from the files to the last iterate.
         engine: The engine that will run: ``torch``, ``native`` or ``onnx``.
         device: The device that it will run on: ``cpu``, ``cuda``, …
         precision: The precision of its features: ``fp32``, ``bf16`` or ``mixed``.
@@ -110,21 +114,25 @@ def estimate(
             memory, with one that does.
         BackendUnavailable: if an engine or device asked for by name cannot run.
     """
-    prepared = prepare(*(content, style, settings, content_mask, style_masks), resources=resources)
+    prepared, decoding = _timed(
+        lambda: prepare(*(content, style, settings, content_mask, style_masks), resources=resources)
+    )
     settings = prepared.settings
     device, width, height = prepared.device, prepared.width, prepared.height
     plans = [_plan(prepared, scale) for scale in prepared.schedule]
     with enough(width, height, settings, device):
         trial = _trial(prepared)
-        pictures = prepared.pictures(trial)
+        pictures, scaling = _timed(lambda: prepared.pictures(trial))
         image = pictures.start
         plan = _trial_plan(prepared, image, plans[-1])
-        engine = prepared.engine(pictures, plan=plan)  # a mixed run begins in bf16
+        # a mixed run begins in bf16
+        engine, making = _timed(lambda: prepared.engine(pictures, plan=plan))
         evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
         history = torch.rand(ROWS, image.numel(), dtype=torch.float32, device=device)
         row = _quickest(lambda: float(torch.mv(history, history[0])[0])) / ROWS
     pixels = image.shape[-2] * image.shape[-1]
     computed = pixels if plan.grid is None else plan.grid.computed_pixels
+    styles = _style_pixels(prepared, trial)
     scales = []
     for scale, way in zip(prepared.schedule, plans, strict=True):
         size = prepared.sources.size(scale.size)
@@ -133,6 +141,8 @@ def estimate(
         pairs = sum(min(k, settings.pairs(width * height)) for k in range(scale.iterations))
         seconds = (scale.iterations + 1) * evaluation * inside / computed
         seconds += PASSES * pairs * row * share
+        seen = inside + _style_pixels(prepared, scale)  # by the network, for the targets
+        seconds += (scaling + making) * seen / (computed + styles)
         scales.append(ScaleEstimate(*size, scale.iterations, seconds, way.strips))
     need = prepared.need_at(prepared.schedule[-1])
     return Estimate(
@@ -140,7 +150,7 @@ def estimate(
         height,
         memory.estimate(need, plans[-1]),
         available(device),
-        sum(scale.seconds for scale in scales),
+        decoding + sum(scale.seconds for scale in scales),
         engine.name,
         str(device),
         engine.precision,
@@ -174,6 +184,19 @@ def _trial_plan(prepared: Preparation, image: Tensor, plan: Plan) -> Plan:
     spacing = pieces.cuts(prepared.settings, prepared.device)
     rows = height // STRIPS // spacing.alignment * spacing.alignment
     return replace(plan, grid=Grid.cut(height, width, spacing, max(spacing.smallest, rows)))
+
+
+def _style_pixels(prepared: Preparation, scale: Scale) -> int:
+    """The pixels of all style pictures at a scale."""
+    sizes = prepared.sources.style_sizes(prepared.settings, scale.size)
+    return sum(width * height for width, height in sizes)
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    """What ``work`` returns, and the seconds that it takes."""
+    began = time.perf_counter()
+    found = work()
+    return found, time.perf_counter() - began
 
 
 def _quickest(work: Callable[[], float]) -> float:

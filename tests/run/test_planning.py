@@ -102,6 +102,23 @@ def test_what_does_not_fit_in_strips_names_what_does(
     assert make_plan(it, scratch=tmp_path).scratch == tmp_path
 
 
+@eight_bits
+def test_where_no_size_fits_none_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A style picture is as large as the result, unless the settings say how large it is."""
+    free(monkeypatch, 100e6)
+    with pytest.raises(InvalidInput, match=r"86 MiB are free; the smallest takes \d+ MiB$"):
+        make_plan(Need(2048, 1536, FP32))
+    free(monkeypatch, 2e9)
+    huge = Need(40000, 30000, FP32, style_pixels=40000 * 30000)
+    with pytest.raises(InvalidInput, match=r"use --size (\d{4}) or less") as caught:
+        make_plan(huge)
+    side = int(str(caught.value).split("--size ")[1].split()[0])
+    make_plan(huge.at(side))
+    assert huge.at(side).style_pixels == side * round(side * 0.75)
+    fixed = replace(huge, settings=replace(FP32, style_size=2048))
+    assert fixed.at(side).style_pixels == huge.style_pixels
+
+
 def test_what_a_style_picture_takes_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 1e9)
     with pytest.raises(InvalidInput, match="style picture of 30.0 megapixels.*--style-size"):

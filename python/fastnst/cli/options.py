@@ -27,7 +27,6 @@ from fastnst.settings.config import PRESET, combine, read_config, write_config
 from fastnst.settings.presets import FIRST_PRESET, PRESETS, needs_torchvision
 from fastnst.settings.settings import DEFAULTS, SPECS, STYLE_LAYERS, Settings
 from fastnst.settings.spec import BASICS, GROUPS, MACHINE, Spec, typed
-from fastnst.strips.budget import read_bytes
 from fastnst.strips.scratch import check_scratch
 
 Command = Callable[..., None]
@@ -117,9 +116,8 @@ def read_resources(
     Raises:
         InvalidInput: for a text that is no size, or a folder that cannot be used.
     """
-    limit = None if memory is None else read_bytes(memory, "--memory")
     check_scratch(scratch)
-    return Resources(limit, scratch, megapixels)
+    return Resources.of(memory, scratch, megapixels, "--memory")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,19 @@ import typer
 
 from fastnst.cli import naming
 from fastnst.cli.inputs import check_pictures
-from fastnst.cli.options import Bits, Json, Picture, Quiet, StyleMask, settings_options
+from fastnst.cli.options import (
+    Bits,
+    Json,
+    MaxMegapixels,
+    Memory,
+    Picture,
+    Pyramid,
+    Quiet,
+    Scratch,
+    StyleMask,
+    read_resources,
+    settings_options,
+)
 from fastnst.cli.outputs import check_run, numbered, result_size
 from fastnst.cli.produce import produce
 from fastnst.errors import InvalidInput
@@ -32,6 +44,10 @@ def texture(
     ] = None,
     style_mask: StyleMask = None,
     bits: Bits = 8,
+    pyramid: Pyramid = False,
+    memory: Memory = None,
+    scratch: Scratch = None,
+    max_megapixels: MaxMegapixels = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -40,6 +56,7 @@ def texture(
     Example: fastnst texture painting.jpg -o texture.png --aspect 16:9
     """
     proportion = None if aspect is None else _proportion(aspect)
+    resources = read_resources(memory, scratch, max_megapixels)
     check_pictures(style, style_mask)
     target = naming.target(output, *style, "texture")
     settings = replace(settings, content_weight=0.0)
@@ -48,8 +65,9 @@ def texture(
         settings,
         {"--output": target},
         bits=bits,
+        pyramid=pyramid,
         size=lambda: (
-            result_size(style[0], settings.size)
+            result_size(style[0], settings.size, max_megapixels)
             if proportion is None or not settings.size
             else (settings.size, settings.size)
         ),
@@ -58,10 +76,16 @@ def texture(
     from fastnst.api import run_texture
 
     produce(
-        lambda show: run_texture(style, settings, show, aspect=proportion, style_masks=style_mask),
+        lambda show: run_texture(
+            *(style, settings, show),
+            aspect=proportion,
+            style_masks=style_mask,
+            resources=resources,
+        ),
         settings,
         target,
         bits=bits,
+        pyramid=pyramid,
         quiet=quiet,
         as_json=as_json,
     )
@@ -74,6 +98,10 @@ def reconstruct(
     output: Picture = None,
     settings: Settings,
     bits: Bits = 8,
+    pyramid: Pyramid = False,
+    memory: Memory = None,
+    scratch: Scratch = None,
+    max_megapixels: MaxMegapixels = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -81,6 +109,7 @@ def reconstruct(
 
     Example: fastnst reconstruct photo.jpg --content-layers relu5_1
     """
+    resources = read_resources(memory, scratch, max_megapixels)
     check_pictures(content)
     target = naming.target(output, content, "reconstruction")
     settings = replace(settings, style_weight=0.0)
@@ -89,16 +118,18 @@ def reconstruct(
         settings,
         {"--output": target},
         bits=bits,
-        size=lambda: result_size(content, settings.size),
+        pyramid=pyramid,
+        size=lambda: result_size(content, settings.size, max_megapixels),
     )
 
     from fastnst.api import run_reconstruction
 
     produce(
-        lambda show: run_reconstruction(content, settings, show),
+        lambda show: run_reconstruction(content, settings, show, resources),
         settings,
         target,
         bits=bits,
+        pyramid=pyramid,
         quiet=quiet,
         as_json=as_json,
     )

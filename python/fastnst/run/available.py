@@ -9,6 +9,9 @@ from pathlib import Path
 
 import torch
 
+LARGE_BLOCK = 1 << 20  # bytes
+_MMAP_THRESHOLD = -3  # glibc's name of the limit from which a block is mapped on its own
+
 
 def available(device: torch.device) -> int | None:
     """Free bytes on the device, or None if the system does not say."""
@@ -22,6 +25,19 @@ def give_back() -> None:
     """Give memory back to the system that is freed, which glibc keeps up to 100 MB of."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # other C libraries
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def return_large_blocks() -> None:
+    """Have blocks of a megabyte and more given back as soon as they are freed, from now on.
+
+    Without this glibc keeps freed blocks of up to 32 MB for the next that fit, and a run in strips,
+    whose pieces ask for blocks of many sizes, takes some 6 % more. What the user has said in
+    ``MALLOC_MMAP_THRESHOLD_`` or ``GLIBC_TUNABLES`` stands. Other C libraries are left alone.
+    """
+    if {"MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"} & os.environ.keys():
+        return
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def _cached(device: torch.device) -> int:

@@ -21,7 +21,9 @@ from fastnst.strips.geometry import level_of
 # Bytes per pixel of features and their gradients where they are not counted: the peaks of whole
 # runs with VGG-19 to relu5_1 in float32 at 1024 px (benchmarks, suite memory, less the pairs), and
 # a third for other settings.
-TORCH_FEATURES = 3600
+TORCH_FEATURES = 3300
+GPU_FEATURES = 3600
+TORCH_FIXED = 130e6  # of PyTorch's engine: the network, and what its first operators set up
 ONNX_FEATURES = 5600
 PAIR = 2 * 3 * 4  # s and y of one curvature pair, float32; or both moments of Adam
 COMPRESSED_PAIR = 6.5  # in eight bits, a scale for every 64 values
@@ -30,6 +32,8 @@ VECTOR = 12  # one of the picture's size in float32
 # way. Spectral: three spectra, which it keeps where the picture is in pieces, and their products or
 # parts of them. Adam: the denominators of its steps.
 VECTORS = {"lbfgs": (4, 0), "spectral": (8, 2), "torch-lbfgs": (5, 4), "adam": (4, 2)}
+GUIDED = 5  # copies of a layer's gradient, and what they are made of, where it is guided
+MAPS = 10  # of a region: where it is in the picture, and in the style layers
 SNAPSHOTS = 6  # two pictures of 8 bits
 BEGIN = 3 * VECTOR  # content, start, and what the start is made of
 SCRATCH = 80e6  # of the kernels, Gram matrices, what is imported and set up by the first operators
@@ -73,7 +77,13 @@ class Footprint:
 
 
 def footprint(
-    settings: Settings, device: torch.device, pairs: int, width: int, height: int
+    settings: Settings,
+    device: torch.device,
+    pairs: int,
+    width: int,
+    height: int,
+    *,
+    regions: int = 0,
 ) -> Footprint:
     """What a run with these settings takes on a device.
 
@@ -83,16 +93,20 @@ def footprint(
         pairs: Curvature pairs that L-BFGS will hold.
         width: Width of the result, on which the choice of Winograd tiles depends.
         height: Height of the result.
+        regions: Of the picture, each with a style of its own; 0: there are none.
     """
     kept, made = VECTORS[settings.optimizer] if device.type == "cpu" else (11, 0)
     pairs = 0 if settings.optimizer == "adam" else pairs
     average = 2 if settings.averaging else 0
     colours = VECTOR if settings.color in ("original", "luminance") else 0
-    fixed, fixed_in_pieces, piece, copies = 0.0, 0.0, float(TORCH_FEATURES), 0.0
+    fixed, piece, copies = TORCH_FIXED, float(TORCH_FEATURES), 0.0
+    if device.type != "cpu":
+        fixed, piece = 0.0, GPU_FEATURES
+    fixed_in_pieces = fixed
     if counts(settings, device):
-        fixed, fixed_in_pieces, piece, copies = _native(settings, width, height)
+        fixed, fixed_in_pieces, piece, copies = _native(settings, width, height, regions)
     elif settings.engine == "onnx":
-        piece = ONNX_FEATURES
+        fixed, piece = 0.0, ONNX_FEATURES
     return Footprint(
         fixed,
         fixed_in_pieces,
@@ -101,8 +115,8 @@ def footprint(
         (kept + 1) * VECTOR + pairs * _pair(settings, device),
         _targets(settings),
         (made + average) * VECTOR,
-        SNAPSHOTS + colours,
-        BEGIN,
+        SNAPSHOTS + colours + regions * MAPS,
+        BEGIN + regions * MAPS,
     )
 
 
@@ -146,7 +160,9 @@ def _targets(settings: Settings) -> float:
     return sum(4 * elements[name] for name in content)
 
 
-def _native(settings: Settings, width: int, height: int) -> tuple[float, float, float, float]:
+def _native(
+    settings: Settings, width: int, height: int, regions: int
+) -> tuple[float, float, float, float]:
     """Both fixed parts, the features of a piece, and the copies of a whole picture's."""
     content, style, layers = _layers(settings)
     elements = _elements(layers)
@@ -158,8 +174,11 @@ def _native(settings: Settings, width: int, height: int) -> tuple[float, float, 
     if settings.pooling == "l2":
         piece += 2 * precise * 64  # squares and quotients of the first pooling's window
     copies = sum(4 * elements[name] for name in content)  # F − P
-    if settings.statistics != ("gram",):  # a layer's features and their gradient in float32
-        copies += 3 * 4 * max((elements[name] for name in style), default=0)
+    shallowest = 4 * max((elements[name] for name in style), default=0)  # of which copies are made
+    if regions:  # by autograd: the features times each region's guidance, and gradients
+        copies += (regions + GUIDED) * shallowest
+    elif settings.statistics != ("gram",):  # a layer's features and their gradient in float32
+        copies += 3 * shallowest
     fixed = _network(settings.precision, layers, (height, width))
     return fixed, _network(settings.precision, layers, None), piece, copies
 

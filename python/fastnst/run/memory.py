@@ -34,6 +34,7 @@ class Need:
         style_pixels: Pixels of the largest style picture, scaled. It is gone before the
             optimisation begins.
         source_pixels: Pixels of all pictures as they were decoded, which a run keeps.
+        regions: How many there are, where masks say which style goes where.
     """
 
     width: int
@@ -42,6 +43,7 @@ class Need:
     device: torch.device = CPU
     style_pixels: int = 0
     source_pixels: int = 0
+    regions: int = 0
 
     @property
     def pixels(self) -> int:
@@ -49,10 +51,15 @@ class Need:
         return self.width * self.height
 
     def at(self, side: int) -> Need:
-        """The same for a result with another long side; the style pictures stay as they are."""
+        """The same for a result with another long side, and style pictures scaled like it.
+
+        They stay as they are where the settings name their size.
+        """
         scale = side / max(self.width, self.height)
         width, height = (max(1, round(n * scale)) for n in (self.width, self.height))
-        return replace(self, width=width, height=height)
+        follow = self.settings.style_size is None or self.settings.style_fit == "content"
+        style = round(self.style_pixels * scale**2) if follow else self.style_pixels
+        return replace(self, width=width, height=height, style_pixels=style)
 
     def footprint(self, spare: int = 0) -> Footprint:
         """What such a run takes, by what it grows with.
@@ -64,7 +71,9 @@ class Need:
         last = (settings.scale_iterations or (settings.iterations,))[-1]
         iterations = settings.iterations if settings.min_size is None else last
         pairs = min(settings.pairs(self.pixels) + spare, iterations)
-        return footprint(settings, self.device, pairs, self.width, self.height)
+        return footprint(
+            settings, self.device, pairs, self.width, self.height, regions=self.regions
+        )
 
     def whole(self) -> int:
         """Bytes at the peak of a picture that is computed whole."""

@@ -78,8 +78,9 @@ class Preparation:
         """What the memory of the run at the scale of these pictures depends on."""
         height, width = pictures.content.shape[-2:]
         styles = max((x.shape[-2] * x.shape[-1] for x in pictures.styles), default=0)
+        regions = 0 if pictures.regions is None else len(pictures.regions)
         sources = self.sources.pixels
-        return Need(width, height, self.settings, self.device, styles, sources)
+        return Need(width, height, self.settings, self.device, styles, sources, regions)
 
     def engine(
         self,
@@ -124,4 +125,5 @@ def need_of(sources: Sources, settings: Settings, size: int, device: torch.devic
     """What the memory of a run depends on; ``size`` is the long side of its result."""
     width, height = sources.size(size)
     styles = sources.style_pixels(settings, size)
-    return Need(width, height, settings, device, styles, sources.pixels)
+    regions = 0 if sources.masks is None else len(sources.masks.regions)
+    return Need(width, height, settings, device, styles, sources.pixels, regions)

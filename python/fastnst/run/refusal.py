@@ -37,7 +37,7 @@ def refuse(need: Need, budget: int, scratch: Path | None, whole: str | None) -> 
         )
     sides = range(SMALLEST, max(SMALLEST + 1, max(need.width, need.height)))
     fitting = _most(sides, SAFE * budget, lambda side: least(need.at(side), scratch, whole))
-    ways = [f"--size {SMALLEST if fitting is None else fitting} or less"]
+    ways = [] if fitting is None else [f"--size {fitting} or less"]
     if need.settings.optimizer != "adam":
         asked = need.settings.pairs(need.pixels)
         counts = range(FEWEST_PAIRS, min(asked, MOST_PAIRS + 1))
@@ -46,9 +46,10 @@ def refuse(need: Need, budget: int, scratch: Path | None, whole: str | None) -> 
             ways.append(f"--history-size {pairs}")
     if scratch is None and whole is None and least(need, Path(), whole) <= budget:
         ways.append("--scratch with a folder on a disk")
+    smallest = amount(least(need.at(SMALLEST), scratch, whole))
     return InvalidInput(
-        f"a {need.width}×{need.height} picture needs about {amount(needed)} of memory and "
-        f"{free}; use {', or '.join(ways)}"
+        f"a {need.width}×{need.height} picture needs about {amount(needed)} of memory and {free}; "
+        + (f"use {', or '.join(ways)}" if ways else f"the smallest takes {smallest}")
     )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from fastnst.errors import InvalidInput
+from fastnst.strips.budget import read_bytes
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,40 @@ class Resources:
     memory: int | None = None
     scratch: Path | None = None
     megapixels: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        memory: str | float | None = None,
+        scratch: str | os.PathLike[str] | None = None,
+        max_megapixels: float | None = None,
+        label: str = "memory",
+    ) -> Resources:
+        """What a person has said of them.
+
+        Args:
+            memory: Bytes, as a number or as people write it: ``"8GB"``, ``"512 MiB"``.
+            scratch: A folder.
+            max_megapixels: See ``megapixels``.
+            label: What to call the memory in messages.
+
+        Raises:
+            InvalidInput: if ``memory`` is no positive number of bytes, or ``scratch`` no path.
+        """
+        limit = memory if memory is None else read_bytes(_text(memory), label)
+        try:
+            folder = None if scratch is None else Path(scratch)
+        except TypeError as error:
+            raise InvalidInput(f"scratch is {scratch!r}: expected the path of a folder") from error
+        return cls(limit, folder, max_megapixels)
+
+
+def _text(memory: str | float) -> str:
+    """A number of bytes as text, without the point of a whole number."""
+    try:
+        return memory if isinstance(memory, str) else str(int(memory))
+    except (TypeError, ValueError, OverflowError):
+        return str(memory)
 
 
 UNLIMITED = Resources()

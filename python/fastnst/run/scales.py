@@ -16,7 +16,7 @@ from fastnst.ranks.communication import current
 from fastnst.ranks.protocol import Communication
 from fastnst.ranks.share import Share
 from fastnst.run import pieces
-from fastnst.run.available import give_back
+from fastnst.run.available import give_back, return_large_blocks
 from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.checkpoint_checks import check_fits
 from fastnst.run.checkpoint_state import Checkpoint
@@ -91,6 +91,8 @@ def _run_scale(
         check_shared(plan, current())
     speech = who_shares(plan.grid, current())
     share = None if plan.grid is None else Share.of(plan.grid, speech)
+    if plan.grid is not None:
+        return_large_blocks()
     store = None
     if plan.scratch is not None:
         need = prepared.need(pictures)
