@@ -139,7 +139,8 @@ def estimate(
         share = size[0] * size[1] / pixels
         inside = share * pixels if way.grid is None else way.grid.computed_pixels
         pairs = sum(min(k, settings.pairs(width * height)) for k in range(scale.iterations))
-        seconds = (scale.iterations + 1) * evaluation * inside / computed
+        work = inside * _passes(way) / (computed * _passes(plan))
+        seconds = (scale.iterations + 1) * evaluation * work
         seconds += PASSES * pairs * row * share
         seen = inside + _style_pixels(prepared, scale)  # by the network, for the targets
         seconds += (scaling + making) * seen / (computed + styles)
@@ -184,6 +185,15 @@ def _trial_plan(prepared: Preparation, image: Tensor, plan: Plan) -> Plan:
     spacing = pieces.cuts(prepared.settings, prepared.device)
     rows = height // STRIPS // spacing.alignment * spacing.alignment
     return replace(plan, grid=Grid.cut(height, width, spacing, max(spacing.smallest, rows)))
+
+
+def _passes(plan: Plan) -> float:
+    """How often an evaluation goes through the network, forward or back.
+
+    Pieces are computed forward twice, but for the last, and so are targets that are not kept.
+    """
+    forward = 2 - 1 / plan.strips
+    return 1 + (forward if plan.keeps_content else 2 * forward)
 
 
 def _style_pixels(prepared: Preparation, scale: Scale) -> int:

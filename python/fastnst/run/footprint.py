@@ -19,11 +19,14 @@ from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import level_of
 
 # Bytes per pixel of features and their gradients where they are not counted: the peaks of whole
-# runs with VGG-19 to relu5_1 in float32 at 1024 px (benchmarks, suite memory, less the pairs), and
-# a third for other settings.
-TORCH_FEATURES = 3300
-GPU_FEATURES = 3600
+# runs with VGG-19 to relu5_1 in float32 (benchmarks, suite estimates).
+TORCH_FEATURES = 2420
+TORCH_GUIDED = 256  # the same for each region: features of the first style layer, guided
 TORCH_FIXED = 130e6  # of PyTorch's engine: the network, and what its first operators set up
+# What glibc keeps of blocks that PyTorch has freed, for each pixel up to a limit; nothing in strips
+# (``available.return_large_blocks``).
+TORCH_KEPT, TORCH_KEPT_AT_MOST = 800, 150e6
+GPU_FEATURES = 3600
 ONNX_FEATURES = 5600
 PAIR = 2 * 3 * 4  # s and y of one curvature pair, float32; or both moments of Adam
 COMPRESSED_PAIR = 6.5  # in eight bits, a scale for every 64 values
@@ -99,14 +102,16 @@ def footprint(
     pairs = 0 if settings.optimizer == "adam" else pairs
     average = 2 if settings.averaging else 0
     colours = VECTOR if settings.color in ("original", "luminance") else 0
-    fixed, piece, copies = TORCH_FIXED, float(TORCH_FEATURES), 0.0
-    if device.type != "cpu":
-        fixed, piece = 0.0, GPU_FEATURES
-    fixed_in_pieces = fixed
+    fixed, fixed_in_pieces, copies = 0.0, 0.0, 0.0
+    piece = float(GPU_FEATURES)
     if counts(settings, device):
         fixed, fixed_in_pieces, piece, copies = _native(settings, width, height, regions)
     elif settings.engine == "onnx":
-        fixed, piece = 0.0, ONNX_FEATURES
+        piece = ONNX_FEATURES
+    elif device.type == "cpu":
+        fixed_in_pieces = TORCH_FIXED
+        fixed = TORCH_FIXED + min(TORCH_KEPT * width * height, TORCH_KEPT_AT_MOST)
+        piece, copies = TORCH_FEATURES, regions * TORCH_GUIDED
     return Footprint(
         fixed,
         fixed_in_pieces,
