@@ -170,25 +170,26 @@ class StripEngine(Engine):
         """The second pass, from the last piece to the first: the last one's features are there."""
         gradient = self._share.zeros(self._gradient)
         for band in reversed(self._share.bands):
-            found: Tensor | None = None  # what the band gives to its rows and to the halo's
+            _, tv = total_variation(self.objective, rows, band, gradient=True)
+            after: Tensor | None = None  # what the tile to the right gives to columns of this one
             for tile in reversed(list(self._share.tiles(band))):
                 if tile != self._last and not self._keeps:
                     self._forward(rows, tile)
                 part = self._evaluators[tile.index].gradient()
-                if len(self.grid.columns) == 1:
-                    found = part
-                else:
-                    if found is None:
-                        found = part.new_zeros((*part.shape[:-1], self.grid.width))
-                    found[..., tile.columns.computed()].add_(part)
+                if after is not None:
+                    part[..., part.shape[-1] - after.shape[-1] :].add_(after)
+                index, columns = tile.columns.index, tile.columns
+                left = self.grid.columns[index - 1].high - columns.low if index else 0
+                after = part[..., :left].clone() if index else None
+                # Nothing is added any more to the others: a pixel lies in two tiles at most.
+                done = slice(columns.low + left, columns.low + part.shape[-1])
+                part = part[..., left:]
+                if tv is not None:
+                    first = band.start - band.low
+                    place = part[..., first : first + tv.shape[-2], :]
+                    place.add_(tv[..., done], alpha=self.objective.tv_weight)
+                gradient.add(band.low, part, done)
                 self._targets.release(tile)
-            assert found is not None
-            _, tv = total_variation(self.objective, rows, band, gradient=True)
-            if tv is not None:
-                first = band.start - band.low
-                place = found[..., first : first + tv.shape[-2], :]
-                place.add_(tv, alpha=self.objective.tv_weight)
-            gradient.add(band.low, found)
             if self._store is not None:
                 own = slice(band.start - self._share.start, band.stop - self._share.start)
                 self._store.release(self._gradient[..., own, :])
