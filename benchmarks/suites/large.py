@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 
@@ -38,7 +39,7 @@ from fastnst.strips.storage import ScratchStore
 
 ROWS = (0, 768, 384, 192)  # owned rows of a strip; 0: one piece
 OWNED = 672  # columns and rows of a tile
-SHALLOW = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
+SHALLOW: dict[str, Any] = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
 TILES = "tiles of one size"
 WAYS = ("kept", "in a scratch file", "recomputed")  # content targets, with the lowest strips
 COLUMNS = {
