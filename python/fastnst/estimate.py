@@ -190,9 +190,10 @@ def _trial_plan(prepared: Preparation, image: Tensor, plan: Plan) -> Plan:
 def _passes(plan: Plan) -> float:
     """How often an evaluation goes through the network, forward or back.
 
-    Pieces are computed forward twice, but for the last, and so are targets that are not kept.
+    Pieces whose features are not kept are computed forward twice, but for the last; and so are
+    targets that are not kept.
     """
-    forward = 2 - 1 / plan.strips
+    forward = 1.0 if plan.keeps_features else 2 - 1 / plan.strips
     return 1 + (forward if plan.keeps_content else 2 * forward)
 
 
