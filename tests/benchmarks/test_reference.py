@@ -19,6 +19,7 @@ def _gram(features: torch.Tensor) -> torch.Tensor:
     return f @ f.T / f.shape[1]
 
 
+@pytest.mark.slow
 def test_reference_has_the_objective_of_fastnst(pictures: fastnst.Pictures) -> None:
     image = setups.white_noise(pictures.content, seed=3).double()
     content, style = pictures.content.double(), pictures.style.double()

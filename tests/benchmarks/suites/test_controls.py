@@ -30,6 +30,7 @@ def test_controls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(r["gradient_error"] < 1e-3 for r in native_rows)
 
 
+@pytest.mark.slow
 def test_every_engine_has_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(controls, "CONTROLS", {"the default": {}})
     rows = run_suites(tmp_path, "controls")

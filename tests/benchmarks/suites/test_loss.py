@@ -105,6 +105,7 @@ def test_loss(tmp_path: Path) -> None:
     assert fast["curve"]  # whether or not it gets there so early
 
 
+@pytest.mark.slow
 def test_loss_of_contestants_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = tmp_path / "magenta.png"
     Image.new("RGB", (32, 32), (255, 0, 255)).save(picture)

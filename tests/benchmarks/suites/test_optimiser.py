@@ -36,6 +36,7 @@ def test_on_a_gpu_there_is_a_whole_run() -> None:
     assert all(c.details for c in optimiser.cases(on_cpu))
 
 
+@pytest.mark.slow
 def test_whole_runs_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the CPU, where the same code runs."""
     monkeypatch.setattr(environment, "ceilings", lambda device, quick: CEILINGS)
