@@ -32,8 +32,8 @@ def return_large_blocks() -> None:
 
     Without this glibc keeps freed blocks of up to 32 MB for the next that fit, and a run in strips,
     whose pieces ask for blocks of many sizes, takes more than was said: 6 % with nine pieces of a
-    picture of 4 megapixels, a quarter with 54. It costs 5 % of the time, a quarter where the network
-    ends at relu2_2. With 16 MB neither changed much. What the user has said in
+    picture of 4 megapixels, a quarter with 54. It costs 5 % of the time, a quarter where the
+    network ends at relu2_2. With 16 MB neither changed much. What the user has said in
     ``MALLOC_MMAP_THRESHOLD_`` or ``GLIBC_TUNABLES`` stands. Other C libraries are left alone.
     """
     if {"MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"} & os.environ.keys():
