@@ -479,6 +479,7 @@ def test_info() -> None:
     assert "chosen.engine" in text.stdout
 
 
+@pytest.mark.slow
 def test_samples(tmp_path: Path) -> None:
     listing = fastnst("samples").stdout
     assert "sample:harbour" in listing

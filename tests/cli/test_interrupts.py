@@ -100,6 +100,7 @@ def test_a_rank_that_is_ended_by_its_launcher_says_nothing(capfd) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
     """As behind nohup, and Ctrl-C behind ``&`` in a script."""
 

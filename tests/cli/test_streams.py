@@ -88,6 +88,7 @@ def test_a_full_device_behind_stdout(folder: Path, arguments: str, saved: str | 
             image.load()
 
 
+@pytest.mark.slow
 def test_json_goes_through_every_encoding(folder: Path) -> None:
     (folder / "c.png").rename(folder / "α →.png")
     line = (

@@ -318,6 +318,7 @@ def test_what_is_not_known_is_refused(random_weights: Weights, change: Any, mess
 # -------------------------------------------------------------------------------- command line --
 
 
+@pytest.mark.slow
 def test_export_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--size", "32", "--style-layers", "relu1_1", "--content-layers", "relu1_2"]
     pictures = ["--content", "sample:harbour", "--style", "sample:swirl"]

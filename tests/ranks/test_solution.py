@@ -53,6 +53,7 @@ def test_the_path_is_that_of_the_whole_picture(optimizer: str) -> None:
     assert found[0]["losses"] == pytest.approx(losses, rel=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "averaging"), [("lbfgs", 0.0), ("spectral", 0.0), ("adam", 0.5)]
 )

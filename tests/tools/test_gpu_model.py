@@ -47,6 +47,7 @@ def model() -> Any:
     return load_tool("gpu_model")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(COMPILER is None or sys.platform != "linux", reason="needs the emulator")
 @pytest.mark.skipif(not CSRC.is_dir(), reason="not in a checkout")
 def test_the_model_lists_every_launch(model: Any) -> None:

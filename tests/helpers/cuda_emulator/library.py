@@ -43,6 +43,7 @@ CHECKED = ["-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error"]
 COMPILER = shutil.which("g++")
 # For tests that use the emulator: ``pytestmark = NEEDED``.
 NEEDED = [
+    pytest.mark.slow,  # the emulator with all kernels is compiled first
     pytest.mark.skipif(COMPILER is None, reason="g++ is not on the path"),
     pytest.mark.skipif(sys.platform != "linux", reason="the emulator is written for Linux"),
     pytest.mark.skipif(not CSRC.is_dir(), reason="not in a checkout"),
