@@ -47,7 +47,7 @@ def test_every_arm_is_judged(
 
 def test_they_run_when_they_are_named() -> None:
     asked = [name for name, suite in SUITES.items() if suite.on_request]
-    assert asked == ["quality", "causes"] == list(SUITES)[-2:]
+    assert asked == ["quality", "causes", "estimates"] == list(SUITES)[-3:]
 
 
 def test_arms_have_names_of_their_own() -> None:
