@@ -20,7 +20,7 @@ from benchmarks import environment, floors
 from benchmarks.measure import Flusher, interleave
 from benchmarks.options import Options
 from benchmarks.rows import Row, summary
-from benchmarks.suites.base import Case
+from benchmarks.suite import Case
 from fastnst.engines.planned.cpu import DTYPES
 from fastnst.engines.planned.cudnn import arrange_filters, convolve, convolve_relu
 from fastnst.ops import convolution, extension

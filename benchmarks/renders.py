@@ -19,7 +19,7 @@ from benchmarks import appearance, contact_sheet, setups, tables
 from benchmarks.appearance import CHANNELS, PERIODS, Floats
 from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, one_line, summary
-from benchmarks.suites.base import Case
+from benchmarks.suite import Case
 from fastnst import Result, Settings, make_settings, stylize
 from fastnst.images.pixels import to_pil, to_pixels
 from fastnst.settings.presets import needs_torchvision

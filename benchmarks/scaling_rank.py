@@ -18,8 +18,8 @@ from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
 
 LIMIT = 300.0  # seconds that a rank waits for another
-WARM = 2  # iterations that do not count
-PAIRS = 10  # of curvature
+WARM = 3  # iterations that do not count: after them the history is full
+PAIRS = 2  # of curvature
 
 
 def main(

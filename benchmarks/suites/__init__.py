@@ -1,5 +1,6 @@
 """The suites, in the order in which they run."""
 
+from benchmarks.suite import Case, Suite
 from benchmarks.suites import (
     busy,
     causes,
@@ -17,7 +18,6 @@ from benchmarks.suites import (
     scaling,
     video,
 )
-from benchmarks.suites.base import Case, Suite
 
 SUITES = {
     module.SUITE.name: module.SUITE

@@ -28,7 +28,7 @@ from benchmarks import measure, tables
 from benchmarks.contestants import REFERENCE, Contestant, Runner, Task
 from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, ratio, summary
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suite import Case, Suite
 
 OURS = "fastnst"
 LONG, BRIEF = {"GOMP_SPINCOUNT": "300000"}, {"OMP_WAIT_POLICY": "passive"}

@@ -10,7 +10,7 @@ from functools import partial
 
 from benchmarks import renders
 from benchmarks.renders import Arm, Noise
-from benchmarks.suites.base import Suite
+from benchmarks.suite import Suite
 
 AMPLITUDES = (0.05, 0.02, 0.01, 0.005)
 VARIATIONS = (0.3, 1.0, 3.0)

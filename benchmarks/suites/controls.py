@@ -16,7 +16,7 @@ import torch
 from benchmarks import engines, setups, tables
 from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suite import Case, Suite
 from fastnst import Settings
 from fastnst.objective.regions import Region
 

@@ -25,7 +25,7 @@ from benchmarks import setups, tables
 from benchmarks.options import PAIRS, Options
 from benchmarks.processes import begin_peak, in_own_process, peak_bytes, resident
 from benchmarks.rows import Row, one_line, ratio
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suite import Case, Suite
 from benchmarks.tables import RowDict
 from fastnst.estimate import estimate
 from fastnst.run.resources import Resources

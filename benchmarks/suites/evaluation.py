@@ -15,7 +15,7 @@ from benchmarks import engines, setups, tables
 from benchmarks.options import PAIRS, Options
 from benchmarks.reference import Reference
 from benchmarks.rows import Row
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suite import Case, Suite
 from fastnst import Settings
 
 

@@ -28,7 +28,7 @@ from benchmarks import setups, tables
 from benchmarks.options import PAIRS, Options
 from benchmarks.processes import begin_peak, in_own_process, peak_bytes
 from benchmarks.rows import Row, one_line
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suite import Case, Suite
 from fastnst import Settings
 from fastnst.engines.create import Choice, create_engine, spacing
 from fastnst.run.available import return_large_blocks

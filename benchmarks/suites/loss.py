@@ -29,7 +29,7 @@ from benchmarks import setups, tables
 from benchmarks.contestants import REFERENCE, Contestant, Point, Runner, Task, advance_in_turn
 from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, ratio, summary
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suite import Case, Suite
 
 # One line each; what it may differ in is whatever ``fastnst.Settings`` has.
 CONTESTANTS = (

@@ -22,7 +22,7 @@ from benchmarks.options import PAIRS, Options
 from benchmarks.processes import begin_peak, in_own_process, peak_bytes
 from benchmarks.quadratic import Quadratic
 from benchmarks.rows import Row, one_line, ratio
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suite import Case, Suite
 from fastnst import Settings, Terms, Weights, minimise
 from fastnst.engines.create import create_engine, unavailable_reason
 from fastnst.engines.onnx import providers

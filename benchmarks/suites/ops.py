@@ -23,7 +23,7 @@ from benchmarks import convolutions, environment, tables
 from benchmarks.measure import Flusher, interleave
 from benchmarks.options import Options
 from benchmarks.rows import Row, summary
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suite import Case, Suite
 from fastnst.engines.planned.cpu import DTYPES
 from fastnst.ops import buffers, extension, gram, style_losses
 

@@ -21,7 +21,7 @@ from benchmarks.measure import interleave, now
 from benchmarks.options import PAIRS, Options
 from benchmarks.quadratic import Quadratic
 from benchmarks.rows import Row, summary
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suite import Case, Suite
 from fastnst import Terms, minimise, stylize
 from fastnst.evaluation import Evaluation
 from fastnst.settings.settings import HISTORY_SIZE

@@ -32,7 +32,7 @@ from benchmarks import setups, tables
 from benchmarks.contestants import REFERENCE, Contestant, Point, Runner, Task, advance_in_turn
 from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, one_line, summary
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suite import Case, Suite
 from fastnst import load_image, load_weights
 from fastnst.images.pixels import resize, to_tensor
 

@@ -17,7 +17,7 @@ import torch
 from benchmarks import setups, tables
 from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, one_line, ratio
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suite import Case, Suite
 from fastnst import stylize
 
 BASELINE = "torch fp32"

@@ -11,7 +11,7 @@ from functools import partial
 
 from benchmarks import renders
 from benchmarks.renders import Arm
-from benchmarks.suites.base import Suite
+from benchmarks.suite import Suite
 
 ARMS = (
     Arm("gatys", "gatys"),

@@ -25,7 +25,7 @@ from benchmarks.options import Options
 from benchmarks.rows import Row, summary
 from benchmarks.scaling_model import gram_bytes, scalar_bytes, spectral_bytes
 from benchmarks.scaling_rank import PAIRS
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suite import Case, Suite
 from fastnst.network.vgg import VGG19
 from fastnst.ranks.agent import run_ranks
 from fastnst.ranks.launch import Plan

@@ -20,7 +20,7 @@ import torch
 from benchmarks import tables
 from benchmarks.options import Options
 from benchmarks.rows import Row, summary
-from benchmarks.suites.base import Case, Suite
+from benchmarks.suite import Case, Suite
 from fastnst import FilmFrame, FilmOptions, make_settings, samples
 from fastnst.samples.moving import MovingScene
 from fastnst.video.flow import Frame, dis_flow

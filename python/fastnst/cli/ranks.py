@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -15,7 +16,7 @@ from fastnst.cli.console import complain
 from fastnst.cli.inputs import STANDARD_INPUT
 from fastnst.cli.options import SIDE_BY_SIDE
 from fastnst.errors import FastNSTError, InvalidInput
-from fastnst.ranks.launch import Plan, end_with_launcher, is_rank, rank
+from fastnst.ranks.launch import Plan, end_with_launcher, is_rank, rank, still_speaking
 from fastnst.run.shareable import refuse, unavailable_reason
 from fastnst.settings.settings import Settings
 
@@ -149,6 +150,9 @@ def _said(error: FastNSTError) -> typer.Exit:
     else:
         complain(said_by_rank(str(error)))
         leave(str(error))
+    if still_speaking():  # the meeting point is gone: nothing would come of waiting for it
+        sys.stdout.flush()
+        os._exit(error.exit_code)
     return typer.Exit(error.exit_code)
 
 

@@ -18,6 +18,7 @@ from fastnst.errors import InvalidInput
 
 LOOPBACK = "127.0.0.1"
 MOST_RANKS = 4096  # of a machine, and machines: more are a slip of the keyboard
+SPEAKING = "fastnst-rank-"  # the names of threads that speak to the meeting point begin so
 PARENT_SECONDS = 0.5  # between two looks at whether the launcher is still there
 
 
@@ -109,6 +110,14 @@ def may_restart() -> bool:
 def share_of_threads(threads: int, among: int) -> int:
     """The threads of one of several ranks of a machine: an even part, at least one."""
     return max(1, threads // among)
+
+
+def still_speaking() -> bool:
+    """Whether a thread of this process still waits for the other ranks' meeting point.
+
+    When Python ends it unwinds such threads, which within torch's C++ aborts the process.
+    """
+    return any(thread.name.startswith(SPEAKING) for thread in threading.enumerate())
 
 
 def end_with_launcher(say: Callable[[str], None]) -> None:

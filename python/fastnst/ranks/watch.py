@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 from torch.distributed.distributed_c10d import Store
 
+from fastnst.ranks.launch import SPEAKING
+
 BEAT = 1.0  # seconds between two counts
 GRACE = 3.0  # seconds that the numbers are looked at: three beats
 LOST = "lost"  # the word of a rank that ends because of another
@@ -43,7 +45,7 @@ class Watch:
         self._ends = False  # whether this rank ends in an error
         self._answers = True  # whether the meeting point does, as far as is known
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True, name="fastnst-watch")
+        self._thread = threading.Thread(target=self._beat, daemon=True, name=f"{SPEAKING}watch")
         self._thread.start()
 
     def leave_word(self, reason: str) -> None:
@@ -184,7 +186,7 @@ class Watch:
             except RuntimeError:  # nobody keeps the numbers
                 pass
 
-        thread = threading.Thread(target=attempt, daemon=True, name="fastnst-word")
+        thread = threading.Thread(target=attempt, daemon=True, name=f"{SPEAKING}word")
         thread.start()
         thread.join(seconds)
         return bool(done)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from benchmarks.options import Options
+from benchmarks.suite import Case
 from benchmarks.suites import estimates
-from benchmarks.suites.base import Case
 from fastnst.ops import extension
 
 

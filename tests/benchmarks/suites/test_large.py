@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.options import Options
+from benchmarks.suite import Case
 from benchmarks.suites import large
-from benchmarks.suites.base import Case
 from fastnst.ops import extension
 
 
