@@ -30,10 +30,11 @@ from benchmarks.processes import begin_peak, in_own_process, peak_bytes
 from benchmarks.rows import Row, one_line
 from benchmarks.suite import Case, Suite
 from fastnst import Settings
-from fastnst.engines.create import Choice, create_engine, spacing
+from fastnst.engines.create import create_engine
 from fastnst.run.available import return_large_blocks
 from fastnst.run.footprint import footprint
 from fastnst.run.memory import PICTURE
+from fastnst.run.pieces import cuts
 from fastnst.strips.geometry import Grid
 from fastnst.strips.storage import ScratchStore
 
@@ -130,14 +131,12 @@ def _tiles_child(sender: Connection, task: Task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(task.threads)
     try:
-        settings = Settings(engine=task.engine, **SHALLOW)
+        settings = Settings(engine=task.engine, precision="fp32", **SHALLOW)
         weights = setups.weights(settings.weights, settings.preprocessing)
         style = setups.pictures(*PAIRS[0], 512).style
         content = torch.rand(1, 3, task.size, task.size, generator=torch.Generator().manual_seed(0))
-        names = (*settings.content_layers, *settings.style_layers)
-        choice = Choice(torch.device("cpu"), task.engine, "fp32")
-        cuts = spacing(settings, weights.architecture.up_to(names), choice)
-        grid = Grid.cut(task.size, task.size, cuts, task.rows, task.columns)
+        cut = cuts(settings, torch.device("cpu"))
+        grid = Grid.cut(task.size, task.size, cut, task.rows, task.columns)
         counted = footprint(settings, torch.device("cpu"), 0, task.size, task.size)
         baseline = begin_peak("cpu")
         return_large_blocks()
@@ -162,14 +161,11 @@ def _child(sender: Connection, task: Task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     torch.set_num_threads(task.threads)
     try:
-        settings = Settings(engine=task.engine)
+        settings = Settings(engine=task.engine, precision="fp32")
         weights = setups.weights(settings.weights, settings.preprocessing)
         loaded = setups.pictures(*PAIRS[0], task.size)
         height, width = loaded.content.shape[-2:]
-        names = (*settings.content_layers, *settings.style_layers)
-        choice = Choice(torch.device("cpu"), task.engine, "fp32")
-        cuts = spacing(settings, weights.architecture.up_to(names), choice)
-        grid = Grid.cut(height, width, cuts, task.rows)
+        grid = Grid.cut(height, width, cuts(settings, torch.device("cpu")), task.rows)
         baseline = begin_peak("cpu")
         store = ScratchStore(tempfile.gettempdir()) if task.targets == WAYS[1] else None
         engine = create_engine(

@@ -41,7 +41,16 @@ def main() -> None:
         _drop_output()
         _tell(f"the output could not be written: {error.strerror}")
         code = 1
+    if _is_rank():
+        from fastnst.cli.ranks import end_if_stuck
+
+        end_if_stuck(code)
     sys.exit(code)
+
+
+def _is_rank() -> bool:
+    """Whether a launcher started this process as one of several."""
+    return {"RANK", "WORLD_SIZE"} <= os.environ.keys()
 
 
 def _has_folder() -> bool:
@@ -54,7 +63,7 @@ def _has_folder() -> bool:
 
 def _end(number: int, _: FrameType | None) -> None:
     """End here and now: what imports are going on would not take an exception."""
-    if number == getattr(signal, "SIGTERM", None) and {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+    if number == getattr(signal, "SIGTERM", None) and _is_rank():
         os._exit(128 + number)  # a launcher ends what is left of its ranks, and has the word
     with contextlib.suppress(OSError):
         os.write(2, b"fastnst: interrupted\n")

@@ -56,10 +56,10 @@ def test_the_scaling_is_that_of_the_whole_picture() -> None:
         step, change = picture(12, 2 * seed), picture(12, 2 * seed + 1)
         change += step  # so that there is some curvature along it
         along = torch.dot(step.flatten(), change.flatten())
-        banded.learn(vector(step), vector(change), float(along))
+        banded.learn_pair(vector(step), vector(change), float(along))
         whole.learn(step.flatten(), change.flatten(), along)
     direction = vector(x)
-    banded.apply(direction)
+    banded.scale(direction)
     expected = whole.apply(x.flatten()).view_as(x)
     # float64: rounding of transforms and of sums in another order
     assert torch.allclose(joined(direction, 12), expected, rtol=1e-11, atol=1e-13)
@@ -96,8 +96,8 @@ def test_threads_change_no_bit() -> None:
             torch.set_num_threads(threads)
             placement = Placement(bands)
             scaling, direction = BandedScaling(x, placement), vector(x, placement)
-            scaling.learn(vector(x, placement), vector(x * 2, placement), 1.0)
-            scaling.apply(direction)
+            scaling.learn_pair(vector(x, placement), vector(x * 2, placement), 1.0)
+            scaling.scale(direction)
             results.append(joined(direction, 301))
     finally:
         torch.set_num_threads(before)

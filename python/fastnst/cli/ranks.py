@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -150,9 +149,6 @@ def _said(error: FastNSTError) -> typer.Exit:
     else:
         complain(said_by_rank(str(error)))
         leave(str(error))
-    if still_speaking():  # the meeting point is gone: nothing would come of waiting for it
-        sys.stdout.flush()
-        os._exit(error.exit_code)
     return typer.Exit(error.exit_code)
 
 
@@ -170,6 +166,15 @@ def _rank_0_says(reason: str) -> bool:
     if same:
         time.sleep(WORD_SECONDS)  # a launcher ends rank 0 as soon as this one has ended
     return same
+
+
+def end_if_stuck(code: int) -> None:
+    """End this process here, if a thread of it still waits for a meeting point that is gone.
+
+    Python's own end would unwind the thread within torch's C++, which aborts the process.
+    """
+    if still_speaking():
+        os._exit(code)
 
 
 def said_by_rank(message: str) -> str:

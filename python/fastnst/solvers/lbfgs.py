@@ -30,11 +30,12 @@ import torch
 
 from fastnst.evaluation import Evaluation
 from fastnst.solvers import vectors
+from fastnst.solvers.banded_spectral import BandedScaling
 from fastnst.solvers.curvature import Curvature, CurvaturePairs
 from fastnst.solvers.projected import ProjectedSolver
-from fastnst.solvers.spectral import SpectralScaling
+from fastnst.solvers.spectral import Scaling, SpectralScaling
 from fastnst.solvers.state import State
-from fastnst.solvers.vectors import Vector
+from fastnst.solvers.vectors import Placement, Vector
 
 
 class LBFGS(ProjectedSolver):
@@ -94,22 +95,34 @@ class LBFGS(ProjectedSolver):
 
 
 class SpectralLBFGS(LBFGS):
-    """L-BFGS with an initial inverse Hessian for each band of frequencies and colour."""
+    """L-BFGS with an initial inverse Hessian for each band of frequencies and colour.
+
+    Of a picture that is cut into bands of rows the Fourier transforms are made by bands, which all
+    processes share; else at once. Both are the same but for rounding.
+    """
+
+    scaling: Scaling
+
+    def place(self, placement: Placement) -> Placement:
+        """Bands as they were asked for."""
+        return placement
 
     def prepare(self, history_size: int, first: float, gradient_norm1: float) -> None:
         """Set up the method; see ``ProjectedSolver``."""
         super().prepare(history_size, first, gradient_norm1)
-        self.scaling = SpectralScaling(self.image)
+        whole = self.placement.labels == [""]
+        self.scaling = (
+            SpectralScaling(self.image) if whole else BandedScaling(self.image, self.placement)
+        )
 
     def learn(self, step: Vector, change: Vector, curvature: Curvature) -> None:
         """Learn γ P from a pair (s, y) with s·y > 0."""
-        along = torch.tensor(curvature.along, dtype=torch.float64, device=self.image.device)
-        self.scaling.learn(step[0], change[0], along)
+        self.scaling.learn_pair(step, change, curvature.along)
 
     def initial(self, q: Vector) -> None:
         """q ← γ P q, or γ q as long as there is no pair to learn P from."""
         if self.pairs.order:
-            self.scaling.apply(q[0], out=q[0])
+            self.scaling.scale(q)
         else:
             super().initial(q)
 

@@ -17,7 +17,6 @@ from fastnst.evaluation import Evaluation, Terms
 from fastnst.ops import waiting
 from fastnst.solvers.adam import Adam, IterateAverage
 from fastnst.solvers.banded_lbfgs import BandedLBFGS
-from fastnst.solvers.banded_spectral import BandedSpectralLBFGS
 from fastnst.solvers.best_so_far import BestSoFar
 from fastnst.solvers.iterate import Iterate
 from fastnst.solvers.lbfgs import LBFGS, SpectralLBFGS
@@ -33,15 +32,9 @@ def _lbfgs(setup: Setup) -> Solver:
     return LBFGS(setup) if setup.placement.labels == [""] else BandedLBFGS(setup)
 
 
-def _spectral(setup: Setup) -> Solver:
-    """The same with frequencies and colours scaled: the two differ in how they transform."""
-    whole = setup.placement.labels == [""]
-    return SpectralLBFGS(setup) if whole else BandedSpectralLBFGS(setup)
-
-
 SOLVERS: Mapping[str, Callable[[Setup], Solver]] = {
     "lbfgs": _lbfgs,
-    "spectral": _spectral,
+    "spectral": SpectralLBFGS,
     "torch-lbfgs": TorchLBFGS,
     "adam": Adam,
 }

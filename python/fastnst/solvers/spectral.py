@@ -30,6 +30,7 @@ much worse elsewhere; a fixed P, measured once, was worse than none.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -37,6 +38,7 @@ from torch import Tensor
 
 from fastnst.ops import sums
 from fastnst.solvers.state import State
+from fastnst.solvers.vectors import Vector
 
 BANDS = 14  # of each colour, between one cycle in 256 pixels and the finest diagonal
 POWER = 0.7
@@ -54,34 +56,74 @@ OPPONENT_COLOURS = (
 )
 
 
-class SpectralScaling:
+class Scaling(ABC):
+    """γ P, learnt from curvature pairs: a number for each band of frequencies and colour.
+
+    Args:
+        like: A picture, or a part of it: its dtype and device are taken.
+
+    Attributes:
+        ss: Σ s_b·s_b, ``(3, BANDS)``.
+        sy: Σ s_b·y_b, ``(3, BANDS)``.
+        gamma: γ, 0-dimensional.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.ss = like.new_zeros(3, BANDS)
+        self.sy = like.new_zeros(3, BANDS)
+        self.gamma = like.new_zeros(())
+
+    @abstractmethod
+    def learn_pair(self, step: Vector, change: Vector, along: float) -> None:
+        """Learn from a curvature pair (s, y) with s·y = ``along``, positive."""
+
+    @abstractmethod
+    def scale(self, x: Vector) -> None:
+        """x ← γ P x."""
+
+    def state(self) -> State:
+        """What was learnt, from which ``restore`` goes on bit for bit."""
+        return State(tensors={"ss": self.ss, "sy": self.sy, "gamma": self.gamma})
+
+    def restore(self, state: State) -> None:
+        """Take the state of another scaling, for pictures of the same size and bands."""
+        self.ss.copy_(state.tensors["ss"])
+        self.sy.copy_(state.tensors["sy"])
+        self.gamma.copy_(state.tensors["gamma"])
+
+
+class SpectralScaling(Scaling):
     """γ P for pictures of one size, learnt and applied without a number fetched or a branch taken.
 
     Args:
         like: A picture ``(1, 3, H, W)``.
 
     Attributes:
-        ss: Σ s_b·s_b, ``(3, BANDS)``.
-        sy: Σ s_b·y_b, ``(3, BANDS)``.
         scaling: P, ``(3, H, W // 2 + 1)``; it means nothing before a pair was learnt.
-        gamma: γ, 0-dimensional.
     """
 
     def __init__(self, like: Tensor) -> None:
+        super().__init__(like)
         self.shape = like.shape
         device, dtype = like.device, like.dtype
         self.band, self.weight = frequency_bands(like.shape[-2:], like)
         self.colours = torch.tensor(OPPONENT_COLOURS, device=device, dtype=dtype)
-        self.ss = like.new_zeros(3, BANDS)
-        self.sy = like.new_zeros(3, BANDS)
         self.scaling = like.new_ones(3, *self.band.shape)
-        self.gamma = like.new_zeros(())
         # For sums over each band. On a CPU index_add_ takes one pass; on a GPU it adds in no
         # fixed order, so that two runs would differ: there it is a product with these members.
         self._members: Tensor | None = None  # (H · (W // 2 + 1), BANDS)
         if device.type != "cpu":
             chosen = torch.nn.functional.one_hot(self.band.flatten(), BANDS)
             self._members = chosen.to(dtype) * self.weight.flatten()[:, None]
+
+    def learn_pair(self, step: Vector, change: Vector, along: float) -> None:
+        """Learn from a curvature pair of vectors in one band."""
+        curvature = torch.tensor(along, dtype=torch.float64, device=self.ss.device)
+        self.learn(step[0], change[0], curvature)
+
+    def scale(self, x: Vector) -> None:
+        """x ← γ P x, for x in one band."""
+        self.apply(x[0], out=x[0])
 
     def learn(
         self, step: Tensor, change: Tensor, curvature: Tensor, accept: Tensor | None = None
@@ -121,15 +163,9 @@ class SpectralScaling:
         self.ss.masked_fill_(all_of_it, 0)
         self.sy.masked_fill_(all_of_it, 0)
 
-    def state(self) -> State:
-        """What was learnt, from which ``restore`` goes on bit for bit."""
-        return State(tensors={"ss": self.ss, "sy": self.sy, "gamma": self.gamma})
-
     def restore(self, state: State) -> None:
         """Take the state of another scaling, for pictures of the same size."""
-        self.ss.copy_(state.tensors["ss"])
-        self.sy.copy_(state.tensors["sy"])
-        self.gamma.copy_(state.tensors["gamma"])
+        super().restore(state)
         self.scaling.copy_(self._by_frequency(scaling_by_band(self.ss, self.sy)))
 
     def _by_frequency(self, by_band: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ class StripEngine(Engine):
             key: 2 * self.objective.content_factor(key) / count
             for key, count in self._elements.items()
         }
-        for evaluator in self._evaluators.values():
+        for evaluator in set(self._evaluators.values()):
             evaluator.set_seeds(seeds, factors)
         return style, {key: content[key] / count for key, count in self._elements.items()}, tv
 
