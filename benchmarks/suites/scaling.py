@@ -1,7 +1,8 @@
 """``scaling``: one picture shared by ranks of this machine, time and bytes of an iteration.
 
-*Strong*: one picture; one rank with all threads, then more ranks that share them. *Weak*: one
-thread for each rank and a picture as many times as high. *Spectral*: as strong, with the solver of
+*Strong*: one picture; one process with all threads that computes it in one piece, as a run without
+ranks does, then ranks that share the threads. *Weak*: one thread for each rank and a picture as
+many times as high. *Spectral*: as strong, with the solver of
 preset ``fast``, which transforms the whole picture. The bytes that a rank sends are counted and
 stand beside those that ``scaling_model.py`` gives. Ranks of one machine speak over its loopback
 address: what a network takes is not measured.
@@ -10,8 +11,10 @@ address: what a network takes is not measured.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,25 +54,30 @@ class Team:
         threads: Threads of each.
         width: Columns of the picture.
         height: Rows of the picture.
+        launched: Whether ranks are started, which compute the picture in bands; if not it is one
+            process on its own, which computes it in one piece.
     """
 
     ranks: int
     threads: int
     width: int
     height: int
+    launched: bool = True
 
     @property
     def name(self) -> str:
         """What the tables call it."""
+        if not self.launched:
+            return "one piece"
         ranks = "1 rank" if self.ranks == 1 else f"{self.ranks} ranks"
         return f"{ranks} of {self.threads} thread{'' if self.threads == 1 else 's'}"
 
 
 def strong(size: int, threads: int) -> list[Team]:
-    """One picture and the same threads, divided among more and more ranks."""
-    return [
-        Team(ranks, threads // ranks, size, size) for ranks in (1, 2, 4, 8) if threads % ranks == 0
-    ]
+    """One picture and the same threads, of one process and divided among more and more ranks."""
+    ranks = [ranks for ranks in (1, 2, 4, 8) if threads % ranks == 0]
+    teams = [Team(count, threads // count, size, size) for count in ranks]
+    return [Team(1, threads, size, size, launched=False), *teams]
 
 
 def weak(size: int, threads: int) -> list[Team]:
@@ -105,7 +113,9 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
                 "ranks": team.ranks,
                 "sent": max(rank["sent"] for rank in found),
                 "model": sent_by_model(team, found[0]["bands"], optimizer),
-            },
+            }
+            if team.launched
+            else {},
         )
 
 
@@ -122,7 +132,7 @@ def together(team: Team, iterations: int, optimizer: str = "lbfgs") -> list[dict
         command = (str(RANK), folder, *map(str, numbers), optimizer)
         torch.set_num_threads(max(1, team.threads * team.ranks))
         try:
-            code = run_ranks(command, Plan(team.ranks), said.append)
+            code = start(team, command, said.append)
         finally:
             torch.set_num_threads(before)
         if code >= 128:
@@ -131,6 +141,13 @@ def together(team: Team, iterations: int, optimizer: str = "lbfgs") -> list[dict
             return "; ".join(said) or f"the ranks ended with exit code {code}"
         paths = [Path(folder, f"{rank}.json") for rank in range(team.ranks)]
         return [json.loads(path.read_text()) for path in paths]
+
+
+def start(team: Team, command: Sequence[str], say: Callable[[str], None]) -> int:
+    """Run a Python command once for each rank, or once; the exit code."""
+    if team.launched:
+        return run_ranks(command, Plan(team.ranks), say)
+    return subprocess.run([sys.executable, *command], check=False).returncode
 
 
 def sent_by_model(team: Team, bands: int, optimizer: str = "lbfgs") -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fastnst.images.large import WHOLE as LARGE
 from fastnst.ops import extension
 from fastnst.run.memory import Need, estimate, plans
 from fastnst.run.pieces import WHOLE, Plan, cuts
@@ -41,8 +42,23 @@ def test_bytes_a_pixel() -> None:
     assert bytes_a_pixel(WHOLE) <= 170
     # The content picture is kept in the place of its targets.
     assert bytes_a_pixel(Plan(keeps_content=False)) == pytest.approx(bytes_a_pixel(WHOLE) - 20)
-    # Pictures from the way, or before it begins the content, the start and what that is made of.
-    assert bytes_a_pixel(Plan(scratch=Path("/"))) == pytest.approx(36)
+    # Pictures from the way alone: the content and the start lie in the scratch folder too.
+    assert bytes_a_pixel(Plan(scratch=Path("/"))) == pytest.approx(6)
+
+
+@native
+def test_small_pictures_stay_in_memory_with_a_scratch_folder() -> None:
+    """Before the work begins the content, the start and what that is made of, up to 33.5 MP."""
+    plan, computed = Plan(scratch=Path("/")), 384 * 384
+    small, large = (
+        Need(1024, height, NATIVE).in_pieces(plan, computed) for height in (9000, 18000)
+    )
+    assert large - small == pytest.approx(36 * 9000 * 1024)
+    few, many = (
+        Need(1024, 1024, NATIVE, style_pixels=pixels).in_pieces(plan, 1024)
+        for pixels in (LARGE, LARGE + 1)
+    )
+    assert few - many == pytest.approx(12 * LARGE)
 
 
 @native

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from fastnst.engines.create import TARGETS_AT_A_TIME, choose_precision, recomputes
-from fastnst.run.footprint import SCRATCH, WEIGHTS, Footprint, footprint
+from fastnst.images.large import WHOLE as LARGE
+from fastnst.run.footprint import BEGIN, SCRATCH, WEIGHTS, Footprint, footprint
 from fastnst.run.pieces import WHOLE, Plan
 from fastnst.settings.settings import Settings
 
@@ -94,7 +95,8 @@ class Need:
         """
         takes, mapped = self.footprint(spare=1), plan.scratch is not None
         held = takes.content if plan.keeps_content and not mapped else 0
-        begin = takes.begin + held
+        begin = takes.begin + held - (BEGIN if in_scratch(plan, self.pixels) else 0)
+        styles = 0 if in_scratch(plan, self.style_pixels) else PICTURE * self.style_pixels
         solving = takes.held + takes.temporary + held + (0 if mapped else takes.vectors)
         solving += 0 if plan.keeps_content else PICTURE
         recomputed = 0 if plan.keeps_content else takes.content  # the targets of the piece
@@ -103,7 +105,7 @@ class Need:
         return self._sources + round(
             max(
                 piece + solving * self.pixels,
-                max(piece, style) + begin * self.pixels + PICTURE * self.style_pixels,
+                max(piece, style) + begin * self.pixels + styles,
             )
         )
 
@@ -115,6 +117,11 @@ class Need:
     @property
     def _sources(self) -> int:
         return PICTURE * self.source_pixels
+
+
+def in_scratch(plan: Plan, pixels: int) -> bool:
+    """Whether a picture lies in the scratch folder before the work begins: a large one does."""
+    return plan.scratch is not None and pixels > LARGE
 
 
 def estimate(need: Need, plan: Plan = WHOLE) -> int:

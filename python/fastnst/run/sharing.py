@@ -13,7 +13,7 @@ from fastnst.devices import choose_device
 from fastnst.errors import InvalidInput
 from fastnst.ranks.protocol import Alone, Communication
 from fastnst.ranks.share import Share, too_many_reason
-from fastnst.run.memory import PICTURE, Need, plans
+from fastnst.run.memory import PICTURE, Need, in_scratch, plans
 from fastnst.run.pieces import Plan, cuts
 from fastnst.run.shareable import refuse, unavailable_reason
 from fastnst.settings.settings import Settings
@@ -118,10 +118,13 @@ def make_shared_plan(
     computed = grid.largest[0] * grid.largest[1]
     mine = replace(need, height=share.height)
     # Every rank scales all pictures before it takes its own rows of them.
-    further = 2 * PICTURE * (need.pixels - mine.pixels)
+    rest = 2 * PICTURE * (need.pixels - mine.pixels)
     own = sum(tile.computed_pixels for band in share.bands for tile in share.tiles(band))
     ways = [(Plan(keeps_features=True), own), *((plan, computed) for plan in plans(mine, scratch))]
-    takes = [mine.in_pieces(plan, pixels) + further for plan, pixels in ways]
+    takes = [
+        mine.in_pieces(plan, pixels) + (0 if in_scratch(plan, need.pixels) else rest)
+        for plan, pixels in ways
+    ]
     for (plan, _), bytes_ in zip(ways, takes, strict=True):
         if budget is None or bytes_ <= budget:
             return replace(plan, grid=grid)

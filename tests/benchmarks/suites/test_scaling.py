@@ -16,9 +16,10 @@ from fastnst.ops import extension
 
 def test_who_shares_what() -> None:
     assert scaling.strong(512, 4) == [
+        Team(1, 4, 512, 512, launched=False),
         Team(1, 4, 512, 512), Team(2, 2, 512, 512), Team(4, 1, 512, 512)
     ]  # fmt: skip
-    assert scaling.strong(512, 3) == [Team(1, 3, 512, 512)]
+    assert [team.name for team in scaling.strong(512, 3)] == ["one piece", "1 rank of 3 threads"]
     assert scaling.weak(512, 2) == [Team(1, 1, 512, 512), Team(2, 1, 512, 1024)]
     assert [team.name for team in scaling.weak(512, 2)] == [
         "1 rank of 1 thread", "2 ranks of 1 thread"
@@ -40,27 +41,28 @@ def test_bytes_by_the_model() -> None:
 
 
 def test_rows_of_what_the_ranks_have_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    plans = []
+    teams = []
 
-    def run_ranks(command, plan, say):
-        plans.append(plan.ranks)
-        if len(plans) == 4:
+    def start(team, command, say):
+        teams.append((team.ranks, team.launched))
+        if len(teams) == 5:
             say("rank 1 was ended by signal 9")
             return 1
-        for rank in range(plan.ranks):
+        for rank in range(team.ranks):
             found = {"seconds": [2.0 - rank] * 3, "sent": 5 + rank, "bands": 4}
             Path(command[1], f"{rank}.json").write_text(json.dumps(found))
         return 0
 
-    monkeypatch.setattr(scaling, "run_ranks", run_ranks)
+    monkeypatch.setattr(scaling, "start", start)
     options = Options(threads=2)
     rows = [row for title in ("strong", "weak")
             for row in scaling.measure(Case(title, 512), options)]  # fmt: skip
-    assert plans == [1, 2, 1, 2]
-    assert [row.error for row in rows] == [None, None, None, "rank 1 was ended by signal 9"]
-    assert [row.seconds for row in rows[:3]] == [2.0, 2.0, 2.0]  # the slowest rank's
-    assert rows[1].extra["sent"] == 6
-    assert rows[1].speedup == 1
+    assert teams == [(1, False), (1, True), (2, True), (1, True), (2, True)]
+    assert [row.error for row in rows] == [*[None] * 4, "rank 1 was ended by signal 9"]
+    assert [row.seconds for row in rows[:4]] == [2.0] * 4  # the slowest rank's
+    assert "sent" not in rows[0].extra
+    assert rows[2].extra["sent"] == 6
+    assert rows[2].speedup == 1
     assert "bytes sent" in scaling.table([row.to_dict() for row in rows])
 
 
@@ -69,7 +71,9 @@ def test_rows_of_what_the_ranks_have_written(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("title", ["strong", "spectral"])
 def test_the_bytes_are_those_of_the_model(title: str) -> None:
     options = Options(threads=2, quick=True)
-    one, two = scaling.measure(Case(title, 448), options)
+    alone, one, two = scaling.measure(Case(title, 448), options)
+    assert alone.error is None
+    assert alone.seconds > 0
     assert one.error is None
     assert two.error is None
     assert one.extra["sent"] == one.extra["model"] == 0
