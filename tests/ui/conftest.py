@@ -8,7 +8,8 @@ import pytest
 
 from fastnst.settings.settings import Settings
 from fastnst.ui.limits import Limits
-from fastnst.ui.studio import Job, Studio, Wish
+from fastnst.ui.picture_wish import PictureWish
+from fastnst.ui.studio import Job, Studio
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ def studio(small) -> Iterator[Studio]:
 
 
 @pytest.fixture
-def wish(photo, small) -> Wish:
-    return Wish(str(photo("c.png")), (str(photo("s.png", 40, 44, seed=1)),), small)
+def wish(photo, small) -> PictureWish:
+    return PictureWish(str(photo("c.png")), (str(photo("s.png", 40, 44, seed=1)),), small)
 
 
 def ended(job: Job, seconds: float = 120) -> Job:

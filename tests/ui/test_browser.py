@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ import pytest
 from PIL import Image
 
 from fastnst import cli
+from fastnst.samples.moving import MovingScene
+from helpers.films import write_clip
 from helpers.page import server
 
 
@@ -61,9 +64,17 @@ def until(condition, seconds: float = 60):
 
 
 def screenshot(window, name: str) -> None:
+    """The whole page, as wide screens and telephones show it."""
     folder = os.environ.get("FASTNST_SCREENSHOTS")
-    if folder:
-        window.save_screenshot(str(Path(folder, f"{name}.png")))
+    if not folder:
+        return
+    for width in (1280, 390):
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        time.sleep(1.5)
+        shot = window.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+        Path(folder, f"{name}-{width}.png").write_bytes(base64.b64decode(shot["data"]))
+    window.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 class Page:
@@ -91,9 +102,21 @@ class Page:
     def upload(self, name: str, path: Path) -> None:
         self.find(f"#{name} input[type=file]").send_keys(str(path))
 
+    def tab(self, name: str) -> None:
+        """Open a tab."""
+        path = f"//button[@role='tab' and text()='{name}']"
+        until(lambda: self.window.find_element("xpath", path)).click()
+
+    def write(self, name: str, value: str) -> None:
+        """Write a value into a box for text."""
+        box = until(lambda: self.find(f"#{name} input, #{name} textarea"))
+        box.clear()
+        box.send_keys(value)
+
     def clear(self, name: str) -> None:
         """Empty a box with its own button, named after the kind of the box."""
-        button = f"#{name} button[aria-label='Clear'], #{name} button[aria-label='Remove Image']"
+        names = ("Clear", "Remove Image", "Remove this file")
+        button = ", ".join(f"#{name} button[aria-label='{label}']" for label in names)
         until(lambda: self.find(button)).click()
 
 
@@ -177,6 +200,69 @@ def test_upload_start_reload_stop_resume_download(tmp_path: Path, photo, browser
             until(lambda: browser.find_element("xpath", upload)).send_keys(str(path))
             until(lambda size=size: page.find("#setting-size input").get_attribute("value") == size)
         screenshot(browser, "4-loaded")
+
+
+@pytest.mark.slow
+def test_a_film_is_made_found_again_stopped_and_downloaded(tmp_path: Path, photo, browser) -> None:
+    av = pytest.importorskip("av")
+    pytest.importorskip("cv2")
+    scene = MovingScene(64, 48)
+    clip = write_clip(tmp_path / "clip.mp4", [scene.frame(k) for k in range(3)])
+    long = write_clip(tmp_path / "long.mp4", [scene.frame(k) for k in range(60)])
+    style = photo("style.jpg", 90, 90, seed=1)
+    options = ("--size", "64", "--iterations", "2", "--max-iterations", "5000")
+    with server(tmp_path, *options) as address:
+        page = Page(browser, address)
+        until(lambda: page.find("#setting-size input").get_attribute("value") == "64")
+        page.tab("A film")
+        page.upload("styles", style)
+        words = tmp_path / "words.mp4"
+        words.write_text("words")
+        page.upload("clip", words)
+        until(lambda: "the clip cannot be read as a video" in page.find("#about-clip").text)
+        page.clear("clip")
+        page.upload("clip", clip)
+        until(lambda: page.find("#about-clip").text.startswith("64×48, 3 frames, 25 a second"))
+        until(lambda: page.buttons() == [True, False, False])
+        screenshot(browser, "7-film-idle")
+
+        page.find("#start").click()
+        until(lambda: page.status.startswith("done: 64×48, 3 frames"))
+        player = until(lambda: page.find("#player video"))
+        until(lambda: browser.execute_script("return arguments[0].readyState", player) >= 2)
+        assert len(page.all("#film img")) == 3
+        assert page.find("#download-film").text == "Download the MP4"
+        with urllib.request.urlopen(player.get_attribute("src")) as answer:
+            data = answer.read()
+        with av.open(io.BytesIO(data)) as film:
+            assert [(f.width, f.height) for f in film.decode(video=0)] == [(64, 48)] * 3
+        screenshot(browser, "8-film-done")
+
+        page.clear("clip")
+        page.upload("clip", long)
+        until(lambda: page.find("#about-clip").text.startswith("64×48, 60 frames"))
+        page.find("#held button").click()
+        page.write("film-frame_iterations", "40")
+        page.write("film-band", "0")
+        page.find("#start").click()
+        until(lambda: re.match(r"[1-9]\d* frames? of 60 finished", page.status))
+        assert re.search(r"s a frame, \d+ (s|min) left; iteration \d+ of", page.status)
+        assert page.buttons() == [False, True, False]
+        screenshot(browser, "9-film-running")
+        browser.refresh()  # it is found again, in its tab
+        until(lambda: "of 60 finished" in page.status)
+        until(lambda: page.find("#clip").is_displayed())
+        page.find("#held button").click()
+        box = until(
+            lambda: page.find("#film-frame_iterations input, #film-frame_iterations textarea")
+        )
+        assert box.get_attribute("value") == "40"
+        page.find("#stop").click()
+        until(lambda: re.match(r"stopped: 64×48, \d+ frames? of 60", page.status))
+        until(lambda: page.find("#player video").is_displayed())
+        until(lambda: page.buttons() == [False, False, True])
+        until(lambda: len(page.all("#runs img")) == 2)
+        screenshot(browser, "10-film-stopped")
 
 
 @pytest.mark.slow

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from fastnst.errors import InvalidInput
-from fastnst.ui.studio import Job, Studio, Wish
+from fastnst.ui.picture_wish import PictureWish
+from fastnst.ui.studio import Job, Studio
 from helpers.pictures import huge_png
 
 
-def long(wish: Wish) -> Wish:
+def long(wish: PictureWish) -> PictureWish:
     return replace(wish, settings=replace(wish.settings, iterations=50_000))
 
 
@@ -34,8 +35,10 @@ def test_a_run_ends_with_all_there_is_to_show(studio, wish, finish) -> None:
     assert job.state == "done"
     assert job.outcome is not None
     assert job.outcome.text.startswith("done: 48×36, 4 iterations")
-    assert job.outcome.before.startswith("data:image/webp;base64,")
-    assert job.outcome.before != job.outcome.after
+    assert job.outcome.pair is not None
+    before, after = job.outcome.pair
+    assert before.startswith("data:image/webp;base64,")
+    assert before != after
     assert studio.visitor(who).finished == [job]
     assert not job.folder.exists()  # nothing is left of the uploads
 

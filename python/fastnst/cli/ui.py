@@ -33,11 +33,12 @@ def ui(
     max_iterations: Annotated[
         int | None, typer.Option(help="Of a run. (default: 1000, or --iterations if more)")
     ] = None,
+    max_frames: Annotated[int, typer.Option(help="Of a film.")] = 250,
     memory: Memory = None,
     scratch: Scratch = None,
     settings: Settings,
 ) -> None:
-    """Open a page in the browser: upload, choose, watch the picture form, download it.
+    """Open a page in the browser: upload, choose, watch the picture or the film form, download it.
 
     The settings are what the page shows first.
     """
@@ -47,6 +48,7 @@ def ui(
     for name, value, least in (
         ("max-megabytes", max_megabytes, 1),
         ("max-megapixels", max_megapixels, 0.01),
+        ("max-frames", max_frames, 1),
     ):
         if not value >= least:  # NaN is none
             raise InvalidInput(f"--{name} is {value}: expected {least} or more")
@@ -54,7 +56,7 @@ def ui(
         raise InvalidInput(f"--port is {port}: expected 1 to 65535")
     resources = read_resources(memory, scratch)
     pages = load_pages()
-    limits = pages.Limits(max_megabytes, max_megapixels, most_size, most_iterations)
+    limits = pages.Limits(max_megabytes, max_megapixels, most_size, most_iterations, max_frames)
     studio = pages.Studio(limits, settings, resources)
     page = pages.studio_page(studio)
     address = pages.serve(page, host, port, browser=browser, megabytes=max_megabytes)

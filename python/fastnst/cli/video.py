@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fastnst.ui.watch import Watch
     from fastnst.video.film import Film
     from fastnst.video.film_frame import FilmFrame
+    from fastnst.video.tally import Tally
 
 FRAMES = "Frames"
 HELD = "From frame to frame"
@@ -121,6 +122,7 @@ def video(
     from fastnst.video.clip import open_clip
     from fastnst.video.flow import choose_flow
     from fastnst.video.painter import Painter
+    from fastnst.video.tally import Tally
 
     frames_a_second = None if rate is None else Fraction(rate).limit_denominator(1001)
     source = open_clip(clip, frames_a_second)
@@ -133,13 +135,13 @@ def video(
     )
     film = films.Film(source, painter, output, selection, backwards)
     films.check(film, resume)
-    made: list[FilmFrame] = []
+    made = Tally()
     with Interrupts() as interrupts, _previewed(preview, output, shown):
         shown.after = interrupts.after_step
         try:
             with shown:
                 for painted in films.make(film, resume):
-                    made.append(painted)
+                    made.add(painted)
                     shown.frame(painted)
                     if as_json:
                         print(json.dumps(painted.to_dict()), flush=True)
@@ -147,7 +149,7 @@ def video(
             _tell(films.write(film), made, "interrupted; --resume goes on")
             raise typer.Exit(interrupts.exit_code) from None
         except FastNSTError as error:
-            if not made:
+            if not made.frames:
                 raise
             _tell(films.write(film), made, str(error))
             raise typer.Exit(error.exit_code) from None
@@ -171,6 +173,7 @@ class _Shown:
 
         self.bar = make_bar(not quiet)
         self.task = self.bar.add_task("preparing", total=count, rate="")
+        self.count = count
         self.after: Any = lambda _: None
         self.watch: Watch | None = None
         self._finished = 0
@@ -201,7 +204,7 @@ class _Shown:
         each = self._seconds / self._finished
         self.bar.update(self.task, completed=self._finished, rate=f"{each:.1f} s a frame")
         if self.watch is not None:
-            self.watch.finish_frame(painted.pixels)
+            self.watch.finish_frame(painted.pixels, painted.seconds)
 
 
 def _previewed(wanted: bool, output: Path, shown: _Shown) -> Any:
@@ -212,27 +215,22 @@ def _previewed(wanted: bool, output: Path, shown: _Shown) -> Any:
     @contextlib.contextmanager
     def watched() -> Any:
         with preview(output) as watch:
-            shown.watch = watch
+            shown.watch, watch.frames = watch, shown.count
             yield
 
     return watched()
 
 
-def _tell(written: Path | None, made: list[FilmFrame], reason: str) -> None:
+def _tell(written: Path | None, made: Tally, reason: str) -> None:
     where = "before there was a frame" if written is None else f"what there is is in {written}"
-    complain(f"{reason}; {len(made)} frames were made, {where}")
+    complain(f"{reason}; {made.frames} frames were made, {where}")
 
 
-def _summary(film: Film, made: list[FilmFrame]) -> str:
-    if not made:
+def _summary(film: Film, made: Tally) -> str:
+    if not made.frames:
         return f"{film.output}: there was nothing left to do"
-    height, width, _ = made[0].result.pixels.shape
-    seconds = sum(painted.seconds for painted in made)
-    iterations = sum(painted.result.iterations for painted in made) / len(made)
-    size = film.output.stat().st_size if film.is_file else 0
-    shots = sum(painted.begins for painted in made)
+    size = f", {amount(film.output.stat().st_size)}" if film.is_file else ""
     return (
-        f"{film.output}: {width}×{height}, {len(made)} frames in {duration(seconds)}, "
-        f"{seconds / len(made):.1f} s and {iterations:.1f} iterations a frame, "
-        f"{shots} shot{'s' if shots != 1 else ''}{f', {amount(size)}' if size else ''}"
+        f"{film.output}: {made.width}×{made.height}, {made.frames} frames in "
+        f"{duration(made.seconds)}, {made.rates}{size}"
     )

@@ -47,6 +47,14 @@ class Sound:
     end: Fraction | None = None
 
 
+# What is read as a clip, by FFmpeg's names, whatever a file's own name ends in. Others name further
+# files (playlists, lists of parts), run scripts or draw by themselves: they stay closed.
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,"
+    "asf,ogg,nut,mxf,gif,apng,dv,rm,yuv4mpegpipe,mjpeg"
+)
+
+
 class Encoder:
     """Writes a film.
 
@@ -150,7 +158,7 @@ class _Track:
 
     def __init__(self, container: Any, sound: Sound) -> None:
         self._container = container
-        self._source = load_av().open(str(sound.path))
+        self._source = open_media(sound.path)
         stream = self._source.streams.audio[0]
         self._copies = stream.codec_context.codec.canonical_name in COPIED
         if self._copies:
@@ -199,6 +207,19 @@ def _within(parts: Iterable[Any], sound: Sound) -> Iterator[tuple[Fraction, Any]
         if sound.end is not None and at >= sound.end:
             return
         yield at - sound.start, part
+
+
+def open_media(path: Path) -> Any:
+    """A clip, opened to be read: a PyAV container.
+
+    Only the file itself is opened, by its content: nothing that it names, and no address.
+
+    Raises:
+        BackendUnavailable: without PyAV.
+        OSError: if it is no clip, or cannot be read.
+    """
+    allowed = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    return load_av().open(f"file:{path}", options=allowed)
 
 
 def load_av() -> Any:

@@ -17,7 +17,7 @@ import gradio as gr
 from gradio.component_meta import ComponentMeta
 from gradio.components.gallery import GalleryData, GalleryImage
 from gradio.components.imageslider import SliderData
-from gradio.data_classes import ImageData
+from gradio.data_classes import FileData, ImageData
 
 from fastnst import samples
 from fastnst.ui import thumbnails
@@ -62,6 +62,25 @@ class _BeforeAfter(gr.ImageSlider, metaclass=_Plain):  # type: ignore[misc, unus
             return None
         before, after = (ImageData(path=None, url=url) for url in value)
         return SliderData(root=(before, after))
+
+
+class _Player(gr.Video, metaclass=_Plain):  # type: ignore[misc, unused-ignore]
+    """Plays a file as it is: Gradio's own looks into it by a program, where that is installed."""
+
+    is_template = True
+
+    def postprocess(self, value: Any) -> FileData | None:
+        return None if value is None else FileData(path=str(value), orig_name=Path(value).name)
+
+
+def clip_box(label: str, name: str) -> Any:
+    """A box for one file of any kind; its value is the file's path."""
+    return gr.File(label=label, elem_id=name, file_count="single", type="filepath", height=140)
+
+
+def film_player(label: str, name: str) -> Any:
+    """Plays a film, given as the path of an MP4 file."""
+    return _Player(label=label, elem_id=name, interactive=False, buttons=[], loop=True)
 
 
 def picture_box(label: str, name: str) -> Any:

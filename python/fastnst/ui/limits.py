@@ -9,9 +9,11 @@ from typing import Any
 from fastnst.errors import InvalidInput
 from fastnst.settings.kinds import NameOrFile, Text
 from fastnst.settings.settings import SPECS, Settings
+from fastnst.video.options import FilmOptions, Selection
 
 MOST_STYLES = 8
 LARGEST_STYLE_SCALE = 4.0
+CLIP_FRAMES = 20_000  # that are decoded, before the first one that is taken too
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class Limits:
         megapixels: Of an uploaded picture.
         size: Long side of a result, in pixels.
         iterations: Of a run, over all its scales.
+        frames: Of a film.
     """
 
     megabytes: int = 20
     megapixels: float = 40.0
     size: int = 1024
     iterations: int = 1000
+    frames: int = 250
 
     def check(self, settings: Settings, longest: int) -> None:
         """Make sure that a run is one that a visitor may ask for.
@@ -53,6 +57,29 @@ class Limits:
         ):
             if value > most:
                 raise InvalidInput(f"{name} is {value:g}: this page allows {most:g}")
+
+    def check_film(self, selection: Selection, options: FilmOptions, frames: int) -> None:
+        """Make sure that a film is one that a visitor may ask for.
+
+        Args:
+            selection: Which frames of the clip are taken.
+            options: Of the film.
+            frames: How many the clip has.
+
+        Raises:
+            InvalidInput: naming what is too much and what is allowed.
+        """
+        count = selection.count(frames)
+        if count < 1:
+            raise InvalidInput(f"the clip has {frames} frames, none from {selection.start} on")
+        last = frames if selection.end is None else min(frames, selection.end)
+        for name, value, most in (
+            ("the film has {} frames", count, self.frames),
+            ("the film ends with frame {} of the clip", last, CLIP_FRAMES),
+            ("frame iterations is {}", options.frame_iterations, self.iterations),
+        ):
+            if value > most:
+                raise InvalidInput(f"{name.format(value)}: this page allows {most}")
 
 
 def names_of(name: str, own: Settings) -> tuple[str, ...]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastnst.images.decode import load_image
-from fastnst.images.pixels import resize, to_pil
+from fastnst.images.pixels import Pixels, resize, to_pil
 from fastnst.run.result import Result
 from fastnst.ui import view
+from fastnst.ui.watch import Watch
+from fastnst.video.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -17,26 +19,30 @@ class Outcome:
 
     Attributes:
         text: How it ended, in a line.
-        picture: HTML with the picture.
-        before: The content picture, of the result's size.
-        after: The result.
-        curves: HTML with the losses.
-        download: HTML with the link to the PNG.
         thumbnail: The result, small.
         caption: Of the thumbnail.
+        picture: HTML with the picture; empty for a film.
+        pair: The content picture, of the result's size, and the result; None for a film.
+        download: HTML with the link to the PNG; empty for a film.
+        curves: HTML with the losses; empty for a film.
+        row: HTML with the last frames of a film; empty for a picture.
+        film: The MP4 file; None for a picture.
+        size: Bytes of that file.
     """
 
     text: str
-    picture: str
-    before: str
-    after: str
-    curves: str
-    download: str
     thumbnail: str
     caption: str
+    picture: str = ""
+    pair: tuple[str, str] | None = None
+    download: str = ""
+    curves: str = ""
+    row: str = ""
+    film: Path | None = None
+    size: int = 0
 
 
-def outcome(result: Result, state: str, content: Path, error: str | None = None) -> Outcome:
+def picture_outcome(result: Result, state: str, content: Path, error: str | None = None) -> Outcome:
     """What to show of a result.
 
     Args:
@@ -52,11 +58,35 @@ def outcome(result: Result, state: str, content: Path, error: str | None = None)
     before = resize(load_image(content, "content"), *view.shown_size(width, height))
     return Outcome(
         text,
-        view.picture(result.pixels, text),
-        view.data_url(to_pil(before)),
-        view.data_url(result.image),
-        view.curves(result.history),
-        view.download(result),
         view.thumbnail(result.pixels),
         f"{width}×{height}, {result.iterations} iterations",
+        picture=view.picture(result.pixels, text),
+        pair=(view.data_url(to_pil(before)), view.data_url(result.image)),
+        download=view.download(result),
+        curves=view.curves(result.history),
     )
+
+
+def film_outcome(
+    film: Path, last: Pixels, watch: Watch, made: Tally, state: str, error: str | None = None
+) -> Outcome:
+    """What to show of a film.
+
+    Args:
+        film: The MP4 file.
+        last: The last frame in it.
+        watch: What saw the run.
+        made: What the run made of it: all of it, or what was left when it went on.
+        state: ``done``, ``stopped`` or ``failed``.
+        error: What went wrong, if anything did.
+    """
+    height, width, _ = last.shape
+    caption = f"{width}×{height}, {view.counted(watch.finished, watch.frames)}"
+    text = f"{state}: {caption}"
+    if made.frames:
+        text += f", {made.rates}"
+    if error is not None:
+        text = f"{error}; {text}"
+    row = view.film(tuple(watch.film), watch.finished)
+    size = film.stat().st_size
+    return Outcome(text, view.thumbnail(last), caption, row=row, film=film, size=size)

@@ -35,11 +35,7 @@ def preview_page(watch: Watch) -> Any:
             if frame is None:
                 shown: tuple[Any, ...] = (gr.skip(), ended or gr.skip(), gr.skip())
             else:
-                text = view.caption(frame)
-                if finished:
-                    text = f"{finished} frame{'s' if finished > 1 else ''} finished; {text}"
-                if watch.stopping:
-                    text = f"stopping; {text}"
+                text = view.progress(watch, frame)
                 shown = view.picture(frame.pixels, text), ended or text, view.curves(frame.history)
             can_stop = gr.Button(interactive=ended is None and not watch.stopping)
             return *shown, can_stop, gr.Timer(active=ended is None), row, finished

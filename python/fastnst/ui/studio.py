@@ -14,45 +14,22 @@ from pathlib import Path
 
 from fastnst.cache import Cache
 from fastnst.errors import FastNSTError, InvalidInput
-from fastnst.images.decode import open_image
-from fastnst.run.checkpoint import Checkpoints
-from fastnst.run.ending import Interrupted
 from fastnst.run.resources import UNLIMITED, Resources
-from fastnst.run.result import Result
-from fastnst.run.run import run
 from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
-from fastnst.ui.limits import MOST_STYLES, Limits
-from fastnst.ui.outcome import Outcome, outcome
-from fastnst.ui.uploads import check_upload
+from fastnst.ui.limits import Limits
+from fastnst.ui.outcome import Outcome
 from fastnst.ui.watch import Watch
+from fastnst.ui.wish import Ended, Stage, Wish, explain
 
 QUEUE = 200  # runs that may wait
 RESUMABLE = 4  # stopped runs whose state is kept: each may take hundreds of megabytes
 REMEMBERED = 8  # finished runs of one visitor
 KEPT = 100  # finished runs of all visitors: about 3 MB each at 1024 pixels
+KEPT_BYTES = 2_000_000_000  # of the files of all finished runs
 VISITORS = 64  # whose finished runs are kept
 FORGOTTEN = 600.0  # seconds without a look, after which a visitor has left; hidden tabs look seldom
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a visitor asks for.
-
-    Attributes:
-        content: Path of the content picture.
-        styles: Paths of the style pictures.
-        settings: Of the run.
-        content_mask: Path of the content's mask, or None.
-        style_masks: Paths of the styles' masks: none, or one for each style.
-    """
-
-    content: str | None
-    styles: tuple[str, ...]
-    settings: Settings
-    content_mask: str | None = None
-    style_masks: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -60,8 +37,8 @@ class Job(Watch):
     """A run that waits, goes on or has ended.
 
     Attributes:
-        wish: What was asked for; its pictures are copies in ``folder``.
-        folder: The run's own; ``checkpoint`` in it is its state once it was stopped.
+        wish: What was asked for; its files are copies in ``folder``.
+        folder: The run's own; its state is in it once it was stopped.
         resumed: Whether it goes on from that state.
         state: ``waiting``, ``running``, ``done``, ``stopped``, ``removed`` or ``failed``.
         outcome: What there is to show of a result.
@@ -86,9 +63,14 @@ class Job(Watch):
         return self.state in ("waiting", "running")
 
     @property
-    def checkpoint(self) -> Path:
-        """Where its state is, once it was stopped."""
-        return self.folder / "state.checkpoint"
+    def kept(self) -> Path:
+        """The folder with the files of its outcome."""
+        return self.folder.parent / f"kept-{self.key}"
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether there is a state to go on from."""
+        return self.wish.state(self.folder).exists()
 
 
 @dataclass
@@ -97,7 +79,7 @@ class Visitor:
 
     Attributes:
         job: The run asked for last.
-        finished: Earlier runs with a picture, oldest first.
+        finished: Earlier runs with a picture or a film, oldest first.
         looked: When the visitor was last heard of, as of ``time.monotonic``.
     """
 
@@ -151,25 +133,12 @@ class Studio:
         """Put a run in the line.
 
         Raises:
-            InvalidInput: for pictures or settings that are not allowed, for a visitor whose run
-                goes on, and if too many wait.
+            InvalidInput: for files or settings that are not allowed, for a visitor whose run goes
+                on, and if too many wait.
+            BackendUnavailable: for what this machine cannot do.
         """
         visitor = self._known(token)
-        megapixels = self.limits.megapixels
-        content = check_upload(wish.content, "content picture", megapixels)
-        if not wish.styles:
-            raise InvalidInput("choose a style picture first")
-        if len(wish.styles) > MOST_STYLES:
-            raise InvalidInput(f"there are {len(wish.styles)} styles; {MOST_STYLES} are allowed")
-        for label, paths in (("style picture", wish.styles), ("style mask", wish.style_masks)):
-            for path in paths:
-                check_upload(path, label, megapixels)
-        if wish.content_mask:
-            check_upload(wish.content_mask, "content mask", megapixels)
-        with open_image(Path(content)) as image:
-            longest = max(image.width, image.height)
-        self.limits.check(wish.settings, longest)
-        wish.settings.blend(len(wish.styles))
+        wish.check(self.limits)
         with self._lock:
             self._check_room(visitor)
             return self._enter(visitor, self._own(wish))
@@ -225,22 +194,13 @@ class Studio:
             raise InvalidInput(f"{QUEUE} runs wait already; try again later")
 
     def _own(self, wish: Wish) -> Job:
-        """A run with copies of its pictures: uploads are removed after an hour."""
+        """A run with copies of its files: uploads are removed after an hour."""
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-
-        def copy(path: str, name: str) -> str:
-            return str(shutil.copyfile(path, folder / name))
-
-        assert wish.content is not None
-        mask = wish.content_mask
-        owned = Wish(
-            copy(wish.content, "content picture"),
-            tuple(copy(path, f"style picture {k}") for k, path in enumerate(wish.styles, 1)),
-            wish.settings,
-            copy(mask, "content mask") if mask else None,
-            tuple(copy(path, f"style mask {k}") for k, path in enumerate(wish.style_masks, 1)),
-        )
-        return Job(owned, folder)
+        try:
+            return Job(wish.owned(folder), folder)
+        except InvalidInput:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def _enter(self, visitor: Visitor, job: Job) -> Job:
         if visitor.job in self._stopped:  # a new run takes its place
@@ -266,67 +226,55 @@ class Studio:
                     self._lock.wait()
                 job = self._running = self._line.popleft()
                 job.state = "running"
-            state, result = "failed", None
-            try:
-                state, result = self._run(job)
-            except Exception as error:  # noqa: BLE001 - it is shown to the one who asked
-                job.error = explain(error, job)
-                result = getattr(error, "result", None)
-                if not isinstance(error, FastNSTError):
-                    _log.exception("a run failed")
-            if result is not None:
-                content = Path(str(job.wish.content))
-                job.outcome = outcome(result, state, content, job.error)
+            ended = self._run(job)
+            job.outcome, job.error = ended.outcome, ended.error
             with self._lock:
                 self._running = None
-                self._put_away(job, state)
-                job.state = state
-            result = None  # not while the line is empty: it takes much memory
+                self._put_away(job, ended.state)
+                job.state = ended.state
 
-    def _run(self, job: Job) -> tuple[str, Result | None]:
-        """Run; returns the state in which the run ends, and what there is of a result."""
-        wish = job.wish
-        assert wish.content is not None
-
+    def _run(self, job: Job) -> Ended:
         def hear(step: Step) -> None:
             job.hear(step)
             if step.iteration % 10 == 0:
                 self._sweep()
 
+        resumed, kept = job.resumed, job.kept
+        stage = Stage(job.folder, kept, resumed, job, hear, self.cache, self.resources)
         try:
-            result = run(
-                wish.content,
-                wish.styles,
-                wish.settings,
-                hear,
-                content_mask=wish.content_mask,
-                style_masks=wish.style_masks or None,
-                # every so many iterations: never; the state is for a run that is stopped
-                checkpoints=Checkpoints(job.checkpoint, wish.settings.iterations + 1),
-                resume=job.checkpoint if job.resumed else None,
-                cache=self.cache,
-                resources=self.resources,
-            )
-        except Interrupted as interrupt:
-            return "stopped", interrupt.result
-        except KeyboardInterrupt:
-            return "removed", None
-        return "done", result
+            return job.wish.run(stage)
+        except Exception as error:  # noqa: BLE001 - it is shown to the one who asked
+            if not isinstance(error, FastNSTError):
+                _log.exception("a run failed")
+            return Ended("failed", error=explain(error, job.folder, job.wish.state(job.folder)))
 
     def _put_away(self, job: Job, state: str) -> None:
         """Keep what a run that has ended leaves: its state, and its place among the visitor's."""
         job.forget()
         owner = next((v for v in self._visitors.values() if v.job is job), None)
         if owner is not None and job.outcome is not None:
-            owner.finished = [*owner.finished, job][-REMEMBERED:]
-            while sum(len(visitor.finished) for visitor in self._visitors.values()) > KEPT:
-                next(v for v in self._visitors.values() if v.finished).finished.pop(0)
-        if owner is not None and state == "stopped" and job.checkpoint.exists():
+            owner.finished.append(job)
+            while len(owner.finished) > REMEMBERED:
+                _drop(owner.finished.pop(0))
+            while self._keeps_too_much():
+                _drop(next(v for v in self._visitors.values() if v.finished).finished.pop(0))
+        elif job.outcome is not None:
+            _drop(job)
+        if owner is not None and state == "stopped" and job.can_go_on:
             self._stopped.append(job)
             while len(self._stopped) > RESUMABLE:
                 shutil.rmtree(self._stopped.pop(0).folder, ignore_errors=True)
         else:
             shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _keeps_too_much(self) -> bool:
+        sizes = [
+            job.outcome.size
+            for visitor in self._visitors.values()
+            for job in visitor.finished
+            if job.outcome is not None
+        ]
+        return len(sizes) > KEPT or (len(sizes) > 1 and sum(sizes) > KEPT_BYTES)
 
     def _sweep(self) -> None:
         """Stop the runs of visitors who have left."""
@@ -340,15 +288,14 @@ class Studio:
         """Forget those who were heard of least recently, if none of their runs goes on."""
         idle = [k for k, v in self._visitors.items() if v.job is None or not v.job.active]
         for token in idle[: max(0, len(self._visitors) - VISITORS)]:
-            job = self._visitors.pop(token).job
-            if job in self._stopped:
-                self._stopped.remove(job)
-                shutil.rmtree(job.folder, ignore_errors=True)
+            gone = self._visitors.pop(token)
+            for job in gone.finished:
+                _drop(job)
+            if gone.job in self._stopped:
+                self._stopped.remove(gone.job)
+                shutil.rmtree(gone.job.folder, ignore_errors=True)
 
 
-def explain(error: Exception, job: Job) -> str:
-    """What went wrong, in one line for a visitor, who need not know the server's paths."""
-    if not isinstance(error, FastNSTError):
-        return "the run failed on the server; its log says why"
-    text = str(error).replace(f"checkpoint {job.checkpoint}", "the stopped run")
-    return text.replace(f"{job.folder}/", "the ")
+def _drop(job: Job) -> None:
+    """Forget the files of a finished run."""
+    shutil.rmtree(job.kept, ignore_errors=True)

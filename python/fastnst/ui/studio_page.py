@@ -7,12 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from fastnst.errors import InvalidInput
+from fastnst.errors import FastNSTError
 from fastnst.settings.config import combine, read_config
 from fastnst.settings.presets import PRESETS, needs_torchvision
-from fastnst.ui import view
+from fastnst.ui import film_wish
 from fastnst.ui.boxes import (
-    before_after,
     paths,
     picture_box,
     picture_boxes,
@@ -28,22 +27,33 @@ from fastnst.ui.controls import (
     from_controls,
     to_controls,
 )
-from fastnst.ui.studio import Job, Studio, Visitor, Wish
+from fastnst.ui.film_tab import FilmTab, describe, from_film_controls, to_film_controls
+from fastnst.ui.film_wish import FilmWish
+from fastnst.ui.picture_wish import PictureWish
+from fastnst.ui.sight import NOTHING, Screen, Sight, look, show_ended
+from fastnst.ui.studio import Studio, Visitor
+from fastnst.ui.wish import Wish
 
 REFRESH = 0.5  # seconds between two looks at a run
 
 
 def studio_page(studio: Studio) -> Any:
     """The page of ``fastnst ui``: a Gradio ``Blocks``."""
+    no_films = film_wish.unavailable_reason()
     with gr.Blocks(title="fastnst", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown("# fastnst\nNeural style transfer by optimisation (Gatys, Ecker and Bethge).")
         token = gr.BrowserState(None, storage_key="fastnst-visitor")
-        seen = gr.State("")
+        seen = gr.State(NOTHING)
+        kind = gr.State(PictureWish.kind)
         timer = gr.Timer(REFRESH, active=False)
         with gr.Row():
             with gr.Column(scale=1, min_width=320):
-                content = picture_box("Content picture", "content")
-                scenes = sample_strip("content", "Built-in contents: click to take one")
+                with gr.Tabs(elem_id="kinds") as tabs:
+                    with gr.Tab("A picture", id=PictureWish.kind) as picture_tab:
+                        content = picture_box("Content picture", "content")
+                        scenes = sample_strip("content", "Built-in contents: click to take one")
+                    with gr.Tab("A film", id=FilmWish.kind) as film_tab:
+                        film = FilmTab(no_films)
                 styles = picture_boxes("Style pictures, one or more", "styles")
                 paintings = sample_strip("style", "Built-in styles: click to add one")
             with gr.Column(scale=1, min_width=320):
@@ -69,19 +79,21 @@ def studio_page(studio: Studio) -> Any:
                                      min_width=90)  # fmt: skip
                     resume = gr.Button("Resume", elem_id="resume", interactive=False,
                                        min_width=90)  # fmt: skip
-                status = gr.Markdown("Choose a content and a style picture.", elem_id="status")
-                picture = gr.HTML(elem_id="view")
-                link = gr.HTML(elem_id="result")
-                with gr.Column(visible=False, elem_id="comparison") as comparison:
-                    slider = before_after("Before and after", "slider")
-                plot = gr.HTML(elem_id="losses")
+                screen = Screen()
                 with gr.Column(visible=False, elem_id="session") as session:
                     runs = strip("Runs of this session", "runs", columns=6)
 
         settings = list(controls.values())
         buttons = [start, stop, resume]
-        shown = [status, picture, link, slider, comparison, plot]
+        shown = screen.parts
         everything = [*shown, runs, session, *buttons, timer, seen]
+        # What a run is asked for with: which tab is open, and what the boxes hold.
+        boxes = [content, styles, kind, film.clip]
+
+        def ready(content: Any, styles: Any, kind: Any, clip: Any) -> bool:
+            """Whether all is chosen that a run needs."""
+            given = clip if kind == FilmWish.kind else content
+            return bool(given) and bool(styles)
 
         def can(visitor: Visitor, ready: bool) -> list[Any]:
             """The buttons, each enabled only where it does something."""
@@ -93,58 +105,68 @@ def studio_page(studio: Studio) -> Any:
                 gr.Button(interactive=studio.resumable(visitor)),
             ]
 
-        def look(who: Any, before: str, ready: bool) -> list[Any]:
+        def see(who: Any, before: Sight, ready: bool) -> list[Any]:
             """All that shows a visitor's run, where it differs from what is shown already."""
             visitor = studio.visitor(who)
             job = visitor.job
             if job is None:
-                return [gr.skip()] * 8 + [*can(visitor, ready), gr.Timer(active=False), before]
+                rest = [gr.skip()] * (len(shown) + 2)
+                return [*rest, *can(visitor, ready), gr.Timer(active=False), before]
             active = job.active
-            now, parts = _view(studio, job)
-            if now == before:
-                parts = [gr.skip()] * 6
+            now, parts = look(studio, job, before)
             ended = not active and now != before
             earlier = _earlier(visitor) if ended else [gr.skip()] * 2
             return [*parts, *earlier, *can(visitor, ready), gr.Timer(active=active), now]
 
-        def tick(who: Any, before: str, picked: Any, several: Any) -> list[Any]:
-            return look(who, before, bool(picked) and bool(several))
+        def tick(who: Any, before: Sight, *chosen: Any) -> list[Any]:
+            return see(who, before, ready(*chosen))
 
         def arrive(known: Any) -> list[Any]:
             who = studio.admit(known)
             visitor = studio.visitor(who)
             values = [gr.skip()] * len(settings)
+            tab: list[Any] = [gr.skip()] * (2 + len(film.controls))
             if visitor.job is not None:
-                values = to_controls(visitor.job.wish.settings)
-            rest = look(who, "", False)
-            rest[6:8] = _earlier(visitor)
-            return [who, *values, *rest]
+                wish = visitor.job.wish
+                values = to_controls(wish.settings)
+                tab[:2] = gr.Tabs(selected=wish.kind), wish.kind
+                if wish.film is not None:
+                    tab[2:] = to_film_controls(*wish.film)
+            rest = see(who, NOTHING, False)
+            rest[len(shown) : len(shown) + 2] = _earlier(visitor)
+            return [who, *values, *rest, *tab]
 
         def begin(
-            who: Any, picked: Any, several: Any, mask: Any, masks: Any, *values: Any
-        ) -> list[Any]:
+            who: Any, content: Any, styles: Any, kind: Any, clip: Any, mask: Any, masks: Any,
+            *values: Any,
+        ) -> list[Any]:  # fmt: skip
+            of_run, of_film = values[: len(settings)], values[len(settings) :]
             with _refusals():
-                wish = Wish(
-                    picked,
-                    paths(several),
-                    from_controls(values, studio.settings),
+                rest = (
+                    paths(styles),
+                    from_controls(of_run, studio.settings),
                     mask,
                     paths(masks),
                 )
+                wish: Wish
+                if kind == FilmWish.kind:
+                    wish = FilmWish(clip, *rest, *from_film_controls(of_film))
+                else:
+                    wish = PictureWish(content, *rest)
                 studio.start(who, wish)
-            return look(who, "", True)
+            return see(who, NOTHING, True)
 
-        def go_on(who: Any, picked: Any, several: Any) -> list[Any]:
+        def go_on(who: Any, *chosen: Any) -> list[Any]:
             with _refusals():
                 studio.resume(who)
-            return look(who, "", bool(picked) and bool(several))
+            return see(who, NOTHING, ready(*chosen))
 
-        def halt(who: Any, before: str, picked: Any, several: Any) -> list[Any]:
+        def halt(who: Any, before: Sight, *chosen: Any) -> list[Any]:
             studio.stop(who)
-            return look(who, before, bool(picked) and bool(several))
+            return see(who, before, ready(*chosen))
 
-        def refresh(who: Any, picked: Any, several: Any) -> list[Any]:
-            return can(studio.visitor(who), bool(picked) and bool(several))
+        def refresh(who: Any, *chosen: Any) -> list[Any]:
+            return can(studio.visitor(who), ready(*chosen))
 
         def take_preset(name: Any) -> list[Any]:
             if name not in PRESETS:
@@ -166,23 +188,35 @@ def studio_page(studio: Studio) -> Any:
             finished = studio.visitor(who).finished
             index = event.index
             if not isinstance(index, int) or not 0 <= index < len(finished):
-                return [gr.skip()] * 6
-            return _parts(finished[index])
+                return [gr.skip()] * len(shown)
+            return show_ended(finished[index])
 
         free: dict[str, Any] = {"concurrency_limit": 16, "show_progress": "hidden"}
-        page.load(arrive, token, [token, *settings, *everything], api_name="arrive", **free)
-        timer.tick(tick, [token, seen, content, styles], everything, api_name="look", **free)
-        start.click(
-            begin, [token, content, styles, content_mask, style_masks, *settings], everything,
-            api_name="start", **free,
+        page.load(
+            arrive, token, [token, *settings, *everything, tabs, kind, *film.controls],
+            api_name="arrive", **free,
         )  # fmt: skip
-        resume.click(go_on, [token, content, styles], everything, api_name="resume", **free)
-        stop.click(halt, [token, seen, content, styles], everything, api_name="stop", **free)
+        timer.tick(tick, [token, seen, *boxes], everything, api_name="look", **free)
+        start.click(
+            begin, [token, *boxes, content_mask, style_masks, *settings, *film.controls],
+            everything, api_name="start", **free,
+        )  # fmt: skip
+        resume.click(go_on, [token, *boxes], everything, api_name="resume", **free)
+        stop.click(halt, [token, seen, *boxes], everything, api_name="stop", **free)
         recheck: dict[str, Any] = {
-            "fn": refresh, "inputs": [token, content, styles], "outputs": buttons,
+            "fn": refresh, "inputs": [token, *boxes], "outputs": buttons,
             "api_name": False, "trigger_mode": "always_last", **free,
         }  # fmt: skip
         gr.on([content.change, styles.change], **recheck)
+        film.clip.change(
+            lambda path: describe(path, studio.limits),
+            film.clip,
+            film.about,
+            api_name=False,
+            **free,
+        ).then(**recheck)
+        picture_tab.select(lambda: PictureWish.kind, None, kind, api_name=False).then(**recheck)
+        film_tab.select(lambda: FilmWish.kind, None, kind, api_name=False).then(**recheck)
         preset.input(take_preset, preset, settings, api_name="preset", **free)
         load.upload(take_file, load, settings, api_name="settings", **free)
         # An empty gallery that an event fills reports no change, so the buttons are refreshed after
@@ -204,48 +238,11 @@ class _refusals:
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, InvalidInput):
-            text = str(error)
+        if isinstance(error, FastNSTError):
+            text = str(error).replace("--", "")  # the controls have the names of the options
             if self.path is not None:
                 text = text.replace(str(self.path), self.path.name)
             raise gr.Error(text, print_exception=False) from error
-
-
-# ------------------------------------------------------------------------------- what is shown --
-
-
-def _view(studio: Studio, job: Job) -> tuple[str, list[Any]]:
-    """What tells a sight of a run from the next, and the six parts that show it."""
-    if job.state == "waiting":
-        before, waiting = studio.place(job)
-        text = f"waiting: {before} before yours, {waiting} waiting in all"
-        return f"{job.key} {text}", [text, "", "", None, gr.Column(visible=False), ""]
-    if job.state == "running":
-        frame = job.frame()
-        text = "preparing …" if frame is None else view.caption(frame)
-        if job.stopping:
-            text = f"stopping; {text}"
-        if frame is None:
-            return f"{job.key} {text}", [text, "", "", None, gr.Column(visible=False), ""]
-        return f"{job.key} {text}", [
-            text,
-            view.picture(frame.pixels, text),
-            "",
-            None,
-            gr.Column(visible=False),
-            view.curves(frame.history),
-        ]
-    return f"{job.key} {job.state}", _parts(job)
-
-
-def _parts(job: Job) -> list[Any]:
-    """The six parts that show a run that has ended."""
-    found = job.outcome
-    if found is None:
-        text = f"failed: {job.error}" if job.error else "stopped before there was a picture"
-        return [text, "", "", None, gr.Column(visible=False), ""]
-    pair, visible = (found.before, found.after), gr.Column(visible=True)
-    return [found.text, found.picture, found.download, pair, visible, found.curves]
 
 
 def _earlier(visitor: Visitor) -> list[Any]:

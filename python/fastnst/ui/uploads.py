@@ -1,4 +1,4 @@
-"""Pictures that visitors give: looked at before they are decoded."""
+"""Pictures and clips that visitors give: looked at before they are decoded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import open_image
+from fastnst.video.clip import MOST_PIXELS, VideoFile
 
 
 def check_upload(path: str | None, label: str, megapixels: float) -> str:
@@ -31,3 +32,20 @@ def check_upload(path: str | None, label: str, megapixels: float) -> str:
             f"the {label} has {pixels / 1e6:.3g} megapixels; {megapixels:g} are allowed"
         )
     return path
+
+
+def open_clip(path: str | None, megapixels: float | None = None) -> VideoFile:
+    """A clip that a visitor gave, looked at but for its first frame not decoded.
+
+    Args:
+        path: Of the file, or None if there is none.
+        megapixels: How large a frame may be; None: it is known to be allowed.
+
+    Raises:
+        InvalidInput: if there is none, it cannot be read, or its frames are too large.
+        BackendUnavailable: without PyAV.
+    """
+    if not path:
+        raise InvalidInput("choose a clip first")
+    most = MOST_PIXELS if megapixels is None else round(megapixels * 1e6)
+    return VideoFile(Path(path), most, "the clip")

@@ -16,7 +16,7 @@ from fastnst.images.encode import encode
 from fastnst.images.pixels import Pixels, scaled_size, to_pil
 from fastnst.run.losses import Losses
 from fastnst.run.result import Result
-from fastnst.ui.watch import Frame
+from fastnst.ui.watch import Frame, Watch
 
 LONGEST = 2048  # pixels, long side of a picture in the page; files to download are whole
 POINTS = 150  # of a curve, at most
@@ -122,13 +122,45 @@ def curves(history: tuple[Losses, ...]) -> str:
 
 
 def caption(frame: Frame) -> str:
-    """Where a run is, in a line."""
+    """Where the optimisation of a picture is, in a line."""
     rate = frame.iteration / frame.seconds if frame.seconds else 0.0
     left = (frame.iterations - frame.iteration) / rate if rate else 0.0
-    return (
-        f"iteration {frame.iteration} of {frame.iterations}, loss {frame.history[-1].total:.4g}, "
-        f"{rate:.1f} iterations/s, {left:.0f} s left"
-    )
+    return f"{_where(frame)}, {rate:.1f} iterations/s, {duration(left)} left"
+
+
+def progress(watch: Watch, frame: Frame) -> str:
+    """Where a run is, in a line; of a film how many frames are finished, and the time left."""
+    text = caption(frame)
+    if watch.frames is not None or watch.finished:
+        text = f"{counted(watch.finished, watch.frames)} finished"
+        if watch.pace is not None:
+            text += f", {watch.pace:.1f} s a frame"
+            if watch.frames is not None:
+                this = max(0.0, watch.pace - frame.seconds)
+                left = this + watch.pace * (watch.frames - watch.finished - 1)
+                text += f", {duration(left)} left"
+        text += f"; {_where(frame)}"
+    return f"stopping; {text}" if watch.stopping else text
+
+
+def _where(frame: Frame) -> str:
+    loss = frame.history[-1].total
+    return f"iteration {frame.iteration} of {frame.iterations}, loss {loss:.4g}"
+
+
+def counted(finished: int, frames: int | None) -> str:
+    """``1 frame``; ``2 frames of 3``, where fewer are finished than there will be."""
+    text = f"{finished} frame{'' if finished == 1 else 's'}"
+    return text if frames is None or finished == frames else f"{text} of {frames}"
+
+
+def duration(seconds: float) -> str:
+    """A time as a person would say it: ``45 s``, ``4 min``, ``2 h 5 min``."""
+    whole = max(0, round(seconds))
+    if whole < 120:
+        return f"{whole} s"
+    hours, minutes = divmod(round(whole / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def summary(result: Result, state: str) -> str:

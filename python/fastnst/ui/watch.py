@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from statistics import fmean
 
 from fastnst.images.pixels import Pixels, resize, scaled_size
 from fastnst.run.losses import Losses
@@ -46,6 +47,8 @@ class Watch:
         ended: How the run ended, in one line for the page; None: it has not.
         film: The last finished frames of a film, oldest first, small; none of a picture.
         finished: How many frames of a film are finished.
+        frames: How many it will have; None: that is not known, or it is no film.
+        pace: Seconds a frame takes, without the first where there are more; None: not known yet.
     """
 
     def __init__(self) -> None:
@@ -53,6 +56,9 @@ class Watch:
         self.ended: str | None = None
         self.film: deque[Pixels] = deque(maxlen=FILM)
         self.finished = 0
+        self.frames: int | None = None
+        self.pace: float | None = None
+        self._paces: list[float] = []
         self._wanted = True
         self._history: list[Losses] = []
         self._frame: Frame | None = None
@@ -74,12 +80,20 @@ class Watch:
         if self.stopping:
             raise KeyboardInterrupt
 
-    def finish_frame(self, pixels: Pixels) -> None:
-        """Take note of a finished frame of a film, ``(H, W, 3)`` float32, RGB in [0, 1]."""
+    def finish_frame(self, pixels: Pixels, seconds: float | None = None) -> None:
+        """Take note of a finished frame of a film.
+
+        Args:
+            pixels: ``(H, W, 3)`` float32, RGB in [0, 1].
+            seconds: How long it took; None: it was there already.
+        """
         height, width, _ = pixels.shape
         longest = SMALL if max(height, width) > SMALL else 0
         self.film.append(resize(pixels, *scaled_size(width, height, longest)))
         self.finished += 1
+        if seconds is not None:
+            self._paces.append(seconds)
+            self.pace = fmean(self._paces[1:] or self._paces)
 
     def frame(self) -> Frame | None:
         """The newest frame; asks for another."""
@@ -94,8 +108,9 @@ class Watch:
         self.stopping = True
 
     def forget(self) -> None:
-        """Drop the newest frame of a run that has ended and is shown otherwise."""
+        """Drop the pictures of a run that has ended and is shown otherwise."""
         self._frame = None
+        self.film.clear()
 
     def end(self, text: str) -> None:
         """Say how the run ended, and wait a moment until those who look have seen it."""

@@ -18,7 +18,7 @@ from fastnst.fingerprint import sha256_of_file
 from fastnst.images.decode import load_image
 from fastnst.images.formats import READ, identify
 from fastnst.images.pixels import Pixels
-from fastnst.output.encoder import Colours, Sound, load_av
+from fastnst.output.encoder import Colours, Sound, load_av, open_media
 from fastnst.video.flow import Frame
 from fastnst.video.options import Selection
 
@@ -28,6 +28,7 @@ _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of H.273
 _MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}  # of H.273
 WHOLE = 0.95  # of the frames that a file says it has, from which it is not cut short
 _HEAD = 64  # bytes of a file by which a picture is recognised
+MOST_PIXELS = 100_000_000  # of a frame that is decoded: thrice a frame of 8K film
 
 
 class Clip(ABC):
@@ -135,7 +136,7 @@ class PictureFrames(Clip):
                 return
             if selection.takes(index):
                 pixels = load_image(path)
-                shape = _same(self.name, index, pixels, shape)
+                shape = _same(self.name, index, pixels.shape, shape)
                 yield Frame(index, index / self.rate, pixels)
 
     def digest(self) -> str:
@@ -155,24 +156,36 @@ class VideoFile(Clip):
 
     Args:
         path: Where it is.
+        most_pixels: How many pixels a frame may have: it is not decoded if it has more.
+        name: What to call it in messages; None: by its path.
+
+    Attributes:
+        width: Of a frame, in pixels, as the file says.
+        height: Likewise.
 
     Raises:
-        InvalidInput: if it has no video, is damaged, or is HDR.
+        InvalidInput: if it has no video, is damaged or HDR, or its frames are too large.
         BackendUnavailable: without PyAV.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.name = f"clip {path}"
+    def __init__(self, path: Path, most_pixels: int = MOST_PIXELS, name: str | None = None) -> None:
+        self.name = name or f"clip {path}"
         self.path = path
         av = load_av()
         try:
-            with av.open(str(path)) as container:
+            with open_media(path) as container:
                 if not container.streams.video:
                     raise InvalidInput(f"{self.name} has no video stream")
                 stream = container.streams.video[0]
                 self.rate = stream.average_rate or stream.guessed_rate or RATE
                 self.frame_count = stream.frames or None
                 self.has_sound = bool(container.streams.audio)
+                self.width, self.height = stream.width, stream.height
+                if self.width * self.height > most_pixels:
+                    raise InvalidInput(
+                        f"{self.name} has frames of {self.width * self.height / 1e6:.3g} "
+                        f"megapixels; {most_pixels / 1e6:g} are allowed"
+                    )
                 first = next(container.decode(stream), None)
         except (av.FFmpegError, OSError) as error:
             raise InvalidInput(
@@ -196,15 +209,16 @@ class VideoFile(Clip):
         shape: tuple[int, ...] | None = None
         index = -1
         try:
-            with av.open(str(self.path)) as container:
+            with open_media(self.path) as container:
                 stream = container.streams.video[0]
                 stream.thread_type = "AUTO"
                 for index, decoded in enumerate(container.decode(stream)):
                     if selection.is_over(index):
                         return
                     if selection.takes(index):
+                        size = decoded.height, decoded.width
+                        shape = _same(self.name, index, size, shape)
                         pixels = self._pixels(decoded)
-                        shape = _same(self.name, index, pixels, shape)
                         yield Frame(index, self._time(decoded, index), pixels)
         except av.FFmpegError as error:
             raise InvalidInput(
@@ -217,6 +231,20 @@ class VideoFile(Clip):
                 f"{self.name} is cut short: it has {index + 1} frames of {self.frame_count}; "
                 f"--end {index + 1} takes what can be read"
             )
+
+    def counted(self) -> int:
+        """How many frames are in the file, found by going through it without decoding them.
+
+        Raises:
+            InvalidInput: if it is damaged.
+        """
+        av = load_av()
+        try:
+            with open_media(self.path) as container:
+                packets = container.demux(container.streams.video[0])
+                return sum(1 for packet in packets if packet.size)
+        except (av.FFmpegError, OSError) as error:
+            raise InvalidInput(f"{self.name} is damaged: {_reason(error)}") from error
 
     def digest(self) -> str:
         """As of ``Clip``."""
@@ -242,19 +270,21 @@ class VideoFile(Clip):
         return np.ascontiguousarray(np.rot90(levels, turns))
 
 
-def _same(name: str, index: int, pixels: Pixels, shape: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The shape of a frame, which must be that of those before.
+def _same(
+    name: str, index: int, found: tuple[int, ...], shape: tuple[int, ...] | None
+) -> tuple[int, ...]:
+    """The shape ``(H, W, …)`` of a frame, which must be that of those before.
 
     Raises:
         InvalidInput: if it is not.
     """
-    if shape is not None and pixels.shape != shape:
-        had, has = (f"{s[1]}×{s[0]}" for s in (shape, pixels.shape))
+    if shape is not None and found != shape:
+        had, has = (f"{s[1]}×{s[0]}" for s in (shape, found))
         raise InvalidInput(
             f"{name} changes its size at frame {index}, from {had} to {has}: --end {index} takes "
             "what is before, --start what follows"
         )
-    return pixels.shape
+    return found
 
 
 def _pictures_in(folder: Path) -> list[Path]:

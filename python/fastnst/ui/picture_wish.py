@@ -1,0 +1,88 @@
+"""A picture that a visitor asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastnst.images.decode import open_image
+from fastnst.run.checkpoint import Checkpoints
+from fastnst.run.ending import Diverged, Interrupted
+from fastnst.run.run import run
+from fastnst.settings.settings import Settings
+from fastnst.ui.limits import Limits
+from fastnst.ui.outcome import picture_outcome
+from fastnst.ui.uploads import check_upload
+from fastnst.ui.wish import Ended, Stage, Wish, copy, explain
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True)
+class PictureWish(Wish):
+    """A picture that a visitor asks for.
+
+    Attributes:
+        content: Path of the content picture.
+        styles: As of ``Wish``.
+        settings: As of ``Wish``.
+        content_mask: As of ``Wish``.
+        style_masks: As of ``Wish``.
+    """
+
+    content: str | None
+    styles: tuple[str, ...]
+    settings: Settings
+    content_mask: str | None = None
+    style_masks: tuple[str, ...] = ()
+    kind = "picture"
+
+    def check(self, limits: Limits) -> None:
+        """As of ``Wish``."""
+        content = check_upload(self.content, "content picture", limits.megapixels)
+        self.check_pictures(limits)
+        with open_image(Path(content)) as image:
+            longest = max(image.width, image.height)
+        limits.check(self.settings, longest)
+
+    def owned(self, folder: Path) -> Self:
+        """As of ``Wish``."""
+        assert self.content is not None
+        content = copy(self.content, folder / "content picture")
+        return replace(self, content=content, **self.copies(folder))
+
+    def state(self, folder: Path) -> Path:
+        """As of ``Wish``."""
+        return folder / "state.checkpoint"
+
+    def run(self, stage: Stage) -> Ended:
+        """As of ``Wish``."""
+        assert self.content is not None
+        content, checkpoint = Path(self.content), self.state(stage.folder)
+        try:
+            result = run(
+                self.content,
+                self.styles,
+                self.settings,
+                stage.hear,
+                content_mask=self.content_mask,
+                style_masks=self.style_masks or None,
+                # every so many iterations: never; the state is for a run that is stopped
+                checkpoints=Checkpoints(checkpoint, self.settings.iterations + 1),
+                resume=checkpoint if stage.resumed else None,
+                cache=stage.cache,
+                resources=stage.resources,
+            )
+        except Interrupted as interrupt:
+            return Ended("stopped", picture_outcome(interrupt.result, "stopped", content))
+        except KeyboardInterrupt:
+            return Ended("removed")
+        except Diverged as diverged:
+            if diverged.result is None:
+                raise
+            error = explain(diverged, stage.folder, checkpoint)
+            outcome = picture_outcome(diverged.result, "failed", content, error)
+            return Ended("failed", outcome, error)
+        return Ended("done", picture_outcome(result, "done", content))
