@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 import fastnst
+from fastnst.engines import mixed_engine
 from fastnst.engines.create import create_engine, unavailable_reason
 from fastnst.evaluation import Engine
 from fastnst.network.weights import Weights
@@ -33,7 +34,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "torch": {"engine": "torch"},
     "torch, adam": {"engine": "torch", "optimizer": "adam", "averaging": 0.9},
     "torch, torch-lbfgs": {"engine": "torch", "optimizer": "torch-lbfgs"},
-    "torch, mixed": {"engine": "torch", "precision": "mixed", "iterations": 14},
+    "torch, mixed": {"engine": "torch", "precision": "mixed"},
     "onnx": {"engine": "onnx"},
 }  # fmt: skip
 Result = tuple[np.ndarray, list[fastnst.Losses]]
@@ -78,6 +79,13 @@ CONTEXTS: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
     "deterministic algorithms": deterministic,
     "grad disabled": lambda: torch.set_grad_enabled(False),
 }
+
+
+@pytest.fixture(autouse=True)
+def _precision_changes_after_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the four iterations of a run in mixed precision, some are in each."""
+    monkeypatch.setattr(mixed_engine, "WINDOW", 2)
+    monkeypatch.setattr(mixed_engine, "PROGRESS", 1.0)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,27 @@ WRITTEN = {"-o": ".png", "--plot": ".svg", "--video": ".mp4", "--checkpoint": ""
            "--save-config": ".toml"}  # fmt: skip
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _leftovers_are_collected() -> None:
+    """What earlier tests left open warns here, and not in a test where a warning is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
+
+
 @pytest.fixture
-def place(tmp_path: Path, photo: Any, monkeypatch: Any, random_weights: Any) -> Path:
-    monkeypatch.setattr("fastnst.run.prepare.load_weights", lambda *_: random_weights)
+def place(tmp_path: Path, photo: Any, monkeypatch: Any) -> Path:
+    """The working directory, with two pictures in it."""
     for seed, name in enumerate(("c.png", "s.png")):
         photo(name, 24, 18, seed)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def _quick(monkeypatch: Any, random_weights: Any) -> None:
+    """Runs have random weights, to conv3_1."""
+    monkeypatch.setattr("fastnst.run.prepare.load_weights", lambda *_: random_weights)
 
 
 def refused(capsys: Any, *arguments: str) -> str:
@@ -40,12 +56,10 @@ def refused(capsys: Any, *arguments: str) -> str:
 @pytest.mark.parametrize("option", READ)
 @pytest.mark.parametrize("kind", ["empty", "folder", "socket", "binary"])
 def test_what_is_read_is_a_file_of_its_kind(
-    place: Path, capsys: Any, monkeypatch: Any, option: str, kind: str
+    place: Path, capsys: Any, option: str, kind: str
 ) -> None:
     if (option, kind) == ("--config", "empty"):
         pytest.skip("an empty TOML file changes no setting")
-    monkeypatch.undo()  # the weights are read
-    os.chdir(place)
     name = f"{kind}.pth" if option == "--weights" else kind
     if kind == "folder":
         Path(name).mkdir()
@@ -66,6 +80,7 @@ def test_what_is_read_is_a_file_of_its_kind(
     assert not Path("o.png").exists()
 
 
+@pytest.mark.usefixtures("_quick")
 @pytest.mark.parametrize("option", WRITTEN)
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
 def test_what_is_written_is_a_file_or_nothing(
@@ -89,6 +104,7 @@ def test_what_is_written_is_a_file_or_nothing(
     assert sorted(place.rglob("*")) == before
 
 
+@pytest.mark.usefixtures("_quick")
 def test_names_that_are_no_text_go_all_the_way(place: Path, capsys: Any) -> None:
     names = [
         os.fsdecode(b"\xff\xfe " + end) for end in (b"c.png", b"s.png", b"o.png", b"k", b"p.svg")

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fastnst.cli import run_app
 from helpers.pictures import smooth
+from helpers.streams import on_stdin
 
 QUICK = ["--size", "32", "--iterations", "1", "-q", "--engine", "torch",
          "--style-layers", "relu1_1", "--content-layers", "relu1_1"]  # fmt: skip
@@ -52,22 +54,32 @@ def test_a_pipe_is_a_picture(folder: Path, line: str) -> None:
         assert image.size == (32, 24)
 
 
+def test_a_pipe_with_nothing_in_it_is_one_line(folder: Path) -> None:
+    done = shell(folder, f"true | {FASTNST} stylize - s.png -o o.png {' '.join(QUICK)}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == ["fastnst: - is empty"]
+    assert not (folder / "o.png").exists()
+
+
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("data", "pictures", "message"),
     [
-        ("true | {} stylize - s.png -o o.png {}", "- is empty"),
-        ("cat c.png | {} stylize - - -o o.png {}", "- is empty"),
-        ("echo words | {} stylize - s.png -o o.png {}", "-"),
-        ("{} stylize /dev/null s.png -o o.png {}", "/dev/null is a device"),
-        ("{} stylize /dev/fd/77 s.png -o o.png {}", "/dev/fd/77 does not exist"),
+        ("c.png", ["-", "-"], "- is empty"),
+        (None, ["-", "s.png"], "- is not a picture"),
+        (None, ["/dev/null", "s.png"], "/dev/null is a device"),
+        (None, ["/dev/fd/977", "s.png"], "/dev/fd/977 does not exist"),
     ],
 )
-def test_a_pipe_with_nothing_in_it_is_one_line(folder: Path, line: str, message: str) -> None:
-    done = shell(folder, line.format(FASTNST, " ".join(QUICK)))
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert message in done.stderr
-    assert not (folder / "o.png").exists()
+def test_what_is_no_picture_is_one_line(
+    folder: Path, monkeypatch, capsys, data: str | None, pictures: list[str], message: str
+) -> None:
+    monkeypatch.chdir(folder)
+    with on_stdin(b"words\n" if data is None else Path(data).read_bytes()):
+        assert run_app(["stylize", *pictures, "-o", "o.png", *QUICK]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert message in said
+    assert not Path("o.png").exists()
 
 
 @needs_full

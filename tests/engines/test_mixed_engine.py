@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,30 +102,45 @@ def test_each_precision_is_that_engine(random_weights: Weights) -> None:
     assert engine("auto").precision == "fp32"  # a function of the picture
 
 
-@pytest.mark.parametrize("iteration", [4, 8, 12, 16])
+SHORT = {**SMALL, "iterations": 9}
+
+
+@functools.cache
+def uninterrupted() -> tuple[fastnst.Result, list[str]]:
+    """A run, and the precision of each of its evaluations."""
+    found: list[str] = []
+    launch = MixedEngine.launch
+
+    def launched(engine: MixedEngine, image: torch.Tensor) -> Evaluation:
+        evaluation = launch(engine, image)
+        found.append(evaluation.precision)
+        return evaluation
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MixedEngine, "launch", launched)
+        return fastnst.stylize(CONTENT, STYLE, **SHORT), found
+
+
+@pytest.mark.parametrize("iteration", [1, 3, 4, 5, 7])
 def test_a_resumed_run_is_bit_identical(
     tmp_path: Path, iteration: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In bf16, and after the change to fp32."""
-    monkeypatch.setattr(mixed_engine, "PROGRESS", 0.6)
-    seen: dict[int, float] = {}
+    """In bf16, at the change to fp32 and after it."""
+    monkeypatch.setattr(mixed_engine, "WINDOW", 4)
+    monkeypatch.setattr(mixed_engine, "PROGRESS", 1.0)
 
     def stop(step: fastnst.Step) -> None:
         if step.iteration == iteration:
             raise KeyboardInterrupt
 
     path = tmp_path / "run.checkpoint"
-    whole = fastnst.stylize(
-        CONTENT,
-        STYLE,
-        **SMALL,
-        callback=lambda step: seen.update({step.iteration: step.losses.total}),
-    )
+    whole, found = uninterrupted()
     assert whole.precision == "mixed"
+    assert found == ["bf16"] * 5 + ["fp32"] * 5
     with pytest.raises(fastnst.Interrupted):
-        fastnst.stylize(CONTENT, STYLE, **SMALL, callback=stop, checkpoint=path)
+        fastnst.stylize(CONTENT, STYLE, **SHORT, callback=stop, checkpoint=path)
     assert load_checkpoint(path).solver.numbers["iteration"] == iteration
-    second = fastnst.stylize(CONTENT, STYLE, **SMALL, resume=path)
+    second = fastnst.stylize(CONTENT, STYLE, **SHORT, resume=path)
     assert second.history == whole.history
     assert second.losses == whole.losses
     assert np.array_equal(second.pixels, whole.pixels)

@@ -7,7 +7,6 @@ import importlib.util
 import io
 import os
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from fastnst.images.decode import load_image, open_image
 from fastnst.images.formats import READ, identify
 from fastnst.inputs.pictures import version
 from helpers.pictures import smooth
+from helpers.streams import on_stdin
 
 EIGHT = smooth(24, 16)
 
@@ -140,16 +140,11 @@ def test_pipes_are_read_like_files(tmp_path: Path) -> None:
         writer.start()
         assert load_image(pipe).shape == (16, 24, 3)
         writer.join()
-    code = "from fastnst.images.decode import load_image; print(load_image({!r}).shape)"
     for name in ("-", "/dev/stdin"):
-        done = subprocess.run(
-            [sys.executable, "-c", code.format(name)], input=encoded("PNG"), capture_output=True
-        )
-        assert done.stdout == b"(16, 24, 3)\n", done.stderr
-    done = subprocess.run(
-        [sys.executable, "-c", code.format("-")], stdin=subprocess.DEVNULL, capture_output=True
-    )
-    assert b"InvalidInput: - is empty" in done.stderr
+        with on_stdin(encoded("PNG")):
+            assert load_image(name).shape == (16, 24, 3)
+    with on_stdin(b""), pytest.raises(InvalidInput, match="- is empty"):
+        load_image("-")
 
 
 def test_a_pipe_without_end_is_refused(tmp_path: Path, monkeypatch) -> None:

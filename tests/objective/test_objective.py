@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 
@@ -35,40 +37,41 @@ def picture(name: str, width: int, height: int) -> torch.Tensor:
     return to_tensor(resize(load_image(f"sample:{name}"), width, height))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    ("settings", "width", "height"),
-    [
-        (Settings(), 48, 32),
-        (Settings(), 61, 37),  # odd at every pooling
-        (Settings(pooling="max", tv_weight=3.0), 45, 34),
-        (
-            Settings(
-                content_layers=("conv2_2", "relu3_1"),
-                style_layers=("conv1_1", "pool1", "relu3_2"),
-                style_layer_weights=(0.5, 2.0, 1.0),
-                content_weight=0.3,
-                style_weight=2.0,
-            ),
-            33,
-            29,
+CASES = {
+    "default": (Settings(), 48, 32),
+    "odd at every pooling": (Settings(), 61, 37),
+    "max pooling": (Settings(pooling="max", tv_weight=3.0), 45, 34),
+    "weights and layers": (
+        Settings(
+            content_layers=("conv2_2", "relu3_1"),
+            style_layers=("conv1_1", "pool1", "relu3_2"),
+            style_layer_weights=(0.5, 2.0, 1.0),
+            content_weight=0.3,
+            style_weight=2.0,
         ),
-        (Settings(content_weight=0.0), 32, 32),
-        (Settings(style_weight=0.0), 40, 24),
-    ],
-)
-def test_loss_and_gradient_equal_float64(
-    settings: Settings, width: int, height: int, engine: str
-) -> None:
-    weights = load_weights()
-    content = picture("harbour", width, height)
-    style = picture("swirl", width + 5, height + 3)
-    image = content + 0.1 * torch.randn(content.shape, generator=torch.Generator().manual_seed(3))
-    settings = Settings(**{**settings.to_dict(), "engine": engine})
-    evaluation = create_engine(weights, content, style, settings).evaluate(image)
+        33,
+        29,
+    ),
+    "style": (Settings(content_weight=0.0), 32, 32),
+    "content": (Settings(style_weight=0.0), 40, 24),
+}
 
+
+def pictures_of(case: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Content, style and the picture to evaluate."""
+    _, width, height = CASES[case]
+    content = picture("harbour", width, height)
+    noise = torch.randn(content.shape, generator=torch.Generator().manual_seed(3))
+    return content, picture("swirl", width + 5, height + 3), content + 0.1 * noise
+
+
+@functools.cache
+def in_float64(case: str) -> tuple[float, torch.Tensor]:
+    """Loss and gradient, computed once for all engines."""
+    settings, weights = CASES[case][0], load_weights()
+    content, style, image = pictures_of(case)
     x = image[0].double().requires_grad_()
-    expected = objective(
+    loss = objective(
         x,
         content[0].double(),
         style[0].double(),
@@ -80,9 +83,18 @@ def test_loss_and_gradient_equal_float64(
         tau=settings.tv_weight,
         kind=settings.pooling,
     )
-    (gradient,) = torch.autograd.grad(expected, x)
-    loss = float(evaluation.terms.total)
-    assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
+    (gradient,) = torch.autograd.grad(loss, x)
+    return float(loss.detach()), gradient
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("case", CASES)
+def test_loss_and_gradient_equal_float64(case: str, engine: str) -> None:
+    content, style, image = pictures_of(case)
+    settings = Settings(**{**CASES[case][0].to_dict(), "engine": engine})
+    evaluation = create_engine(load_weights(), content, style, settings).evaluate(image)
+    expected, gradient = in_float64(case)
+    assert float(evaluation.terms.total) == pytest.approx(expected, rel=1e-5)
     got = evaluation.gradient[0].double()
     cosine = torch.nn.functional.cosine_similarity(got.flatten(), gradient.flatten(), dim=0)
     assert float(cosine) >= 0.99999

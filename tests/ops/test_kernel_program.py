@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from helpers import REPOSITORY
+from helpers.once import made_once
 
 COMPILER = shutil.which("aarch64-linux-gnu-g++")
 QEMU = shutil.which("qemu-aarch64")
@@ -27,21 +28,25 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(shared_folder: Path) -> Path:
     """The program for arm64."""
     if not (REPOSITORY / "CMakeLists.txt").is_file():
         pytest.skip("not in a checkout")
-    build = tmp_path_factory.mktemp("arm64")
-    configure = [
-        *("cmake", "-S", REPOSITORY, "-B", build),
-        *("-DFASTNST_KERNEL_PROGRAM=ON", "-DFASTNST_WERROR=ON"),
-        *("-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64"),
-        f"-DCMAKE_CXX_COMPILER={COMPILER}",
-    ]
-    for command in (configure, ["cmake", "--build", build, "-j", str(os.cpu_count())]):
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return build / "kernel_program"
+
+    def make(path: Path) -> None:
+        build = shared_folder / "arm64"
+        configure = [
+            *("cmake", "-S", REPOSITORY, "-B", build),
+            *("-DFASTNST_KERNEL_PROGRAM=ON", "-DFASTNST_WERROR=ON"),
+            *("-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64"),
+            f"-DCMAKE_CXX_COMPILER={COMPILER}",
+        ]
+        for command in (configure, ["cmake", "--build", build, "-j", str(os.cpu_count())]):
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+        (build / "kernel_program").replace(path)
+
+    return made_once(shared_folder / "kernel_program", make)
 
 
 def run(program: Path, processor: str, *arguments: str) -> str:

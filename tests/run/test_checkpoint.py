@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def interrupted(path: Path, iteration: int, **settings: object) -> fastnst.Resul
     return caught.value.result
 
 
+@functools.cache
+def uninterrupted(optimizer: str, history_size: int) -> fastnst.Result:
+    """A whole run, for all that are interrupted somewhere."""
+    return fastnst.stylize(
+        CONTENT, STYLE, **SMALL, optimizer=optimizer, history_size=history_size
+    )
+
+
 @pytest.mark.parametrize("optimizer", ["lbfgs", "spectral", "torch-lbfgs"])
 @pytest.mark.parametrize(
     ("history_size", "iteration"), [(4, 11), (100, 9), (4, 0), (4, 1), (4, 4), (1, 3)]
@@ -50,7 +59,7 @@ def test_a_resumed_run_is_bit_identical(
 ) -> None:
     """After no step, one, as many as there is room for, and once old pairs were overwritten."""
     settings = {**SMALL, "optimizer": optimizer, "history_size": history_size}
-    whole = fastnst.stylize(CONTENT, STYLE, **settings)
+    whole = uninterrupted(optimizer, history_size)
     first = interrupted(tmp_path / "run.checkpoint", iteration, **settings)
     if (optimizer, history_size, iteration) == ("lbfgs", 4, 11):
         order = load_checkpoint(tmp_path / "run.checkpoint").solver.numbers["lbfgs.pairs.order"]
@@ -108,18 +117,24 @@ def test_a_finished_run_can_be_prolonged(tmp_path: Path) -> None:
     assert np.array_equal(longer.pixels, whole.pixels)
 
 
+OTHERS = {
+    "scales": {"min_size": 24, "scale_iterations": (4,), "iterations": 5},
+    "average": {"optimizer": "adam", "averaging": 0.8, "iterations": 9},
+    "both": {"min_size": 24, "averaging": 0.7, "iterations": 5, "color": "luminance"},
+}
+
+
+@functools.cache
+def other(name: str) -> fastnst.Result:
+    """A whole run with scales or an average, or both."""
+    return fastnst.stylize(CONTENT, STYLE, **{**SMALL, **OTHERS[name]})
+
+
 @pytest.mark.parametrize("iteration", [3, 5, 6, 8])
-@pytest.mark.parametrize(
-    "extra",
-    [
-        {"min_size": 24, "scale_iterations": (4,), "iterations": 5},
-        {"optimizer": "adam", "averaging": 0.8, "iterations": 9},
-        {"min_size": 24, "averaging": 0.7, "iterations": 5, "color": "luminance"},
-    ],
-)
-def test_scales_and_averages_are_resumed_too(tmp_path: Path, extra: dict, iteration: int) -> None:
+@pytest.mark.parametrize("name", OTHERS)
+def test_scales_and_averages_are_resumed_too(tmp_path: Path, name: str, iteration: int) -> None:
     """In the first scale, at its end, at the beginning and at the end of the second."""
-    whole = fastnst.stylize(CONTENT, STYLE, **{**SMALL, **extra})
+    whole, extra = other(name), OTHERS[name]
     interrupted(tmp_path / "run.checkpoint", iteration, **extra)
     second = fastnst.stylize(
         CONTENT, STYLE, resume=tmp_path / "run.checkpoint", **{**SMALL, **extra}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,13 +80,21 @@ def test_an_interrupt_carries_the_best_picture_so_far(as_on_a_gpu: None, iterati
     assert np.array_equal(result.pixels, heard[min(heard)])
 
 
+@functools.cache
+def uninterrupted(optimizer: str, history_size: int) -> fastnst.Result:
+    """A whole run on the engine of a GPU, for all that are interrupted somewhere."""
+    return fastnst.stylize(
+        CONTENT, STYLE, **SMALL, optimizer=optimizer, history_size=history_size
+    )
+
+
 @pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
 @pytest.mark.parametrize(("history_size", "iteration"), [(4, 9), (100, 9), (4, 0), (4, 1), (1, 3)])
 def test_a_resumed_run_is_bit_identical(
     as_on_a_gpu: None, tmp_path: Path, optimizer: str, history_size: int, iteration: int
 ) -> None:
     settings = {**SMALL, "optimizer": optimizer, "history_size": history_size}
-    whole = fastnst.stylize(CONTENT, STYLE, **settings)
+    whole = uninterrupted(optimizer, history_size)
     path = tmp_path / "run.checkpoint"
 
     def stop(step: fastnst.Step) -> None:

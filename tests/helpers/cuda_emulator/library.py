@@ -26,9 +26,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.once import made_once
+
 HERE = Path(__file__).parent
 CSRC = HERE.parents[2] / "csrc"
 KERNELS = tuple(sorted(p for p in (CSRC / "cuda").glob("*.cu") if p.stem != "device"))
+GRAM = CSRC / "cuda" / "gram.cu"
 BINDINGS = (HERE / "module.cpp", CSRC / "bindings_cuda.cpp")
 GLUE = (HERE / "emulator.cpp", *BINDINGS)
 NAME = "_emulated.so"
@@ -246,23 +249,28 @@ def _get(place: int, like: Tensor) -> Tensor:
     return flat.as_strided(like.shape, like.stride())
 
 
-def compile_library(compiler: str, folder: Path, *definitions: str) -> Emulator:
-    """Builds the emulator in a folder."""
+def _compile(sources: Sequence[Path], folder: Path, *definitions: str) -> list[Path]:
+    """Objects of sources, in a folder."""
 
-    def build(source: Path) -> str:
-        target = str(folder / f"{source.name}.o")
+    def build(source: Path) -> Path:
+        target = _object(source, folder)
         flags = [*FLAGS, *definitions, *(CHECKED if source in KERNELS else ())]
         if source in BINDINGS:
             flags.append("-O1")  # half the time to compile
-        command = [compiler, *flags, "-x", "c++", "-c", str(source), "-o", target]
+        command = [COMPILER, *flags, "-x", "c++", "-c", str(source), "-o", str(target)]
         subprocess.run(command, check=True)
         return target
 
     with ThreadPoolExecutor() as pool:
-        objects = list(pool.map(build, (*GLUE, *KERNELS)))
-    path = folder / NAME
-    subprocess.run([compiler, "-shared", *objects, "-o", str(path)], check=True)
-    return _loaded(path)
+        return list(pool.map(build, sources))
+
+
+def _link(objects: Sequence[Path], path: Path) -> None:
+    subprocess.run([COMPILER, "-shared", *objects, "-o", path], check=True)
+
+
+def _object(source: Path, folder: Path) -> Path:
+    return folder / f"{source.name}.o"
 
 
 def _loaded(path: Path) -> Emulator:
@@ -287,17 +295,30 @@ def _loaded(path: Path) -> Emulator:
 
 def shared_library() -> Emulator:
     """The emulator of these sources, built once for all tests on this machine."""
-    compiler = str(COMPILER)
-    digest = hashlib.sha256(" ".join((compiler, sys.version, *FLAGS, *CHECKED)).encode())
+    return _loaded(_built())
+
+
+def _built() -> Path:
+    """The library of these sources, with its objects beside it."""
+    digest = hashlib.sha256(" ".join((str(COMPILER), sys.version, *FLAGS, *CHECKED)).encode())
     for source in sorted({*GLUE, *HERE.glob("*.h"), *CSRC.glob("*.h"), *CSRC.glob("cuda/*.*")}):
         digest.update(source.read_bytes())
-    place = Path(tempfile.gettempdir()) / f"fastnst-emulator-{digest.hexdigest()[:16]}"
-    if not (place / NAME).is_file():
-        with tempfile.TemporaryDirectory(dir=tempfile.gettempdir()) as folder:
-            compile_library(compiler, Path(folder))
-            place.mkdir(exist_ok=True)
-            (Path(folder) / NAME).replace(place / NAME)
-    return _loaded(place / NAME)
+    place = Path(tempfile.gettempdir()) / f"fastnst-emulated-{digest.hexdigest()[:16]}"
+    place.mkdir(exist_ok=True)
+    return made_once(
+        place / NAME, lambda path: _link(_compile((*GLUE, *KERNELS), place), path)
+    )
+
+
+def broken_library(folder: Path, *definitions: str) -> Emulator:
+    """The emulator with the kernels of Gram matrices built again, with definitions.
+
+    Its objects come first: of a template that several objects have, the linker takes the first.
+    """
+    place = _built().parent
+    others = [_object(source, place) for source in (*GLUE, *KERNELS) if source != GRAM]
+    _link([*_compile([GRAM], folder, *definitions), *others], folder / NAME)
+    return _loaded(folder / NAME)
 
 
 def _imported(path: Path) -> ModuleType:
