@@ -1,13 +1,15 @@
-"""Kill -9, SIGSTOP and worse to ranks and launchers: does every run end well, or end at all?
+"""Kill -9, SIGSTOP, full disks for ranks and launchers: does every run end well, or end at all?
 
     python tools/kill_ranks.py [--count 20] [--seed 0] [--ranks 3]
 
 Each round starts ``fastnst stylize --ranks N --checkpoint …`` and does harm to one of its
-processes: a rank or the launcher, by SIGKILL, or a rank by SIGSTOP; at a random time, or just when
-the checkpoint is being written. Half of the rounds allow restarts. A run that ends with 0 must have
-the picture of the undisturbed run, bit for bit. Any other must end with a line that says why,
-within the time limit, with a whole checkpoint and no process left; then it is started again with
---resume, undisturbed, by another number of ranks, and must end in the same picture.
+processes. A rank or the launcher is killed; a rank is stopped, or finds its disk full from then on
+(by a limit on the size of what it writes); at a random time, or just when a part of a checkpoint is
+written, the checkpoint itself, or the picture. Half of the rounds allow restarts. A run that ends
+with 0 must have the picture of the undisturbed run, bit for bit. Any other must end with a line
+that says why, within the time limit, with a whole checkpoint and no process left; then it is
+started again with --resume, undisturbed, by another number of ranks, and must end in the same
+picture. At the end a table says what was done, and what became of it.
 """
 
 from __future__ import annotations
@@ -16,26 +18,30 @@ import argparse
 import hashlib
 import os
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from fastnst.errors import InvalidInput
 from fastnst.run.checkpoint import load_checkpoint
 
 HEIGHT, WIDTH = 800, 32  # enough rows for four ranks
 ITERATIONS = 12
 LIMIT = 10  # seconds that a rank waits for another
-# Seconds in which all must have ended: a rank that hangs is given thirty more, and that it is the
-# one takes others some seconds to find out. The rest is for a machine that does other work.
-ENDS = LIMIT + 80
+# Seconds in which all must have ended: others take some to find out which rank hangs, and it is
+# given five more. The rest is for a machine that does other work.
+ENDS = LIMIT + 50
 SETTINGS = [
     "--preset", "gatys", "--size", str(HEIGHT), "--iterations", str(ITERATIONS),
     "--history-size", "6", "--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1",
@@ -43,24 +49,60 @@ SETTINGS = [
 ]  # fmt: skip
 
 
+FAILED = "FAILED"
+KILL, STOP, FULL = "killed", "stopped", "disk full"
+PHASES = {  # files that show that something is being written, in the folder of a run
+    "at a part": ("run.checkpoint.parts/.*.part", "run.checkpoint.parts/*.part"),
+    "at a checkpoint": (".run.checkpoint.*.part",),
+    "at the picture": (".out.png.*.part",),
+}
+
+
 @dataclass(frozen=True)
 class Harm:
     """What is done to a run.
 
     Attributes:
+        kind: ``KILL``, ``STOP`` or ``FULL``.
         victim: The number of a rank, or -1 for the launcher.
-        number: The signal.
-        moment: Seconds after the start; None: while a checkpoint is being written.
+        phase: One of ``PHASES``, or a time.
+        moment: Seconds after the start; None: when the phase shows.
     """
 
+    kind: str
     victim: int
-    number: int
+    phase: str
     moment: float | None
 
+    @property
+    def who(self) -> str:
+        return f"rank {self.victim}" if self.victim >= 0 else "launcher"
+
     def __str__(self) -> str:
-        who = f"rank {self.victim}" if self.victim >= 0 else "launcher"
-        when = "at a checkpoint" if self.moment is None else f"after {self.moment:.1f} s"
-        return f"{signal.Signals(self.number).name} to {who} {when}"
+        when = self.phase if self.moment is None else f"after {self.moment:.1f} s"
+        return f"{self.who} {self.kind} {when}"
+
+    def do(self, pid: int) -> None:
+        """Do it to a process.
+
+        Raises:
+            ProcessLookupError: if it has ended.
+        """
+        if self.kind == FULL:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (512, 512))
+        else:
+            os.kill(pid, signal.SIGKILL if self.kind == KILL else signal.SIGSTOP)
+
+
+def any_harm(rng: random.Random, ranks: int, seconds: float) -> Harm:
+    """Something to do to a run that takes so many seconds."""
+    kind = rng.choices((KILL, STOP, FULL), (6, 2, 2))[0]
+    victim = rng.randrange(-1 if kind == KILL else 0, ranks)
+    if rng.random() < 0.5:
+        return Harm(kind, victim, rng.choice(list(PHASES)), None)
+    share = rng.uniform(0.1, 1.1)
+    phase = "at the beginning" if share < 0.5 else "on the way" if share < 0.9 else "at the end"
+    return Harm(kind, victim, phase, share * seconds)
 
 
 def command(folder: Path, ranks: int, *more: str) -> list[str]:
@@ -97,23 +139,26 @@ def children(pid: int) -> list[int]:
 def do_harm(process: subprocess.Popen[str], folder: Path, harm: Harm) -> set[int]:
     """Wait for the moment and do it; returns all processes of the run that were seen."""
     seen: set[int] = set()
-    began = time.monotonic()
+    began, looked = time.monotonic(), 0.0
+    known: set[Path] = set()
+    ranks: list[int] = []
     while process.poll() is None:
-        ranks = children(process.pid)
-        seen |= set(ranks)
+        if time.monotonic() - looked > 0.2:
+            ranks, looked = children(process.pid), time.monotonic()
+            seen |= set(ranks)
         if harm.moment is None:
-            ready = bool(list(folder.glob(".run.checkpoint.*.part")))
+            there = {path for pattern in PHASES[harm.phase] for path in folder.glob(pattern)}
+            ready, known = bool(there - known), there
         else:
             ready = time.monotonic() - began >= harm.moment
         if ready and (harm.victim < 0 or harm.victim < len(ranks)):
-            victim = process.pid if harm.victim < 0 else ranks[harm.victim]
             try:
-                os.kill(victim, harm.number)
+                harm.do(process.pid if harm.victim < 0 else ranks[harm.victim])
             except ProcessLookupError:
                 continue
             seen |= set(children(process.pid))
             break
-        time.sleep(0.005)
+        time.sleep(0.001)
     return seen
 
 
@@ -136,10 +181,13 @@ def one_round(folder: Path, ranks: int, restarts: int, harm: Harm, whole: str) -
     process = start(command(folder, ranks, *(["--restarts", str(restarts)] if restarts else [])))
     seen = do_harm(process, folder, harm)
     began = time.monotonic()
-    try:  # a run that starts again takes as long as a whole one
-        _, err = process.communicate(timeout=ENDS + (180 if restarts else 0))
+    # A run that starts again takes as long as a whole one; a full disk is found at the next file.
+    longer = 180 if restarts or harm.kind == FULL else 0
+    try:
+        _, err = process.communicate(timeout=ENDS + longer)
     except subprocess.TimeoutExpired:
-        process.kill()
+        for pid in (process.pid, *filter(alive, seen)):
+            os.kill(pid, signal.SIGKILL)
         raise AssertionError(f"{harm}: it does not end") from None
     took = f"after {time.monotonic() - began:.0f} s"
     deadline = time.monotonic() + ENDS
@@ -160,7 +208,7 @@ def one_round(folder: Path, ranks: int, restarts: int, harm: Harm, whole: str) -
     path = folder / "run.checkpoint"
     resume = []
     if path.exists():
-        load_checkpoint(path)
+        load_checkpoint(path)  # whole, or an error
         resume = ["--resume", str(path)]
     again = start(command(folder, ranks % 3 + 1, *resume))
     _, err = again.communicate(timeout=240)
@@ -183,7 +231,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=3)
     options = parser.parse_args()
     rng = random.Random(options.seed)
-    count: Counter[str] = Counter()
+    count: Counter[tuple[str, str, str]] = Counter()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         make_pictures(root)
@@ -197,17 +245,38 @@ def main() -> None:
         for number in range(options.count):
             folder = root / str(number)
             folder.mkdir()
-            kill = rng.random() < 0.8
-            harm = Harm(
-                rng.randrange(-1 if kill else 0, options.ranks),
-                signal.SIGKILL if kill else signal.SIGSTOP,
-                None if rng.random() < 0.3 else rng.uniform(0.2, 1.1) * seconds,
-            )
-            word, took = one_round(folder, options.ranks, rng.randrange(2), harm, whole)
+            harm = any_harm(rng, options.ranks, seconds)
+            try:
+                word, took = one_round(folder, options.ranks, rng.randrange(2), harm, whole)
+            except (AssertionError, InvalidInput, OSError, subprocess.TimeoutExpired) as error:
+                word, took = FAILED, f"{type(error).__name__}: {error}"
             print(f"{number}: {harm}: {word} {took}", flush=True)
-            count[word] += 1
-    parts = ", ".join(f"{number} {word}" for word, number in sorted(count.items()))
-    print(f"{options.count} rounds: the same picture in all of them ({parts})")
+            count[harm.kind, harm.phase, word] += 1
+            shutil.rmtree(folder, ignore_errors=True)
+    print(table(count))
+    failed = sum(n for (_, _, word), n in count.items() if word == FAILED)
+    if failed:
+        sys.exit(f"{failed} of {options.count} rounds failed")
+    print(f"{options.count} rounds: the same picture in all of them")
+
+
+def table(count: Mapping[tuple[str, str, str], int]) -> str:
+    """How many rounds there were of each kind, and what became of them."""
+    words = sorted({word for _, _, word in count})
+    lines = [["", "", *words, "rounds"]]
+    for kind, phase in sorted({(kind, phase) for kind, phase, _ in count}):
+        numbers = [count.get((kind, phase, word), 0) for word in words]
+        lines.append([kind, phase, *map(str, numbers), str(sum(numbers))])
+    sums = [sum(n for (_, _, of), n in count.items() if of == word) for word in words]
+    lines.append(["all", "", *map(str, sums), str(sum(sums))])
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if k < 2 else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
 
 
 if __name__ == "__main__":

@@ -75,6 +75,34 @@ def test_what_cannot_be_is_one_line_before_anything_starts(
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["texture", "s.png", "-o", "o.png"],
+        ["reconstruct", "c.png", "-o", "o.png"],
+        ["video", "film", "s.png", "-o", "o.mp4"],
+        ["sheet", "c.png", "s.png", "--vary", "seed=1,2"],
+        ["export", "o.onnx", "--content", "c.png", "--style", "s.png"],
+        ["ui"],
+    ],
+)
+def test_a_command_that_ranks_do_not_share_is_not_done_by_each(words, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    before = os.listdir()
+    assert cli.run_app(words) == 2
+    out, err = capsys.readouterr()
+    assert err == (
+        f"fastnst: rank 1: fastnst {words[0]} is one process, and this is one of 2 (WORLD_SIZE): "
+        "start it without torchrun; several processes share stylize and batch\n"
+    )
+    assert out == ""
+    assert os.listdir() == before
+    assert cli.run_app(["presets"]) == 0
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert cli.run_app([words[0], "--help"]) == 0
+
+
 def test_a_picture_from_standard_input_is_refused(capsys) -> None:
     assert cli.run_app(["stylize", "-", "s.png", "-o", "o.png", "--ranks", "2"]) == 2
     assert "standard input" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from fastnst.engines.strips.autograd import AutogradEvaluator
@@ -15,9 +16,11 @@ from fastnst.engines.strips.engine import StripEngine
 from fastnst.engines.strips.native import NativeEvaluator
 from fastnst.engines.strips.targets import chosen
 from fastnst.errors import FastNSTError, OutputFailed
+from fastnst.images import encode
 from fastnst.ranks import communication
 from fastnst.ranks.share import Share
-from fastnst.run import checkpoint as checkpoint_file
+from fastnst.ranks.watch import Watch
+from fastnst.run import checkpoint_parts, checkpoint_tensors
 from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.ending import Interrupted
 from fastnst.run.run import run
@@ -107,6 +110,21 @@ def lose(victim: int, how: str, at: str) -> None:
             mine.exchange(rows, rows)
         else:
             mine.reduce_in_order(torch.zeros(4, 2, dtype=torch.float64))
+
+
+def fail_while_others_wait(slow: float) -> str:
+    """Rank 0 ends in an error; rank 1, which waits for it, takes long to look why."""
+    mine = communication.current()
+    mine.barrier()
+    if mine.rank == 0:
+        raise OutputFailed("the disk is full")
+    find_out = Watch._find_out
+    Watch._find_out = lambda self: (time.sleep(slow), find_out(self))[1]  # type: ignore[method-assign]
+    try:
+        mine.barrier()
+    except FastNSTError as error:
+        return str(error)
+    return ""
 
 
 def transforms(
@@ -263,11 +281,102 @@ def whole_run(
     return totals, result.pixels, result.scales, result.strips, result.iterations
 
 
-def run_on_a_full_disk(settings: dict[str, Any], size: tuple[int, int], path: Path) -> Any:
-    """A run whose checkpoints cannot be written by rank 0."""
+def run_on_a_full_disk(
+    settings: dict[str, Any], size: tuple[int, int], path: Path, victim: int, number: int
+) -> Any:
+    """A run of which one rank cannot write the file of a checkpoint that comes after so many."""
+    save, count = checkpoint_tensors.save_file, iter(range(99))
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def full(*given: Any) -> None:
+        if next(count) == number:
+            raise OSError(28, "No space left on device")
+        save(*given)
 
-    checkpoint_file.save_file = full
+    if communication.current().rank == victim:
+        checkpoint_tensors.save_file = full
     return whole_run(settings, size, path, 2)
+
+
+def run_until_killed(
+    settings: dict[str, Any], size: tuple[int, int], path: Path, victim: int, number: int
+) -> Any:
+    """The same with a rank that is killed when half of that file is written."""
+    save, count = checkpoint_tensors.save_file, iter(range(99))
+
+    def half(tensors: Any, draft: Path, metadata: Any) -> None:
+        save(tensors, draft, metadata)
+        if next(count) == number:
+            os.truncate(draft, draft.stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if communication.current().rank == victim:
+        checkpoint_tensors.save_file = half
+    return whole_run(settings, size, path, 2)
+
+
+def run_on_folders(settings: dict[str, Any], size: tuple[int, int], folder: Path) -> Any:
+    """A run whose ranks see other folders under the same name, as machines that share no disk."""
+    rank = communication.current().rank
+    path = folder / str(rank) / "run.fnst"
+    path.parent.mkdir()
+    return whole_run(settings, size, path, 2)
+
+
+def shared_disk(path: Path) -> bool:
+    """Whether ranks find that they can all write beside a checkpoint."""
+    return checkpoint_parts.can_share(path, communication.current())
+
+
+def resumed(settings: dict[str, Any], size: tuple[int, int], paths: list[Path | None]) -> Any:
+    """A run that each rank would go on with from a checkpoint of its own."""
+    return whole_run(settings, size, resume=paths[communication.current().rank])
+
+
+def saved_by_band(
+    settings: dict[str, Any], size: tuple[int, int], path: Path, pyramid: bool, bits: int
+) -> Any:
+    """A result that ranks keep by band, saved; the most rows that rank 0 has got at a time."""
+    mine = communication.current()
+    rows = [0]
+    exchange = mine.all_to_all
+
+    def counted(given: Any, taken: Any) -> None:
+        rows.append(sum(x.shape[-2] for _, x in taken))
+        exchange(given, taken)
+
+    encode.TILED = 1  # every TIFF is a large one
+    result = run(smooth(*size), smooth(40, 44, seed=1), Settings(**settings), by_band=True)
+    mine.all_to_all = counted  # type: ignore[method-assign]
+    if result.rows is None:
+        result.save(path, bits, pyramid=pyramid)
+    else:
+        with result.rows.serving():
+            if mine.rank == 0:
+                result.save(path, bits, pyramid=pyramid)
+    return result.size, result.pixels.shape, max(rows)
+
+
+def lost_while_saving(settings: dict[str, Any], size: tuple[int, int], path: Path) -> str:
+    """Rank 1 ends while rank 0 writes the result by band; what that says."""
+    result = run(smooth(*size), smooth(40, 44, seed=1), Settings(**settings), by_band=True)
+    assert result.rows is not None
+    encode.TILED = 1
+    if communication.current().rank == 1:
+        raise OutputFailed("the cable was pulled")
+    try:
+        with result.rows.serving():
+            result.save(path)
+    except FastNSTError as error:
+        return str(error)
+    return ""
+
+
+def pictures_on_the_way(settings: dict[str, Any], size: tuple[int, int]) -> Any:
+    """What the callback of a run sees: the pictures of its steps, whole and reduced."""
+    seen = []
+
+    def look(step: Step) -> None:
+        seen.append((step.pixels, step.reduced(50)))
+
+    result = run(smooth(*size), smooth(40, 44, seed=1), Settings(**settings), look)
+    return seen, {k: np.asarray(picture) for k, picture in result.snapshots.items()}

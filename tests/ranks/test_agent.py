@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fastnst.ranks import agent
 from fastnst.ranks.agent import run_ranks
 from fastnst.ranks.launch import Plan
 from helpers.ranks import free_port
@@ -111,6 +112,22 @@ def test_a_failure_ends_all(tmp_path: Path, work: str, expected: int, line: str 
     assert code == expected
     assert said == ([] if line is None else [line])
     assert {name[-1] for name in found(tmp_path)} == {"0"}  # no second try
+
+
+@pytest.mark.parametrize("how", ["STOP", "deaf"])
+def test_a_rank_that_does_not_end_is_killed(tmp_path: Path, monkeypatch, how: str) -> None:
+    monkeypatch.setattr(agent, "STOP_SECONDS", 0.5)
+    work = (
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "if rank == 1: (folder / 'there').touch()\n"
+        f"if rank == 1 and {how == 'STOP'}: os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "while not (folder / 'there').exists(): time.sleep(0.01)\n"
+        "time.sleep(0.1 if rank == 0 else 60)\n"
+        "sys.exit(1)\n"
+    )
+    code, said = launched(tmp_path, Plan(2), work)
+    assert code == 1
+    assert said == ["rank 1 did not end within 0.5 s and was killed"]
 
 
 def start(folder: Path, work: str) -> subprocess.Popen[str]:

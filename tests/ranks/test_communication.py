@@ -153,6 +153,12 @@ def test_the_reason_of_a_rank_that_fails_is_told_to_all() -> None:
         assert "rank 1 ended: the disk is full" in str(errors[rank])
 
 
+def test_a_rank_that_takes_long_to_look_finds_the_reason_of_rank_0() -> None:
+    """Rank 0 has the meeting point in its process: it stays until all have looked there."""
+    _, said = on_ranks(2, ranks_work.fail_while_others_wait, 1.0)
+    assert "rank 0 ended: the disk is full" in said
+
+
 def test_a_rank_that_is_only_late_is_named() -> None:
     ranks = start(2, ranks_work.lose, 1, "busy", "sum", limit=1.0)
     try:

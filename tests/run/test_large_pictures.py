@@ -14,16 +14,17 @@ from PIL import Image
 
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images import large
-from fastnst.run import checkpoint
+from fastnst.run import checkpoint_tensors
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.ending import Interrupted
+from fastnst.run.finish import finished
 from fastnst.run.losses import Losses
 from fastnst.run.memory import Need
 from fastnst.run.planning import make_plan
 from fastnst.run.resources import Resources
 from fastnst.run.result import Result
 from fastnst.run.run import run
-from fastnst.run.step import Step, finished
+from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
 from fastnst.strips import scratch
 from helpers.pictures import X86_64, smooth
@@ -143,14 +144,14 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(
 ) -> None:
     settings, path = Settings(size=48, iterations=6, **SHALLOW), tmp_path / "run.checkpoint"
     whole = run(CONTENT, STYLE, settings)
-    save, count = checkpoint.save_file, iter(range(9))
+    save, count = checkpoint_tensors.save_file, iter(range(9))
 
     def full(*given: object) -> None:
         if next(count) == 2:
             raise OSError(28, "No space left on device")
         save(*given)
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(checkpoint_tensors, "save_file", full)
     with pytest.raises(OutputFailed, match=r"checkpoint .* could not be written: No space left"):
         run(CONTENT, STYLE, settings, checkpoints=Checkpoints(path, 2))
     assert os.listdir(tmp_path) == ["run.checkpoint"]

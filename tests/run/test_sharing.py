@@ -184,7 +184,8 @@ def test_any_number_of_ranks_goes_on_from_a_checkpoint(as_one_rank: None, tmp_pa
     on_ranks(4, ranks_work.whole_run, fewer, SIZE, path)
     rows = 84 if extension.is_available() else 74  # on Winograd's grid, or on the poolings'
     assert load_checkpoint(path).identity.made_from["strips"] == f"36×{rows} pixels"
-    assert [x.name for x in tmp_path.iterdir()] == ["run.fnst"]
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["run.fnst", "run.fnst.parts"]
+    assert len(list((tmp_path / "run.fnst.parts").iterdir())) == 4
     for ranks in (3,):
         found = on_ranks(ranks, ranks_work.whole_run, FIELDS, SIZE, None, 50, path)
         assert np.array_equal(picture_of(found), one[1])
@@ -228,8 +229,21 @@ def test_a_checkpoint_of_a_picture_in_one_piece(tmp_path: Path) -> None:
         assert said == "the checkpoint is of a picture in one piece: go on with it without --ranks"
 
 
-def test_a_disk_that_is_full_ends_every_rank(tmp_path: Path) -> None:
-    first, second = on_ranks(2, ranks_work.run_on_a_full_disk, FIELDS, SIZE, tmp_path / "run.fnst")
-    assert "could not be written: No space left on device" in first
-    assert "rank 1 of 2 cannot go on: rank 0 ended: checkpoint" in second
-    assert "\n" not in first + second
+@pytest.mark.parametrize(("victim", "number"), [(0, 0), (0, 1), (1, 0)])
+def test_a_disk_that_is_full_ends_every_rank(tmp_path: Path, victim: int, number: int) -> None:
+    """Rank 0 writes its part and then the checkpoint, rank 1 its part."""
+    work = ranks_work.run_on_a_full_disk
+    said = on_ranks(2, work, FIELDS, SIZE, tmp_path / "run.fnst", victim, number)
+    assert "could not be written: No space left on device" in said[victim]
+    assert f"cannot go on: rank {victim} ended: checkpoint" in said[1 - victim]
+    assert "\n" not in said[0] + said[1]
+
+
+def test_pictures_on_the_way_are_whole(as_one_rank: None) -> None:
+    fields = {**FIELDS, "iterations": 2, "color": "original"}
+    one, snapshots = ranks_work.pictures_on_the_way(fields, SIZE)
+    (found, small), _ = on_ranks(2, ranks_work.pictures_on_the_way, fields, SIZE)
+    for pictures, own in zip(found, one, strict=True):
+        assert pictures[0].shape == (300, 36, 3)
+        assert all(map(np.array_equal, pictures, own))
+    assert all(np.array_equal(small[k], picture) for k, picture in snapshots.items())

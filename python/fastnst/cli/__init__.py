@@ -21,7 +21,7 @@ from fastnst.cli.export import export
 from fastnst.cli.info import info
 from fastnst.cli.inputs import taken_for_option
 from fastnst.cli.presets import list_presets
-from fastnst.cli.ranks import COMMAND, said_by_rank
+from fastnst.cli.ranks import COMMAND, check_command, said_by_rank
 from fastnst.cli.samples import list_samples
 from fastnst.cli.sheet import sheet
 from fastnst.cli.stylize import stylize
@@ -79,8 +79,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    check_command(context.invoked_subcommand)

@@ -63,9 +63,12 @@ def produce(
     late = current().late if current().ranks > 1 else None
 
     def save(result: Result) -> None:
+        serving = contextlib.nullcontext() if result.rows is None else result.rows.serving()
+        with serving:  # any other rank serves rank 0 until the picture is saved
+            if mine:
+                save_or_rescue(result, output, bits, pyramid)
         if not mine:
             return
-        save_or_rescue(result, output, bits, pyramid)
         if plot is not None:
             result.plot(plot)
         if not quiet:
@@ -134,7 +137,7 @@ def few_pairs(settings: Settings, pairs: int | None) -> bool:
 
 def summary(result: Result, output: Path) -> str:
     """One line about a finished run."""
-    height, width, _ = result.pixels.shape
+    width, height = result.size
     where = result.device if result.provider is None else f"{result.device} ({result.provider})"
     return (
         f"{output}: {width}×{height}, {result.iterations} iterations in {result.seconds:.1f} s, "

@@ -51,6 +51,7 @@ RankTimeout = Annotated[
     _beside("SECONDS", "How long a rank waits for another before all end.", show_default=True),
 ]
 TIMEOUT = 600.0
+ALONE = ("texture", "reconstruct", "sheet", "video", "ui", "export")  # commands without ranks
 WORD_SECONDS = 2.0  # that a rank waits for rank 0 to say why it ends, and to have said it
 COMMAND: ContextVar[Sequence[str]] = ContextVar("COMMAND", default=())  # as it was typed
 
@@ -77,6 +78,23 @@ def check_ranks(
         reason = unavailable_reason(settings, settings.device.partition(":")[0])
         if reason is not None:
             raise refuse(plan.ranks * plan.most, reason)
+
+
+def check_command(name: str | None) -> None:
+    """Make sure that a command is not started once for each rank that would do all of it each time.
+
+    Args:
+        name: The command; None: there is none.
+
+    Raises:
+        InvalidInput: if it writes files and ranks do not share its work.
+    """
+    processes = os.environ.get("WORLD_SIZE")
+    if is_rank() and processes != "1" and name in ALONE:
+        raise InvalidInput(
+            f"fastnst {name} is one process, and this is one of {processes} (WORLD_SIZE): start it "
+            "without torchrun; several processes share stylize and batch"
+        )
 
 
 def check_size(plan: Plan, settings: Settings, size: tuple[int, int] | None) -> None:

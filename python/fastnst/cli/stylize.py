@@ -206,6 +206,7 @@ def stylize(
         style_masks=style_mask,
         checkpoints=checkpoints,
         resources=resources,
+        by_band=plot is None and target.suffix.lower() in (".tif", ".tiff"),
     )
 
     def work(listen: Listener) -> Result:

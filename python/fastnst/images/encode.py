@@ -18,7 +18,7 @@ from fastnst.errors import InvalidInput
 from fastnst.images.deep_colour import encode_png16
 from fastnst.images.formats import READ, identify
 from fastnst.images.pixels import Pixels, to_pil
-from fastnst.images.rows import PixelRows
+from fastnst.images.rows import PixelRows, RowSource
 from fastnst.images.tiled_tiff import save_tiff
 
 FORMATS = {
@@ -144,34 +144,60 @@ def save_image(
         OutputFailed: if it cannot be written; a file that was there before is left as it was, and
             the picture is saved under another name, which the error tells.
     """
+    return save_rows(PixelRows(pixels), path, bits, metadata, format, pyramid)
+
+
+def save_rows(
+    source: RowSource,
+    path: str | os.PathLike[str] | BinaryIO,
+    bits: int = 8,
+    metadata: Mapping[str, str] | None = None,
+    format: str | None = None,
+    pyramid: bool = False,
+) -> Path | None:
+    """The same for a picture by rows: a tiled BigTIFF has a few of them in memory at a time.
+
+    Args:
+        source: The picture.
+        path: As above, and so are the others.
+        bits: 8, or 16 for PNG and TIFF.
+        metadata: Text entries for a PNG.
+        format: For an open file, and instead of what the suffix says otherwise.
+        pyramid: Whether a TIFF file also holds reduced pictures.
+    """
+    size = source.width, source.height
     if not isinstance(path, (str, os.PathLike)):
-        path.write(encode(pixels, _format(format, bits, pixels), bits, metadata))
+        kind = _format(format, bits, size)
+        path.write(encode(source.rows(0, source.height), kind, bits, metadata))
         return None
-    size = pixels.shape[1], pixels.shape[0]
     if format is None:
         target = check_format(Path(path), bits, size, pyramid)
         kind = FORMATS[target.suffix.lower()]
     else:
-        target, kind = Path(path), _format(format, bits, pixels)
+        target, kind = Path(path), _format(format, bits, size)
     with contextlib.suppress(OSError):  # writing says why, and saves the picture elsewhere
         files.check_kind(target, "output", is_picture, "picture")
-    if kind == "TIFF" and (pyramid or size[0] * size[1] >= TILED):
-        source = PixelRows(pixels)
+    if kind == "TIFF" and is_tiled(size, pyramid):
         files.write_or_rescue(target, lambda path: save_tiff(source, path, bits, pyramid))
         return target
-    data = encode(pixels, kind, bits, metadata)
+    data = encode(source.rows(0, source.height), kind, bits, metadata)
     files.write_or_rescue(target, lambda path: files.write(path, data))
     return target
 
 
-def _format(name: str | None, bits: int, pixels: Pixels) -> str:
+def is_tiled(size: tuple[int, int], pyramid: bool = False) -> bool:
+    """Whether a TIFF file of a picture, of this width and height, is a tiled BigTIFF."""
+    return pyramid or size[0] * size[1] >= TILED
+
+
+def _format(name: str | None, bits: int, size: tuple[int, int]) -> str:
     if name is None:
         raise InvalidInput(
             "an open file needs a format: png, jpeg, webp, tiff or bmp, as in format='png'"
         )
     target = check_format(Path(f"picture.{name.lower().removeprefix('.')}"), bits)
     kind = FORMATS[target.suffix]
-    _check_size("the picture", kind, (pixels.shape[1], pixels.shape[0]), bits)
+    _check_size("the picture", kind, size, bits)
     return kind
 
 

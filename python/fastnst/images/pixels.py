@@ -48,9 +48,13 @@ def reduced(image: Tensor, longest: int) -> Tensor:
         The picture itself where it is small enough. Rows and columns that fill no square are left
         out.
     """
-    height, width = image.shape[-2:]
-    factor = min(-(-max(height, width) // longest), height, width)
+    factor = reduction(image.shape[-2], image.shape[-1], longest)
     return image if factor == 1 else avg_pool2d(image.detach(), factor)
+
+
+def reduction(height: int, width: int, longest: int) -> int:
+    """How many rows and columns become one where ``reduced`` makes a picture smaller."""
+    return min(-(-max(height, width) // longest), height, width)
 
 
 def to_tensor(pixels: Pixels) -> Tensor:

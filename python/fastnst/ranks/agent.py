@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from types import FrameType
 from typing import Any
@@ -42,11 +42,13 @@ RUN = "fastnst"  # the name of the run at the meeting place
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 FINAL = (2, 130)  # bad input and Ctrl-C: exit codes after which all stays ended
 OURS = (-int(signal.SIGTERM), 128 + int(signal.SIGTERM))  # of ranks that torch ends after another
+KILLED = -9  # the exit code of a rank that SIGKILL has ended
 MEET_SECONDS = 600  # until enough machines are there
 LATE_SECONDS = 15  # for further machines, once there are enough
 STORE_SECONDS = 60  # that an agent waits for an answer of the store
 POLL_SECONDS = 0.1  # between two looks at the ranks
 LEAVE_SECONDS = 60  # that an agent waits at the end for those of other machines
+STOP_SECONDS = 5  # that ranks have to end in after another has failed, before they are killed
 FAILED = (WorkerState.FAILED, WorkerState.UNHEALTHY)
 
 
@@ -106,6 +108,7 @@ class _Agent(LocalElasticAgent):
         self.plan, self.say = plan, say
         self.received = 0
         self._started = False
+        self._at_the_end: set[int] = set()  # processes that still ran when another had ended
 
     def until_the_end(self) -> int:
         """Run, and return the exit code."""
@@ -130,7 +133,26 @@ class _Agent(LocalElasticAgent):
         started: dict[int, Any] = super()._start_workers(worker_group)
         self._started = True
         self._listen()  # torch has put handlers of its own there
+        self._end_soon()
         return started
+
+    def _end_soon(self) -> None:
+        """Have ranks killed ``STOP_SECONDS`` after SIGTERM, which one that is stopped cannot hear.
+
+        torch gives them half a minute, and none of its agent's arguments changes that.
+        """
+        processes = self._pcontext
+        if processes is None:
+            return
+        close = processes.close
+
+        def close_soon(
+            death_sig: signal.Signals | None = None, timeout: int = STOP_SECONDS
+        ) -> None:
+            self._at_the_end |= {pid for pid in processes.pids().values() if _runs(pid)}
+            close(death_sig, min(timeout, STOP_SECONDS))
+
+        processes.close = close_soon  # type: ignore[method-assign]
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result: RunResult = super()._monitor_workers(worker_group)
@@ -140,16 +162,26 @@ class _Agent(LocalElasticAgent):
             if self.received or any(code in FINAL for code in codes):
                 self._remaining_restarts = 0
             else:
-                self._tell(result)
+                pids = {worker.global_rank: worker.id for worker in worker_group.workers}
+                self._tell(result, pids)
         return result
 
-    def _tell(self, result: RunResult) -> None:
-        """Say which rank was killed, and that all start again."""
+    def _tell(self, result: RunResult, pids: Mapping[int, Any]) -> None:
+        """Say which rank was killed, and that all start again.
+
+        Args:
+            result: How the ranks have ended.
+            pids: The process of each.
+        """
         codes = {rank: failure.exitcode for rank, failure in result.failures.items()}
         if any(code not in OURS for code in codes.values()):
             codes = {rank: code for rank, code in codes.items() if code not in OURS}
         for rank, code in sorted(codes.items()):
-            if code < 0:  # any other has said why itself
+            if code >= 0:  # it has said why itself
+                continue
+            if code == KILLED and pids.get(rank) in self._at_the_end:
+                self.say(f"rank {rank} did not end within {STOP_SECONDS} s and was killed")
+            else:
                 self.say(f"rank {rank} was ended by signal {-code}")
         if self._remaining_restarts > 0:
             number = self.plan.restarts - self._remaining_restarts + 1
@@ -172,6 +204,16 @@ class _Agent(LocalElasticAgent):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
         raise KeyboardInterrupt
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process that this one has started has not ended yet; it is not waited for."""
+    if not hasattr(os, "waitid"):
+        return False  # nothing says, without taking its exit code from who needs it
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
 
 
 def _numbers() -> list[int]:

@@ -202,10 +202,13 @@ class Gloo(Communication):
         return self._watch.late
 
     def close(self) -> None:
-        """End all connections."""
-        self._watch.close()
+        """End all connections, then wait for the others to have looked why, where this rank fails.
+
+        In this order: those who wait for this rank see that it ends by the connection's end.
+        """
         with contextlib.suppress(RuntimeError):
             dist.destroy_process_group()
+        self._watch.close()
 
     @contextlib.contextmanager
     def _speaking(self, peer: int | None = None) -> Iterator[None]:

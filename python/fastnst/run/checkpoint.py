@@ -4,7 +4,9 @@ A checkpoint is a safetensors file with JSON in its metadata. It holds the pictu
 so far, the curvature pairs in use, the last gradient, the losses of every evaluation, what the run
 was made from (its settings and the SHA-256 of its pictures and weights), and the SHA-256 of all
 that. It is written beside the last one and renamed into its place, so that a kill at any moment
-leaves one to resume from.
+leaves one to resume from. Where several ranks share the picture and a file system, each writes what
+it has of the picture to a file of its own, and the checkpoint names these
+(``checkpoint_parts.py``).
 
 Size: 24 bytes per pixel and curvature pair, 157 MB at 256×256 after 100 iterations. The pairs are
 differences of neighbouring float32 pictures and gradients; their low bits are rounding noise, which
@@ -14,25 +16,34 @@ does not compress, and which decides where the run ends. So they are stored as t
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from fastnst import files
 from fastnst.errors import InvalidInput, OutputFailed
-from fastnst.run.checkpoint_checks import check_about, check_tensors, digest_of
+from fastnst.run import checkpoint_parts, checkpoint_tensors
+from fastnst.run.checkpoint_checks import (
+    check_about,
+    check_parts,
+    check_pieces,
+    check_tensors,
+    digest_of,
+)
 from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.footprint import PAIR
 from fastnst.run.identity import Identity
+from fastnst.run.part import Part
 from fastnst.settings.settings import Settings
+from fastnst.solvers.sharing import is_picture
 from fastnst.solvers.state import State
 
 FORMAT = "fastnst checkpoint 2"
+IN_PARTS = "fastnst checkpoint 2 in parts"
 _EARLIER = ("fastnst checkpoint 1",)  # they have no digest: nothing tells a damaged one
 
 
@@ -69,8 +80,13 @@ class Checkpoints:
         files.check_writable(self.path, "checkpoint", pixels * (pairs * PAIR + 100))
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+def save_checkpoint(checkpoint: Checkpoint, path: Path, parts: Sequence[Part] = ()) -> None:
     """Write a checkpoint; the one that was there before stays whole until this one is.
+
+    Args:
+        checkpoint: The state of the run, without what lies in parts.
+        path: The file.
+        parts: What ranks have written of it, in their order; none: all of it is here.
 
     Raises:
         OutputFailed: if it cannot be written.
@@ -78,7 +94,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     tensors = {f"solver.{name}": tensor for name, tensor in checkpoint.solver.tensors.items()}
     tensors["history"] = checkpoint.history
     tensors |= {f"snapshot.{k}": picture for k, picture in checkpoint.snapshots.items()}
-    about = {
+    about: dict[str, Any] = {
         "settings": dict(checkpoint.identity.settings),
         "made_from": dict(checkpoint.identity.made_from),
         "solver": dict(checkpoint.solver.numbers),
@@ -87,17 +103,26 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "seconds": checkpoint.seconds,
         "scales": [list(scale) for scale in checkpoint.scales],
     }
-    packed = {name: _packed(tensor) for name, tensor in tensors.items()}
+    if parts:
+        about["parts"] = {
+            "folder": checkpoint_parts.folder_of(path).name,
+            "files": [[part.name, part.sha256] for part in parts],
+        }
+    packed = checkpoint_tensors.packed(tensors)
     text = json.dumps(about, allow_nan=False)
-    metadata = {"format": FORMAT, "fastnst": text, "sha256": digest_of(text, packed)}
+    metadata = {
+        "format": IN_PARTS if parts else FORMAT,
+        "fastnst": text,
+        "sha256": digest_of(text, packed),
+    }
     try:
-        with files.folder_beside(path) as draft:
-            save_file(packed, draft, metadata)
-            draft.chmod(draft.parent.stat().st_mode & 0o666)  # as any file made here
-            files.put_in_place(draft, path)
+        checkpoint_tensors.write(packed, metadata, path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputFailed(f"checkpoint {path} could not be written: {reason}") from error
+    checkpoint_parts.sweep(path, parts)
+    if not parts:
+        checkpoint_parts.remove_folder(path)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -109,29 +134,37 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         if not path.is_file():
             raise InvalidInput(f"checkpoint {path} does not exist or is not a file")
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            _check_format(path, metadata.get("format"))
-            mapped = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            # A file that is replaced stays for those who have mapped it, so its values need no
-            # memory of their own; but on Windows, and under two names, it is written over.
-            copies = os.name == "nt" or path.stat().st_nlink > 1
-            tensors = {k: x.clone() for k, x in mapped.items()} if copies else mapped
+        metadata, tensors = checkpoint_tensors.read(path)
+        _check_format(path, metadata.get("format"))
+        text, sha256 = metadata.get("fastnst", ""), metadata.get("sha256", "")
+        if sha256 != digest_of(text, tensors):
+            raise InvalidInput(
+                f"checkpoint {path} is damaged: its contents are not those that were written "
+                "(SHA-256); go on from another one, or begin again"
+            )
+        about, parts = _about(path, text, metadata.get("format") == IN_PARTS)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, InvalidInput):
             raise
         reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
         raise InvalidInput(f"checkpoint {path} cannot be read: {reason}") from error
-    text = metadata.get("fastnst", "")
-    if metadata.get("sha256") != digest_of(text, tensors):
-        raise InvalidInput(
-            f"checkpoint {path} is damaged: its contents are not those that were written "
-            "(SHA-256); go on from another one, or begin again"
-        )
     try:
-        return _parse(text, tensors)
-    except (ValueError, KeyError, RecursionError) as error:
+        return _parse(about, tensors, parts, sha256)
+    except (ValueError, KeyError) as error:
         raise InvalidInput(f"checkpoint {path} cannot be used: {error}") from error
+
+
+def parts_of(path: Path) -> tuple[Part, ...] | None:
+    """The parts that a checkpoint names, which need not be there; None if it cannot be read."""
+    if not path.exists():
+        return ()
+    try:
+        about = json.loads(checkpoint_tensors.read_metadata(path).get("fastnst", ""))
+        if "parts" not in about:
+            return ()
+        return check_parts(about["parts"])[1]
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError):
+        return None
 
 
 def _check_format(path: Path, found: str | None) -> None:
@@ -140,24 +173,47 @@ def _check_format(path: Path, found: str | None) -> None:
             f"checkpoint {path} was written by an earlier version of fastnst and has no checksum: "
             "go on with that version, or begin again"
         )
-    if found != FORMAT:
+    if found not in (FORMAT, IN_PARTS):
         raise InvalidInput(f"{path} is not a checkpoint of this version of fastnst")
 
 
-def _parse(text: str, tensors: Mapping[str, Tensor]) -> Checkpoint:
-    """The checkpoint that a JSON text and tensors make.
+def _about(path: Path, text: str, in_parts: bool) -> tuple[Any, list[dict[str, Tensor]]]:
+    """What the JSON text of a checkpoint says, without its parts, and what these hold.
+
+    Raises:
+        InvalidInput: naming what is wrong.
+    """
+    try:
+        about = json.loads(text)
+        named = about.pop("parts") if in_parts else None
+        check_about(about)
+        folder, parts = ("", ()) if named is None else check_parts(named)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InvalidInput(f"checkpoint {path} cannot be used: {error}") from error
+    return about, checkpoint_parts.read_together(path, folder, parts)
+
+
+def _parse(
+    about: Any, tensors: Mapping[str, Tensor], parts: Sequence[Mapping[str, Tensor]], sha256: str
+) -> Checkpoint:
+    """The checkpoint that metadata and tensors make.
 
     Raises:
         ValueError: naming what is wrong.
         KeyError: for a tensor that is missing.
-        RecursionError: for a text that is nested too deep.
     """
-    about = json.loads(text)
-    check_about(about)
     solver = {k.removeprefix("solver."): v for k, v in tensors.items() if k.startswith("solver.")}
     snapshots = {int(k[9:]): v for k, v in tensors.items() if k.startswith("snapshot.")}
     if len(solver) + len(snapshots) + 1 != len(tensors):
         raise InvalidInput("it has tensors that no checkpoint has")
+    check_pieces(solver, parts)
+    pieces: dict[str, tuple[Tensor, ...]] = {}
+    for part in parts:
+        for name, x in part.items():
+            if is_picture(x):
+                pieces[name] = (*pieces.get(name, ()), x)
+            else:
+                solver[name] = x
     checkpoint = Checkpoint(
         Identity(about["settings"], about["made_from"]),
         State(about["solver"], solver),
@@ -167,18 +223,8 @@ def _parse(text: str, tensors: Mapping[str, Tensor]) -> Checkpoint:
         about["seconds"],
         snapshots,
         tuple((w, h, i, e) for w, h, i, e in about["scales"]),
+        pieces,
+        sha256,
     )
     check_tensors(checkpoint)
     return checkpoint
-
-
-def _packed(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous()
-
-
-def _read(tensor: Tensor) -> Tensor:
-    """A tensor of a file that is mapped, and may be replaced while the run goes on.
-
-    Where that is no trouble the tensor stays in the file, and takes no memory.
-    """
-    return tensor if os.name == "posix" else tensor.clone()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,8 +17,10 @@ from torch import Tensor
 
 from fastnst.errors import InvalidInput
 from fastnst.run.checkpoint_state import Checkpoint
+from fastnst.run.part import PART, SHA256, SUFFIX, Part
 from fastnst.run.schedule import Scale
 from fastnst.settings.settings import Settings
+from fastnst.solvers.sharing import is_picture
 
 ABOUT = ("settings", "made_from", "solver", "terms", "best", "seconds", "scales")
 
@@ -76,6 +78,61 @@ def check_about(about: Any) -> None:
     )
 
 
+def check_parts(named: Any) -> tuple[str, tuple[Part, ...]]:
+    """The folder and the parts that the metadata of a checkpoint name.
+
+    Raises:
+        InvalidInput: for names that no part has, such as those of files elsewhere.
+    """
+    _expect(isinstance(named, dict) and sorted(named) == ["files", "folder"], "parts", "an object")
+    folder, listed = named["folder"], named["files"]
+    plain = isinstance(folder, str) and not {"/", "\\", "\0"} & set(folder)
+    _expect(plain and folder.endswith(SUFFIX), "parts' folder", f"a name ending in {SUFFIX}")
+    _expect(
+        isinstance(listed, list)
+        and len(listed) > 0
+        and all(
+            isinstance(one, list)
+            and len(one) == 2
+            and all(isinstance(text, str) for text in one)
+            and PART.fullmatch(one[0])
+            and SHA256.fullmatch(one[1])
+            for one in listed
+        ),
+        "parts",
+        "names and digests",
+    )
+    return folder, tuple(Part(name, sha256) for name, sha256 in listed)
+
+
+def check_pieces(solver: Mapping[str, Tensor], parts: Sequence[Mapping[str, Tensor]]) -> None:
+    """Make sure that what ranks have written makes one state.
+
+    Args:
+        solver: The tensors of the solver that lie in no part.
+        parts: Those of each part.
+
+    Raises:
+        InvalidInput: naming the tensor that is wrong.
+    """
+    taken = set(solver)
+    first = {name: x for name, x in parts[0].items() if is_picture(x)} if parts else {}
+    for part in parts:
+        pictures = {name: x for name, x in part.items() if is_picture(x)}
+        _expect(pictures.keys() == first.keys(), "parts", "the same pictures in each")
+        for name, x in pictures.items():
+            alike = _but_rows(x) == _but_rows(first[name]) and x.shape[-2] > 0
+            _expect(alike and name not in solver, f"solver.{name}", "rows of one picture")
+        of_bands = part.keys() - pictures.keys()
+        _expect(not of_bands & (taken | first.keys()), "parts", "each band in one of them")
+        taken |= of_bands
+
+
+def _but_rows(x: Tensor) -> tuple[object, ...]:
+    """What pieces of one picture have alike."""
+    return (*x.shape[:-2], x.shape[-1], x.dtype)
+
+
 def check_tensors(checkpoint: Checkpoint) -> None:
     """Make sure that the tensors go with the metadata, and hold finite numbers.
 
@@ -92,7 +149,9 @@ def check_tensors(checkpoint: Checkpoint) -> None:
         f"float64 with {len(checkpoint.terms)} columns",
     )
     _expect(checkpoint.best < len(history), "best", f"below {len(history)}")
-    for name, tensor in {"history": history, **checkpoint.solver.tensors}.items():
+    every = [("history", history), *checkpoint.solver.tensors.items()]
+    every += [(name, piece) for name, of in checkpoint.pieces.items() for piece in of]
+    for name, tensor in every:
         _expect(not tensor.is_floating_point() or bool(tensor.isfinite().all()), name, "finite")
     for at, picture in checkpoint.snapshots.items():
         shape = picture.shape
@@ -117,14 +176,13 @@ def check_fits(
     Raises:
         InvalidInput: naming what does not fit.
     """
-    numbers, tensors = checkpoint.solver.numbers, checkpoint.solver.tensors
+    numbers = checkpoint.solver.numbers
     for name in ("iteration", "evaluations", "restarts"):
         _expect(_is_count(numbers.get(name)), f"solver's {name}", "a whole number")
     _expect(numbers["iteration"] < numbers["evaluations"], "solver's evaluations", "more")
     for name in ("image", "best"):
-        picture = tensors.get(name)
         _expect(
-            picture is not None and picture.shape == start.shape and picture.dtype == start.dtype,
+            checkpoint.picture(name) == (tuple(start.shape), start.dtype),
             f"solver.{name}",
             f"{start.shape[3]}×{start.shape[2]} pixels in {str(start.dtype).split('.')[-1]}",
         )

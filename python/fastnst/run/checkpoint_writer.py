@@ -8,13 +8,16 @@ from dataclasses import astuple
 import torch
 from torch import Tensor
 
-from fastnst.run.checkpoint import Checkpoints, save_checkpoint
+from fastnst.run import checkpoint_parts
+from fastnst.run.checkpoint import Checkpoints, parts_of, save_checkpoint
 from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.identity import Identity
 from fastnst.run.losses import Losses
+from fastnst.run.part import Part
 from fastnst.run.recorder import Recorder
 from fastnst.solvers.iterate import Iterate
-from fastnst.solvers.sharing import together
+from fastnst.solvers.sharing import apart, together
+from fastnst.solvers.state import State
 from fastnst.solvers.vectors import PLAIN, Placement
 
 
@@ -27,8 +30,9 @@ class CheckpointWriter:
         recorder: What the run has done so far.
         iterations: How many iterations this scale has.
         written: The iteration whose state was saved last; 0 at the beginning.
-        placement: Where the solver's vectors lie. Where several ranks have them, rank 0 writes what
-            all of them have, and all call the same.
+        placement: Where the solver's vectors lie. Where several ranks have them they all call the
+            same. Each writes its part, if they share a file system; if not, rank 0 writes what all
+            of them have.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class CheckpointWriter:
         self.iterations = iterations
         self.written = written
         self.placement = placement
+        self._in_parts: bool | None = None  # whether each rank writes its part; None: not yet known
 
     def note(self, iterate: Iterate) -> None:
         """Write a checkpoint if it is time for one; the recorder knows of the iterate already."""
@@ -63,9 +68,10 @@ class CheckpointWriter:
         """
         recorder = self.recorder
         self.written = iterate.iteration
-        state = together(iterate.state(), self.placement)
-        if state is None:
+        found = self._collect(iterate.state())
+        if found is None:
             return
+        state, parts = found
         checkpoint = Checkpoint(
             self.identity,
             state,
@@ -76,7 +82,22 @@ class CheckpointWriter:
             recorder.snapshots,
             tuple(astuple(scale) for scale in recorder.scales),
         )
-        save_checkpoint(checkpoint, self.checkpoints.path)
+        save_checkpoint(checkpoint, self.checkpoints.path, parts)
+
+    def _collect(self, state: State) -> tuple[State, tuple[Part, ...]] | None:
+        """What rank 0 writes of the state, and the parts that all ranks have written; else None."""
+        speech, path = self.placement.communication, self.checkpoints.path
+        if speech.ranks > 1 and self._in_parts is None:
+            self._in_parts = checkpoint_parts.can_share(path, speech)
+            left = parts_of(path) if self._in_parts and speech.rank == 0 else None
+            if left is not None:
+                checkpoint_parts.sweep(path, left)  # of a run that was killed
+        if speech.ranks > 1 and self._in_parts:
+            alike, own = apart(state)
+            parts = checkpoint_parts.write_together(own, path, speech)
+            return None if parts is None else (alike, parts)
+        whole = together(state, self.placement)
+        return None if whole is None else (whole, ())
 
 
 def _table(history: Sequence[Losses]) -> Tensor:

@@ -16,7 +16,7 @@ from fastnst.run.clock import Clock
 from fastnst.run.losses import Losses
 from fastnst.run.preparation import Preparation
 from fastnst.run.record import ScaleRecord
-from fastnst.run.step import Step, finished_small
+from fastnst.run.step import Step
 from fastnst.solvers.iterate import Iterate
 
 SNAPSHOT = 2048  # long side of a picture from the way in pixels, at most
@@ -28,6 +28,7 @@ class Recorder:
     Args:
         prepared: The run.
         callback: Called with a ``Step`` after each evaluation, or None.
+        by_band: Whether ranks that share the result keep their rows of it, for ``Result.rows``.
 
     Attributes:
         history: The objective at each evaluation, at all scales.
@@ -45,9 +46,15 @@ class Recorder:
         clock: Runs while the optimisation does.
     """
 
-    def __init__(self, prepared: Preparation, callback: Callable[[Step], None] | None) -> None:
+    def __init__(
+        self,
+        prepared: Preparation,
+        callback: Callable[[Step], None] | None,
+        by_band: bool = False,
+    ) -> None:
         self.prepared = prepared
         self.callback = callback
+        self.by_band = by_band
         self.history: list[Losses] = []
         self.best: Tensor | None = None
         self.best_row = 0
@@ -86,14 +93,6 @@ class Recorder:
             self.best = gathering.everywhere(self.best, self.share)
             self.share = None
 
-    def picture(self, own: Tensor) -> tuple[Tensor, Tensor | None]:
-        """A picture of the scale at hand, and the picture whose colours it is given.
-
-        Args:
-            own: What this rank has of it. Ranks that share it call this together.
-        """
-        return gathering.whole(own, self.share, self.colours)
-
     def note(self, iterate: Iterate, engine: Engine, colours: Tensor | None) -> None:
         """Record an iterate, and tell the callback.
 
@@ -115,7 +114,7 @@ class Recorder:
         iterations = sum(scale.iterations for scale in self.prepared.schedule)
         iteration = sum(scale.iterations for scale in self.scales) + iterate.iteration
         if iteration in (0, iterations // 2) and iteration not in self.snapshots:
-            shown = finished_small(*self.picture(iterate.image), SNAPSHOT)
+            shown = gathering.small(iterate.image, self.share, colours, SNAPSHOT)
             self.snapshots[iteration] = _eight_bits(shown)
         if self.callback is not None:
             evaluations = sum(scale.evaluations for scale in self.scales) + iterate.evaluations
@@ -123,7 +122,7 @@ class Recorder:
             self.callback(
                 Step(
                     *(iteration, iterations, evaluations, losses, self.seconds()),
-                    *(iterate.image, colours, *at),
+                    *(iterate.image, colours, *at, self.share),
                 )
             )
 

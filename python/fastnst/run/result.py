@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from PIL import Image
 
 from fastnst import plots
-from fastnst.images.encode import encode, save_image
+from fastnst.images.encode import encode, save_image, save_rows
 from fastnst.images.pixels import Pixels, to_pil
 from fastnst.run.losses import Losses, contributions
 from fastnst.run.record import ScaleRecord, versions
+from fastnst.run.shared_rows import SharedRows
 from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class Result:
         strips: In how many pieces the picture of the last scale was computed; 1: whole.
         peak_bytes: The most memory that the process has had by the end of the run, pages of scratch
             files included; on a GPU, that PyTorch has had there. None where nothing says.
+        rows: Where several ranks share the picture and keep it by band (``run(by_band=True)``), all
+            of its rows, which rank 0 has from the others while they serve it; ``pixels`` are those
+            of this rank. None everywhere else.
     """
 
     pixels: Pixels
@@ -67,6 +71,14 @@ class Result:
     tf32: bool = False
     strips: int = 1
     peak_bytes: int | None = None
+    rows: SharedRows | None = field(default=None, repr=False)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture."""
+        if self.rows is not None:
+            return self.rows.width, self.rows.height
+        return self.pixels.shape[1], self.pixels.shape[0]
 
     @property
     def image(self) -> Image.Image:
@@ -74,7 +86,7 @@ class Result:
         return to_pil(self.pixels)
 
     def __repr__(self) -> str:
-        height, width, _ = self.pixels.shape
+        width, height = self.size
         return (
             f"<Result: {width}×{height}, {self.iterations} iterations in {self.seconds:.1f} s, "
             f"loss {self.losses.total:.4g}, engine {self.engine} on {self.device}>"
@@ -93,6 +105,8 @@ class Result:
     ) -> Path | None:
         """Write the picture; a PNG carries ``to_dict()`` as JSON in its text entry "fastnst".
 
+        A picture that ranks keep by band is written by rank 0, within ``rows.serving()``.
+
         Args:
             path: The file to write, .png, .jpg, .webp, .tiff or .bmp; or a binary file that is open
                 for writing.
@@ -109,6 +123,8 @@ class Result:
         """
         output = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
         record = json.dumps(self.to_dict(output=output))
+        if self.rows is not None:
+            return save_rows(self.rows, path, bits, {"fastnst": record}, format, pyramid)
         return save_image(self.pixels, path, bits, {"fastnst": record}, format, pyramid)
 
     def contributions(self) -> dict[str, list[float]]:
@@ -141,14 +157,14 @@ class Result:
             for k, picture in sorted(self.snapshots.items())
         }
         pictures[f"result: evaluation {best + 1}, loss {self.losses.total:.4g}"] = self.image
-        height, width, _ = self.pixels.shape
+        width, height = self.size
         title = f"{width}×{height}, {self.iterations} iterations in {self.seconds:.1f} s"
         file = None if path is None else Path(path)
         return plots.plot(totals, self.contributions(), pictures, title, file)
 
     def to_dict(self, output: str | None = None) -> dict[str, Any]:
         """The record of the run that ``fastnst stylize --json`` prints: plain values."""
-        height, width, _ = self.pixels.shape
+        width, height = self.size
         return {
             "output": output,
             "width": width,

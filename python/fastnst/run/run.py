@@ -12,6 +12,7 @@ from fastnst.images.decode import Picture
 from fastnst.images.large import DecodedRows
 from fastnst.inputs.pictures import Styles
 from fastnst.ranks.communication import current
+from fastnst.run.agreement import check_same
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.exhaustion import enough
 from fastnst.run.outcome import outcome
@@ -36,12 +37,13 @@ def run(
     resume: Path | None = None,
     cache: Cache | None = None,
     resources: Resources = UNLIMITED,
+    by_band: bool = False,
 ) -> Result:
     """Do what ``stylize`` does, with a ready ``Settings`` object.
 
     Where this process is one of several ranks (``ranks/``), all of them call this with the same
-    arguments. Rank 0 writes checkpoints, and its result has the whole picture; that of any other
-    rank has the rows that it owns.
+    arguments. Rank 0 writes checkpoints, or each its part of them, and its result has the whole
+    picture; that of any other rank has the rows that it owns.
 
     Args:
         content: As for ``stylize``.
@@ -54,6 +56,8 @@ def run(
         resume: A checkpoint to go on from.
         cache: What earlier runs made and this one may use again.
         resources: What the run may take of the machine.
+        by_band: Whether ranks that share the result keep their rows, rank 0 too: see
+            ``Result.rows``, by which a large one is saved.
 
     Raises:
         InvalidInput: as for ``stylize``, and so are the other errors.
@@ -61,7 +65,7 @@ def run(
     try:
         return _run(
             *(content, style, settings, callback, content_mask, style_masks, checkpoints, resume),
-            *(cache, resources),
+            *(cache, resources, by_band),
         )
     except FastNSTError as error:
         current().fail(str(error))
@@ -79,6 +83,7 @@ def _run(
     resume: Path | None,
     cache: Cache | None,
     resources: Resources,
+    by_band: bool,
 ) -> Result:
     check_process()
     prepared = prepare(content, style, settings, content_mask, style_masks, cache, resources)
@@ -86,8 +91,9 @@ def _run(
     if checkpoints is not None and current().rank == 0:
         checkpoints.check(prepared.width * prepared.height, settings)
     saved = [] if resume is None else [load_checkpoint(resume)]
+    check_same(saved, current())
     with enough(prepared.width, prepared.height, settings, prepared.device):
-        recorder = run_scales(prepared, callback, checkpoints, saved, resume)
+        recorder = run_scales(prepared, callback, checkpoints, saved, resume, by_band)
     result = outcome(recorder)
     assert result is not None  # a solver yields the start at least
     return result

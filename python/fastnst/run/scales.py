@@ -32,7 +32,6 @@ from fastnst.run.solve import solve
 from fastnst.run.step import Step
 from fastnst.run.taking_up import take_up
 from fastnst.solvers.iterate import Iterate
-from fastnst.solvers.sharing import own_part
 from fastnst.solvers.vectors import Placement
 from fastnst.strips.storage import ScratchStore
 
@@ -44,13 +43,14 @@ def run_scales(
     checkpoints: Checkpoints | None,
     saved: list[Checkpoint],
     resume: Path | None,
+    by_band: bool = False,
 ) -> Recorder:
     """Solve at each scale, from where a checkpoint stopped.
 
     Where the memory runs out, all that this function holds is freed: so the caller holds none of
     it, neither engine nor recorder.
     """
-    recorder = Recorder(prepared, callback)
+    recorder = Recorder(prepared, callback, by_band)
     first = min(len(saved[0].scales), len(prepared.schedule) - 1) if saved else 0
     for scale in prepared.schedule[first:]:
         with contextlib.ExitStack() as stack:
@@ -111,7 +111,7 @@ def _run_scale(
     if saved is not None and path is not None:
         saved.identity.check(identity, path)
         _check_fits(saved, prepared, start, path)
-        state = own_part(saved.solver, placement)
+        state = saved.part(placement)
         take_up(recorder, saved, engine, colours, state, (height, width))
         engine.resume(recorder.totals())
     writer = None

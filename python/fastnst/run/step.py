@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from PIL import Image
 from torch import Tensor
 
-from fastnst.images.colour import with_colours_of
-from fastnst.images.pixels import Pixels, reduced, to_pil, to_pixels
+from fastnst.images.pixels import Pixels, to_pil
+from fastnst.ranks.share import Share
+from fastnst.run import gathering
+from fastnst.run.finish import finished
 from fastnst.run.losses import Losses
 
 
@@ -16,7 +18,8 @@ from fastnst.run.losses import Losses
 class Step:
     """What a callback hears after each evaluation.
 
-    Where several ranks share a picture, the one of a step has the rows of this rank alone.
+    Where several ranks share the picture, all of them ask for it together: rank 0 has it then, and
+    any other the rows that it owns.
 
     Attributes:
         iteration: 0 for the start, k after k iterations, counted over all scales.
@@ -37,6 +40,7 @@ class Step:
     _colours: Tensor | None = field(default=None, repr=False)
     scale: int = 1
     scales: int = 1
+    _share: Share | None = field(default=None, repr=False)
 
     @property
     def image(self) -> Image.Image:
@@ -46,7 +50,7 @@ class Step:
     @property
     def pixels(self) -> Pixels:
         """The picture of this step, ``(H, W, 3)`` float32 in [0, 1]."""
-        return finished(self._image, self._colours)
+        return finished(*gathering.whole(self._image, self._share, self._colours))
 
     def reduced(self, longest: int) -> Pixels:
         """The picture of this step at a whole fraction of its size, made without a whole copy.
@@ -58,15 +62,4 @@ class Step:
             ``(h, w, 3)`` float32 in [0, 1]: means of squares of pixels, or ``pixels`` where these
             are small enough. Rows and columns that fill no square are left out.
         """
-        return finished_small(self._image, self._colours, longest)
-
-
-def finished(image: Tensor, colours: Tensor | None) -> Pixels:
-    """The picture that is shown for ``(1, 3, H, W)``, in the colours of another if there is one."""
-    return to_pixels(image if colours is None else with_colours_of(image, colours))
-
-
-def finished_small(image: Tensor, colours: Tensor | None, longest: int) -> Pixels:
-    """The same picture, reduced to at most ``longest`` pixels a side."""
-    colours = None if colours is None else reduced(colours, longest)
-    return finished(reduced(image, longest), colours)
+        return gathering.small(self._image, self._share, self._colours, longest)

@@ -28,17 +28,24 @@ def together(state: State, placement: Placement) -> State | None:
     speech = placement.communication
     if speech.ranks == 1:
         return state
-    own = {k: x for k, x in state.tensors.items() if _is_picture(x) or _band_of(k) is not None}
+    _, own = apart(state)
     found = speech.gather({name: x.detach().cpu() for name, x in own.items()})
     if found is None:
         return None
     tensors = dict(state.tensors)
     for name, x in own.items():
-        if _is_picture(x):
+        if is_picture(x):
             tensors[name] = torch.cat([part[name] for part in found], -2)
     for part in found[1:]:
         tensors |= {name: x for name, x in part.items() if _band_of(name) is not None}
     return State(state.numbers, tensors)
+
+
+def apart(state: State) -> tuple[State, dict[str, Tensor]]:
+    """What all ranks have alike of a solver's state, and what this one alone has."""
+    own = {k: x for k, x in state.tensors.items() if is_picture(x) or _band_of(k) is not None}
+    alike = {name: x for name, x in state.tensors.items() if name not in own}
+    return State(state.numbers, alike), own
 
 
 def own_part(state: State, placement: Placement) -> State:
@@ -55,7 +62,7 @@ def own_part(state: State, placement: Placement) -> State:
     return State(
         state.numbers,
         {
-            name: x[..., rows, :] if _is_picture(x) else x
+            name: x[..., rows, :] if is_picture(x) else x
             for name, x in state.tensors.items()
             if _band_of(name) is None or _band_of(name) in mine
         },
@@ -67,5 +74,6 @@ def _band_of(name: str) -> int | None:
     return None if found is None else int(found[1])
 
 
-def _is_picture(x: Tensor) -> bool:
+def is_picture(x: Tensor) -> bool:
+    """Whether a tensor of a solver's state is a picture, of which each rank has rows."""
     return x.ndim == 4
