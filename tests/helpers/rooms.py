@@ -45,7 +45,7 @@ ROOMS = {
     "api": "ground ranks network images settings inputs run notebook video",
     "batch": "ground samples network images settings inputs run",
     "sheet": "ground samples images settings inputs engines run estimate notebook",
-    "ui": "ground samples images settings inputs run output api video",
+    "ui": "ground samples images settings inputs run output api video sheet",
     "cli": "ground samples strips ranks network images settings inputs run output video"
     " plots info estimate export api batch sheet ui",
     "__init__": "errors _version evaluation ops network losses images solvers settings objective"

@@ -266,6 +266,39 @@ def test_a_film_is_made_found_again_stopped_and_downloaded(tmp_path: Path, photo
 
 
 @pytest.mark.slow
+def test_a_sheet_is_made_with_the_picture_that_is_chosen_and_found_again(
+    tmp_path: Path, photo, browser
+) -> None:
+    with server(tmp_path, "--size", "64", "--iterations", "3") as address:
+        page = Page(browser, address)
+        until(lambda: page.find("#setting-size input").get_attribute("value") == "64")
+        page.upload("content", photo("content.jpg", 90, 60))
+        page.upload("styles", photo("style.jpg", 90, 90, seed=1))
+        until(lambda: page.buttons() == [True, False, False])
+        page.tab("A sheet")
+        until(lambda: page.find("#sheet-content img").is_displayed())
+        page.write("sheet-columns-values", "0.2,2")
+        until(lambda: page.buttons()[0])
+        page.find("#start").click()
+        until(lambda: "strength is 2" in page.find(".toast-wrap").text)
+        page.write("sheet-columns-values", "0.2,0.5,0.8")
+        screenshot(browser, "11-sheet-idle")
+        page.find("#start").click()
+        until(lambda: re.match(r"done: \d+×\d+, 3 pictures in", page.status))
+        assert page.find("#picture").is_displayed()
+        data = page.find("#download").get_attribute("href").partition(",")[2]
+        with Image.open(io.BytesIO(base64.b64decode(data))) as sheet:
+            assert len(json.loads(sheet.text["fastnst"])["cells"]) == 3
+        screenshot(browser, "12-sheet-done")
+        browser.refresh()
+        until(lambda: page.find("#sheet-content").is_displayed())
+        box = until(
+            lambda: page.find("#sheet-columns-values textarea, #sheet-columns-values input")
+        )
+        until(lambda: box.get_attribute("value") == "0.2,0.5,0.8")
+
+
+@pytest.mark.slow
 def test_start_follows_the_boxes_however_they_are_filled(tmp_path: Path, photo, browser) -> None:
     style = photo("style.jpg", 90, 90, seed=1)
     enabled, disabled = [True, False, False], [False, False, False]

@@ -77,6 +77,23 @@ def make_axes(vary: Mapping[str, Iterable[Any]]) -> tuple[Axis, ...]:
     return tuple(_axis(name, values) for name, values in vary.items())
 
 
+def read_values(name: str, text: str) -> list[Any]:
+    """The values of an axis that stand between commas, or between semicolons.
+
+    Args:
+        name: ``content``, ``style``, ``preset`` or a setting.
+        text: As a user writes it.
+
+    Raises:
+        InvalidInput: for a name that is none, and a value that the setting does not take.
+    """
+    separator = ";" if ";" in text else ","
+    parts = [part.strip() for part in text.split(separator) if part.strip()]
+    if name in (*PICTURES, PRESET):
+        return list(parts)
+    return [parse_setting(name, part) for part in parts]
+
+
 def _read(text: str) -> tuple[str, list[Any]]:
     key, equals, values = text.partition("=")
     name = key.strip().removeprefix("--").replace("-", "_")
@@ -84,11 +101,7 @@ def _read(text: str) -> tuple[str, list[Any]]:
         raise InvalidInput(
             f"--vary is {shown(text)}: expected NAME=VALUE,VALUE, as style-weight=5,20"
         )
-    separator = ";" if ";" in values else ","
-    parts = [part.strip() for part in values.split(separator) if part.strip()]
-    if name in (*PICTURES, PRESET):
-        return name, parts
-    return name, [parse_setting(name, part) for part in parts]
+    return name, read_values(name, values)
 
 
 def _axis(name: str, values: Iterable[Any]) -> Axis:

@@ -26,6 +26,7 @@ class Limits:
         size: Long side of a result, in pixels.
         iterations: Of a run, over all its scales.
         frames: Of a film.
+        cells: Pictures of a contact sheet.
     """
 
     megabytes: int = 20
@@ -33,6 +34,7 @@ class Limits:
     size: int = 1024
     iterations: int = 1000
     frames: int = 250
+    cells: int = 16
 
     def check(self, settings: Settings, longest: int) -> None:
         """Make sure that a run is one that a visitor may ask for.

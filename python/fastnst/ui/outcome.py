@@ -8,6 +8,7 @@ from pathlib import Path
 from fastnst.images.decode import load_image
 from fastnst.images.pixels import Pixels, resize, to_pil
 from fastnst.run.result import Result
+from fastnst.sheet.sheet import Sheet
 from fastnst.ui import view
 from fastnst.ui.watch import Watch
 from fastnst.video.tally import Tally
@@ -64,6 +65,29 @@ def picture_outcome(result: Result, state: str, content: Path, error: str | None
         pair=(view.data_url(to_pil(before)), view.data_url(result.image)),
         download=view.download(result),
         curves=view.curves(result.history),
+    )
+
+
+def sheet_outcome(sheet: Sheet, state: str, error: str | None = None) -> Outcome:
+    """What to show of a contact sheet.
+
+    Args:
+        sheet: The sheet so far.
+        state: ``done``, ``stopped`` or ``failed``.
+        error: Which of its pictures failed and why, if any did.
+    """
+    width, height = sheet.size
+    counted = view.counted(len(sheet.results), len(sheet.cells), "picture")
+    seconds = sum(result.seconds for result in sheet.results.values())
+    text = f"{state}: {width}×{height}, {counted} in {seconds:.1f} s"
+    if error is not None:
+        text = f"{error}; {text}"
+    return Outcome(
+        text,
+        view.thumbnail(sheet.pixels),
+        f"sheet, {counted}",
+        picture=view.picture(sheet.pixels, text),
+        download=view.download(sheet),
     )
 
 

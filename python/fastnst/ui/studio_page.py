@@ -30,6 +30,8 @@ from fastnst.ui.controls import (
 from fastnst.ui.film_tab import FilmTab, describe, from_film_controls, to_film_controls
 from fastnst.ui.film_wish import FilmWish
 from fastnst.ui.picture_wish import PictureWish
+from fastnst.ui.sheet_tab import SheetTab, from_sheet_controls, to_sheet_controls
+from fastnst.ui.sheet_wish import SheetWish
 from fastnst.ui.sight import NOTHING, Screen, Sight, look, show_ended
 from fastnst.ui.studio import Studio, Visitor
 from fastnst.ui.wish import Wish
@@ -54,6 +56,8 @@ def studio_page(studio: Studio) -> Any:
                         scenes = sample_strip("content", "Built-in contents: click to take one")
                     with gr.Tab("A film", id=FilmWish.kind) as film_tab:
                         film = FilmTab(no_films)
+                    with gr.Tab("A sheet", id=SheetWish.kind) as sheet_tab:
+                        sheet = SheetTab()
                 styles = picture_boxes("Style pictures, one or more", "styles")
                 paintings = sample_strip("style", "Built-in styles: click to add one")
             with gr.Column(scale=1, min_width=320):
@@ -88,12 +92,13 @@ def studio_page(studio: Studio) -> Any:
         shown = screen.parts
         everything = [*shown, runs, session, *buttons, timer, seen]
         # What a run is asked for with: which tab is open, and what the boxes hold.
-        boxes = [content, styles, kind, film.clip]
+        boxes = [content, styles, kind, film.clip, sheet.content]
+        of_tabs = [*film.controls, *sheet.controls]
 
-        def ready(content: Any, styles: Any, kind: Any, clip: Any) -> bool:
+        def ready(content: Any, styles: Any, kind: Any, clip: Any, of_sheet: Any) -> bool:
             """Whether all is chosen that a run needs."""
-            given = clip if kind == FilmWish.kind else content
-            return bool(given) and bool(styles)
+            given = {PictureWish.kind: content, FilmWish.kind: clip, SheetWish.kind: of_sheet}
+            return bool(given.get(kind)) and bool(styles)
 
         def can(visitor: Visitor, ready: bool) -> list[Any]:
             """The buttons, each enabled only where it does something."""
@@ -125,22 +130,26 @@ def studio_page(studio: Studio) -> Any:
             who = studio.admit(known)
             visitor = studio.visitor(who)
             values = [gr.skip()] * len(settings)
-            tab: list[Any] = [gr.skip()] * (2 + len(film.controls))
+            tab: list[Any] = [gr.skip()] * (2 + len(of_tabs))
             if visitor.job is not None:
                 wish = visitor.job.wish
                 values = to_controls(wish.settings)
                 tab[:2] = gr.Tabs(selected=wish.kind), wish.kind
                 if wish.film is not None:
-                    tab[2:] = to_film_controls(*wish.film)
+                    tab[2 : 2 + len(film.controls)] = to_film_controls(*wish.film)
+                if wish.varied:
+                    tab[2 + len(film.controls) :] = to_sheet_controls(wish.varied)
             rest = see(who, NOTHING, False)
             rest[len(shown) : len(shown) + 2] = _earlier(visitor)
             return [who, *values, *rest, *tab]
 
         def begin(
-            who: Any, content: Any, styles: Any, kind: Any, clip: Any, mask: Any, masks: Any,
-            *values: Any,
+            who: Any, content: Any, styles: Any, kind: Any, clip: Any, of_sheet: Any, mask: Any,
+            masks: Any, *values: Any,
         ) -> list[Any]:  # fmt: skip
-            of_run, of_film = values[: len(settings)], values[len(settings) :]
+            of_run, rest_of_tabs = values[: len(settings)], values[len(settings) :]
+            of_film = rest_of_tabs[: len(film.controls)]
+            varied = rest_of_tabs[len(film.controls) :]
             with _refusals():
                 rest = (
                     paths(styles),
@@ -151,6 +160,9 @@ def studio_page(studio: Studio) -> Any:
                 wish: Wish
                 if kind == FilmWish.kind:
                     wish = FilmWish(clip, *rest, *from_film_controls(of_film))
+                elif kind == SheetWish.kind:
+                    found, own = from_sheet_controls(varied), studio.settings
+                    wish = SheetWish(of_sheet, *rest[:2], found, own, *rest[2:])
                 else:
                     wish = PictureWish(content, *rest)
                 studio.start(who, wish)
@@ -193,12 +205,12 @@ def studio_page(studio: Studio) -> Any:
 
         free: dict[str, Any] = {"concurrency_limit": 16, "show_progress": "hidden"}
         page.load(
-            arrive, token, [token, *settings, *everything, tabs, kind, *film.controls],
+            arrive, token, [token, *settings, *everything, tabs, kind, *of_tabs],
             api_name="arrive", **free,
         )  # fmt: skip
         timer.tick(tick, [token, seen, *boxes], everything, api_name="look", **free)
         start.click(
-            begin, [token, *boxes, content_mask, style_masks, *settings, *film.controls],
+            begin, [token, *boxes, content_mask, style_masks, *settings, *of_tabs],
             everything, api_name="start", **free,
         )  # fmt: skip
         resume.click(go_on, [token, *boxes], everything, api_name="resume", **free)
@@ -207,7 +219,7 @@ def studio_page(studio: Studio) -> Any:
             "fn": refresh, "inputs": [token, *boxes], "outputs": buttons,
             "api_name": False, "trigger_mode": "always_last", **free,
         }  # fmt: skip
-        gr.on([content.change, styles.change], **recheck)
+        gr.on([content.change, styles.change, sheet.content.change], **recheck)
         film.clip.change(
             lambda path: describe(path, studio.limits),
             film.clip,
@@ -217,6 +229,12 @@ def studio_page(studio: Studio) -> Any:
         ).then(**recheck)
         picture_tab.select(lambda: PictureWish.kind, None, kind, api_name=False).then(**recheck)
         film_tab.select(lambda: FilmWish.kind, None, kind, api_name=False).then(**recheck)
+        sheet_tab.select(
+            lambda given, own: (SheetWish.kind, own or given),  # the picture that is chosen already
+            [content, sheet.content],
+            [kind, sheet.content],
+            api_name=False,
+        ).then(**recheck)
         preset.input(take_preset, preset, settings, api_name="preset", **free)
         load.upload(take_file, load, settings, api_name="settings", **free)
         # An empty gallery that an event fills reports no change, so the buttons are refreshed after

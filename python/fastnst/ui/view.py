@@ -16,6 +16,7 @@ from fastnst.images.encode import encode
 from fastnst.images.pixels import Pixels, scaled_size, to_pil
 from fastnst.run.losses import Losses
 from fastnst.run.result import Result
+from fastnst.sheet.sheet import Sheet
 from fastnst.ui.watch import Frame, Watch
 
 LONGEST = 2048  # pixels, long side of a picture in the page; files to download are whole
@@ -70,9 +71,9 @@ def thumbnail(pixels: Pixels) -> str:
     return data_url(image)
 
 
-def download(result: Result) -> str:
-    """A link that carries the PNG of a result, with the record of the run in it."""
-    data = encode(result.pixels, "PNG", metadata={"fastnst": json.dumps(result.to_dict())})
+def download(made: Result | Sheet) -> str:
+    """A link that carries the PNG of a result or a sheet, with the record of the run in it."""
+    data = encode(made.pixels, "PNG", metadata={"fastnst": json.dumps(made.to_dict())})
     return (
         '<a id="download" class="lg secondary" download="fastnst.png" '
         f'href="data:image/png;base64,{_base64(data)}">Download the PNG '
@@ -132,9 +133,9 @@ def progress(watch: Watch, frame: Frame) -> str:
     """Where a run is, in a line; of a film how many frames are finished, and the time left."""
     text = caption(frame)
     if watch.frames is not None or watch.finished:
-        text = f"{counted(watch.finished, watch.frames)} finished"
+        text = f"{counted(watch.finished, watch.frames, watch.unit)} finished"
         if watch.pace is not None:
-            text += f", {watch.pace:.1f} s a frame"
+            text += f", {watch.pace:.1f} s a {watch.unit}"
             if watch.frames is not None:
                 this = max(0.0, watch.pace - frame.seconds)
                 left = this + watch.pace * (watch.frames - watch.finished - 1)
@@ -148,9 +149,9 @@ def _where(frame: Frame) -> str:
     return f"iteration {frame.iteration} of {frame.iterations}, loss {loss:.4g}"
 
 
-def counted(finished: int, frames: int | None) -> str:
+def counted(finished: int, frames: int | None, unit: str = "frame") -> str:
     """``1 frame``; ``2 frames of 3``, where fewer are finished than there will be."""
-    text = f"{finished} frame{'' if finished == 1 else 's'}"
+    text = f"{finished} {unit}{'' if finished == 1 else 's'}"
     return text if frames is None or finished == frames else f"{text} of {frames}"
 
 

@@ -48,6 +48,7 @@ class Watch:
         film: The last finished frames of a film, oldest first, small; none of a picture.
         finished: How many frames of a film are finished.
         frames: How many it will have; None: that is not known, or it is no film.
+        unit: What its parts are called; those of a contact sheet are pictures.
         pace: Seconds a frame takes, without the first where there are more; None: not known yet.
     """
 
@@ -57,6 +58,7 @@ class Watch:
         self.film: deque[Pixels] = deque(maxlen=FILM)
         self.finished = 0
         self.frames: int | None = None
+        self.unit = "frame"
         self.pace: float | None = None
         self._paces: list[float] = []
         self._wanted = True

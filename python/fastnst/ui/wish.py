@@ -1,4 +1,4 @@
-"""What a visitor asks for, and how a run of it ends: the contract of pictures and films."""
+"""What a visitor asks for, and how a run of it ends: the contract of pictures, films and sheets."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Wish(ABC):
     """What a visitor asks for.
 
     Attributes:
-        kind: The tab of the page in which it is asked for: ``picture`` or ``film``.
+        kind: The tab of the page in which it is asked for: ``picture``, ``film`` or ``sheet``.
         styles: Paths of the style pictures.
         settings: Of the run.
         content_mask: Path of the content's mask, or None.
@@ -81,8 +81,13 @@ class Wish(ABC):
 
     @property
     def film(self) -> tuple[Selection, FilmOptions] | None:
-        """Which frames a film has and how they hang together; None: it is a picture."""
+        """Which frames a film has and how they hang together; None: it is none."""
         return None
+
+    @property
+    def varied(self) -> tuple[tuple[str, str], ...]:
+        """What the pictures of a sheet differ in; nothing: it is none."""
+        return ()
 
     @abstractmethod
     def check(self, limits: Limits) -> None:
