@@ -10,7 +10,7 @@ pictures, of what single options and other presets do, take a quarter of an hour
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class Picture:
     content: str | None = CONTENT
     styles: tuple[str, ...] = (STYLE,)
     preset: str = "fast"
-    changes: dict[str, object] = field(default_factory=dict)
+    changes: Mapping[str, object] = field(default_factory=dict)
 
     def render(self, cache: Cache) -> Result:
         settings = make_settings(self.preset, self.changes)
