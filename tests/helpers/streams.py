@@ -22,7 +22,7 @@ def on_stdin(data: bytes) -> Iterator[None]:
     os.dup2(read, 0)
     os.close(read)
     try:
-        with open(0, closefd=False) as sys.stdin:  # noqa: PTH123 - a descriptor has no path
+        with open(0, closefd=False) as sys.stdin:
             yield
     finally:
         sys.stdin = stream

@@ -45,9 +45,7 @@ def interrupted(path: Path, iteration: int, **settings: object) -> fastnst.Resul
 @functools.cache
 def uninterrupted(optimizer: str, history_size: int) -> fastnst.Result:
     """A whole run, for all that are interrupted somewhere."""
-    return fastnst.stylize(
-        CONTENT, STYLE, **SMALL, optimizer=optimizer, history_size=history_size
-    )
+    return fastnst.stylize(CONTENT, STYLE, **SMALL, optimizer=optimizer, history_size=history_size)
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "spectral", "torch-lbfgs"])

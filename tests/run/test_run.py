@@ -83,9 +83,7 @@ def test_an_interrupt_carries_the_best_picture_so_far(as_on_a_gpu: None, iterati
 @functools.cache
 def uninterrupted(optimizer: str, history_size: int) -> fastnst.Result:
     """A whole run on the engine of a GPU, for all that are interrupted somewhere."""
-    return fastnst.stylize(
-        CONTENT, STYLE, **SMALL, optimizer=optimizer, history_size=history_size
-    )
+    return fastnst.stylize(CONTENT, STYLE, **SMALL, optimizer=optimizer, history_size=history_size)
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])

@@ -305,9 +305,7 @@ def _built() -> Path:
         digest.update(source.read_bytes())
     place = Path(tempfile.gettempdir()) / f"fastnst-emulated-{digest.hexdigest()[:16]}"
     place.mkdir(exist_ok=True)
-    return made_once(
-        place / NAME, lambda path: _link(_compile((*GLUE, *KERNELS), place), path)
-    )
+    return made_once(place / NAME, lambda path: _link(_compile((*GLUE, *KERNELS), place), path))
 
 
 def broken_library(folder: Path, *definitions: str) -> Emulator:
