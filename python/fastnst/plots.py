@@ -83,7 +83,8 @@ def plot(
     if path is not None:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=110)
-        files.write(path, buffer.getvalue())
+        data = buffer.getvalue()
+        files.write_or_rescue(path, lambda name: files.write(name, data))
     figure._repr_png_ = functools.partial(_png, figure)  # type: ignore[attr-defined]
     return figure
 

@@ -70,6 +70,22 @@ def test_it_is_refused_before_the_work(folder: Path, arguments: list[str], messa
     assert contents(folder) == before
 
 
+def test_a_model_replaces_no_picture(folder: Path) -> None:
+    (folder / "x.onnx").symlink_to("c.png")
+    (folder / "words.onnx").write_text("words")
+    before = contents(folder)
+    for output, content, message in (
+        ("x.onnx", "c.png", "OUTPUT is the same file as the content, c.png"),
+        ("x.onnx", "m.png", "x.onnx exists and is no ONNX file"),
+        ("words.onnx", "c.png", "words.onnx exists and is no ONNX file"),
+    ):
+        further = ("--content", content, "--style", "s.png", *QUICK)
+        code, said = fastnst("export", output, *further)
+        assert code == 2
+        assert message in said
+    assert contents(folder) == before
+
+
 def test_a_batch_does_not_take_its_results_as_contents(folder: Path) -> None:
     pictures = folder / "f"
     pictures.mkdir()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,10 @@ from PIL import Image
 import fastnst
 from fastnst import cli
 from fastnst.run.result import Result
+from helpers.disks import disk
 from helpers.pictures import smooth
+
+__all__ = ["disk"]
 
 SMALL = {"size": 32, "iterations": 1, "style_layers": ("relu1_1",), "content_layers": ("relu1_1",)}
 
@@ -24,22 +26,6 @@ SMALL = {"size": 32, "iterations": 1, "style_layers": ("relu1_1",), "content_lay
 @pytest.fixture(scope="module")
 def result() -> Result:
     return fastnst.stylize(smooth(32, 24), smooth(24, 32, seed=1), **SMALL)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of its own."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if (
-        os.geteuid()
-        or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=256k", "none", disk], capture_output=True
-        ).returncode
-    ):
-        pytest.skip("mounting is not allowed here")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
 
 
 def work(monkeypatch, result: Result, then: Callable[[], object]) -> None:

@@ -13,7 +13,7 @@ from fastnst.errors import BackendUnavailable, FastNSTError, InvalidInput
 from fastnst.images.encode import save_image
 from fastnst.output import video
 from fastnst.output.encoder import Colours
-from fastnst.video.clip import open_clip
+from fastnst.video.clip import VideoFile, open_clip
 from fastnst.video.options import Selection
 from helpers.films import pan, write_clip
 
@@ -171,6 +171,60 @@ def test_damaged_clips_are_one_line(tmp_path: Path) -> None:
         container.mux(stream.encode(silence))
         container.mux(stream.encode(None))
     assert "has no video stream" in refusal(tmp_path / "sound.mp4")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nreal.mp4\n#EXT-X-ENDLIST\n"),
+        ("b.mp4", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nreal.mp4\n#EXT-X-ENDLIST\n"),
+        ("c.mp4", "ffconcat version 1.0\nfile real.mp4\n"),
+        (
+            "d.mpd",
+            "<MPD><Period><AdaptationSet><BaseURL>real.mp4</BaseURL></AdaptationSet></Period>",
+        ),
+        ("e.sdp", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"),
+        ("f.nfo", "words that FFmpeg would draw\n" * 9),
+        ("g.svg", '<svg xmlns="http://www.w3.org/2000/svg"><image href="real.png"/></svg>'),
+        ("h.vpy", "import os\n"),
+    ],
+)
+def test_nothing_but_the_file_itself_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    pytest.importorskip("av")
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "real.mp4", pan(2))
+    Path(name).write_text(text)
+    assert "cannot be read as a video" in refusal(Path(name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "http:a.mp4",
+        "pipe:0",
+        "concat:a|b.mp4",
+        "a%d.mp4",
+        "data:a",
+        "subfile,,start,0,end,9,,:a.mp4",
+    ],
+)
+def test_a_name_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    pytest.importorskip("av")
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "a.mp4", pan(2))
+    (tmp_path / "a.mp4").rename(name)
+    assert len(list(open_clip(name).frames(Selection()))) == 2
+
+
+def test_large_frames_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    clip = write_clip(tmp_path / "a.mp4", pan(2, 32, 40))
+    assert (VideoFile(clip).width, VideoFile(clip, 32 * 40).height) == (40, 32)
+    with pytest.raises(InvalidInput, match=r"frames of 0.00128 megapixels; 0.001279 are allowed"):
+        VideoFile(clip, 32 * 40 - 1)
+    assert VideoFile(clip).counted() == 2
 
 
 def test_a_clip_that_is_cut_short(tmp_path: Path) -> None:

@@ -103,3 +103,54 @@ def test_a_record_is_plain(state: FilmState) -> None:
     assert record["begins_shot"] is False
     assert record["loss"].keys() == {"total", "content", "style", "tv"}
     assert record["reliable"] > 0.8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frame": "../../x"},
+        {"frame": 1e400},
+        {"frame": 4},
+        {"exact_time": "1/0"},
+        {"exact_time": None},
+        {"pass": "x"},
+        {"shot": {"first": "x", "loss": None, "style": []}},
+        {"shot": {"first": 0, "loss": float("nan"), "style": 0.0}},
+        {"shot": []},
+        {"picture_sha256": None},
+        {"state_sha256": 5},
+    ],
+)
+def test_a_record_of_wrong_types_is_damaged(state: FilmState, change: dict) -> None:
+    path = state.folder / "00003.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InvalidInput, match=r"00003.json is damaged: remove it and go on"):
+        state.records()
+
+
+@pytest.mark.parametrize("data", [b"5", b"null", b"[" * 100_000, b"\xff", b"{}"])
+def test_what_is_no_record_is_damaged(state: FilmState, data: bytes) -> None:
+    (state.folder / "00003.json").write_bytes(data)
+    with pytest.raises(InvalidInput, match=r"00003.json is damaged"):
+        state.records()
+    (state.folder / "film.json").write_bytes(data)
+    with pytest.raises(InvalidInput, match="no state of a film"):
+        state.check(IDENTITY)
+
+
+@pytest.mark.parametrize("wrong", [{"settings": 5}, {"made_from": [1]}, {"format": []}])
+def test_a_state_of_wrong_types_is_none(state: FilmState, wrong: dict) -> None:
+    path = state.folder / "film.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **wrong}))
+    with pytest.raises(InvalidInput, match=r"no state of a film|another version"):
+        state.check(IDENTITY)
+
+
+def test_other_files_in_the_folder_are_somebody_s(
+    state: FilmState, frames: list[FilmFrame]
+) -> None:
+    for name in ("notes.json", "abc.safetensors", "²2.json", "-3.json"):
+        (state.folder / name).write_text("{}")
+    assert len(state.records()) == 3
+    state.save(frames[-1])
+    assert (state.folder / "abc.safetensors").exists()

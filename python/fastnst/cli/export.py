@@ -14,6 +14,7 @@ from fastnst import files
 from fastnst.cli.console import say
 from fastnst.cli.inputs import check_pictures
 from fastnst.cli.options import OUTPUT, Quiet, settings_options
+from fastnst.cli.outputs import numbered
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.settings.kinds import split
 from fastnst.settings.presets import DEFAULT_PRESET
@@ -62,7 +63,9 @@ def export(
     if features and targets:
         raise InvalidInput("--features and --targets are two files: choose one")
     check_pictures(content, style)
-    files.check_writable(output, "output", LARGEST)
+    pictures = {"the content": content, **numbered("style", style)}
+    files.check_outputs({"OUTPUT": output}, {**pictures, "the weights": settings.weights})
+    files.check_writable(output, "output", LARGEST, _is_onnx, "ONNX file")
     if importlib.util.find_spec("onnx") is None:
         raise BackendUnavailable("the package onnx is not installed: pip install onnx")
 
@@ -77,12 +80,17 @@ def export(
         inputs=split(inputs),
     )
     data = model.SerializeToString()
-    files.write(output, data)
+    files.write_or_rescue(output, lambda path: files.write(path, data))
     about = {"output": str(output), "bytes": len(data), **describe(model)}
     if as_json:
         print(json.dumps(about, indent=2))
     if not quiet:
         say(_summary(about))
+
+
+def _is_onnx(head: bytes) -> bool:
+    """Whether a file begins as ONNX's do: with the number of their version, a protobuf field."""
+    return head[:1] == b"\x08" and len(head) > 2 and head[1] < 128 and head[2:3] in b"\x12:"
 
 
 def _summary(about: dict[str, Any]) -> str:

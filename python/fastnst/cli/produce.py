@@ -12,6 +12,7 @@ import typer
 
 from fastnst.cli.console import complain, say
 from fastnst.cli.interrupts import Interrupts
+from fastnst.errors import OutputFailed
 from fastnst.ranks.launch import is_rank, writes
 from fastnst.settings.settings import HISTORY_SIZE_WHEN_LARGE, Settings
 
@@ -52,11 +53,12 @@ def produce(
             picture of a step; what they open closes with the stack.
 
     Raises:
-        typer.Exit: with the code of a signal, or 1 for a loss that is not finite.
+        typer.Exit: with the code of a signal, or 1 for a loss that is not finite, and for something
+            beside the picture that cannot be written.
     """
     from fastnst.cli.progress import ProgressBar
     from fastnst.ranks.communication import current
-    from fastnst.run.ending import Diverged, Interrupted
+    from fastnst.run.ending import Diverged, Interrupted, Unsaved
     from fastnst.run.rescue import save_or_rescue
 
     mine = writes()
@@ -69,8 +71,6 @@ def produce(
                 save_or_rescue(result, output, bits, pyramid)
         if not mine:
             return
-        if plot is not None:
-            result.plot(plot)
         if not quiet:
             say(summary(result, output))
             pairs = result.settings.history_size
@@ -80,6 +80,8 @@ def produce(
                 )
         if as_json:
             print(json.dumps(result.to_dict(output=str(output))))
+        if plot is not None:  # last: what fails here costs nothing else
+            result.plot(plot)
 
     def tell(message: str) -> None:
         if mine:
@@ -91,6 +93,9 @@ def produce(
     with Interrupts(
         is_rank()
     ) as interrupts:  # around all: a finished picture is saved whatever comes
+        result: Result | None = None
+        told: list[str] = []
+        code = 0
         try:
             with contextlib.ExitStack() as stack:
                 every = [
@@ -103,24 +108,33 @@ def produce(
                     for listener in every:
                         listener(step)
 
-                result = work(listen)
-        except Interrupted as interrupt:
-            save(interrupt.result)
-            tell(f"interrupted; the best picture so far is in {output}")
-            together()
-            raise typer.Exit(interrupts.exit_code) from None
+                try:
+                    result = work(listen)
+                except Interrupted as ended:
+                    result, code = ended.result, interrupts.exit_code
+                    told.append(f"interrupted; the best picture so far is in {output}")
+                except Unsaved as ended:
+                    result, code = ended.result, ended.exit_code
+                    told.append(f"{ended}; the best picture so far is in {output}")
+                except Diverged as ended:
+                    if ended.result is None:
+                        raise
+                    result, code = ended.result, ended.exit_code
+                    told.append(f"{ended}; the best picture before that is in {output}")
         except KeyboardInterrupt:
             tell("interrupted before there was a picture")
             raise typer.Exit(interrupts.exit_code) from None
-        except Diverged as error:
-            if error.result is not None:
-                save(error.result)
-                tell(f"{error}; the best picture before that is in {output}")
-                together()
-                raise typer.Exit(error.exit_code) from None
-            raise
+        except OutputFailed as error:  # what listens to the steps cannot be closed: a film
+            if result is None:
+                raise
+            code = code or error.exit_code
+            told = told or [str(error)]
         save(result)
+        for message in told:
+            tell(message)
         together()
+        if code:
+            raise typer.Exit(code)
         interrupts.leave()
 
 

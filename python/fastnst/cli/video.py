@@ -146,12 +146,12 @@ def video(
                     if as_json:
                         print(json.dumps(painted.to_dict()), flush=True)
         except KeyboardInterrupt:
-            _tell(films.write(film), made, "interrupted; --resume goes on")
+            _tell(film, films.write(film), made, "interrupted")
             raise typer.Exit(interrupts.exit_code) from None
         except FastNSTError as error:
             if not made.frames:
                 raise
-            _tell(films.write(film), made, str(error))
+            _tell(film, films.write(film), made, str(error))
             raise typer.Exit(error.exit_code) from None
         films.write(film)
         films.finish(film)
@@ -221,9 +221,10 @@ def _previewed(wanted: bool, output: Path, shown: _Shown) -> Any:
     return watched()
 
 
-def _tell(written: Path | None, made: Tally, reason: str) -> None:
+def _tell(film: Film, written: Path | None, made: Tally, reason: str) -> None:
     where = "before there was a frame" if written is None else f"what there is is in {written}"
-    complain(f"{reason}; {made.frames} frames were made, {where}")
+    goes_on = "; --resume goes on" if film.state.exists else ""
+    complain(f"{reason}; {made.frames} frames were made, {where}{goes_on}")
 
 
 def _summary(film: Film, made: Tally) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -76,6 +77,7 @@ class Encoder:
         self.rate = rate
         self.colours = colours or Colours()
         self.sound = sound
+        self._sink: _Sink | None = None
         self._container: Any = None
         self._stream: Any = None
         self._track: _Track | None = None
@@ -106,8 +108,12 @@ class Encoder:
             self._encode(levels, at + k / self.rate)
 
     def finish(self) -> bool:
-        """Close the file; False if there were no frames, and so there is no file."""
-        if self._container is None:
+        """Close the file; False if there were no frames, and so there is no film.
+
+        Raises:
+            OSError: if some of it could not be written.
+        """
+        if self._container is None or self._sink is None:
             return False
         for packet in self._stream.encode(None):  # what the encoder still holds
             self._container.mux(packet)
@@ -115,11 +121,14 @@ class Encoder:
             self._track.copy_until(None)
             self._track.close()
         self._container.close()
+        self._sink.close()
+        self._sink.check()
         return True
 
     def _open(self, width: int, height: int) -> None:
         av = load_av()
-        self._container = av.open(str(self.path), "w", format="mp4")
+        self._sink = _Sink(self.path)
+        self._container = av.open(self._sink, "w", format="mp4")
         stream = self._container.add_stream("libx264", rate=self.rate, options={"crf": "18"})
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p"  # what every player shows
@@ -146,6 +155,57 @@ class Encoder:
         frame.pts, frame.time_base = round(at * TICKS), Fraction(1, TICKS)
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
+        assert self._sink is not None
+        self._sink.check()
+
+
+class _Sink:
+    """A file for FFmpeg, which crashes on what follows a write that failed.
+
+    So it is told that all goes well, and what went wrong is raised by ``check``.
+
+    Args:
+        path: The file, which is made anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._error: OSError | None = None
+        self._at = 0
+
+    def write(self, data: bytes) -> int:
+        """Write at the place at hand."""
+        self._try(lambda: self._file.write(data))
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place, counted from the beginning (0), from here (1) or from the end (2)."""
+        self._try(lambda: self._file.seek(offset, whence))
+        self._at = self._file.tell() if self._error is None else offset
+        return self._at
+
+    def tell(self) -> int:
+        """The place at hand."""
+        return self._at
+
+    def close(self) -> None:
+        """Close the file."""
+        self._try(self._file.close)
+
+    def check(self) -> None:
+        """Raise the first error, if there was one."""
+        if self._error is not None:
+            raise self._error
+
+    def _try(self, act: Callable[[], object]) -> None:
+        if self._error is None:
+            try:
+                act()
+            except OSError as error:
+                self._error = error
+                with contextlib.suppress(OSError):  # what it still has in its buffer
+                    self._file.close()
 
 
 class _Track:

@@ -58,7 +58,8 @@ def film(path: str | os.PathLike[str]) -> Iterator[Callable[[Pixels], None]]:
 
         def add(pixels: Pixels) -> None:
             nonlocal count
-            encoder.add(pixels)
+            with _failures(Path(path)):
+                encoder.add(pixels)
             count += 1
 
         try:
@@ -92,16 +93,22 @@ def encoding(
         OutputFailed: if the file cannot be written.
     """
     check(target)
-    av = load_av()
+    with _failures(target), files.beside(target) as draft:
+        encoder = Encoder(draft, rate, colours, sound)
+        try:
+            yield encoder
+        finally:
+            if encoder.finish():
+                files.put_in_place(draft, target)
+
+
+@contextlib.contextmanager
+def _failures(target: Path) -> Iterator[None]:
+    """Turns what the system and FFmpeg raise into ``OutputFailed``."""
     try:
-        with files.beside(target) as draft:
-            encoder = Encoder(draft, rate, colours, sound)
-            try:
-                yield encoder
-            finally:
-                if encoder.finish():
-                    files.put_in_place(draft, target)
-    except (OSError, av.FFmpegError) as error:
+        yield
+    except (OSError, load_av().FFmpegError) as error:
         if isinstance(error, FastNSTError):
             raise
-        raise OutputFailed(f"video {target} could not be written: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise OutputFailed(f"video {target} could not be written: {reason}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastnst.errors import NonFiniteLoss
+from fastnst.errors import NonFiniteLoss, OutputFailed
 from fastnst.run.result import Result
 
 
@@ -14,6 +14,18 @@ class Diverged(NonFiniteLoss):
     """
 
     def __init__(self, message: str, result: Result | None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class Unsaved(OutputFailed):
+    """Something beside the result could not be written on the way: a checkpoint, a film. Exit 1.
+
+    Attributes:
+        result: The ``Result`` with the best picture so far.
+    """
+
+    def __init__(self, message: str, result: Result) -> None:
         super().__init__(message)
         self.result = result
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fastnst.devices import undisturbed
-from fastnst.errors import InvalidInput, NonFiniteLoss
+from fastnst.errors import InvalidInput, NonFiniteLoss, OutputFailed
 from fastnst.evaluation import Engine
 from fastnst.ranks.communication import current
 from fastnst.ranks.protocol import Communication
@@ -21,7 +21,7 @@ from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.checkpoint_checks import check_fits
 from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.checkpoint_writer import CheckpointWriter
-from fastnst.run.ending import Diverged, Interrupted
+from fastnst.run.ending import Diverged, Interrupted, Unsaved
 from fastnst.run.identity import identity_of
 from fastnst.run.outcome import outcome
 from fastnst.run.preparation import Preparation
@@ -153,6 +153,7 @@ def _follow(
     Raises:
         Interrupted: on Ctrl-C, once there is a picture; its state is saved first.
         Diverged: if the loss is not finite.
+        Unsaved: if a checkpoint, or what a callback writes, cannot be written.
     """
     last: Iterate | None = None
     at_rest = False  # whether the solver waits between two iterates, so that its state can be saved
@@ -170,10 +171,24 @@ def _follow(
             if speech.ranks > 1 and speech.stops:
                 raise KeyboardInterrupt
             at_rest = False
+    except OutputFailed as error:
+        # The other ranks of a picture, if there are any, are not asked for their parts of it.
+        so_far = outcome(recorder) if speech.ranks == 1 else None
+        if so_far is None:
+            raise
+        raise Unsaved(str(error), so_far) from error
     except KeyboardInterrupt as interrupt:
+        unsaved: OutputFailed | None = None
         if writer is not None and last is not None and at_rest and not last.averaged:
-            writer.write(last)
+            try:
+                writer.write(last)
+            except OutputFailed as error:
+                if speech.ranks > 1:
+                    raise
+                unsaved = error
         so_far = outcome(recorder)
+        if unsaved is not None and so_far is not None:
+            raise Unsaved(str(unsaved), so_far) from unsaved
         if so_far is None:
             raise
         raise Interrupted(so_far) from interrupt

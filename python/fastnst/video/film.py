@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fastnst.devices import model
-from fastnst.errors import InvalidInput
+from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images.decode import load_image
 from fastnst.images.encode import most_bytes
 from fastnst.output import video
@@ -152,7 +152,7 @@ def write(film: Film) -> Path | None:
 
     Raises:
         InvalidInput: for a frame that is damaged.
-        OutputFailed: if it cannot be written.
+        OutputFailed: if it cannot be written; the frames are there still.
     """
     state = film.state
     records = state.records() if state.exists else []
@@ -162,9 +162,14 @@ def write(film: Film) -> Path | None:
     step = film.selection.every / film.clip.rate
     sound = film.clip.sound(times[0], times[-1] + step)
     rate = film.clip.rate / film.selection.every
-    with video.encoding(film.output, rate, film.clip.colours, sound) as encoder:
-        for record, time in zip(records, times, strict=True):
-            encoder.add(load_image(state.picture(record)), time - times[0])
+    try:
+        with video.encoding(film.output, rate, film.clip.colours, sound) as encoder:
+            for record, time in zip(records, times, strict=True):
+                encoder.add(load_image(state.picture(record)), time - times[0])
+    except OutputFailed as error:
+        raise OutputFailed(
+            f"{error}; its frames are in {state.folder}: --resume writes it once there is room"
+        ) from error
     return film.output
 
 
@@ -216,10 +221,14 @@ def _check_disk(film: Film, prepared: Preparation) -> None:
     free = shutil.disk_usage(folder).free
     if needed is not None and free < needed:
         raise InvalidInput(
-            f"the film needs up to {needed / 1e9:.1f} GB in {folder} while it is made, and "
-            f"{free / 1e9:.1f} GB are free: take fewer frames (--start, --end, --every) or a "
+            f"the film needs up to {_bytes(needed)} in {folder} while it is made, and "
+            f"{_bytes(free)} are free: take fewer frames (--start, --end, --every) or a "
             "smaller --size"
         )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _identity(film: Film, prepared: Preparation) -> Identity:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from fractions import Fraction
@@ -80,9 +81,9 @@ class FilmState:
         """
         try:
             about = json.loads((self.folder / ABOUT).read_text("utf-8"))
-            saved = Identity(about["settings"], about["made_from"])
+            saved = Identity(dict(about["settings"]), dict(about["made_from"]))
             known = about["format"] == FORMAT
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise InvalidInput(f"{self.folder} has no state of a film to go on from") from error
         if not known:
             raise InvalidInput(f"{self.folder} is of another version of fastnst: begin again")
@@ -115,7 +116,7 @@ class FilmState:
         }
         files.write(self.folder / f"{name}.json", json.dumps(record).encode())
         if self.kept is not None:
-            states = self.folder.glob("*.safetensors")
+            states = _numbered(self.folder, "safetensors")
             made = sorted(states, key=_number, reverse=self.backwards)
             for path in made[: -self.kept]:
                 path.unlink()
@@ -127,14 +128,13 @@ class FilmState:
             InvalidInput: for one that cannot be read.
         """
         found = []
-        for path in self.folder.glob("*.json"):
-            if path.name != ABOUT:
-                try:
-                    record = json.loads(path.read_text("utf-8"))
-                    _ = record["frame"], Fraction(record["exact_time"]), Shot(**record["shot"])
-                except (OSError, ValueError, LookupError, TypeError) as error:
-                    raise InvalidInput(f"{path} is damaged: remove it and go on") from error
-                found.append(record)
+        for path in _numbered(self.folder, "json"):
+            try:
+                record = json.loads(path.read_text("utf-8"))
+                _check(record, _number(path))
+            except _WRONG as error:
+                raise InvalidInput(f"{path} is damaged: remove it and go on") from error
+            found.append(record)
         return sorted(found, key=lambda record: int(record["frame"]))
 
     def past(self, records: Sequence[dict[str, Any]]) -> tuple[list[Past], Shot]:
@@ -191,6 +191,33 @@ class FilmState:
 def shot_of(record: dict[str, Any]) -> Shot:
     """The shot that a frame belongs to, from its record."""
     return Shot(**record["shot"])
+
+
+def _check(record: dict[str, Any], number: int) -> None:
+    """Make sure that a record has all that is read of it.
+
+    Raises:
+        AssertionError: if not; or any other of ``_WRONG``.
+    """
+    assert record["frame"] == number
+    assert Fraction(record["exact_time"]) >= 0
+    assert type(record["pass"]) is int
+    shot = shot_of(record)
+    assert type(shot.first) is int
+    assert math.isfinite(shot.loss + shot.style)
+    assert isinstance(record["picture_sha256"] + record["state_sha256"], str)
+
+
+# What Python raises for a record that is none.
+_WRONG = (
+    *(OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError),
+    *(AssertionError, AttributeError),
+)
+
+
+def _numbered(folder: Path, suffix: str) -> list[Path]:
+    """The files of frames with a suffix; others are somebody's."""
+    return [path for path in folder.glob(f"*.{suffix}") if path.stem.isdecimal()]
 
 
 def _number(path: Path) -> int:
