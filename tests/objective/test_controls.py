@@ -5,6 +5,7 @@ The oracle (tests/helpers/oracle.py) is written from the definitions; regions ha
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,7 @@ from fastnst.objective.build import build_objective
 from fastnst.ops import extension
 from fastnst.settings.settings import Settings
 from helpers.controls import CONTENT, ENGINES, IMAGE, STYLES, compare
+from helpers.networks import made_of_noise
 from helpers.oracle import features, no_guidance, style_distance, total_variation
 
 SHALLOW = Settings(
@@ -90,19 +92,26 @@ CONTROLS = {
 }  # fmt: skip
 
 
+@functools.cache
+def in_float64(settings: Settings, styles: int) -> tuple[Tensor, Tensor, dict]:
+    """Total, gradient and the single losses with the first styles, once for all engines."""
+    x = IMAGE[0].double().requires_grad_()
+    terms, _ = oracle(x, made_of_noise(), settings, STYLES[:styles])
+    total = sum(weight * loss for weight, loss in terms.values())
+    (gradient,) = torch.autograd.grad(total, x)
+    return total.detach(), gradient, {key: float(loss.detach()) for key, (_, loss) in terms.items()}
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("control", CONTROLS)
 def test_a_control_equals_float64(random_weights: Weights, control: str, engine: str) -> None:
     settings = replace(SHALLOW, **CONTROLS[control])
-    x = IMAGE[0].double().requires_grad_()
-    terms, _ = oracle(x, random_weights, settings, STYLES[:1])
-    total = sum(weight * loss for weight, loss in terms.values())
-    (gradient,) = torch.autograd.grad(total, x)
+    total, gradient, losses = in_float64(settings, 1)
     got = evaluate(random_weights, settings, STYLES[:1], engine)
     compare(got, total, gradient)
-    for (kind, name), (_, loss) in terms.items():
+    for (kind, name), loss in losses.items():
         value = got.terms.tv if kind == "tv" else getattr(got.terms, kind)[name]
-        assert float(value) == pytest.approx(float(loss.detach()), rel=2e-5), (kind, name)
+        assert float(value) == pytest.approx(loss, rel=2e-5), (kind, name)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -111,20 +120,15 @@ def test_blended_losses_equal_float64(
     random_weights: Weights, statistics: str, engine: str
 ) -> None:
     settings = replace(SHALLOW, statistics=(statistics,), style_blend=(1.0, 3.0), blending="losses")
-    x = IMAGE[0].double().requires_grad_()
-    terms, _ = oracle(x, random_weights, settings, STYLES)
-    total = sum(weight * loss for weight, loss in terms.values())
-    (gradient,) = torch.autograd.grad(total, x)
+    total, gradient, _ = in_float64(settings, 2)
     compare(evaluate(random_weights, settings, STYLES, engine), total, gradient)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("norm", "order"), [("l1", 1), ("l2", 2)])
-def test_normalised_gradients(random_weights: Weights, norm: str, order: int, engine: str) -> None:
-    """Each layer's gradient, divided by its norm at the layer, then weighted, then sent back."""
-    settings = replace(SHALLOW, gradient_norm=norm, tv_weight=0.1)
+@functools.cache
+def normalised_in_float64(settings: Settings, order: int) -> tuple[Tensor, Tensor]:
+    """Total, and the sum of each layer's gradient divided by its norm at the layer."""
     x = IMAGE[0].double().requires_grad_()
-    terms, fx = oracle(x, random_weights, settings, STYLES[:1])
+    terms, fx = oracle(x, made_of_noise(), settings, STYLES[:1])
     expected = torch.zeros_like(x)
     for (kind, name), (weight, loss) in terms.items():
         if kind == "tv":
@@ -133,7 +137,15 @@ def test_normalised_gradients(random_weights: Weights, norm: str, order: int, en
         (at_layer,) = torch.autograd.grad(loss, fx[name], retain_graph=True)
         at_layer = weight * at_layer / (at_layer.abs() ** order).sum() ** (1 / order)
         expected += torch.autograd.grad(fx[name], x, at_layer, retain_graph=True)[0]
-    total = sum(weight * loss for weight, loss in terms.values())
+    return sum(weight * loss for weight, loss in terms.values()).detach(), expected
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("norm", "order"), [("l1", 1), ("l2", 2)])
+def test_normalised_gradients(random_weights: Weights, norm: str, order: int, engine: str) -> None:
+    """Each layer's gradient, divided by its norm at the layer, then weighted, then sent back."""
+    settings = replace(SHALLOW, gradient_norm=norm, tv_weight=0.1)
+    total, expected = normalised_in_float64(settings, order)
     compare(evaluate(random_weights, settings, STYLES[:1], engine), total, expected)
 
 
