@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -238,16 +239,22 @@ def test_native_that_is_not_there_is_an_error_with_the_reason(monkeypatch) -> No
     assert fastnst.stylize(CONTENT, STYLE, size=48, iterations=1).engine == "torch"
 
 
+@functools.cache
+def losses_on_the_way(engine: str) -> list[float]:
+    """What a run has found, once for all that are compared with it."""
+    settings = {"size": 48, "iterations": 150, "precision": "fp32"}
+    return [
+        losses.total
+        for losses in fastnst.stylize(CONTENT, STYLE, engine=engine, **settings).history
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["native", "onnx"])
 def test_all_engines_take_the_same_way(engine: str) -> None:
     if reason := unavailable_reason(engine, torch.device("cpu")):
         pytest.skip(reason)
-    settings = {"size": 48, "iterations": 150, "precision": "fp32"}
-    ours, theirs = (
-        [losses.total for losses in fastnst.stylize(CONTENT, STYLE, engine=e, **settings).history]
-        for e in (engine, "torch")
-    )
+    ours, theirs = losses_on_the_way(engine), losses_on_the_way("torch")
     # Gradients agree to about 1e-3, where a rounding opens or closes a ReLU; each step adds to it.
     assert ours[:8] == pytest.approx(theirs[:8], rel=2e-3)
     # Then rounding parts them (L-BFGS has no line search): ends 4 % apart were seen, either way.
