@@ -78,8 +78,6 @@ def test_what_cannot_be_is_one_line_before_anything_starts(
 @pytest.mark.parametrize(
     "words",
     [
-        ["texture", "s.png", "-o", "o.png"],
-        ["reconstruct", "c.png", "-o", "o.png"],
         ["video", "film", "s.png", "-o", "o.mp4"],
         ["sheet", "c.png", "s.png", "--vary", "seed=1,2"],
         ["export", "o.onnx", "--content", "c.png", "--style", "s.png"],
@@ -94,13 +92,53 @@ def test_a_command_that_ranks_do_not_share_is_not_done_by_each(words, monkeypatc
     out, err = capsys.readouterr()
     assert err == (
         f"fastnst: rank 1: fastnst {words[0]} is one process, and this is one of 2 (WORLD_SIZE): "
-        "start it without torchrun; several processes share stylize and batch\n"
+        "start it without torchrun; several share stylize, texture, reconstruct and batch\n"
     )
     assert out == ""
     assert os.listdir() == before
     assert cli.run_app(["presets"]) == 0
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert cli.run_app([words[0], "--help"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["texture", "s.png", "--ranks", "9", "--size", "48"], "9 ranks are too many"),
+        (["texture", "s.png", "--ranks", "2", "--optimizer", "torch-lbfgs"], "2 ranks cannot"),
+        (["texture", "-", "--ranks", "2"], "standard input"),
+        (["reconstruct", "c.png", "--ranks", "9", "--size", "48"], "9 ranks are too many"),
+        (["reconstruct", "c.png", "--machines", "2"], "--machines and --join go together"),
+    ],
+)
+def test_textures_and_reconstructions_have_ranks_too(words, message, monkeypatch, capsys) -> None:
+    started = []
+    module = importlib.import_module("fastnst.cli.synthesis")
+    monkeypatch.setattr(module, "start_ranks", lambda plan: started.append(plan) or stop())
+
+    def stop() -> None:
+        raise typer.Exit(7)
+
+    assert cli.run_app([*words, "-o", "o.png"]) == 2
+    assert message in capsys.readouterr().err
+    assert not started
+    few = [*words[:2], "--ranks", "2", "--size", "400", "-o", "o.png"]
+    if words[1] != "-":
+        Image.fromarray(smooth(48, 400)).save(words[1])
+        assert cli.run_app(few) == 7
+        assert started[0].ranks == 2
+
+
+def test_rank_0_alone_saves_a_texture(monkeypatch, capsys, tmp_path: Path) -> None:
+    words = ["texture", "s.png", "--size", "48", "--iterations", "1", "--style-layers", "relu1_1"]
+    be_rank(monkeypatch, 1, 2)
+    before = sorted(tmp_path.iterdir())
+    assert cli.run_app([*words, "-o", "one.png"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert sorted(tmp_path.iterdir()) == before
+    be_rank(monkeypatch, 0, 2)
+    assert cli.run_app([*words, "-o", "zero.png"]) == 0
+    assert "zero.png" in capsys.readouterr().err
 
 
 def test_a_picture_from_standard_input_is_refused(capsys) -> None:

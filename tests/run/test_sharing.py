@@ -177,6 +177,20 @@ def test_any_number_of_ranks_makes_the_same_result(as_one_rank: None, optimizer:
         assert all(x[0] == one[0] and x[2:] == one[2:] for x in found)
 
 
+@pytest.mark.parametrize(
+    "fields", [{"content_weight": 0.0, "init": "noise"}, {"style_weight": 0.0}]
+)
+def test_textures_and_reconstructions_are_shared_too(
+    as_one_rank: None, fields: dict[str, Any]
+) -> None:
+    fields = {**FIELDS, **fields, "iterations": 3}
+    one = ranks_work.whole_run(fields, SIZE)
+    assert one[3] == 4
+    found = on_ranks(2, ranks_work.whole_run, fields, SIZE)
+    assert np.array_equal(picture_of(found), one[1])
+    assert found[0][0] == one[0]
+
+
 def test_any_number_of_ranks_goes_on_from_a_checkpoint(as_one_rank: None, tmp_path: Path) -> None:
     one = ranks_work.whole_run(FIELDS, SIZE)
     path = tmp_path / "run.fnst"

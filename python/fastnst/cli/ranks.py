@@ -51,7 +51,7 @@ RankTimeout = Annotated[
     _beside("SECONDS", "How long a rank waits for another before all end.", show_default=True),
 ]
 TIMEOUT = 600.0
-ALONE = ("texture", "reconstruct", "sheet", "video", "ui", "export")  # commands without ranks
+ALONE = ("sheet", "video", "ui", "export")  # commands without ranks
 WORD_SECONDS = 2.0  # that a rank waits for rank 0 to say why it ends, and to have said it
 COMMAND: ContextVar[Sequence[str]] = ContextVar("COMMAND", default=())  # as it was typed
 
@@ -93,7 +93,7 @@ def check_command(name: str | None) -> None:
     if is_rank() and processes != "1" and name in ALONE:
         raise InvalidInput(
             f"fastnst {name} is one process, and this is one of {processes} (WORLD_SIZE): start it "
-            "without torchrun; several processes share stylize and batch"
+            "without torchrun; several share stylize, texture, reconstruct and batch"
         )
 
 

@@ -25,7 +25,19 @@ from fastnst.cli.options import (
 )
 from fastnst.cli.outputs import check_run, numbered, result_size
 from fastnst.cli.produce import produce
+from fastnst.cli.ranks import (
+    TIMEOUT,
+    Join,
+    Machines,
+    Ranks,
+    RankTimeout,
+    as_rank,
+    check_ranks,
+    check_size,
+    start_ranks,
+)
 from fastnst.errors import InvalidInput
+from fastnst.ranks.launch import is_rank, read_plan, writes
 from fastnst.settings.presets import DEFAULT_PRESET
 from fastnst.settings.settings import Settings
 
@@ -48,6 +60,10 @@ def texture(
     memory: Memory = None,
     scratch: Scratch = None,
     max_megapixels: MaxMegapixels = None,
+    ranks: Ranks = None,
+    machines: Machines = None,
+    join: Join = None,
+    rank_timeout: RankTimeout = TIMEOUT,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -57,38 +73,47 @@ def texture(
     """
     proportion = None if aspect is None else _proportion(aspect)
     resources = read_resources(memory, scratch, max_megapixels)
+    settings = replace(settings, content_weight=0.0)
+    plan = read_plan(ranks, machines, join, restarts=0)
+    check_ranks(plan, rank_timeout, False, settings, *style)
     check_pictures(style, style_mask)
     target = naming.target(output, *style, "texture")
-    settings = replace(settings, content_weight=0.0)
-    check_run(
-        {**numbered("style", style), **numbered("style mask", style_mask)},
-        settings,
-        {"--output": target},
-        bits=bits,
-        pyramid=pyramid,
-        size=lambda: (
-            result_size(style[0], settings.size, max_megapixels)
-            if proportion is None or not settings.size
-            else (settings.size, settings.size)
-        ),
-    )
+    if writes():
+        check_run(
+            {**numbered("style", style), **numbered("style mask", style_mask)},
+            settings,
+            {"--output": target},
+            bits=bits,
+            pyramid=pyramid,
+            size=lambda: (
+                result_size(style[0], settings.size, max_megapixels)
+                if proportion is None or not settings.size
+                else (settings.size, settings.size)
+            ),
+        )
+    if plan is not None and not is_rank():
+        # Of another shape than its style, and the ranks find out.
+        size = result_size(style[0], settings.size, max_megapixels) if proportion is None else None
+        check_size(plan, settings, size)
+        start_ranks(plan)
 
     from fastnst.api import run_texture
 
-    produce(
-        lambda show: run_texture(
-            *(style, settings, show),
-            aspect=proportion,
-            style_masks=style_mask,
-            resources=resources,
-        ),
-        settings,
-        target,
-        bits=bits,
-        pyramid=pyramid,
-        quiet=quiet,
-        as_json=as_json,
-    )
+    with as_rank(rank_timeout):
+        produce(
+            lambda show: run_texture(
+                *(style, settings, show),
+                aspect=proportion,
+                style_masks=style_mask,
+                resources=resources,
+            ),
+            settings,
+            target,
+            bits=bits,
+            pyramid=pyramid,
+            quiet=quiet,
+            as_json=as_json,
+        )
 
 
 @partial(settings_options, default=DEFAULT_PRESET)
@@ -102,6 +127,10 @@ def reconstruct(
     memory: Memory = None,
     scratch: Scratch = None,
     max_megapixels: MaxMegapixels = None,
+    ranks: Ranks = None,
+    machines: Machines = None,
+    join: Join = None,
+    rank_timeout: RankTimeout = TIMEOUT,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -110,29 +139,36 @@ def reconstruct(
     Example: fastnst reconstruct photo.jpg --content-layers relu5_1
     """
     resources = read_resources(memory, scratch, max_megapixels)
+    settings = replace(settings, style_weight=0.0)
+    plan = read_plan(ranks, machines, join, restarts=0)
+    check_ranks(plan, rank_timeout, False, settings, content)
     check_pictures(content)
     target = naming.target(output, content, "reconstruction")
-    settings = replace(settings, style_weight=0.0)
-    check_run(
-        {"the content": content},
-        settings,
-        {"--output": target},
-        bits=bits,
-        pyramid=pyramid,
-        size=lambda: result_size(content, settings.size, max_megapixels),
-    )
+    if writes():
+        check_run(
+            {"the content": content},
+            settings,
+            {"--output": target},
+            bits=bits,
+            pyramid=pyramid,
+            size=lambda: result_size(content, settings.size, max_megapixels),
+        )
+    if plan is not None and not is_rank():
+        check_size(plan, settings, result_size(content, settings.size, max_megapixels))
+        start_ranks(plan)
 
     from fastnst.api import run_reconstruction
 
-    produce(
-        lambda show: run_reconstruction(content, settings, show, resources),
-        settings,
-        target,
-        bits=bits,
-        pyramid=pyramid,
-        quiet=quiet,
-        as_json=as_json,
-    )
+    with as_rank(rank_timeout):
+        produce(
+            lambda show: run_reconstruction(content, settings, show, resources),
+            settings,
+            target,
+            bits=bits,
+            pyramid=pyramid,
+            quiet=quiet,
+            as_json=as_json,
+        )
 
 
 def _proportion(text: str) -> float:

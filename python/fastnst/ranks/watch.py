@@ -43,6 +43,7 @@ class Watch:
         self._store = store
         self._lock = threading.Lock()  # one conversation with the store at a time
         self._ends = False  # whether this rank ends in an error
+        self._gone: set[int] = set()  # ranks that were killed or stopped: they look at nothing
         self._answers = True  # whether the meeting point does, as far as is known
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name=f"{SPEAKING}watch")
@@ -107,8 +108,8 @@ class Watch:
                 self._store.set(f"word {self.rank}", reason)
 
     def _await_others(self) -> None:
-        keys = [f"looked {rank}" for rank in range(1, self.ranks)]
-        while True:
+        keys = [f"looked {rank}" for rank in range(1, self.ranks) if rank not in self._gone]
+        while keys:
             with self._lock:
                 if self._store.check(keys):
                     return
@@ -138,6 +139,7 @@ class Watch:
         after = self._counts()
         still = [r for r in others if after[r] == before[r] and r not in words]
         if still:
+            self._gone = set(still)
             return f"{_name(still)} {'was' if len(still) == 1 else 'were'} killed or stopped"
         busy = [rank for rank in others if rank not in words]
         return f"{_name(busy)} {'is' if len(busy) == 1 else 'are'} still busy" if busy else ""
