@@ -147,7 +147,11 @@ def stylize_video(
         InvalidInput: as ``stylize``, and for a frame of another size than the first.
         BackendUnavailable: as ``stylize``, and without OpenCV, if the flow is its.
     """
-    chosen = options or FilmOptions()
+    chosen = FilmOptions() if options is None else options
+    if not isinstance(chosen, FilmOptions):
+        raise InvalidInput(f"options is of type {type(chosen).__name__}: expected FilmOptions")
+    if not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
+        raise InvalidInput(f"frames is of type {type(frames).__name__}: expected several pictures")
     if chosen.passes != 1:
         raise InvalidInput(f"passes is {chosen.passes}: expected 1; fastnst video makes more")
     painter = Painter(

@@ -12,6 +12,10 @@ class FastNSTError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """The message in one line, whatever the names in it have."""
+        return " ".join(super().__str__().splitlines())
+
 
 class InvalidInput(FastNSTError, ValueError):
     """A picture, a setting or a file that cannot be used as given. Exit code 2."""

@@ -407,3 +407,51 @@ def test_a_finished_picture_is_saved_elsewhere(tmp_path: Path, monkeypatch) -> N
     (kept,) = tmp_path.iterdir()
     assert str(e.value).endswith(f"saved as {kept} instead")
     np.testing.assert_array_equal(load_image(kept), PIXELS)
+
+
+TENSOR = torch.linspace(0, 1, 3 * 5 * 4).reshape(3, 5, 4)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        TENSOR.to_sparse(),
+        TENSOR.to("meta"),
+    ],
+    ids=["sparse", "meta"],
+)
+def test_tensors_that_have_no_plain_values_are_named(tensor) -> None:
+    with pytest.raises(InvalidInput, match=r"content is (no dense tensor|a tensor without values)"):
+        load_image(tensor, "content")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch._neg_view(-TENSOR),
+        TENSOR.to(torch.float8_e5m2).float().to(torch.float8_e5m2),
+        TENSOR.to(torch.bfloat16),
+        torch.nn.Parameter(TENSOR),
+        TENSOR.permute(0, 2, 1).contiguous().permute(0, 2, 1),
+    ],
+    ids=["negated view", "float8", "bfloat16", "parameter", "permuted"],
+)
+def test_every_tensor_with_values_is_its_values(tensor) -> None:
+    expected = np.array(tensor.detach().float().permute(1, 2, 0).tolist(), np.float32)
+    np.testing.assert_array_equal(load_image(tensor), expected)
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_subclasses_of_arrays_are_arrays() -> None:
+    grey = TENSOR[0].numpy()
+    matrix = np.asmatrix(grey)  # which cannot have three axes
+    expected = np.repeat(grey[..., None], 3, axis=2)
+    np.testing.assert_array_equal(load_image(matrix), expected)
+    np.testing.assert_array_equal(load_image(np.ma.masked_array(grey)), expected)
+    assert type(load_image(matrix)) is np.ndarray
+
+
+@pytest.mark.parametrize("place", [b"a.png", 5, object()])
+def test_what_is_no_place_for_a_picture_is_named(place) -> None:
+    with pytest.raises(InvalidInput, match="expected a path or a binary file"):
+        save_image(TENSOR.permute(1, 2, 0).numpy(), place, format="png")

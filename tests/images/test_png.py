@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from fastnst.errors import InvalidInput
 from fastnst.images.decode import load_image
 from fastnst.images.exif import PREFIX
 from helpers.pictures import smooth
@@ -168,3 +169,19 @@ def test_orientation_of_a_png(tmp_path: Path) -> None:
     for chunk in (block, PREFIX + block):
         got = load(tmp_path, png(values, 8, RGB, (b"eXIf", chunk)))
         np.testing.assert_allclose(got * 255, np.rot90(values, -1), atol=1e-4)
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_is_refused(tmp_path: Path, transfer: int, name: str) -> None:
+    chunk = b"cICP", bytes([9, transfer, 0, 1])
+    with pytest.raises(InvalidInput, match=rf"is HDR \({name}\)"):
+        load(tmp_path, png(np.full((2, 2, 3), 9), 16, RGB, chunk))
+    usual = b"cICP", bytes([1, 13, 0, 1])  # sRGB
+    plain = load(tmp_path, png(np.full((2, 2, 3), 9), 16, RGB))
+    assert np.array_equal(load(tmp_path, png(np.full((2, 2, 3), 9), 16, RGB, usual)), plain)
+
+
+def test_a_palette_that_is_missing(tmp_path: Path) -> None:
+    for chunks in ((), ((b"PLTE", b""),)):
+        with pytest.raises(InvalidInput, match="its palette is missing"):
+            load(tmp_path, png(np.zeros((2, 2, 1)), 8, 3, *chunks))

@@ -12,7 +12,15 @@ import torch
 
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.samples.moving import MovingScene
-from fastnst.video.flow import Frame, choose_flow, dis_flow, flo_name, read_flo, write_flo
+from fastnst.video.flow import (
+    Frame,
+    check_flow,
+    choose_flow,
+    dis_flow,
+    flo_name,
+    read_flo,
+    write_flo,
+)
 
 
 def frame(scene: MovingScene, index: int) -> Frame:
@@ -87,3 +95,22 @@ def test_bad_flow_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(BackendUnavailable, match="pip install opencv-python-headless"):
         choose_flow("dis")
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        torch.zeros(3, 3, 2),
+        torch.zeros(8, 9, 3),
+        torch.full((8, 9, 2), float("nan")),
+        torch.zeros(8, 9, 2, dtype=torch.int64),
+        torch.zeros(8, 9, 2, device="meta"),
+        np.zeros((8, 9, 2), np.float32),
+        [[1]],
+    ],
+)
+def test_what_is_no_flow_of_a_frame_is_named(vectors: object) -> None:
+    frame = Frame(7, Fraction(1), np.zeros((8, 9, 3), np.float32))
+    with pytest.raises(InvalidInput, match="the flow of frame 7 "):
+        check_flow(vectors, frame)
+    check_flow(torch.zeros(8, 9, 2), frame)

@@ -62,7 +62,7 @@ def load_image(picture: Picture, label: str = "the picture") -> Pixels:
     if isinstance(picture, Tensor):
         return _from_tensor(picture, label)
     if isinstance(picture, np.ndarray):
-        return _from_array(picture, label)
+        return _from_array(np.asarray(picture), label)  # a subclass may not keep three axes
     try:
         name = os.fsdecode(os.fspath(picture))
     except TypeError as error:
@@ -144,15 +144,19 @@ def _from_pil(image: Image.Image, label: str) -> Pixels:
 
 
 def _from_tensor(tensor: Tensor, label: str) -> Pixels:
-    x = tensor.detach().cpu()
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
+        raise InvalidInput(f"{label} is no dense tensor of plain numbers")
+    if tensor.device.type == "meta":
+        raise InvalidInput(f"{label} is a tensor without values, on the device meta")
+    x = tensor.detach().cpu().resolve_conj().resolve_neg()
     if x.dim() == 4 and x.shape[0] == 1:
         x = x[0]
     if x.dim() != 3 or x.shape[0] not in (1, 3):
         raise InvalidInput(
             f"{label} is a tensor of shape {tuple(tensor.shape)}, expected (3, H, W)"
         )
-    if x.dtype == torch.bfloat16:
-        x = x.float()
+    if x.is_floating_point() and x.dtype not in (torch.float32, torch.float64):
+        x = x.float()  # numpy lacks bfloat16 and those of 8 bits
     return _from_array(x.permute(1, 2, 0).numpy(), label)
 
 

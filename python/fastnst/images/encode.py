@@ -167,6 +167,10 @@ def save_rows(
     """
     size = source.width, source.height
     if not isinstance(path, (str, os.PathLike)):
+        if not callable(getattr(path, "write", None)):
+            raise InvalidInput(
+                f"output is of type {type(path).__name__}: expected a path or a binary file"
+            )
         kind = _format(format, bits, size)
         path.write(encode(source.rows(0, source.height), kind, bits, metadata))
         return None

@@ -23,6 +23,7 @@ from fastnst.images.srgb import Colours
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LARGEST_PROFILE = 16 << 20  # bytes; a longer one is ignored
+_HDR = {b"\x10": "PQ", b"\x12": "HLG"}  # transfer functions of H.273 in a chunk cICP
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 
 
@@ -47,6 +48,11 @@ def open_png(file: BinaryIO) -> Opened:
     except (KeyError, struct.error) as error:
         raise InvalidInput("cannot be read: its header is damaged") from error
     check_size(header.width, header.height)
+    if header.kind == _PALETTE and not chunks.get(b"PLTE"):
+        raise InvalidInput("cannot be read: its palette is missing")
+    transfer = _HDR.get(chunks.get(b"cICP", b"")[1:2])
+    if transfer is not None:
+        raise InvalidInput(f"is HDR ({transfer}), which has no white: map its tones and save it")
     colours = _colours(chunks)
     return Opened(
         header.width,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -299,6 +300,8 @@ def _several(pictures: Styles, label: str) -> list[Picture | DecodedRows]:
     if isinstance(pictures, (PixelRows, StoredRows)):
         return [pictures]
     try:
+        if isinstance(pictures, io.IOBase):
+            raise TypeError  # it would give lines
         return list(pictures)
     except TypeError as error:
         raise InvalidInput(

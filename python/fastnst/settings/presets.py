@@ -210,7 +210,7 @@ def make_settings(
         InvalidInput: for an unknown preset or setting (with the closest match), or a bad value.
     """
     if not isinstance(preset, str) or preset not in PRESETS:
-        raise InvalidInput(f"unknown preset {shown(preset)}{_closest(str(preset), PRESETS)}")
+        raise InvalidInput(f"unknown preset {shown(preset)}{_closest(preset, PRESETS)}")
     for name in overrides or {}:
         check_name(name)
     return replace(PRESETS[preset], **(overrides or {}))
@@ -223,7 +223,7 @@ def check_name(name: str) -> None:
         InvalidInput: naming it, with the closest match.
     """
     if name not in SPECS:
-        raise InvalidInput(f"unknown setting {shown(name)}{_closest(str(name), SPECS)}")
+        raise InvalidInput(f"unknown setting {shown(name)}{_closest(name, SPECS)}")
 
 
 def needs_torchvision(settings: Settings) -> bool:
@@ -231,7 +231,7 @@ def needs_torchvision(settings: Settings) -> bool:
     return settings.weights in TORCHVISION_WEIGHTS
 
 
-def _closest(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(name[:100], known, n=1)
+def _closest(name: object, known: Iterable[str]) -> str:
+    known, text = list(known), name if isinstance(name, str) else ""
+    close = difflib.get_close_matches(text[:100], known, n=1)
     return f"; did you mean {close[0]}?" if close else f": choose one of {', '.join(known)}"

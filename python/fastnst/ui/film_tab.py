@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from fastnst.errors import FastNSTError, InvalidInput
-from fastnst.settings.kinds import Kind, Number, Whole
+from fastnst.settings.kinds import Kind, Whole
 from fastnst.ui import uploads
 from fastnst.ui.boxes import clip_box
 from fastnst.ui.controls import to_control
 from fastnst.ui.limits import Limits
-from fastnst.video.options import FilmOptions, Selection
+from fastnst.video.options import KINDS, FilmOptions, Selection
 
 _FRAMES = 1_000_000_000
 
@@ -34,14 +34,14 @@ SELECTION = (
 )
 HELD = (
     _Field(
-        *("temporal_weight", Number(), "Temporal weight"),
+        *("temporal_weight", KINDS["temporal_weight"], "Temporal weight"),
         "How much a frame is held to those before it.",
     ),
     _Field(
-        *("frame_iterations", Whole(0, 1_000_000), "Frame iterations"),
+        *("frame_iterations", KINDS["frame_iterations"], "Frame iterations"),
         "Of each frame but a shot's first, at most.",
     ),
-    _Field("band", Number(), "Band", "A frame is done this near to its shot's first loss."),
+    _Field("band", KINDS["band"], "Band", "A frame is done this near to its shot's first loss."),
 )
 FIELDS = (*SELECTION, *HELD)
 

@@ -101,6 +101,25 @@ def unavailable_reason() -> str | None:
     return None
 
 
+def check_flow(vectors: object, frame: Frame) -> None:
+    """Make sure that what a flow gave are vectors of a frame's size.
+
+    Raises:
+        InvalidInput: if not.
+    """
+    height, width, _ = frame.pixels.shape
+    said = f"the flow of frame {frame.index}"
+    if not isinstance(vectors, Tensor) or not vectors.is_floating_point():
+        raise InvalidInput(f"{said} is {type(vectors).__name__}: expected a tensor of floats")
+    if tuple(vectors.shape) != (height, width, 2) or vectors.device.type != "cpu":
+        raise InvalidInput(
+            f"{said} has shape {tuple(vectors.shape)} on {vectors.device}: expected "
+            f"{(height, width, 2)} on cpu"
+        )
+    if not bool(vectors.isfinite().all()):
+        raise InvalidInput(f"{said} has vectors that are not finite")
+
+
 def read_flo(path: Path) -> NDArray[np.float32]:
     """The vectors ``(H, W, 2)`` of a ``.flo`` file.
 

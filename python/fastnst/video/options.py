@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastnst.errors import InvalidInput
+from fastnst.settings.kinds import Kind, Number, Whole, shown
 
 DIS = "dis"  # OpenCV's optical flow
+KINDS: dict[str, Kind] = {
+    "temporal_weight": Number(),
+    "band": Number(),
+    "frame_iterations": Whole(0, 1_000_000),
+    "passes": Whole(1, 100),
+}
+_DISTANCE = Whole(1, 1000)
 
 
 @dataclass(frozen=True)
@@ -48,24 +55,20 @@ class FilmOptions:
         Raises:
             InvalidInput: naming the first that is wrong, what was expected and its value.
         """
-        for name in ("temporal_weight", "band"):
-            value = getattr(self, name)
-            if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
-                raise InvalidInput(f"{name} is {value!r}: expected a finite number, 0 or more")
-        for name, low, high in (("frame_iterations", 0, 1_000_000), ("passes", 1, 100)):
-            value = getattr(self, name)
-            if not (type(value) is int and low <= value <= high):
-                raise InvalidInput(
-                    f"{name} is {value!r}: expected a whole number from {low} to {high}"
-                )
-        object.__setattr__(self, "distances", tuple(self.distances))
-        distances = self.distances
+        for name, kind in KINDS.items():
+            object.__setattr__(self, name, kind.check(name, getattr(self, name)))
+        if not isinstance(self.distances, (tuple, list)):
+            raise InvalidInput(f"distances is {shown(self.distances)}: expected whole numbers")
+        distances = tuple(_DISTANCE.check("distances", one) for one in self.distances)
         if not distances or distances[0] != 1 or list(distances) != sorted(set(distances)):
             raise InvalidInput(
-                f"distances is {distances!r}: expected 1 and perhaps larger numbers, rising"
+                f"distances is {shown(distances)}: expected 1 and perhaps larger numbers, rising"
             )
-        if not all(type(distance) is int and distance <= 1000 for distance in distances):
-            raise InvalidInput(f"distances is {distances!r}: expected whole numbers up to 1000")
+        object.__setattr__(self, "distances", distances)
+        if not isinstance(self.flow, str):
+            raise InvalidInput(f"flow is {shown(self.flow)}: expected {DIS} or a folder's name")
+        if not isinstance(self.cuts, bool):
+            raise InvalidInput(f"cuts is {shown(self.cuts)}: expected True or False")
 
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values for JSON."""
@@ -92,6 +95,10 @@ class Selection:
         Raises:
             InvalidInput: if they select nothing.
         """
+        for name in ("start", "end", "every"):
+            value = getattr(self, name)
+            if type(value) is not int and not (name == "end" and value is None):
+                raise InvalidInput(f"--{name} is {shown(value)}: expected a whole number")
         if self.start < 0 or self.every < 1:
             raise InvalidInput(
                 f"--start is {self.start} and --every is {self.every}: expected 0 or more, and 1 "

@@ -29,7 +29,7 @@ from fastnst.settings.settings import Settings
 from fastnst.video.consistency import Consistency, consistency, counted_once
 from fastnst.video.cuts import is_cut
 from fastnst.video.film_frame import FilmFrame, Past, Shot
-from fastnst.video.flow import Flow, Frame
+from fastnst.video.flow import Flow, Frame, check_flow
 from fastnst.video.frame_run import FrameRun, style_loss_of
 from fastnst.video.options import FilmOptions
 from fastnst.video.warp import warp
@@ -245,6 +245,8 @@ class Painter:
         backward, forward = self.flow(frame, other), self.flow(other, frame)
         if backward is None or forward is None:
             return None
+        for flow in (backward, forward):
+            check_flow(flow, frame)
         return backward, consistency(forward, backward)
 
     def _shot_pictures(self, frame: Frame) -> Pictures:
