@@ -98,8 +98,9 @@ def test_the_parts_of_before_are_removed_and_other_files_are_not(path: Path) -> 
 
 
 # Rank 0 writes its part and the checkpoint, at the second time the third and the fourth file.
-@pytest.mark.parametrize(("victim", "number"), [(0, 2), (0, 3), (1, 1)])
-@pytest.mark.parametrize("how", ["full", "killed"])
+@pytest.mark.parametrize(
+    ("victim", "number", "how"), [(0, 2, "killed"), (0, 3, "full"), (1, 1, "killed")]
+)
 def test_it_is_whole_or_old(
     tmp_path: Path, whole: np.ndarray, victim: int, number: int, how: str
 ) -> None:

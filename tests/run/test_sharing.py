@@ -216,6 +216,10 @@ def test_scales_with_fewer_bands_than_ranks(as_one_rank: None) -> None:
     found = on_ranks(3, ranks_work.whole_run, fields, SIZE)
     assert np.array_equal(picture_of(found), one[1])
     assert found[2][0] == one[0]
+    # One that is interrupted at the scale that they do not share stops all at one that they do.
+    stopped = on_ranks(3, ranks_work.whole_run, fields, SIZE, None, 50, None, (0, 1))
+    assert {x[4] for x in stopped} == {one[2][0].iterations}  # at the start of the next scale
+    assert stopped[0][1].shape == (150, 18, 3)
 
 
 def test_an_interrupt_of_one_rank_stops_all_of_them_at_the_same_iteration(

@@ -147,8 +147,8 @@ def _follow(
 ) -> None:
     """Record each iterate, and turn the ways in which a run ends early into errors with a result.
 
-    Where several ranks share the picture and one is interrupted, all of them stop after the same
-    iteration.
+    Where there are several ranks and one is interrupted, all of them stop after the same iteration:
+    of this scale if they share its picture, else of the next that they share.
 
     Raises:
         Interrupted: on Ctrl-C, once there is a picture; its state is saved first.
@@ -163,9 +163,9 @@ def _follow(
             try:
                 recorder.note(iterate, engine, colours)
             except KeyboardInterrupt:
-                if speech.ranks == 1:
+                if current().ranks == 1:
                     raise
-                speech.ask_to_stop()
+                current().ask_to_stop()
             if writer is not None:
                 writer.note(iterate)
             if speech.ranks > 1 and speech.stops:
@@ -173,7 +173,7 @@ def _follow(
             at_rest = False
     except OutputFailed as error:
         # The other ranks of a picture, if there are any, are not asked for their parts of it.
-        so_far = outcome(recorder) if speech.ranks == 1 else None
+        so_far = outcome(recorder) if current().ranks == 1 else None
         if so_far is None:
             raise
         raise Unsaved(str(error), so_far) from error
