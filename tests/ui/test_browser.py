@@ -107,11 +107,22 @@ class Page:
         path = f"//button[@role='tab' and text()='{name}']"
         until(lambda: self.window.find_element("xpath", path)).click()
 
+    def value(self, name: str) -> str:
+        """What a box for text holds."""
+        return self.find(f"#{name} input, #{name} textarea").get_attribute("value")
+
     def write(self, name: str, value: str) -> None:
-        """Write a value into a box for text."""
-        box = until(lambda: self.find(f"#{name} input, #{name} textarea"))
-        box.clear()
-        box.send_keys(value)
+        """Write a value into a box for text, until it stays: a box may be drawn once more."""
+
+        def stays() -> bool:
+            if self.value(name) != value:
+                box = self.find(f"#{name} input, #{name} textarea")
+                box.clear()
+                box.send_keys(value)
+                time.sleep(0.5)
+            return self.value(name) == value
+
+        until(stays)
 
     def clear(self, name: str) -> None:
         """Empty a box with its own button, named after the kind of the box."""
@@ -253,10 +264,7 @@ def test_a_film_is_made_found_again_stopped_and_downloaded(tmp_path: Path, photo
         until(lambda: "of 60 finished" in page.status)
         until(lambda: page.find("#clip").is_displayed())
         page.find("#held button").click()
-        box = until(
-            lambda: page.find("#film-frame_iterations input, #film-frame_iterations textarea")
-        )
-        assert box.get_attribute("value") == "40"
+        until(lambda: page.value("film-frame_iterations") == "40")
         page.find("#stop").click()
         until(lambda: re.match(r"stopped: 64×48, \d+ frames? of 60", page.status))
         until(lambda: page.find("#player video").is_displayed())
@@ -296,6 +304,24 @@ def test_a_sheet_is_made_with_the_picture_that_is_chosen_and_found_again(
             lambda: page.find("#sheet-columns-values textarea, #sheet-columns-values input")
         )
         until(lambda: box.get_attribute("value") == "0.2,0.5,0.8")
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_says_why(tmp_path: Path, photo, browser) -> None:
+    content, style = photo("content.png", 120, 90), photo("style.jpg", 90, 90, seed=1)
+    with server(tmp_path, "--size", "64", "--memory", "10MB") as address:
+        page = Page(browser, address)
+        page.upload("content", content)
+        until(lambda: page.find("#content img").get_attribute("src"))
+        page.upload("styles", style)
+        until(lambda: page.buttons() == [True, False, False])
+        page.find("#start").click()
+        until(lambda: page.status.startswith("failed: a 64×48 picture needs about"))
+        assert page.buttons() == [True, False, False]
+        assert not page.all("#picture")
+        assert not page.all("#download")
+        assert page.find("#status .failed")
+        screenshot(browser, "11-failed")
 
 
 @pytest.mark.slow
