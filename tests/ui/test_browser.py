@@ -107,23 +107,6 @@ class Page:
         path = f"//button[@role='tab' and text()='{name}']"
         until(lambda: self.window.find_element("xpath", path)).click()
 
-    def value(self, name: str) -> str:
-        """What a box for text holds."""
-        return self.find(f"#{name} input, #{name} textarea").get_attribute("value")
-
-    def write(self, name: str, value: str) -> None:
-        """Write a value into a box for text, until it stays: a box may be drawn once more."""
-
-        def stays() -> bool:
-            if self.value(name) != value:
-                box = self.find(f"#{name} input, #{name} textarea")
-                box.clear()
-                box.send_keys(value)
-                time.sleep(0.5)
-            return self.value(name) == value
-
-        until(stays)
-
     def clear(self, name: str) -> None:
         """Empty a box with its own button, named after the kind of the box."""
         names = ("Clear", "Remove Image", "Remove this file")
@@ -252,9 +235,6 @@ def test_a_film_is_made_found_again_stopped_and_downloaded(tmp_path: Path, photo
         page.clear("clip")
         page.upload("clip", long)
         until(lambda: page.find("#about-clip").text.startswith("64×48, 60 frames"))
-        page.find("#held button").click()
-        page.write("film-frame_iterations", "40")
-        page.write("film-band", "0")
         page.find("#start").click()
         until(lambda: re.match(r"[1-9]\d* frames? of 60 finished", page.status))
         assert re.search(r"s a frame, \d+ (s|min) left; iteration \d+ of", page.status)
@@ -263,8 +243,6 @@ def test_a_film_is_made_found_again_stopped_and_downloaded(tmp_path: Path, photo
         browser.refresh()  # it is found again, in its tab
         until(lambda: "of 60 finished" in page.status)
         until(lambda: page.find("#clip").is_displayed())
-        page.find("#held button").click()
-        until(lambda: page.value("film-frame_iterations") == "40")
         page.find("#stop").click()
         until(lambda: re.match(r"stopped: 64×48, \d+ frames? of 60", page.status))
         until(lambda: page.find("#player video").is_displayed())

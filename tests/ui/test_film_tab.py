@@ -12,11 +12,15 @@ pytest.importorskip("gradio")
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
 from fastnst.ui.film_tab import FIELDS, describe, from_film_controls, to_film_controls
+from fastnst.ui.film_wish import FilmWish
 from fastnst.ui.limits import Limits
 from fastnst.ui.studio import Studio
 from fastnst.ui.studio_page import studio_page
+from fastnst.ui.wish import Ended
 from fastnst.video.options import FilmOptions, Selection
-from helpers.films import pan, write_clip
+from helpers.films import pan, quick, settings, write_clip
+
+__all__ = ["quick"]
 
 FIRST = to_film_controls(Selection(), FilmOptions())
 
@@ -94,3 +98,27 @@ def test_the_tab_has_its_controls(monkeypatch) -> None:
     assert {f"film-{field.name}" for field in FIELDS} <= set(shown)
     assert shown["film-temporal_weight"]["value"] == "300"
     assert shown["film-end"]["value"] == ""
+
+
+def test_a_page_that_is_loaded_again_is_at_its_film(monkeypatch, quick, tmp_path, photo) -> None:
+    pytest.importorskip("av")
+    pytest.importorskip("cv2")
+    studio = Studio(Limits(), Settings())
+    page = studio_page(studio)
+    arrive = next(each for each in page.fns.values() if each.api_name == "arrive")
+    monkeypatch.setattr(FilmWish, "run", lambda *_: Ended("failed", error="no"))
+    clip = write_clip(tmp_path / "a.mp4", pan(2))
+    options = FilmOptions(frame_iterations=7, cuts=False)
+    who = studio.admit(None)
+    chosen = Selection(0, 1)
+    wish = FilmWish(
+        str(clip), (str(photo("s.png")),), settings(), selection=chosen, options=options
+    )
+    studio.start(who, wish)
+    names = [part.elem_id for part in arrive.outputs]
+    values = dict(zip(names, arrive.fn(who), strict=True))
+    assert values["kinds"].selected == "film"
+    assert values["film-frame_iterations"] == "7"
+    assert values["film-end"] == "1"
+    assert values["film-cuts"] is False
+    assert values["setting-size"] == 0
