@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
     from fastnst.objective.build import build_objective
     from fastnst.objective.objective import Objective
     from fastnst.ops import gram_matrix, style_loss, style_losses
-    from fastnst.run.ending import Diverged, Interrupted
+    from fastnst.run.ending import Diverged, Interrupted, Unsaved
     from fastnst.run.losses import Losses
     from fastnst.run.prepare import load_pictures
     from fastnst.run.resources import Resources
@@ -101,7 +101,7 @@ _HOME = {
         "objective.build": ("build_objective",),
         "objective.objective": ("Objective",),
         "ops": ("gram_matrix", "style_loss", "style_losses"),
-        "run.ending": ("Diverged", "Interrupted"),
+        "run.ending": ("Diverged", "Interrupted", "Unsaved"),
         "run.losses": ("Losses",),
         "run.prepare": ("load_pictures",),
         "run.resources": ("Resources",),
@@ -154,6 +154,7 @@ __all__ = [
     "TemporalLoss",
     "Terms",
     "TotalVariationLoss",
+    "Unsaved",
     "WassersteinLoss",
     "Weights",
     "__version__",

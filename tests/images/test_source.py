@@ -93,6 +93,13 @@ REFUSED = [
     (b"PK\3\4", "ZIP"),
     (b"GIF90a", "not a picture"),
     (b"BM these are words", "not a picture"),
+    (b"push graphic-context\nfill 'url(|\"touch x\")'\npop graphic-context", "not a picture"),
+    (b"#!/bin/sh\ntouch x\n", "not a picture"),
+    (b"\x1f\x8b\x08\0" + b"%!PS" * 9, "not a picture"),  # PostScript, compressed
+    (b"\xd7\xcd\xc6\x9a" + b"\0" * 40, "not a picture"),  # a Windows metafile
+    (b"/* XPM */\nstatic char *a[]={};", "not a picture"),
+    (b"\x93NUMPY\1\0v\0{'descr': '|O'}\ncos\nsystem\n", "not a picture"),
+    (b"\x89HDF\r\n\x1a\n", "not a picture"),
 ]
 
 

@@ -107,12 +107,6 @@ class Page:
         path = f"//button[@role='tab' and text()='{name}']"
         until(lambda: self.window.find_element("xpath", path)).click()
 
-    def write(self, name: str, value: str) -> None:
-        """Write a value into a box for text."""
-        box = until(lambda: self.find(f"#{name} input, #{name} textarea"))
-        box.clear()
-        box.send_keys(value)
-
     def clear(self, name: str) -> None:
         """Empty a box with its own button, named after the kind of the box."""
         names = ("Clear", "Remove Image", "Remove this file")
@@ -241,9 +235,6 @@ def test_a_film_is_made_found_again_stopped_and_downloaded(tmp_path: Path, photo
         page.clear("clip")
         page.upload("clip", long)
         until(lambda: page.find("#about-clip").text.startswith("64×48, 60 frames"))
-        page.find("#held button").click()
-        page.write("film-frame_iterations", "40")
-        page.write("film-band", "0")
         page.find("#start").click()
         until(lambda: re.match(r"[1-9]\d* frames? of 60 finished", page.status))
         assert re.search(r"s a frame, \d+ (s|min) left; iteration \d+ of", page.status)
@@ -252,11 +243,6 @@ def test_a_film_is_made_found_again_stopped_and_downloaded(tmp_path: Path, photo
         browser.refresh()  # it is found again, in its tab
         until(lambda: "of 60 finished" in page.status)
         until(lambda: page.find("#clip").is_displayed())
-        page.find("#held button").click()
-        box = until(
-            lambda: page.find("#film-frame_iterations input, #film-frame_iterations textarea")
-        )
-        assert box.get_attribute("value") == "40"
         page.find("#stop").click()
         until(lambda: re.match(r"stopped: 64×48, \d+ frames? of 60", page.status))
         until(lambda: page.find("#player video").is_displayed())
@@ -296,6 +282,24 @@ def test_a_sheet_is_made_with_the_picture_that_is_chosen_and_found_again(
             lambda: page.find("#sheet-columns-values textarea, #sheet-columns-values input")
         )
         until(lambda: box.get_attribute("value") == "0.2,0.5,0.8")
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_says_why(tmp_path: Path, photo, browser) -> None:
+    content, style = photo("content.png", 120, 90), photo("style.jpg", 90, 90, seed=1)
+    with server(tmp_path, "--size", "64", "--memory", "10MB") as address:
+        page = Page(browser, address)
+        page.upload("content", content)
+        until(lambda: page.find("#content img").get_attribute("src"))
+        page.upload("styles", style)
+        until(lambda: page.buttons() == [True, False, False])
+        page.find("#start").click()
+        until(lambda: page.status.startswith("failed: a 64×48 picture needs about"))
+        assert page.buttons() == [True, False, False]
+        assert not page.all("#picture")
+        assert not page.all("#download")
+        assert page.find("#status .failed")
+        screenshot(browser, "11-failed")
 
 
 @pytest.mark.slow

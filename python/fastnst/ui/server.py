@@ -12,6 +12,7 @@ from fastnst.errors import BackendUnavailable
 CSS = """
 #download { display: block; padding: 0.6em; text-align: center; font-weight: 600 }
 #status { min-height: 1.6em; overflow-wrap: anywhere }
+#status .failed { padding: 0.6em 0.9em; border-left: 4px solid #c0392b; background: #c0392b1a }
 #content-samples, #style-samples, #runs { min-height: 0 !important }
 #content-samples .grid-wrap, #style-samples .grid-wrap, #runs .grid-wrap {
   min-height: 0 !important; height: auto !important; padding-top: 1.9em; overflow: hidden }

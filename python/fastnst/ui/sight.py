@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,8 +70,10 @@ def show_ended(job: Job) -> list[Any]:
     """Values for the parts that show a run that has ended."""
     found = job.outcome
     if found is not None:
-        return _outcome(found)
-    return _parts(f"failed: {job.error}" if job.error else "stopped before there was a picture")
+        return _outcome(found, _alert(found.text) if job.error else found.text)
+    if job.error:
+        return _parts(_alert(f"failed: {job.error}"))
+    return _parts("stopped before there was a picture")
 
 
 def _look(studio: Studio, job: Job) -> tuple[Sight, list[Any]]:
@@ -91,9 +94,14 @@ def _look(studio: Studio, job: Job) -> tuple[Sight, list[Any]]:
     return sight, _parts(text, picture=picture, row=row, curves=curves)
 
 
-def _outcome(found: Outcome) -> list[Any]:
+def _alert(text: str) -> str:
+    """What went wrong, so that it is seen and read out."""
+    return f'<div class="failed" role="alert">{html.escape(text)}</div>'
+
+
+def _outcome(found: Outcome, status: str) -> list[Any]:
     return _parts(
-        found.text,
+        status,
         picture=found.picture,
         row=found.row,
         film=found.film,
