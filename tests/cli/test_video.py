@@ -98,3 +98,25 @@ def test_usage_is_one_line(clip: Path, capsys: pytest.CaptureFixture[str]) -> No
             continue  # the package is not there
         assert code == 2, further
         assert expected in " ".join(said.split()), further
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "loop", "style.png/x", "~nobody/x"])
+def test_names_that_the_system_refuses_are_one_line(
+    clip: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(clip.parent)
+    Path("loop").symlink_to("loop")
+    before = sorted(clip.parent.rglob("*"))
+    film = ("video", str(clip), "style.png", *SETTINGS)
+    for arguments in (
+        ("video", name, "style.png", "-o", "out", *SETTINGS),
+        ("video", f"{name}*", "style.png", "-o", "out", *SETTINGS),
+        ("video", "", "style.png", "-o", "out", *SETTINGS),
+        (*film, "-o", "out", "--flow", name),
+        (*film, "-o", name),
+    ):
+        assert run_app(arguments) == 2, arguments
+        said = capsys.readouterr().err
+        assert said.startswith("fastnst: ")
+        assert said.count("\n") == 1
+        assert sorted(clip.parent.rglob("*")) == before, arguments

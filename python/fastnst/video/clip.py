@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -90,12 +91,15 @@ def open_clip(name: str, rate: Fraction | None = None) -> Clip:
         InvalidInput: if it is no clip, or one that cannot be used.
         BackendUnavailable: without PyAV, for a video file.
     """
+    if not name:
+        raise InvalidInput("the clip's name is empty")
     path = Path(name)
-    if path.is_dir():
+    there = os.path.exists(name)  # noqa: PTH110 - False for what no system takes
+    if there and path.is_dir():
         return PictureFrames(name, _pictures_in(path), rate or RATE)
-    if not path.exists() and glob.has_magic(name):
+    if not there and glob.has_magic(name):
         return PictureFrames(name, [Path(p) for p in glob.glob(name)], rate or RATE)  # noqa: PTH207
-    if not path.exists():
+    if not there:
         raise InvalidInput(f"clip {name} does not exist")
     with path.open("rb") as file:
         head = file.read(_HEAD)

@@ -6,6 +6,7 @@ A film is made by ``make``, written by ``write`` and its state removed by ``fini
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def check(film: Film, resume: bool) -> None:
         raise InvalidInput(
             f"output {film.output}: expected a name ending in {SUFFIX}, or a folder for frames"
         )
-    elif film.output.exists() and not film.output.is_dir():
+    elif os.path.exists(film.output) and not film.output.is_dir():  # noqa: PTH110 - any name
         raise InvalidInput(f"output {film.output} is a file; name a folder for frames")
     folder = film.state.folder
     if not folder.parent.is_dir():

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from fractions import Fraction
@@ -51,7 +52,7 @@ class FilmState:
     @property
     def exists(self) -> bool:
         """Whether there is the state of a film."""
-        return (self.folder / ABOUT).is_file()
+        return os.path.isfile(self.folder / ABOUT)  # noqa: PTH113 - False for what no system takes
 
     def begin(self, identity: Identity) -> None:
         """Make the folder.
