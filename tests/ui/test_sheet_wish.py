@@ -16,7 +16,6 @@ from fastnst.errors import InvalidInput, NonFiniteLoss
 from fastnst.run.run import run
 from fastnst.sheet import sheet as sheets
 from fastnst.ui.limits import Limits
-from fastnst.ui.sheet_tab import from_sheet_controls, to_sheet_controls
 from fastnst.ui.sheet_wish import SheetWish
 
 
@@ -124,9 +123,3 @@ def test_presets_are_compared_at_one_size(wish) -> None:
 def test_what_is_refused_before_it_waits(wish, changed, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         replace(wish, **changed).check(Limits(size=64, iterations=100))
-
-
-def test_controls_hold_what_is_varied() -> None:
-    for vary in ((("strength", "0.1,0.2"),), (("style", ""), ("strength", "0.1,0.2"))):
-        assert from_sheet_controls(to_sheet_controls(vary)) == vary
-    assert from_sheet_controls(["", None, "", None]) == ()
