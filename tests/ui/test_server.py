@@ -21,6 +21,9 @@ pytest.importorskip("gradio")
 from PIL import Image
 
 from fastnst.ui import controls
+from fastnst.ui.film_tab import to_film_controls
+from fastnst.ui.sheet_tab import to_sheet_controls
+from fastnst.video.options import FilmOptions, Selection
 
 
 def upload(address: str, name: str, data: bytes) -> str:
@@ -45,7 +48,12 @@ def test_a_visitor_gets_what_is_allowed_and_nothing_of_others(tmp_path: Path) ->
     secret = tmp_path / "secret.png"
     Image.fromarray(smooth(48, 36)).save(secret)
     settings = Settings(size=48, iterations=2, style_layers=("relu1_1",))
-    values = controls.to_controls(settings)
+    # the controls of the settings, of films and of sheets
+    values = [
+        *controls.to_controls(settings),
+        *to_film_controls(Selection(), FilmOptions()),
+        *to_sheet_controls((("strength", "0.5"),)),
+    ]
     options = ("--max-megabytes", "1", "--size", "48", "--iterations", "2")
     with server(tmp_path, *options) as address:
         good, answer = call(address, "arrive", [None])
@@ -54,14 +62,14 @@ def test_a_visitor_gets_what_is_allowed_and_nothing_of_others(tmp_path: Path) ->
 
         picture = file(upload(address, "a.png", secret.read_bytes()))
         styles = [{"image": picture, "caption": None}]
-        start = [who, picture, styles, None, None]
+        start = [who, picture, styles, None, None, None, None]  # clip, sheet's content, masks
         script = b"%!PS\n{} loop"
         refused = {
-            "forged path": [who, file(str(secret)), styles, None, None, *values],
-            "forged style": [who, picture, [{"image": file("/etc/passwd")}], None, None, *values],
+            "forged path": [who, file(str(secret)), *start[2:], *values],
+            "forged style": [who, picture, [{"image": file("/etc/passwd")}], *start[3:], *values],
             "zero bytes": [who, file(upload(address, "b.png", b"")), *start[2:], *values],
             "PostScript": [who, file(upload(address, "c.jpg", script)), *start[2:], *values],
-            "nothing": [who, None, None, None, None, *values],
+            "nothing": [who, *[None] * 6, *values],
             "another's token": ["guessed", *start[1:], *values],
             "a wrong type": [*start, *values[:1], "many", *values[2:]],
             "a list": [*start, [1, 2], *values[1:]],
@@ -79,8 +87,8 @@ def test_a_visitor_gets_what_is_allowed_and_nothing_of_others(tmp_path: Path) ->
         with pytest.raises(urllib.error.HTTPError) as no:
             upload(address, "large.png", os.urandom(2_000_000))
         assert no.value.code in (400, 413)
-        assert not call(address, "resume", [who, None, None])[0]
-        assert call(address, "stop", [who, None, None])[0]  # before there is a run
+        assert not call(address, "resume", [who, *[None] * 4])[0]
+        assert call(address, "stop", [who, *[None] * 4])[0]  # before there is a run
 
         good, answer = call(address, "start", [*start, *values])
         assert good, answer
@@ -89,11 +97,11 @@ def test_a_visitor_gets_what_is_allowed_and_nothing_of_others(tmp_path: Path) ->
         deadline = time.monotonic() + 60
         while "done: 48×36, 2 iterations" not in str(answer):
             assert time.monotonic() < deadline, answer
-            answer = call(address, "look", [who, None, None])[1]
+            answer = call(address, "look", [who, *[None] * 4])[1]
             time.sleep(0.2)
         other = call(address, "arrive", [None])[1]
         assert other[0] != who
-        assert "data:image/png" not in str(other[1 + len(values) :])
+        assert "data:image/png" not in str(other)
 
 
 @pytest.mark.parametrize(
