@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,8 @@ from fastnst.evaluation import Evaluation, Terms
 from fastnst.ranks.protocol import Alone
 from fastnst.solvers.minimise import minimise
 from fastnst.solvers.vectors import Placement
-from fastnst.strips.geometry import Spacing, spans
+from fastnst.strips import storage
+from fastnst.strips.geometry import Spacing, Span, spans
 
 BANDS = spans(22, 8, Spacing(4, 4))
 
@@ -73,6 +76,33 @@ def test_pairs_that_are_not_taken_cost_no_other(history_size: int) -> None:
         torch.testing.assert_close(cut[k][0], whole[k][0], rtol=1e-9, atol=1e-9)
         if k + 1 < len(whole):  # it has judged a pair one step earlier
             assert len(cut[k][1]) == len(whole[k + 1][1])
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bands", [BANDS, None])
+def test_a_state_has_nothing_of_memory_that_was_never_written(
+    monkeypatch: pytest.MonkeyPatch,
+    optimizer: str,
+    dtype: torch.dtype,
+    bands: Sequence[Span] | None,
+) -> None:
+    """A checkpoint with such memory may not be finite, and is refused when it is read."""
+    empty = storage.empty
+
+    def poisoned(*args: Any, **more: Any) -> Tensor:
+        memory = empty(*args, **more)
+        return memory.fill_(torch.nan if memory.is_floating_point() else 99)
+
+    monkeypatch.setattr(storage, "empty", poisoned)
+    start = torch.rand((1, 3, 22, 5), generator=torch.Generator().manual_seed(0), dtype=dtype)
+    placement = Placement() if bands is None else Placement(bands)
+    iterates = minimise(
+        Kicked(), start, iterations=9, history_size=4, placement=placement, optimizer=optimizer
+    )
+    for iterate in iterates:
+        for name, x in iterate.state().tensors.items():
+            assert not x.is_floating_point() or x.isfinite().all(), (iterate.iteration, name)
 
 
 def test_an_iteration_takes_one_sum() -> None:

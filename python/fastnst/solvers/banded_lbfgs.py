@@ -120,7 +120,7 @@ class BandedLBFGS(ProjectedSolver):
 
     def state(self) -> State:
         """What ``restore`` needs to go on bit for bit."""
-        used = self._used(stored=True) if self.is_measured else 0
+        used = self._used(stored=False) if self.is_measured else 0
         own = {
             "order": list(self.order),
             "spare": self.spare,
