@@ -107,6 +107,22 @@ class Page:
         path = f"//button[@role='tab' and text()='{name}']"
         until(lambda: self.window.find_element("xpath", path)).click()
 
+    def written(self, name: str) -> str:
+        """What is in a box for text."""
+        return str(self.find(f"#{name} input, #{name} textarea").get_attribute("value"))
+
+    def write(self, name: str, value: str) -> None:
+        """Write a value into a box for text, which may be drawn anew meanwhile."""
+
+        def write() -> bool:
+            box = self.find(f"#{name} input, #{name} textarea")
+            if box.get_attribute("value") != value:
+                box.clear()
+                box.send_keys(value)
+            return self.written(name) == value
+
+        until(write)
+
     def clear(self, name: str) -> None:
         """Empty a box with its own button, named after the kind of the box."""
         names = ("Clear", "Remove Image", "Remove this file")
@@ -278,10 +294,7 @@ def test_a_sheet_is_made_with_the_picture_that_is_chosen_and_found_again(
         screenshot(browser, "12-sheet-done")
         browser.refresh()
         until(lambda: page.find("#sheet-content").is_displayed())
-        box = until(
-            lambda: page.find("#sheet-columns-values textarea, #sheet-columns-values input")
-        )
-        until(lambda: box.get_attribute("value") == "0.2,0.5,0.8")
+        until(lambda: page.written("sheet-columns-values") == "0.2,0.5,0.8")
 
 
 @pytest.mark.slow
