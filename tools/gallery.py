@@ -3,8 +3,8 @@
     python tools/gallery.py [--only NAME]
 
 Writes docs/images/gallery/*.jpg and prints what each took. The gallery's pairs are what the default
-command makes of them, two minutes each on two cores with AVX2; the small pictures, of what single
-options do, take four minutes together.
+command makes of them, two and a half minutes each on two cores with AVX2; the small pictures are of
+what single options do.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
     from fastnst.settings.keywords import SettingsDict
     from fastnst.settings.presets import PRESETS, make_settings
     from fastnst.settings.settings import Settings
-    from fastnst.sheet.contact_sheet import contact_sheet
     from fastnst.sheet.sheet import Sheet
+    from fastnst.sheets import contact_sheet
     from fastnst.solvers.iterate import Iterate
     from fastnst.solvers.minimise import minimise
     from fastnst.video.film_frame import FilmFrame
@@ -110,8 +110,8 @@ _HOME = {
         "settings.keywords": ("SettingsDict",),
         "settings.presets": ("PRESETS", "make_settings"),
         "settings.settings": ("Settings",),
-        "sheet.contact_sheet": ("contact_sheet",),
         "sheet.sheet": ("Sheet",),
+        "sheets": ("contact_sheet",),
         "solvers.iterate": ("Iterate",),
         "solvers.minimise": ("minimise",),
         "video.film_frame": ("FilmFrame",),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import signal
@@ -21,6 +20,7 @@ from fastnst.cli import ranks
 from fastnst.cli.options import own_threads
 from fastnst.errors import FastNSTError, InvalidInput
 from fastnst.ranks import communication
+from fastnst.ranks.launch import Plan
 from fastnst.run.checkpoint import load_checkpoint
 from helpers.pictures import smooth
 
@@ -47,6 +47,15 @@ def be_rank(monkeypatch: pytest.MonkeyPatch, rank: int, ranks_: int) -> None:
     monkeypatch.setattr(communication, "leave", lambda _=None: None)
 
 
+def as_rank_1_nothing_comes_of(words: list[str], monkeypatch, capsys, folder: Path) -> None:
+    """Rank 1 of two neither writes nor speaks."""
+    be_rank(monkeypatch, 1, 2)
+    before = sorted(folder.iterdir())
+    assert cli.run_app(words) == 0
+    assert capsys.readouterr() == ("", "")
+    assert sorted(folder.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -67,8 +76,7 @@ def be_rank(monkeypatch: pytest.MonkeyPatch, rank: int, ranks_: int) -> None:
 def test_what_cannot_be_is_one_line_before_anything_starts(
     arguments: list[str], message: str, monkeypatch, capsys
 ) -> None:
-    module = importlib.import_module("fastnst.cli.stylize")  # not the command of this name
-    monkeypatch.setattr(module, "start_ranks", lambda _: pytest.fail("started"))
+    monkeypatch.setattr("fastnst.cli.ranks.start_ranks", lambda _: pytest.fail("started"))
     assert cli.run_app(["stylize", "c.png", "s.png", "-o", "o.png", *arguments]) == 2
     err = capsys.readouterr().err
     assert message in " ".join(err.split())
@@ -113,11 +121,12 @@ def test_a_command_that_ranks_do_not_share_is_not_done_by_each(words, monkeypatc
 )
 def test_textures_and_reconstructions_have_ranks_too(words, message, monkeypatch, capsys) -> None:
     started = []
-    module = importlib.import_module("fastnst.cli.synthesis")
-    monkeypatch.setattr(module, "start_ranks", lambda plan: started.append(plan) or stop())
 
-    def stop() -> None:
+    def start(plan: Plan) -> None:
+        started.append(plan)
         raise typer.Exit(7)
+
+    monkeypatch.setattr("fastnst.cli.ranks.start_ranks", start)
 
     assert cli.run_app([*words, "-o", "o.png"]) == 2
     assert message in capsys.readouterr().err
@@ -131,11 +140,7 @@ def test_textures_and_reconstructions_have_ranks_too(words, message, monkeypatch
 
 def test_rank_0_alone_saves_a_texture(monkeypatch, capsys, tmp_path: Path) -> None:
     words = ["texture", "s.png", "--size", "48", "--iterations", "1", "--style-layers", "relu1_1"]
-    be_rank(monkeypatch, 1, 2)
-    before = sorted(tmp_path.iterdir())
-    assert cli.run_app([*words, "-o", "one.png"]) == 0
-    assert capsys.readouterr() == ("", "")
-    assert sorted(tmp_path.iterdir()) == before
+    as_rank_1_nothing_comes_of([*words, "-o", "one.png"], monkeypatch, capsys, tmp_path)
     be_rank(monkeypatch, 0, 2)
     assert cli.run_app([*words, "-o", "zero.png"]) == 0
     assert "zero.png" in capsys.readouterr().err
@@ -163,11 +168,8 @@ def test_the_same_words_start_each_rank(monkeypatch) -> None:
 def test_rank_0_alone_writes_and_speaks(monkeypatch, capsys, tmp_path: Path) -> None:
     words = ["stylize", "c.png", "s.png", *QUICK, "--ranks", "2", "--save-every", "1", "--json",
              "--plot", "plot.svg"]  # fmt: skip
-    be_rank(monkeypatch, 1, 2)
     before = sorted(tmp_path.iterdir())
-    assert cli.run_app([*words, "-o", "one.png"]) == 0
-    assert capsys.readouterr() == ("", "")
-    assert sorted(tmp_path.iterdir()) == before
+    as_rank_1_nothing_comes_of([*words, "-o", "one.png"], monkeypatch, capsys, tmp_path)
     be_rank(monkeypatch, 0, 2)
     assert cli.run_app([*words, "-o", "zero.png"]) == 0
     out, err = capsys.readouterr()

@@ -44,12 +44,13 @@ ROOMS = {
     "notebook": "ground run",
     "api": "ground ranks network images settings inputs run notebook video",
     "batch": "ground samples network images settings inputs run",
-    "sheet": "ground samples images settings inputs engines run estimate notebook",
+    "sheet": "ground samples images settings inputs engines run",
+    "sheets": "ground images settings inputs run estimate notebook sheet",
     "ui": "ground samples images settings inputs run output api video sheet",
     "cli": "ground samples strips ranks network images settings inputs run output video"
-    " plots info estimate export api batch sheet ui",
+    " plots info estimate export api batch sheet sheets ui",
     "__init__": "errors _version evaluation ops network losses images solvers settings objective"
-    " engines inputs run video api sheet",
+    " engines inputs run video api sheet sheets",
     "__main__": "cli",
 }
 

@@ -19,9 +19,9 @@ from fastnst.run.resources import Resources
 from fastnst.run.run import run
 from fastnst.run.step import Step
 from fastnst.sheet import sheet as sheets
-from fastnst.sheet.contact_sheet import contact_sheet
 from fastnst.sheet.layout import EMPTY
 from fastnst.sheet.sheet import Sheet
+from fastnst.sheets import contact_sheet
 from helpers.pictures import smooth
 
 pytestmark = pytest.mark.usefixtures("quick")

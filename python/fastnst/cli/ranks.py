@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Annotated, Any
 
@@ -97,22 +97,29 @@ def check_command(name: str | None) -> None:
         )
 
 
-def check_size(plan: Plan, settings: Settings, size: tuple[int, int] | None) -> None:
-    """Make sure that the ranks can share a picture, before any of them is started.
+def share_picture(
+    plan: Plan | None, settings: Settings, size: Callable[[], tuple[int, int] | None]
+) -> None:
+    """Where ranks are asked for and this process is none of them: start them, once they can share.
 
     Args:
-        plan: What is asked for.
+        plan: What is asked for; None: no ranks, and nothing happens.
         settings: The settings of the run.
         size: Width and height of the result, or more than they can be; None: not known.
 
     Raises:
+        typer.Exit: when all have ended.
         InvalidInput: if there are too many, with how many could; if its device has no ranks.
-        BackendUnavailable: if the device that was asked for cannot be used.
+        BackendUnavailable: if the device that was asked for cannot be used, or if the machines do
+            not meet.
     """
+    if plan is None or is_rank():
+        return
     from fastnst.run.sharing import check_before_start
 
     if plan.ranks * plan.most > 1:
-        check_before_start(settings, plan.ranks * plan.least, size)
+        check_before_start(settings, plan.ranks * plan.least, size())
+    start_ranks(plan)
 
 
 def start_ranks(plan: Plan) -> None:

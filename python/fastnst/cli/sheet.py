@@ -92,7 +92,7 @@ def sheet(
     made = Sheet(axes, cells, resources)
     check_output(target, size=made.size)
     if only_estimate:
-        from fastnst.sheet.estimate import estimate_cells
+        from fastnst.sheets import estimate_cells
 
         _print_estimate(made, estimate_cells(made.cells, resources), as_json)
         return

@@ -42,11 +42,10 @@ from fastnst.cli.ranks import (
     Restarts,
     as_rank,
     check_ranks,
-    check_size,
-    start_ranks,
+    share_picture,
 )
 from fastnst.errors import InvalidInput
-from fastnst.ranks.launch import is_rank, may_restart, read_plan, writes
+from fastnst.ranks.launch import may_restart, read_plan, writes
 from fastnst.settings.settings import Settings
 from fastnst.strips.budget import amount
 
@@ -171,11 +170,12 @@ def stylize(
         needs = estimate(content, style, settings, content_mask, style_mask, resources)
         _print_estimate(needs, settings, as_json)
         return
-    if plan is not None and not is_rank():
+    share_picture(
+        plan,
+        settings,
         # A checkpoint says how its picture is cut, and the ranks find out.
-        size = None if resume else result_size(content, settings.size, max_megapixels)
-        check_size(plan, settings, size)
-        start_ranks(plan)
+        lambda: None if resume else result_size(content, settings.size, max_megapixels),
+    )
 
     from fastnst import plots
     from fastnst.output import video

@@ -33,11 +33,10 @@ from fastnst.cli.ranks import (
     RankTimeout,
     as_rank,
     check_ranks,
-    check_size,
-    start_ranks,
+    share_picture,
 )
 from fastnst.errors import InvalidInput
-from fastnst.ranks.launch import is_rank, read_plan, writes
+from fastnst.ranks.launch import read_plan, writes
 from fastnst.settings.presets import DEFAULT_PRESET
 from fastnst.settings.settings import Settings
 
@@ -91,11 +90,12 @@ def texture(
                 else (settings.size, settings.size)
             ),
         )
-    if plan is not None and not is_rank():
-        # Of another shape than its style, and the ranks find out.
-        size = result_size(style[0], settings.size, max_megapixels) if proportion is None else None
-        check_size(plan, settings, size)
-        start_ranks(plan)
+    share_picture(
+        plan,
+        settings,
+        # With --aspect it is of another shape than its style, and the ranks find out.
+        lambda: None if aspect else result_size(style[0], settings.size, max_megapixels),
+    )
 
     from fastnst.api import run_texture
 
@@ -153,9 +153,7 @@ def reconstruct(
             pyramid=pyramid,
             size=lambda: result_size(content, settings.size, max_megapixels),
         )
-    if plan is not None and not is_rank():
-        check_size(plan, settings, result_size(content, settings.size, max_megapixels))
-        start_ranks(plan)
+    share_picture(plan, settings, lambda: result_size(content, settings.size, max_megapixels))
 
     from fastnst.api import run_reconstruction
 

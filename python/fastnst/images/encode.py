@@ -155,15 +155,23 @@ def save_rows(
     format: str | None = None,
     pyramid: bool = False,
 ) -> Path | None:
-    """The same for a picture by rows: a tiled BigTIFF has a few of them in memory at a time.
+    """Do what ``save_image`` does for a picture that is read by rows.
+
+    Of a tiled BigTIFF a few rows are in memory at a time; for any other file all of them are.
 
     Args:
-        source: The picture.
-        path: As above, and so are the others.
+        source: The picture, RGB in [0, 1].
+        path: Where, as for ``save_image``.
         bits: 8, or 16 for PNG and TIFF.
-        metadata: Text entries for a PNG.
-        format: For an open file, and instead of what the suffix says otherwise.
+        metadata: Text entries for a PNG; other formats carry none.
+        format: As for ``save_image``.
         pyramid: Whether a TIFF file also holds reduced pictures.
+
+    Returns:
+        The path, or None for an open file.
+
+    Raises:
+        InvalidInput: as ``save_image``, and so are the other errors.
     """
     size = source.width, source.height
     if not isinstance(path, (str, os.PathLike)):

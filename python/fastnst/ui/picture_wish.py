@@ -6,15 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastnst.images.decode import open_image
 from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.ending import Diverged, Interrupted
 from fastnst.run.run import run
 from fastnst.settings.settings import Settings
 from fastnst.ui.limits import Limits
 from fastnst.ui.outcome import picture_outcome
-from fastnst.ui.uploads import check_upload
-from fastnst.ui.wish import Ended, Stage, Wish, copy, explain
+from fastnst.ui.wish import Ended, Stage, Wish, check_content, copy, explain
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -41,10 +39,8 @@ class PictureWish(Wish):
 
     def check(self, limits: Limits) -> None:
         """As of ``Wish``."""
-        content = check_upload(self.content, "content picture", limits.megapixels)
+        longest = check_content(self.content, limits)
         self.check_pictures(limits)
-        with open_image(Path(content)) as image:
-            longest = max(image.width, image.height)
         limits.check(self.settings, longest)
 
     def owned(self, folder: Path) -> Self:

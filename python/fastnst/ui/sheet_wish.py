@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastnst.errors import InvalidInput
-from fastnst.images.decode import open_image
 from fastnst.settings.config import PRESET
 from fastnst.settings.presets import make_settings
 from fastnst.settings.settings import Settings
@@ -18,8 +17,7 @@ from fastnst.sheet.cells import Cell, make_cells
 from fastnst.sheet.sheet import Sheet
 from fastnst.ui.limits import Limits, check_names
 from fastnst.ui.outcome import sheet_outcome
-from fastnst.ui.uploads import check_upload
-from fastnst.ui.wish import Ended, Stage, Wish, copy
+from fastnst.ui.wish import Ended, Stage, Wish, check_content, copy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -60,7 +58,7 @@ class SheetWish(Wish):
 
     def check(self, limits: Limits) -> None:
         """As of ``Wish``."""
-        content = check_upload(self.content, "content picture", limits.megapixels)
+        longest = check_content(self.content, limits)
         if self.content_mask or self.style_masks:
             raise InvalidInput("a sheet has no masks: take them out, or make a single picture")
         self.check_pictures(limits)
@@ -69,8 +67,6 @@ class SheetWish(Wish):
             raise InvalidInput(
                 f"the sheet has {len(cells)} pictures: this page allows {limits.cells}"
             )
-        with open_image(Path(content)) as image:
-            longest = max(image.width, image.height)
         for cell in cells:
             limits.check(cell.settings, longest)
 

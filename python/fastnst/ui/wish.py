@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnst.cache import Cache
 from fastnst.errors import FastNSTError, InvalidInput
+from fastnst.images.decode import open_image
 from fastnst.run.resources import Resources
 from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
@@ -139,6 +140,17 @@ class Wish(ABC):
             "content_mask": copy(mask, folder / "content mask") if mask else None,
             "style_masks": _copy_all(self.style_masks, folder, "style mask"),
         }
+
+
+def check_content(path: str | None, limits: Limits) -> int:
+    """Make sure that a content picture is what a visitor may give; its long side in pixels.
+
+    Raises:
+        InvalidInput: if it is not, or there is none.
+    """
+    content = check_upload(path, "content picture", limits.megapixels)
+    with open_image(Path(content)) as image:
+        return max(image.width, image.height)
 
 
 def copy(path: str, target: Path) -> str:

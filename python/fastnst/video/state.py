@@ -198,21 +198,24 @@ def _check(record: dict[str, Any], number: int) -> None:
     """Make sure that a record has all that is read of it.
 
     Raises:
-        AssertionError: if not; or any other of ``_WRONG``.
+        ValueError: if not; or any other of ``_WRONG``.
     """
-    assert record["frame"] == number
-    assert Fraction(record["exact_time"]) >= 0
-    assert type(record["pass"]) is int
     shot = shot_of(record)
-    assert type(shot.first) is int
-    assert math.isfinite(shot.loss + shot.style)
-    assert isinstance(record["picture_sha256"] + record["state_sha256"], str)
+    if not (
+        record["frame"] == number
+        and Fraction(record["exact_time"]) >= 0
+        and type(record["pass"]) is int
+        and type(shot.first) is int
+        and math.isfinite(shot.loss + shot.style)
+        and isinstance(record["picture_sha256"] + record["state_sha256"], str)
+    ):
+        raise ValueError("it is not the record of a frame")
 
 
 # What Python raises for a record that is none.
 _WRONG = (
     *(OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError),
-    *(AssertionError, AttributeError),
+    AttributeError,
 )
 
 

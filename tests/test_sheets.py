@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 import fastnst
+from fastnst import sheets
 from fastnst.estimate import Estimate
 from fastnst.settings.settings import Settings
-from fastnst.sheet import estimate as estimates
 from fastnst.sheet.axes import make_axes
 from fastnst.sheet.cells import make_cells
-from fastnst.sheet.estimate import estimate_cells
+from fastnst.sheets import estimate_cells
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_trial_for_each_that_differs(
         tried.append(settings)
         return Estimate(1, 1, 7, None, settings.iterations, "torch", "cpu")
 
-    monkeypatch.setattr(estimates, "estimate", estimate)
+    monkeypatch.setattr(sheets, "estimate", estimate)
     cells = make_cells(
         "c.png", "s.png", make_axes(vary), lambda changes: fastnst.make_settings("gatys", changes)
     )

@@ -1,13 +1,14 @@
-"""The public function that makes a contact sheet."""
+"""Contact sheets as Python asks for them, and what one will take."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastnst import files
+from fastnst.estimate import Estimate, estimate
 from fastnst.images.decode import Picture
 from fastnst.images.encode import check_format, check_output
 from fastnst.inputs.pictures import Styles
@@ -18,13 +19,18 @@ from fastnst.run.step import Step
 from fastnst.settings.presets import DEFAULT_PRESET, make_settings
 from fastnst.settings.settings import Settings
 from fastnst.sheet.axes import PICTURES, make_axes
-from fastnst.sheet.cells import make_cells
+from fastnst.sheet.cells import Cell, make_cells
 from fastnst.sheet.sheet import Sheet
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fastnst.settings.keywords import SettingsDict
+
+# Settings that change the picture, but not what it takes.
+_FREE = ("seed", "learning_rate", "averaging", "style_blend", "content_layer_weights",
+         "style_layer_weights", "statistics_weights")  # fmt: skip
+_WEIGHTS = ("content_weight", "style_weight", "tv_weight")  # of which 0 alone makes a difference
 
 
 def contact_sheet(
@@ -104,3 +110,31 @@ def contact_sheet(
         if target is not None:
             rescue(target, sheet.save)
     return sheet
+
+
+def estimate_cells(cells: Sequence[Cell], resources: Resources = UNLIMITED) -> list[Estimate]:
+    """What each cell will take; cells that take the same are tried once.
+
+    Args:
+        cells: Those of a ``Sheet``, in its order.
+        resources: What each run may take of the machine.
+
+    Raises:
+        InvalidInput: as ``estimate``, and so are the other errors.
+    """
+    found: dict[Any, Estimate] = {}
+    for cell in cells:
+        if _key(cell) not in found:
+            found[_key(cell)] = estimate(
+                *(cell.content, cell.style, cell.settings), resources=resources
+            )
+    return [found[_key(cell)] for cell in cells]
+
+
+def _key(cell: Cell) -> tuple[Any, ...]:
+    settings = cell.settings.to_dict()
+    for name in _FREE:
+        settings.pop(name)
+    for name in _WEIGHTS:
+        settings[name] = bool(settings[name])
+    return id(cell.content), id(cell.style), *map(str, settings.values())
