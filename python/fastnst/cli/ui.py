@@ -38,7 +38,7 @@ def ui(
     scratch: Scratch = None,
     settings: Settings,
 ) -> None:
-    """Open a page in the browser: upload, choose, watch the picture or the film form, download it.
+    """Open a page in the browser for pictures, films and sheets: upload, watch them form, download.
 
     The settings are what the page shows first.
     """
