@@ -287,12 +287,17 @@ def test_all_engines_agree_about_every_picture_on_the_way(engine: str) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_the_gpu_ends_at_the_same_loss_as_the_cpu() -> None:
-    losses = [
-        fastnst.stylize(CONTENT, STYLE, device=device, size=48, iterations=60).losses.total
-        for device in ("cpu", "cuda")
-    ]
-    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+def test_the_gpu_goes_the_way_of_the_cpu() -> None:
+    asked = {"size": 48, "iterations": 60, "precision": "fp32"}
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        cpu, gpu = (
+            [losses.total for losses in fastnst.stylize(CONTENT, STYLE, device=d, **asked).history]
+            for d in ("cpu", "cuda")
+        )
+    # Runs whose starts differ by 1e-5 are 0.2 % apart after five iterations and up to 12 % after
+    # twenty; they end within 7 % of each other (six starts on a CPU).
+    assert gpu[:6] == pytest.approx(cpu[:6], rel=0.01)
+    assert gpu[-1] == pytest.approx(cpu[-1], rel=0.15)
 
 
 SHALLOW = {

@@ -1,6 +1,7 @@
 """Everything that only a GPU can show, in stages of less than ten minutes each.
 
-    python tools/gpu_check.py [STAGE ...] [--out FOLDER] [--again] [--limit SECONDS] [--dry-run]
+    python tools/gpu_check.py [STAGE ...] [--only TEXT] [--out FOLDER] [--again] [--limit SECONDS]
+                              [--dry-run]
 
 Stages, in the order in which they are of use; none means all:
 
@@ -106,7 +107,12 @@ class Record:
 
 
 def look_at(
-    stages: dict[str, Stage], record: Record, *, limit: float = LIMIT, again: bool = False
+    stages: dict[str, Stage],
+    record: Record,
+    *,
+    limit: float = LIMIT,
+    again: bool = False,
+    only: str = "",
 ) -> int:
     """Look at all points of some stages that are not known yet; the exit code.
 
@@ -115,11 +121,14 @@ def look_at(
         record: Where points are kept.
         limit: Seconds after which no further point is begun.
         again: Look at points that are known too.
+        only: Look at points alone whose name has this in it.
     """
     began = time.monotonic()
     found: list[Point] = []
     for stage, cases in stages.items():
         for case in cases():
+            if only not in case.name:
+                continue
             known = record.known.get((stage, case.name))
             if known is not None and known.holds is not None and not again:
                 found.append(known)
@@ -163,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=", ".join(gpu_stages.STAGES))
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu-check", help="results")
     parser.add_argument("--again", action="store_true", help="look at known points too")
+    parser.add_argument("--only", default="", metavar="TEXT", help="points whose name has it")
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for one command")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, in the emulator")
     chosen = parser.parse_args(arguments)
@@ -173,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with gpu_machine.where(dry=chosen.dry_run, out=chosen.out, ends=ends) as where:
         stages: dict[str, Stage] = {name: partial(gpu_stages.STAGES[name], where) for name in names}
         record = Record(chosen.out / "points.jsonl", where.machine)
-        return look_at(stages, record, limit=chosen.limit, again=chosen.again)
+        return look_at(stages, record, limit=chosen.limit, again=chosen.again, only=chosen.only)
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def _recorded(at: Where, precision: str) -> Point:
         "model": model.launches,
         "recording": recorded - began,
         "instantiation": made - recorded,
-        "replay": at.time(graph.replay, 100),
+        "replay": at.time(graph.replay, 100, recorded=False),
         "model replay": model.seconds(gpu_model.H100),
     }
     text = ", ".join(f"{key} {value:.4g}" for key, value in figures.items())

@@ -73,6 +73,13 @@ def test_an_error_fails_its_point_and_no_other(check: Any, tmp_path: Path) -> No
     assert second["holds"] is True
 
 
+def test_points_are_chosen_by_their_names(check: Any, tmp_path: Path) -> None:
+    path = tmp_path / "points.jsonl"
+    points = (check.Point(False, "off"), check.Point(True, "fine"))
+    assert check.look_at({"a": stage(check, *points)}, check.Record(path, "m"), only="1") == 0
+    assert [row["name"] for row in rows(path)] == ["point 1"]
+
+
 def test_what_is_known_is_not_looked_at_again(check: Any, tmp_path: Path) -> None:
     path = tmp_path / "points.jsonl"
     looked: list[str] = []
