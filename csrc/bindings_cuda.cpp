@@ -109,6 +109,15 @@ void layer_gradient(const LayerTuple& layer, int device, Address stream) {
     cuda_layer_gradient(layer_of(layer), device, pointer<void>(stream));
 }
 
+void pool(int dtype, const Sizes& sizes, Address features, int pooling, Address out, int device,
+          Address stream) {
+    const auto [b, h, w, c] = sizes;
+    const py::gil_scoped_release release;
+    cuda_pool({static_cast<DType>(dtype), b, h, w, c, pointer<const void>(features),
+               static_cast<Pooling>(pooling), pointer<void>(out)},
+              device, pointer<void>(stream));
+}
+
 // (sums, count, divisor, value, offset, factor)
 using LossTuple = std::tuple<Address, std::int64_t, double, Address, double, double>;
 
@@ -220,6 +229,8 @@ void bind_cuda(py::module_& m) {
         py::arg("layer"));
     m.def("cuda_layer_gradient", &layer_gradient, py::arg("layer"), py::arg("device"),
           py::arg("stream"));
+    m.def("cuda_pool", &pool, py::arg("dtype"), py::arg("sizes"), py::arg("features"),
+          py::arg("pooling"), py::arg("out"), py::arg("device"), py::arg("stream"));
     m.def("cuda_losses", &losses, py::arg("terms"), py::arg("losses"), py::arg("device"),
           py::arg("stream"));
     m.def("cuda_image_features", &image_features, py::arg("sizes"), py::arg("image"),

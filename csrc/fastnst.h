@@ -260,6 +260,17 @@ struct CudaLayerGradient {
 std::int64_t cuda_layer_gradient_blocks(const CudaLayerGradient& layer);
 void cuda_layer_gradient(const CudaLayerGradient& layer, int device, void* stream);
 
+// out = 2x2 pooling of F with stride 2, average or max.
+struct CudaPool {
+    DType dtype;  // of both
+    std::int64_t batch, height, width, channels;
+    const void* features;  // F [B, H, W, C]
+    Pooling pooling;
+    void* out;  // [B, H / 2, W / 2, C]
+};
+
+void cuda_pool(const CudaPool& layer, int device, void* stream);
+
 // losses[1 + k] = value + offset, the value given or sum(sums) / divisor; losses[0] = the sum of
 // factor * losses[1 + k].
 struct CudaLossTerm {

@@ -135,6 +135,16 @@ def one_layer(at: Where, shape: tuple[int, int, int], dtype: torch.dtype) -> Ite
         moved = features.nbytes + target.nbytes + out.nbytes + above.nbytes
         return _bandwidth(at, point, moved, seconds, judged=moved > 2**26)
 
+    def pool(pooling: str) -> Point:
+        out = torch.empty(1, channels, height // 2, width // 2, dtype=dtype, device=at.device)
+        out = last(out.fill_(torch.nan))
+        seconds = at.time(lambda: kernels.pool_features(features, pooling, out=out))
+        at.wait()
+        pooled = functional.avg_pool2d if pooling == "average" else functional.max_pool2d
+        moved = features.nbytes + out.nbytes
+        point = near(out, pooled(features, 2).double(), 0.0)  # the same bits
+        return _bandwidth(at, point, moved, seconds, judged=moved > 2**26)
+
     def style(precision: str) -> Point:
         target = random(at, channels, channels)
         losses, s = torch.empty(1, device=at.device), None
@@ -156,6 +166,8 @@ def one_layer(at: Where, shape: tuple[int, int, int], dtype: torch.dtype) -> Ite
 
     for pooling in (None, "average", "max"):
         yield Case(f"layer gradient {pooling}, {name}", partial(back, pooling))
+    for pooling in ("average", "max") if min(height, width) > 1 else ():
+        yield Case(f"pool {pooling}, {name}", partial(pool, pooling))
     precisions = ("fp32", "tf32") if dtype == torch.float32 else ("fp32", "bf16")
     for precision in precisions:
         yield Case(f"style {precision}, {name}", partial(style, precision))

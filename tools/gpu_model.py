@@ -140,7 +140,7 @@ def _forward(size: int, width: int, arithmetic: str) -> Iterator[Step]:
         else:  # bias and ReLU are in the convolution
             yield Step(name, "convolution", width * c_in * n + out, flops, arithmetic)
         if name in POOLED:
-            yield Step(f"pool after {name}", "avg_pool2d", out * 1.25)
+            yield Step(f"pool after {name}", "pool_features", out * 1.25)
     grams = [(c, _positions(size, h)) for name, _, c, h in CONVOLUTIONS if name in STYLE]
     read = sum(width * c * n for c, n in grams)
     flops = sum(2.0 * c * c * n for c, n in grams)
@@ -212,7 +212,7 @@ def before(size: int = 512, precision: str = "bf16", history: int = 100) -> Iter
             "gram_reduce",
             "gram_gradient",
             "gram_losses",
-            "avg_pool2d",
+            "pool_features",  # avg_pool2d
         )
     ]
     first = 64.0 * size * size

@@ -37,6 +37,7 @@ FASTNST_WITHOUT_CUDA(void, cuda_history_combination, const History&, const std::
                      const float*, float, const float*, const double*, float*, double*, int, void*)
 FASTNST_WITHOUT_CUDA(std::int64_t, cuda_layer_gradient_blocks, const CudaLayerGradient&)
 FASTNST_WITHOUT_CUDA(void, cuda_layer_gradient, const CudaLayerGradient&, int, void*)
+FASTNST_WITHOUT_CUDA(void, cuda_pool, const CudaPool&, int, void*)
 FASTNST_WITHOUT_CUDA(void, cuda_losses, const CudaLossTerm*, std::size_t, float*, int, void*)
 FASTNST_WITHOUT_CUDA(void, cuda_image_features, const CudaImageFeatures&, int, void*)
 FASTNST_WITHOUT_CUDA(void, cuda_image_gradient, const CudaImageGradient&, int, void*)

@@ -169,6 +169,17 @@ def layer(emulator: Emulator, height: int, width: int, pooling: str | None) -> l
     ]
 
 
+def pooled(emulator: Emulator, height: int, width: int, pooling: str) -> list[Number]:
+    """A pooling on the way forward, in bfloat16."""
+    f = positive(emulator, 1, 8, height, width, dtype=torch.bfloat16)
+    out = emulator.tensor(torch.empty(1, height // 2, width // 2, 8, dtype=f.dtype))
+    out = out.permute(0, 3, 1, 2)
+    device.pool_features(f, pooling, out=out)
+    pool = functional.avg_pool2d if pooling == "average" else functional.max_pool2d
+    truth = pool(f.double(), 2)
+    return [Number(out, truth, (BFLOAT16 + 3 * FLOAT) * truth if pooling == "average" else 0.0)]
+
+
 def losses(emulator: Emulator, height: int, width: int) -> list[Number]:
     """Sums by block and losses that are known, and their weighted sum."""
     sums = emulator.tensor(torch.rand(height * width, dtype=torch.float64) + 0.1)
@@ -267,6 +278,8 @@ WORKS: dict[str, tuple[Work, set[str]]] = {
     "layer": (partial(layer, pooling=None), {"layer_gradient"}),
     "layer, average": (partial(layer, pooling="average"), {"layer_gradient"}),
     "layer, max": (partial(layer, pooling="max"), {"layer_gradient"}),
+    "pooling, average": (partial(pooled, pooling="average"), {"pool_features"}),
+    "pooling, max": (partial(pooled, pooling="max"), {"pool_features"}),
     "losses": (losses, {"weigh_losses"}),
     "picture": (picture, {"image_features", "image_gradient"}),
     "solver": (

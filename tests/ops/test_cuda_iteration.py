@@ -226,6 +226,29 @@ def test_a_layer_where_nothing_comes_from_above_and_one_in_place(emulator: Emula
     assert torch.allclose(out, 2 * before, rtol=3 * FLOAT)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 64, 9, 6), (2, 3, 5, 7), (1, 4, 2, 2), (1, 130, 2, 3), (3, 8, 12, 4), (1, 16, 2, 521)],
+    ids=str,
+)
+def test_pooling_has_the_bits_of_pytorch(
+    emulator: Emulator, shape: tuple, pooling: str, dtype: torch.dtype
+) -> None:
+    batch, channels, height, width = shape
+    features = torch.randn(shape).to(dtype)
+    features[:, :2, 0, 1] = torch.nan
+    features[:, 2, :2, :2] = -0.0
+    out = torch.full((batch, channels, height // 2, width // 2), torch.nan).to(dtype)
+    out = placed(emulator, out)
+    device.pool_features(placed(emulator, features), pooling, out=out)
+    pool = functional.avg_pool2d if pooling == "average" else functional.max_pool2d
+    expected = pool(last(features), 2)
+    assert torch.allclose(out, expected, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(out.signbit() & ~out.isnan(), expected.signbit() & ~expected.isnan())
+
+
 def test_losses_and_their_weighted_sum(emulator: Emulator) -> None:
     sums = emulator.tensor(torch.rand(777, dtype=torch.float64))
     value = emulator.tensor(torch.rand(1))
@@ -328,6 +351,11 @@ def test_wrong_tensors_are_named(emulator: Emulator) -> None:
     features, rows = last(torch.rand(1, 4, 3, 3)), device.DeviceRows(2, 10, torch.device("cpu"))
     with pytest.raises(InvalidInput, match="incoming: expected"):
         device.layer_gradient(features, features, pooling="max", out=features)
+    with pytest.raises(InvalidInput, match=r"out: expected torch.float32 \(1, 4, 1, 1\)"):
+        device.pool_features(features, "max", out=features)
+    row = last(torch.rand(1, 4, 1, 3))
+    with pytest.raises(InvalidInput, match="pool: expected a window"):
+        device.pool_features(row, "max", out=last(torch.empty(1, 4, 0, 1)))
     with pytest.raises(InvalidInput, match="out: expected channels_last"):
         device.layer_gradient(features, None, out=torch.rand(1, 4, 3, 3))
     with pytest.raises(InvalidInput, match="x: expected shape"):

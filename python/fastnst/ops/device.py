@@ -147,6 +147,27 @@ def layer_gradient(
     _queue("cuda_layer_gradient", features, layer)
 
 
+def pool_features(features: Tensor, pooling: str, *, out: Tensor) -> None:
+    """out = the 2×2 pooling of F with stride 2; of an odd side the last row or column is left out.
+
+    The same bits as PyTorch's pooling: averages are summed in float32 and rounded once.
+
+    Args:
+        features: F, channels_last.
+        pooling: ``average`` or ``max``.
+        out: ``(B, C, H // 2, W // 2)`` channels_last, written.
+
+    Raises:
+        InvalidInput: a shape, type, layout or device is not as described.
+    """
+    _check("features", features, features)
+    batch, height, width, channels = _sizes(features)
+    _check("out", out, features, (batch, channels, height // 2, width // 2))
+    sizes = (batch, height, width, channels)
+    where = (features.data_ptr(), POOLINGS[pooling], out.data_ptr())
+    _queue("cuda_pool", features, DTYPES[features.dtype], sizes, *where)
+
+
 # ---------------------------------------------------------------------------------------- losses --
 
 

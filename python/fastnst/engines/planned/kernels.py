@@ -1,9 +1,10 @@
 """The plan on a GPU with the kernels of csrc/cuda: cuDNN is left with the inner convolutions alone.
 
 It is ``cuda.py``'s plan with fewer passes over memory. The first convolution reads the picture and
-writes features in their own dtype; unpooling, content loss and the mask of a ReLU are one pass,
-style gradient and mask another; the losses become their weighted sum in one kernel. Where an
-objective asks for something else (L2 pooling, losses found by autograd), it is computed as there.
+writes features in their own dtype; a pooling is one pass; unpooling, content loss and the mask of a
+ReLU are one pass, style gradient and mask another; the losses become their weighted sum in one
+kernel. Where an objective asks for something else (L2 pooling, losses found by autograd), it is
+computed as there.
 """
 
 from __future__ import annotations
@@ -89,9 +90,17 @@ class KernelEngine(PlannedEngine):
         return features
 
     def _pool(self, x: Tensor, name: str) -> Tensor:
-        if self._pooling == "max":  # the way back finds the maxima in the features
-            return torch.nn.functional.max_pool2d(x, 2)
-        return super()._pool(x, name)
+        if self._pooling not in ("average", "max"):
+            return super()._pool(x, name)
+        batch, channels, height, width = x.shape
+        out = torch.empty(
+            (batch, channels, height // 2, width // 2),
+            dtype=x.dtype,
+            device=x.device,
+            memory_format=torch.channels_last,
+        )
+        kernels.pool_features(x, self._pooling, out=out)  # the way back finds the maxima in x
+        return out
 
     # ---------------------------------------------------------------------------------- losses --
 
