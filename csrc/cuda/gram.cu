@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kThreads, Arithmetic::kBlocks)
         Sums sums;
         product<Arithmetic, true, kChannelsContiguous, kChannelsContiguous>(
             x, place.row * kTile, x, place.column * kTile, first, end, diagonal, idle, warp, stages,
-            sums);
+            sums, [](std::int64_t, const auto*) {});
         if (idle) return;
         float* partial = entry.partials + block * kTileArea;
         sums.for_pairs(warp, [&](int row, int column, float even, float odd) {

@@ -8,7 +8,8 @@
 // out once each, 128 MB in bfloat16 and 256 MB in float, with accumulate half as much again. On an
 // H100 (figures in gram.cu): 38, 57 with accumulate, us of memory against 9 us of products in
 // bfloat16, 77 and 115 against 18 in TF32. The blocks of the same positions follow each other: they
-// find F in the L2 cache.
+// find F in the L2 cache. A block hardly computes: what counts is how seldom it waits for memory.
+// Features and out of one type in channels_last (SameVectors) make it wait once for both, or twice.
 
 #include <algorithm>
 
@@ -22,10 +23,11 @@ namespace {
 struct GradientEntry {
     GradientLayer layer;
     bool masked_sum;
-    bool given;        // S is
-    bool vectors;      // F can be read in vectors of 16 bytes
-    bool out_vectors;  // F and out can be walked together, four elements at a time
-    void* symmetric;   // [B, C, pitch]
+    bool given;         // S is
+    bool vectors;       // F can be read in vectors of 16 bytes
+    bool out_vectors;   // F and out can be walked together, four elements at a time
+    bool same_vectors;  // they have one type, contiguous channels and whole vectors of 16 bytes
+    void* symmetric;    // [B, C, pitch]
     std::int64_t pitch;
 };
 
@@ -63,6 +65,14 @@ struct alignas(sizeof(T) * kCount) Vector {
     T at[kCount];
 };
 
+// What an element of out becomes. kept: the mask leaves it.
+__device__ __forceinline__ float result(const GradientEntry& entry, bool kept, float sum,
+                                        float before) {
+    const float value = kept ? entry.layer.scale * sum : 0;
+    const bool adds = entry.layer.accumulate && (kept || !entry.masked_sum);
+    return adds ? before + value : value;
+}
+
 // kCount elements that follow each other in out, and in F where kCount > 1.
 template <int kCount, class T, class Out>
 __device__ __forceinline__ void finish(const GradientEntry& entry, const float* sums, const T* f,
@@ -76,9 +86,7 @@ __device__ __forceinline__ void finish(const GradientEntry& entry, const float* 
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
         const bool kept = !(layer.relu_mask && to_float(mask.at[i]) <= 0);
-        const float value = kept ? layer.scale * sums[i] : 0;
-        const bool adds = layer.accumulate && (kept || !entry.masked_sum);
-        after.at[i] = from_float<Out>(adds ? to_float(before.at[i]) + value : value);
+        after.at[i] = from_float<Out>(result(entry, kept, sums[i], to_float(before.at[i])));
     }
     *reinterpret_cast<Values*>(out) = after;
 }
@@ -122,8 +130,85 @@ __device__ __forceinline__ void write_tile(const GradientEntry& entry, std::int6
     }
 }
 
+// The tile of a layer with same_vectors: a thread has 16 bytes of channels of several positions.
+// What was in out is asked for before the products, and the mask is taken from the tiles of F that
+// pass through shared memory: so little waits, and F is read once.
+template <class T>
+struct SameVectors {
+    static constexpr int kWidth = 16 / static_cast<int>(sizeof(T));
+    static constexpr int kPerLine = kTile / kWidth, kLines = kThreads / kPerLine;
+    static constexpr int kCount = kTile / kLines;
+    static_assert(kCount * kWidth == 32, "a bit of the mask for each element of a thread");
+    // in float the registers are needed by the products
+    static constexpr bool kEarly = sizeof(T) == 2;
+    using Values = Vector<T, kWidth>;
+
+    const GradientEntry& entry;
+    const std::int64_t channel;  // of the thread
+    const int line, inner;       // its first position and channel in the tile
+    const std::int64_t lines;
+    T* const out;
+    Values before[kCount] = {};
+    std::uint32_t mask = 0;  // bits of what is kept
+
+    __device__ __forceinline__ SameVectors(const GradientEntry& of, std::int64_t sample,
+                                           std::int64_t first_channel, std::int64_t position)
+        : entry(of),
+          channel(first_channel + static_cast<int>(threadIdx.x) % kPerLine * kWidth),
+          line(static_cast<int>(threadIdx.x) / kPerLine),
+          inner(static_cast<int>(threadIdx.x) % kPerLine * kWidth),
+          lines(channel < of.layer.features.channels ? of.layer.features.positions - position : 0),
+          out(static_cast<T*>(of.layer.out) + sample * of.layer.out_batch_stride +
+              (position + line) * of.layer.out_position_stride + channel) {}
+
+    __device__ __forceinline__ Values* at(int i) const {
+        return reinterpret_cast<Values*>(out + i * kLines * entry.layer.out_position_stride);
+    }
+
+    __device__ __forceinline__ void ask() {
+        if (!entry.layer.accumulate) return;
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) {
+            if (line + i * kLines < lines) before[i] = *at(i);
+        }
+    }
+
+    // the tile of F [position][channel] of a step
+    __device__ __forceinline__ void look(std::int64_t step, const T* tile) {
+        if (channel / kDepth<T> != step) return;
+        const int k = static_cast<int>(channel) % kDepth<T>;
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) {
+            const auto f =
+                *reinterpret_cast<const Values*>(tile + place<T, false>(line + i * kLines, k));
+#pragma unroll
+            for (int e = 0; e < kWidth; ++e)
+                mask |= static_cast<std::uint32_t>(!(to_float(f.at[e]) <= 0)) << (i * kWidth + e);
+        }
+    }
+
+    __device__ __forceinline__ void write(const float* sums) const {
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) {
+            if (line + i * kLines >= lines) break;
+            const float* s = sums + (line + i * kLines) * kOutPitch + inner;
+            Values after;
+#pragma unroll
+            for (int e = 0; e < kWidth; ++e) {
+                const bool kept = !entry.layer.relu_mask || (mask >> (i * kWidth + e) & 1) != 0;
+                after.at[e] = from_float<T>(result(entry, kept, s[e], to_float(before[i].at[e])));
+            }
+            *at(i) = after;
+        }
+    }
+};
+
+// Of the kernel in bfloat16, which waits for memory most of the time, a multiprocessor has more.
+template <class Arithmetic>
+constexpr int kGradientBlocks = sizeof(typename Arithmetic::Element) == 2 ? 4 : Arithmetic::kBlocks;
+
 template <class Arithmetic, class T, bool kChannelsContiguous>
-__global__ void __launch_bounds__(kThreads, Arithmetic::kBlocks)
+__global__ void __launch_bounds__(kThreads, kGradientBlocks<Arithmetic>)
     gram_gradient(const __grid_constant__ Work<GradientEntry> work) {
     if constexpr (Arithmetic::kCompiled) {
         using Element = typename Arithmetic::Element;
@@ -143,16 +228,33 @@ __global__ void __launch_bounds__(kThreads, Arithmetic::kBlocks)
                           f.position_stride, f.channel_stride, f.positions, entry.vectors};
         const Warp warp;
         Sums sums;
-        product<Arithmetic, false, false, !kChannelsContiguous>(
-            s, channel, x, position, 0, f.channels, false, false, warp, memory.stages, sums);
         const bool by_channels = entry.layer.out_channel_stride == 1;
-        sums.for_pairs(warp, [&](int row, int column, float even, float odd) {
-            float* to =
-                memory.out + (by_channels ? column * kOutPitch + row : row * kOutPitch + column);
-            to[0] = even;
-            to[by_channels ? kOutPitch : 1] = odd;
-        });
-        __syncthreads();
+        const auto place_sums = [&] {
+            sums.for_pairs(warp, [&](int row, int column, float even, float odd) {
+                float* to = memory.out +
+                            (by_channels ? column * kOutPitch + row : row * kOutPitch + column);
+                to[0] = even;
+                to[by_channels ? kOutPitch : 1] = odd;
+            });
+            __syncthreads();
+        };
+        if constexpr (kChannelsContiguous && sizeof(T) == sizeof(Element)) {
+            if (entry.same_vectors) {
+                SameVectors<T> tile(entry, sample, channel, position);
+                if (tile.kEarly) tile.ask();
+                product<Arithmetic, false, false, false>(
+                    s, channel, x, position, 0, f.channels, false, false, warp, memory.stages, sums,
+                    [&](std::int64_t step, const T* seen) { tile.look(step, seen); });
+                if (!tile.kEarly) tile.ask();
+                place_sums();
+                tile.write(memory.out);
+                return;
+            }
+        }
+        product<Arithmetic, false, false, !kChannelsContiguous>(
+            s, channel, x, position, 0, f.channels, false, false, warp, memory.stages, sums,
+            [](std::int64_t, const Element*) {});
+        place_sums();
         if (entry.layer.out_dtype == DType::bfloat16) {
             write_tile<T, bf16>(entry, sample, channel, position, memory.out);
         } else {
@@ -194,8 +296,13 @@ std::vector<GradientEntry> plan(const GradientLayer* layers, const CudaGradientE
             same_walk && aligned(f, 4 * size_of(f.dtype)) &&
             aligned(layer.out, layer.out_dtype, layer.out_batch_stride, layer.out_channel_stride,
                     layer.out_position_stride, 4 * size_of(layer.out_dtype));
-        GradientEntry entry{layer,   extra.masked_sum,           given, aligned(f, 16), out_vectors,
-                            nullptr, ceil_div(f.channels, 8) * 8};
+        const bool same_vectors = f.channel_stride == 1 && layer.out_channel_stride == 1 &&
+                                  f.dtype == layer.out_dtype &&
+                                  f.channels * size_of(f.dtype) % 16 == 0 && aligned(f, 16) &&
+                                  aligned(layer.out, layer.out_dtype, layer.out_batch_stride,
+                                          layer.out_channel_stride, layer.out_position_stride, 16);
+        GradientEntry entry{layer,       extra.masked_sum, given,   aligned(f, 16),
+                            out_vectors, same_vectors,     nullptr, ceil_div(f.channels, 8) * 8};
         entry.symmetric = given ? const_cast<void*>(extra.symmetric)
                                 : workspace.take(f.batch * f.channels * entry.pitch *
                                                  static_cast<int>(sizeof(float)));

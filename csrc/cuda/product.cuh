@@ -203,12 +203,15 @@ struct Stages {
 constexpr int kFlush = 256;
 
 // total[i, j] = sum over first <= k < end of A[a_row + i, k] B[b_row + j, k]; every thread of the
-// block calls it. same: B's rows are A's. idle: this warp's sums are not wanted.
-template <class Arithmetic, bool kFlushes, bool kAlongRowsA, bool kAlongRowsB, class A, class B>
+// block calls it. same: B's rows are A's. idle: this warp's sums are not wanted. look(step, tile)
+// is shown each tile of B while it is in shared memory.
+template <class Arithmetic, bool kFlushes, bool kAlongRowsA, bool kAlongRowsB, class A, class B,
+          class Look>
 __device__ __forceinline__ void product(const Matrix<A>& a, std::int64_t a_row, const Matrix<B>& b,
                                         std::int64_t b_row, std::int64_t first, std::int64_t end,
                                         bool same, bool idle, const Warp& warp,
-                                        Stages<typename Arithmetic::Element>& stages, Sums& total) {
+                                        Stages<typename Arithmetic::Element>& stages, Sums& total,
+                                        Look look) {
     using Element = typename Arithmetic::Element;
     constexpr int depth = kDepth<Element>;
     const std::int64_t steps = (end - first + depth - 1) / depth;
@@ -227,6 +230,7 @@ __device__ __forceinline__ void product(const Matrix<A>& a, std::int64_t a_row, 
         load(step + 1);
         wait_for_copies<1>();
         __syncthreads();  // all of this step has arrived
+        look(step, stages.b[step % 2]);
         if (!idle) {
             const Element* tile = stages.a[step % 2];
             Arithmetic::template multiply<kAlongRowsA, kAlongRowsB>(
