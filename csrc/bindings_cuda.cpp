@@ -152,13 +152,14 @@ void image_features(const Sizes& sizes, Address image, const std::array<float, 3
                         device, pointer<void>(stream));
 }
 
-void image_gradient(const Sizes& sizes, int dtype, Address gradient, Address weights, Address out,
-                    int device, Address stream) {
+void image_gradient(const Sizes& sizes, int dtype, Address gradient, Address weights, Address parts,
+                    Address out, int device, Address stream) {
     const auto [b, h, w, c] = sizes;
     const py::gil_scoped_release release;
-    cuda_image_gradient({b, h, w, c, static_cast<DType>(dtype), pointer<const void>(gradient),
-                         pointer<const float>(weights), pointer<float>(out)},
-                        device, pointer<void>(stream));
+    cuda_image_gradient(
+        {b, h, w, c, static_cast<DType>(dtype), pointer<const void>(gradient),
+         pointer<const float>(weights), pointer<const void>(parts), pointer<float>(out)},
+        device, pointer<void>(stream));
 }
 
 CudaSolver solver_of(const py::dict& t) {
@@ -238,8 +239,8 @@ void bind_cuda(py::module_& m) {
           py::arg("relu"), py::arg("replicate"), py::arg("dtype"), py::arg("out"),
           py::arg("device"), py::arg("stream"));
     m.def("cuda_image_gradient", &image_gradient, py::arg("sizes"), py::arg("dtype"),
-          py::arg("gradient"), py::arg("weights"), py::arg("out"), py::arg("device"),
-          py::arg("stream"));
+          py::arg("gradient"), py::arg("weights"), py::arg("parts"), py::arg("out"),
+          py::arg("device"), py::arg("stream"));
     m.def(
         "cuda_solver_take",
         [](const py::dict& described, int device, Address stream) {

@@ -305,7 +305,9 @@ struct CudaImageGradient {
     DType dtype;           // of the gradient
     const void* gradient;  // [B, H, W, C]
     const float* weights;  // [9, C, 4]; the fourth number is not used
-    float* out;            // [B, 3, H, W]
+    const void* parts;  // null, or for 64 channels in bfloat16 by tensor cores: [2, 32, C] bfloat16
+                        // whose sum over the first is weights[tap, c, plane] at 3 tap + plane
+    float* out;         // [B, 3, H, W]
 };
 
 void cuda_image_features(const CudaImageFeatures& layer, int device, void* stream);

@@ -167,7 +167,9 @@ def _backward(size: int, width: int, arithmetic: str) -> Iterator[Step]:
             yield Step(f"mask at {name}", "layer_gradient", 3 * f)
         flops = 18.0 * c_in * c_out * n
         if name == "conv1_1":
-            yield Step(f"gradient of {name}", "image_gradient", f + 12.0 * n, flops, "fp32")
+            kernel = "image_gradient_products" if arithmetic == "bf16" else "image_gradient"
+            rate = "bf16" if arithmetic == "bf16" else "fp32"
+            yield Step(f"gradient of {name}", kernel, f + 12.0 * n, flops, rate)
         else:
             yield Step(
                 f"gradient of {name}", "convolution", f + width * c_in * n, flops, arithmetic

@@ -5,8 +5,11 @@
 //   image_features   relu(W * (x - mean) / std + b): 34 MB written at 512 x 512 in bfloat16,
 //                    0.9 Gflop
 //   image_gradient   from the gradient of the features to that of the picture: as much read
+//   image_gradient_products   the same for 64 channels in bfloat16 by tensor cores, whose filters
+//                    are sums of two bfloat16 numbers: 2^-18 of a filter is lost
 
 #include "layers.cuh"
+#include "product.cuh"
 
 namespace fastnst {
 namespace cuda {
@@ -228,6 +231,130 @@ __global__ void __launch_bounds__(kImageThreads)
     }
 }
 
+// --------------------------------------------------------------- gradient by tensor cores --
+//
+// Each position's products with the filters of all taps and planes come first, the sum over its
+// neighbours' after: so a gradient is read once, from global memory to the registers that multiply
+// it, and only 27 products of a position go through shared memory.
+
+constexpr int kProductChannels = 64;
+constexpr int kProductColumns = 32, kProductRows = 12;  // positions of a block, edges included
+constexpr int kProducts = 27;                           // of a position: an odd pitch of banks
+constexpr int kFilterColumns = 32;                      // the products, then five of zeros
+
+struct ProductsMemory {
+    float at[kProductRows * kProductColumns * kProducts];
+};
+
+// A lane's factors of eight sums of a row: channels 8 t to 8 t + 7, then the same from 32 on. The
+// order of the channels in a product of tiles is free, so it is that in which 16 bytes bring them:
+// the first half of a vector is for one product, the second for the next.
+struct RowFactors {
+    uint4 low, high;
+
+    __device__ __forceinline__ void load(const bf16* channels, int t) {
+        low = *reinterpret_cast<const uint4*>(channels + 8 * t);
+        high = *reinterpret_cast<const uint4*>(channels + 32 + 8 * t);
+    }
+    // for product k of four: at k = 2t, 2t + 1 and at k + 8
+    __device__ __forceinline__ std::uint32_t first(int k) const {
+        const uint4& half = k < 2 ? low : high;
+        return k % 2 == 0 ? half.x : half.z;
+    }
+    __device__ __forceinline__ std::uint32_t second(int k) const {
+        const uint4& half = k < 2 ? low : high;
+        return k % 2 == 0 ? half.y : half.w;
+    }
+};
+
+template <class Arithmetic>
+__global__ void __launch_bounds__(kImageThreads, 4)
+    image_gradient_products(const __grid_constant__ CudaImageGradient layer) {
+    if constexpr (Arithmetic::kCompiled) {
+        auto& memory = shared_memory<ProductsMemory>();
+        constexpr int out_columns = kProductColumns - 2, out_rows = kProductRows - 2;
+        const int thread = static_cast<int>(threadIdx.x);
+        const int g = thread % 32 / 4, t = thread % 4;
+        const auto tiles_x = static_cast<unsigned>(ceil_div(layer.width, out_columns));
+        const auto tiles_y = static_cast<unsigned>(ceil_div(layer.height, out_rows));
+        const unsigned line = blockIdx.x / tiles_x, sample = line / tiles_y;
+        const std::int64_t x0 =
+            static_cast<std::int64_t>(blockIdx.x - line * tiles_x) * out_columns;
+        const std::int64_t y0 = static_cast<std::int64_t>(line - sample * tiles_y) * out_rows;
+        const bf16* gradient = static_cast<const bf16*>(layer.gradient) +
+                               sample * layer.height * layer.width * kProductChannels;
+        constexpr int tiles = kProductRows * kProductColumns / 16, warps = kImageThreads / 32;
+        // 16 positions of a row: g and g + 8 of them are the lane's
+        const auto load = [&](int tile, RowFactors(&rows)[2]) {
+            const std::int64_t y = y0 + tile / 2 - 1;
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                const std::int64_t x = x0 + tile % 2 * 16 + 8 * i + g - 1;
+                rows[i] = RowFactors{};
+                if (0 <= y && y < layer.height && 0 <= x && x < layer.width)
+                    rows[i].load(gradient + (y * layer.width + x) * kProductChannels, t);
+            }
+        };
+        RowFactors next[2];
+        load(thread / 32, next);
+        RowFactors filters[2][kFilterColumns / 8];
+#pragma unroll
+        for (int part = 0; part < 2; ++part) {
+#pragma unroll
+            for (int n = 0; n < kFilterColumns / 8; ++n) {
+                filters[part][n].load(static_cast<const bf16*>(layer.parts) +
+                                          (part * kFilterColumns + 8 * n + g) * kProductChannels,
+                                      t);
+            }
+        }
+#pragma unroll 1
+        for (int tile = thread / 32; tile < tiles; tile += warps) {
+            const RowFactors rows[2] = {next[0], next[1]};
+            if (tile + warps < tiles) load(tile + warps, next);
+            float* to = memory.at + (tile * 16 + g) * kProducts;
+#pragma unroll
+            for (int n = 0; n < kFilterColumns / 8; ++n) {
+                float sums[4] = {};
+#pragma unroll
+                for (int k = 0; k < kProductChannels / 16; ++k) {
+                    const std::uint32_t a[4] = {rows[0].first(k), rows[1].first(k),
+                                                rows[0].second(k), rows[1].second(k)};
+#pragma unroll
+                    for (int part = 0; part < 2; ++part) {
+                        const std::uint32_t b[2] = {filters[part][n].first(k),
+                                                    filters[part][n].second(k)};
+                        multiply_bfloat16(sums, a, b);
+                    }
+                }
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const int column = 8 * n + 2 * t + i % 2;
+                    if (column < kProducts) to[i / 2 * 8 * kProducts + column] = sums[i];
+                }
+            }
+        }
+        __syncthreads();
+#pragma unroll 1
+        for (int i = thread; i < out_rows * out_columns; i += kImageThreads) {
+            const int row = i / out_columns, column = i % out_columns;
+            const std::int64_t x = x0 + column, y = y0 + row;
+            if (x >= layer.width || y >= layer.height) continue;
+            float sums[3] = {};
+#pragma unroll
+            for (int tap = 0; tap < 9; ++tap) {
+                const float* products =
+                    memory.at + ((row + tap / 3) * kProductColumns + column + tap % 3) * kProducts +
+                    3 * tap;
+#pragma unroll
+                for (int c = 0; c < 3; ++c) sums[c] += products[c];
+            }
+#pragma unroll
+            for (int c = 0; c < 3; ++c)
+                layer.out[((sample * 3 + c) * layer.height + y) * layer.width + x] = sums[c];
+        }
+    }
+}
+
 }  // namespace
 }  // namespace cuda
 
@@ -254,6 +381,16 @@ void cuda_image_gradient(const CudaImageGradient& layer, int device, void* strea
     expect(reinterpret_cast<std::uintptr_t>(layer.gradient) % 16 == 0,
            "image: the gradient is not aligned");
     const DeviceGuard guard(device);
+    if (layer.dtype == DType::bfloat16 && layer.channels == kProductChannels && layer.parts &&
+        compiled_for_tensor_cores("image_gradient_products", image_gradient_products<Bfloat16>)) {
+        expect(reinterpret_cast<std::uintptr_t>(layer.parts) % 16 == 0,
+               "image: the parts of the filters are not aligned");
+        launch("image_gradient_products", image_gradient_products<Bfloat16>,
+               layer.batch * ceil_div(layer.width, kProductColumns - 2) *
+                   ceil_div(layer.height, kProductRows - 2),
+               kImageThreads, stream, layer);
+        return;
+    }
     const std::int64_t blocks = layer.batch * ceil_div(layer.width, kGradientColumns) *
                                 ceil_div(layer.height, kGradientRows);
     launch("image_gradient",

@@ -158,7 +158,14 @@ def cuda_image_features(
     stream: int,
 ) -> None: ...
 def cuda_image_gradient(
-    sizes: _Sizes, dtype: int, gradient: int, weights: int, out: int, device: int, stream: int
+    sizes: _Sizes,
+    dtype: int,
+    gradient: int,
+    weights: int,
+    parts: int,
+    out: int,
+    device: int,
+    stream: int,
 ) -> None: ...
 
 # solver: the fields of CudaSolver by name

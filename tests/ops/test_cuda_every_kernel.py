@@ -191,9 +191,8 @@ def losses(emulator: Emulator, height: int, width: int) -> list[Number]:
     return [Number(found[1:], parts, FLOAT * parts), Number(found[0], total, FLOAT * float(total))]
 
 
-def picture(emulator: Emulator, height: int, width: int) -> list[Number]:
-    """The first convolution, both ways, in bfloat16."""
-    channels = 8
+def picture(emulator: Emulator, height: int, width: int, channels: int) -> list[Number]:
+    """The first convolution, both ways, in bfloat16; of 64 channels back by tensor cores."""
     weight, bias = torch.rand(channels, 3, 3, 3) + 0.1, torch.rand(channels)
     mean, deviation = torch.zeros(3), torch.rand(3) + 0.5
     filters = device.arrange_image_filters(weight, bias, mean, deviation)
@@ -207,7 +206,8 @@ def picture(emulator: Emulator, height: int, width: int) -> list[Number]:
     forward = functional.conv2d(x, weight.double(), bias.double(), padding=1)
     over = weight.double() / deviation.double()[None, :, None, None]
     backward = functional.conv_transpose2d(gradient.double(), over, padding=1)
-    # 27 sums in a row and the roundings of each factor; 9 for each of the channels
+    # 27 sums in a row and the roundings of each factor; 9 for each of the channels, or 2⁻¹⁸ of a
+    # filter that is two bfloat16 numbers
     return [
         Number(out, forward, (BFLOAT16 + 32 * FLOAT) * forward),
         Number(back, backward, (9 * channels + 2) * FLOAT * backward),
@@ -281,7 +281,11 @@ WORKS: dict[str, tuple[Work, set[str]]] = {
     "pooling, average": (partial(pooled, pooling="average"), {"pool_features"}),
     "pooling, max": (partial(pooled, pooling="max"), {"pool_features"}),
     "losses": (losses, {"weigh_losses"}),
-    "picture": (picture, {"image_features", "image_gradient"}),
+    "picture": (partial(picture, channels=8), {"image_features", "image_gradient"}),
+    "picture, 64 channels": (
+        partial(picture, channels=64),
+        {"image_features", "image_gradient_products"},
+    ),
     "solver": (
         solver,
         {
