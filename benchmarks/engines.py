@@ -18,6 +18,7 @@ from benchmarks.options import Options
 from benchmarks.rows import Row, one_line, summary
 from fastnst import Settings
 from fastnst.engines.create import create_engine
+from fastnst.engines.mixed_engine import WINDOW
 from fastnst.evaluation import Engine, Evaluation
 from fastnst.objective.regions import Region
 from fastnst.solvers.device.cuda_graph import WARM_UP, CudaGraph
@@ -71,7 +72,7 @@ def measure(
     """
     arms: dict[str, Arm] = dict(others or {})
     precisions = dict.fromkeys(arms, "fp32")
-    for way in setups.engines(options.device):
+    for way in setups.evaluating(options.device):
         if way.name != baseline and not options.wants(way.name):
             continue
         try:
@@ -112,7 +113,10 @@ def measure(
 
 
 def _arms(way: setups.Way, problem: Problem, device: str) -> dict[str, Arm]:
-    """The engine as it is, and on a GPU also as the CUDA graph that a run makes of it."""
+    """The engine as it is, and on a GPU also as the CUDA graph that a run makes of it.
+
+    That of precision ``mixed`` is told of a loss that has stalled: it is as it is to a run's end.
+    """
     settings = replace(problem.settings, **way.settings)
     engine = create_engine(
         setups.weights(settings.weights, settings.preprocessing),
@@ -121,6 +125,8 @@ def _arms(way: setups.Way, problem: Problem, device: str) -> dict[str, Arm]:
         settings,
         problem.regions,
     )
+    if way.precision == "mixed":
+        engine.resume([1.0] * (WINDOW + 1))
     arms: dict[str, Arm] = {way.name: partial(_evaluate, engine, problem.image)}
     if device == "cuda" and engine.capturable:
         arms[f"{way.name} graph"] = Recorded(engine, problem.image)

@@ -102,8 +102,7 @@ class Way:
 def engines(device: str, mixed: bool = False) -> Iterator[Way]:
     """Every engine, provider and precision for a device, also those that cannot run here.
 
-    Precision ``mixed`` is left out unless ``mixed`` is true: it belongs to a run, not to an
-    evaluation.
+    Precision ``mixed`` is left out unless ``mixed`` is true: it belongs to a run.
     """
     for engine in CHOICES["engine"]:
         for precision in CHOICES["precision"]:
@@ -114,6 +113,17 @@ def engines(device: str, mixed: bool = False) -> Iterator[Way]:
     for provider, precisions in providers.PRECISIONS.items():
         if (provider in ("cuda", "tensorrt")) == (device == "cuda"):
             yield from (Way("onnx", precision, provider) for precision in precisions)
+
+
+def evaluating(device: str) -> Iterator[Way]:
+    """Those of ``engines`` that are functions of the picture, and what a mixed run ends with.
+
+    That is another function only where engine ``native`` runs on a CPU: its way back stays in
+    bfloat16 when its features have become float32.
+    """
+    yield from engines(device)
+    if device == "cpu":
+        yield Way("native", "mixed")
 
 
 @cache

@@ -33,19 +33,34 @@ void winograd_weights(int tile, Address filters, std::int64_t channels_out,
                               threads);
 }
 
-void winograd_convolution(int dtype, int tile, const Shape& shape, Address input,
+void winograd_convolution(int dtype, int products, int tile, const Shape& shape, Address input,
                           Address input_positive, Address weights, bool transposed, Address bias,
                           Address mask, bool relu, int pooling, Address preactivation, Address out,
                           Address pooled, Address positive, int threads) {
     const auto [b, h, w, ci, co] = shape;
     const py::gil_scoped_release release;
-    fastnst::winograd_convolution(
-        {static_cast<fastnst::DType>(dtype), tile, b, h, w, ci, co, pointer<const void>(input),
-         pointer<const std::uint16_t>(input_positive), pointer<const void>(weights), transposed,
-         pointer<const float>(bias), pointer<const void>(mask), relu,
-         static_cast<fastnst::Pooling>(pooling), pointer<void>(preactivation), pointer<void>(out),
-         pointer<void>(pooled), pointer<std::uint16_t>(positive)},
-        threads);
+    const auto type = [](int number) { return static_cast<fastnst::DType>(number); };
+    fastnst::winograd_convolution({type(dtype),
+                                   type(products),
+                                   tile,
+                                   b,
+                                   h,
+                                   w,
+                                   ci,
+                                   co,
+                                   pointer<const void>(input),
+                                   pointer<const std::uint16_t>(input_positive),
+                                   pointer<const void>(weights),
+                                   transposed,
+                                   pointer<const float>(bias),
+                                   pointer<const void>(mask),
+                                   relu,
+                                   static_cast<fastnst::Pooling>(pooling),
+                                   pointer<void>(preactivation),
+                                   pointer<void>(out),
+                                   pointer<void>(pooled),
+                                   pointer<std::uint16_t>(positive)},
+                                  threads);
 }
 
 void image_convolution(int dtype, const Shape& shape, Address image, Address weights, Address bias,
@@ -150,19 +165,19 @@ PYBIND11_MODULE(_C, m) {
     m.def("gram_gradient", &gram_gradient, py::arg("layers"), py::arg("threads"));
     m.def(
         "winograd_tile",
-        [](int dtype, const Shape& shape) {
+        [](int products, const Shape& shape) {
             const auto [b, h, w, ci, co] = shape;
-            return fastnst::winograd_tile(static_cast<fastnst::DType>(dtype), b, h, w, ci, co);
+            return fastnst::winograd_tile(static_cast<fastnst::DType>(products), b, h, w, ci, co);
         },
-        py::arg("dtype"), py::arg("shape"));
+        py::arg("products"), py::arg("shape"));
     m.def("winograd_weights", &winograd_weights, py::arg("tile"), py::arg("filters"),
           py::arg("channels_out"), py::arg("channels_in"), py::arg("gradient"), py::arg("dtype"),
           py::arg("out"), py::arg("threads"));
-    m.def("winograd_convolution", &winograd_convolution, py::arg("dtype"), py::arg("tile"),
-          py::arg("shape"), py::arg("input"), py::arg("input_positive"), py::arg("weights"),
-          py::arg("transposed"), py::arg("bias"), py::arg("mask"), py::arg("relu"),
-          py::arg("pooling"), py::arg("preactivation"), py::arg("out"), py::arg("pooled"),
-          py::arg("positive"), py::arg("threads"));
+    m.def("winograd_convolution", &winograd_convolution, py::arg("dtype"), py::arg("products"),
+          py::arg("tile"), py::arg("shape"), py::arg("input"), py::arg("input_positive"),
+          py::arg("weights"), py::arg("transposed"), py::arg("bias"), py::arg("mask"),
+          py::arg("relu"), py::arg("pooling"), py::arg("preactivation"), py::arg("out"),
+          py::arg("pooled"), py::arg("positive"), py::arg("threads"));
     m.def("image_convolution", &image_convolution, py::arg("dtype"), py::arg("shape"),
           py::arg("image"), py::arg("weights"), py::arg("bias"), py::arg("preactivation"),
           py::arg("out"), py::arg("threads"));

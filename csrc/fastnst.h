@@ -70,14 +70,16 @@ enum class Pooling : int { none = 0, average = 1, max = 2 };  // 2x2, stride 2
 // winograd_weights(gradient = true), or `transposed` with those of the way forward: flipped and
 // with the roles of Ci and Co exchanged.
 struct Convolution {
-    DType dtype;  // of everything but the bias; sums are always float
-    int tile;     // m, of the weights; 4 for bfloat16
+    DType dtype;     // of everything but weights and bias
+    DType products;  // of the transformed patches and the weights: as dtype, or bfloat16, to which
+                     // patches of float32 are rounded; the sums of products are always float
+    int tile;        // m, of the weights; 4 for products of bfloat16
     std::int64_t batch, height, width, channels_in, channels_out;
     const void* input;                    // [B, H, W, Ci]
     const std::uint16_t* input_positive;  // [B, H, W, Ci / 16], or null. With it the input is
                                           // [B, H / 2, W / 2, Ci] and means its unpooling, as below
-    const void* weights;                  // by winograd_weights, of the same tile and dtype
-    bool transposed;    // the weights are those from Co to Ci; float32 only, without pooling
+    const void* weights;                  // by winograd_weights, of this tile and type of products
+    bool transposed;    // the weights are those from Co to Ci; products of float32, no pooling
     const float* bias;  // [Co], or null: zero
     const void* mask;   // [B, H, W, Co], or null
     bool relu;
@@ -89,14 +91,14 @@ struct Convolution {
 };
 
 // The tile, 4 or 6, that takes less time for pictures of this size, if its filters are no burden.
-int winograd_tile(DType dtype, std::int64_t batch, std::int64_t height, std::int64_t width,
+int winograd_tile(DType products, std::int64_t batch, std::int64_t height, std::int64_t width,
                   std::int64_t channels_in, std::int64_t channels_out);
 
 // The transformed filters of [Co, Ci, 3, 3]: (m + 2)^2 * Co * Ci numbers of the given type, the
 // same for every instruction set. gradient: flipped and with the roles of Co and Ci exchanged.
 void winograd_weights(int tile, const float* filters, std::int64_t channels_out,
                       std::int64_t channels_in, bool gradient, DType dtype, void* out, int threads);
-// Throws std::runtime_error for bfloat16 where the instruction set cannot multiply it.
+// Throws std::runtime_error for products of bfloat16 where the instruction set has none.
 void winograd_convolution(const Convolution& layer, int threads);
 
 // The first layer: out = max(0, preactivation), preactivation = W * image + bias.

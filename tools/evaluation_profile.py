@@ -57,9 +57,9 @@ def ceiling(dtype: torch.dtype) -> float:
     return 2 * channels**2 * side**2 / min(times)
 
 
-def winograd_tile(x: torch.Tensor, positions: torch.Tensor, channels_out: int) -> int:
-    batch, height, width = positions.shape[:3]
-    return convolution.choose_tile(x.dtype, (batch, height, width, x.shape[-1], channels_out))
+def winograd_tile(positions: torch.Tensor, filters: convolution.Filters) -> int:
+    sizes = (*positions.shape[:3], filters.channels_in, filters.channels_out)
+    return convolution.choose_tile(filters.dtype, sizes)
 
 
 class Profile:
@@ -87,7 +87,7 @@ class Profile:
         bits = options.get("x_positive")
         positions = x if bits is None else bits
         height, width = positions.shape[1:3]
-        tile = winograd_tile(x, positions, filters.channels_out)
+        tile = winograd_tile(positions, filters)
         forward = not filters.gradient
         key = f"{filters.channels_in} → {filters.channels_out} at {width} × {height}"
         key += "" if forward else ", gradient"

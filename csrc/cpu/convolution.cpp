@@ -36,15 +36,15 @@ void check_type(DType dtype) {
     expect(dtype == DType::float32 || dtype == DType::bfloat16, "expected float32 or bfloat16");
 }
 
-// The kernels for tiles of this side and features of this type.
-const WinogradTable& winograd(int tile, DType dtype) {
-    check_type(dtype);
+// The kernels for tiles of this side and products of this type.
+const WinogradTable& winograd(int tile, DType products) {
+    check_type(products);
     expect(tile == 4 || tile == 6, "tile: expected 4 or 6");
     const WinogradTable& table = kernels().winograd[tile == 6];
-    if (dtype == DType::bfloat16 && !kernels().winograd->bfloat16)
+    if (products == DType::bfloat16 && !kernels().winograd->bfloat16)
         throw std::runtime_error("convolutions in bfloat16 need neonbf16 or avx512bf16, not " +
                                  std::string(kernels().name));
-    expect(dtype == DType::float32 || table.bfloat16, "tile: expected 4 for bfloat16");
+    expect(products == DType::float32 || table.bfloat16, "tile: expected 4 for bfloat16");
     return table;
 }
 
@@ -101,11 +101,11 @@ struct Cut {
 
 }  // namespace
 
-int winograd_tile(DType dtype, std::int64_t batch, std::int64_t height, std::int64_t width,
+int winograd_tile(DType products, std::int64_t batch, std::int64_t height, std::int64_t width,
                   std::int64_t channels_in, std::int64_t channels_out) {
-    check_type(dtype);
+    check_type(products);
     check_sides(batch, height, width);
-    if (dtype == DType::bfloat16) return 4;
+    if (products == DType::bfloat16) return 4;
     // Tiles of 6x6 save up to a fifth of the products, but read 64 instead of 36 numbers a filter
     // and waste more at the border. Time with 4x4 over time with 6x6 on two cores, AVX-512 / AVX2:
     //
@@ -161,14 +161,18 @@ void winograd_convolution(const Convolution& layer, int threads) {
     check_channels(layer.channels_out);
     expect((layer.pooling == Pooling::none) == !layer.pooled,
            "convolution: pooling without pooled");
-    expect(!layer.transposed || (layer.dtype == DType::float32 && !layer.pooled),
-           "convolution: transposed is for float32 without pooling");
-    const WinogradTable& table = winograd(layer.tile, layer.dtype);
-    const std::int64_t products = products_of(layer.tile);
-    const DType dtype = layer.dtype;
+    check_type(layer.dtype);
+    expect(layer.dtype == DType::float32 || layer.products == DType::bfloat16,
+           "convolution: features in bfloat16 have products in bfloat16");
+    expect(!layer.transposed || (layer.products == DType::float32 && !layer.pooled),
+           "convolution: transposed is for products in float32, without pooling");
+    const WinogradTable& table = winograd(layer.tile, layer.products);
+    const std::int64_t count = products_of(layer.tile);
+    const DType dtype = layer.dtype, products = layer.products;
     const int is_bfloat16 = dtype == DType::bfloat16;
+    const int in_bfloat16 = products == DType::bfloat16;
     const std::int64_t ci = layer.channels_in, co = layer.channels_out;
-    const std::int64_t per_float = 4 / size_of(dtype);
+    const std::int64_t per_float = 4 / size_of(products);
     const TileGrid grid{layer.height, layer.width, ceil_div(layer.height, layer.tile),
                         ceil_div(layer.width, layer.tile)};
     const std::int64_t tiles = layer.batch * grid.down * grid.across;
@@ -178,19 +182,20 @@ void winograd_convolution(const Convolution& layer, int threads) {
     const auto plane = [&](std::int64_t t) { return t * ci + kPanel * per_float; };
     const auto input_task = [&](std::int64_t first, std::int64_t last, void* out,
                                 std::int64_t out_plane) {
-        return WinogradInputTask{is_bfloat16, grid,     layer.input, layer.input_positive,
-                                 ci,          first,    last,        layer.transposed,
-                                 out,         out_plane};
+        return WinogradInputTask{is_bfloat16,          in_bfloat16, grid,     layer.input,
+                                 layer.input_positive, ci,          first,    last,
+                                 layer.transposed,     out,         out_plane};
     };
     const auto output_task = [&](std::int64_t first, std::int64_t last, std::int64_t channel,
                                  const void* v, std::int64_t v_plane, float* scratch) {
         const std::int64_t panels = std::min(kMostPanels, (co - channel) / kPanel);
         return WinogradOutputTask{
             is_bfloat16,
+            in_bfloat16,
             grid,
             v,
             v_plane,
-            layer.transposed ? layer.weights : at(layer.weights, dtype, products * channel * ci),
+            layer.transposed ? layer.weights : at(layer.weights, products, count * channel * ci),
             layer.transposed,
             ci,
             co,
@@ -219,7 +224,7 @@ void winograd_convolution(const Convolution& layer, int threads) {
         std::vector<Block> blocks;
         for (std::int64_t t = 0; t < tiles; t += block)
             blocks.push_back({t, std::min(t + block, tiles)});
-        const std::int64_t v_size = round_up(products * plane(block) / per_float, 16);
+        const std::int64_t v_size = round_up(count * plane(block) / per_float, 16);
         const std::int64_t each = v_size + round_up(table.scratch(block), 16);
         const Buffer buffer(each * most);
         for_each(blocks, team_size(threads, blocks.size()), [&](const Block& b, int thread) {
@@ -231,7 +236,7 @@ void winograd_convolution(const Convolution& layer, int threads) {
         return;
     }
     const std::int64_t step = std::min(cut.shared, tiles);
-    const std::int64_t v_size = round_up(products * plane(step) / per_float, 16);
+    const std::int64_t v_size = round_up(count * plane(step) / per_float, 16);
     const std::int64_t each = round_up(table.scratch(block), 16);
     const Buffer buffer(v_size + each * most);
     void* v = buffer.get();
@@ -240,7 +245,7 @@ void winograd_convolution(const Convolution& layer, int threads) {
         std::vector<WinogradInputTask> inputs;
         for (std::int64_t t = first; t < last; t += kInputTiles) {
             inputs.push_back(input_task(t, std::min(t + kInputTiles, last),
-                                        at(v, dtype, (t - first) * ci), plane(step)));
+                                        at(v, products, (t - first) * ci), plane(step)));
         }
         for_each(inputs, team_size(threads, inputs.size()),
                  [&](const WinogradInputTask& task, int) { table.input(task); });
@@ -248,7 +253,7 @@ void winograd_convolution(const Convolution& layer, int threads) {
         for (std::int64_t channel = 0; channel < co; channel += kMostPanels * kPanel) {
             for (std::int64_t t = first; t < last; t += block) {
                 outputs.push_back(output_task(t, std::min(t + block, last), channel,
-                                              at(v, dtype, (t - first) * ci), plane(step),
+                                              at(v, products, (t - first) * ci), plane(step),
                                               nullptr));
             }
         }

@@ -17,11 +17,15 @@ from fastnst.engines import create, mixed_engine
 from fastnst.engines.create import choose_precision, create_engine
 from fastnst.engines.mixed_engine import MixedEngine
 from fastnst.engines.planned import cuda
+from fastnst.engines.planned.cpu import NativeEngine
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.evaluation import Engine, Evaluation, Terms
 from fastnst.network.weights import Weights
+from fastnst.objective.build import build_objective
+from fastnst.objective.objective import Objective
 from fastnst.ops import extension
 from fastnst.run.checkpoint import load_checkpoint
+from fastnst.strips.geometry import Grid, Spacing
 from helpers.pictures import smooth
 
 IMAGE = torch.zeros(1, 3, 2, 2)
@@ -100,6 +104,56 @@ def test_each_precision_is_that_engine(random_weights: Weights) -> None:
         for _ in range(mixed_engine.WINDOW):  # the same loss again and again
             mixed.evaluate(image)
     assert engine("auto").precision == "fp32"  # a function of the picture
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "mixed"])
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_way_back_stays_in_bf16(
+    random_weights: Weights, cut: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of engine ``native`` on a CPU, whole and in strips; and of a mixed run alone."""
+    made = []
+
+    def note(objective: Objective, precision: str, *, cache: object, back: str | None) -> Told:
+        made.append((precision, back))
+        return Told(precision, [1.0] * 40)
+
+    monkeypatch.setattr(create, "unavailable_reason", lambda *_: None)
+    monkeypatch.setattr(create.cpu, "unavailable_reason", lambda *_: None)
+    monkeypatch.setattr(create, "NativeEngine", note)
+    monkeypatch.setattr(create, "NativeEvaluator", note)
+    monkeypatch.setattr(create, "StripEngine", lambda evaluator, *_: evaluator)
+    settings = Settings(**{**SMALL, "engine": "native", "precision": precision})
+    content, style = torch.rand(2, 1, 3, 96, 32)
+    it = build_objective(random_weights, content, style, settings, "torch")
+    grid = Grid.cut(96, 32, Spacing(12, 12), 48) if cut else None
+    engine = create.engine_of(it, (96, 32), settings, grid=grid)
+    for _ in range(mixed_engine.WINDOW + 2):
+        engine.evaluate(IMAGE)
+    stages = [("bf16", "bf16"), ("fp32", "bf16")]
+    assert made == (stages if precision == "mixed" else [(precision, None)])
+
+
+@pytest.mark.skipif(not extension.is_available(), reason="no compiled extension")
+def test_a_mixed_run_ends_with_the_losses_of_fp32(random_weights: Weights) -> None:
+    if not extension.convolves_bfloat16():
+        pytest.skip("no bfloat16 products here")
+    image, content, style = torch.rand(3, 1, 3, 37, 50)
+    exact, mixed = (
+        create_engine(
+            *(random_weights, content, style),
+            Settings(**{**SMALL, "engine": "native", "precision": precision}),
+        )
+        for precision in ("fp32", "mixed")
+    )
+    mixed.resume([1.0] * (mixed_engine.WINDOW + 1))
+    got, expected = mixed.evaluate(image), exact.evaluate(image)
+    assert got.precision == "fp32"
+    assert torch.equal(got.terms.total, expected.terms.total)
+    assert not torch.equal(got.gradient, expected.gradient)
+    assert isinstance(exact, NativeEngine)
+    same = NativeEngine(exact.objective, back="bf16").evaluate(image)
+    assert torch.equal(got.gradient, same.gradient)
 
 
 SHORT = {**SMALL, "iterations": 9}

@@ -115,23 +115,31 @@ def unpack(positive: Tensor) -> Tensor:
     return bits.bool().flatten(-2)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "products"),
+    [
+        (torch.float32, torch.float32),
+        (torch.float32, torch.bfloat16),
+        (torch.bfloat16, torch.bfloat16),
+    ],
+)
 @pytest.mark.parametrize("tile", TILES)
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if min(shape[1:3]) > 1])
 def test_average_pooling_by_bits(
     shape: tuple[int, ...],
     tile: int,
     dtype: torch.dtype,
+    products: torch.dtype,
     isa: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same as with the features themselves, bit for bit, both ways."""
-    if dtype == torch.bfloat16 and (tile != 4 or not extension.convolves_bfloat16()):
+    if products == torch.bfloat16 and (tile != 4 or not extension.convolves_bfloat16()):
         pytest.skip("no such kernel")
     batch, height, width, _, channels_out = shape
     x, weight, bias = layer(shape)
     x = x.to(dtype)
-    filters = convolution.transform_filters(weight, dtype=dtype)
+    filters = convolution.transform_filters(weight, dtype=products)
     out = unwritten(batch, height, width, channels_out).to(dtype)
     pooled, alone = (
         unwritten(batch, height // 2, width // 2, channels_out).to(dtype) for _ in range(2)
@@ -192,6 +200,43 @@ def test_bfloat16(shape: tuple[int, ...], isa: str, bfloat16: None) -> None:
     assert oracle.error(back, transposed(gradient, weight) * (x > 0)) <= LAYER_BF16
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bfloat16_products_of_float32(shape: tuple[int, ...], isa: str, bfloat16: None) -> None:
+    x, weight, bias = layer(shape)
+    filters = convolution.transform_filters(weight, dtype=torch.bfloat16)
+    way_back = convolution.transform_filters(weight).way_back(torch.bfloat16)
+    out, preactivation = (unwritten(*x.shape[:3], shape[4]) for _ in range(2))
+    convolution.convolve(x, filters, bias, relu=True, preactivation=preactivation, out=out)
+    assert oracle.error(preactivation, definition(x, weight, bias)) <= LAYER_BF16
+    assert torch.equal(out, preactivation.relu())
+    gradient, back = torch.randn(out.shape), unwritten(*x.shape)
+    convolution.convolve(gradient, way_back, mask=x, out=back)
+    assert oracle.error(back, transposed(gradient, weight) * (x > 0)) <= LAYER_BF16
+
+    # features that are numbers of bfloat16: the same patches and products, and one rounding less
+    x, gradient = x.bfloat16(), gradient.bfloat16()
+    for features, transformed, mask in ((x, filters, None), (gradient, way_back, x)):
+        shape_out = (*shape[:3], transformed.channels_out)
+        rounded, exact = unwritten(*shape_out).bfloat16(), unwritten(*shape_out)
+        convolution.convolve(features, transformed, mask=mask, out=rounded)
+        mask = None if mask is None else mask.float()
+        convolution.convolve(features.float(), transformed, mask=mask, out=exact)
+        assert torch.equal(exact.bfloat16(), rounded)
+        assert not torch.equal(exact, rounded.float())
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("size", [(2, 2), (5, 9), (13, 30)])
+def test_pooling_of_bfloat16_products(
+    size: tuple[int, int], pooling: str, isa: str, bfloat16: None
+) -> None:
+    x, weight, bias = layer((2, *size, 16, 32))
+    out, pooled = unwritten(2, *size, 32), unwritten(2, size[0] // 2, size[1] // 2, 32)
+    filters = convolution.transform_filters(weight, dtype=torch.bfloat16)
+    convolution.convolve(x, filters, bias, relu=True, pooling=pooling, out=out, pooled=pooled)
+    torch.testing.assert_close(pooled, reference.pool(out, pooling), rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("pooling", ["average", "max"])
 def test_first_layer_and_unpooling_in_bfloat16(pooling: str, isa: str) -> None:
     """They multiply in float32 and round once: every instruction set has them."""
@@ -222,8 +267,15 @@ def test_bfloat16_where_it_cannot_be_is_named() -> None:
         pytest.raises(BackendUnavailable, match="avx512bf16, not scal"),
     ):
         convolution.convolve(x, filters, out=out)
+    with (
+        extension.use_isa("scalar"),
+        pytest.raises(BackendUnavailable, match="avx512bf16, not scal"),
+    ):
+        convolution.convolve(x.float(), filters, out=out.float())
     with pytest.raises(InvalidInput, match="dtype: expected float32 or bfloat16"):
         convolution.transform_filters(torch.zeros(16, 16, 3, 3), dtype=torch.float16)
+    with pytest.raises(InvalidInput, match="dtype: expected float32 or bfloat16"):
+        filters.way_back(torch.float16)
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
@@ -363,6 +415,15 @@ def test_wrong_input() -> None:
         convolution.convolve(x, filters, out=out.double())
     with pytest.raises(InvalidInput, match="out: expected shape"):
         convolution.convolve(x, filters, out=torch.empty(1, 4, 5, 16))
+    rounded = convolution.transform_filters(weight, dtype=torch.bfloat16)
+    with pytest.raises(InvalidInput, match="x: expected float32"):
+        convolution.convolve(x.bfloat16(), filters, out=out)
+    with pytest.raises(InvalidInput, match="x: expected bfloat16"):
+        convolution.convolve(x.double(), rounded, out=out)
+    with pytest.raises(InvalidInput, match="out: expected float32"):
+        convolution.convolve(x, rounded, out=out.bfloat16())
+    with pytest.raises(InvalidInput, match="out: expected bfloat16"):
+        convolution.convolve(x.bfloat16(), rounded, out=out)
     with pytest.raises(InvalidInput, match="mask: expected shape"):
         convolution.convolve(x, filters, mask=torch.empty(1, 4, 4, 32), out=out)
     with pytest.raises(InvalidInput, match="bias: expected shape"):

@@ -25,6 +25,7 @@ native = pytest.mark.skipif(not extension.is_available(), reason="no compiled ex
 MEASURE = """
 import json, sys, numpy as np
 import fastnst
+from fastnst.engines import mixed_engine
 from fastnst.run import memory
 from fastnst.run.prepare import prepare
 from fastnst.run.resources import Resources
@@ -34,6 +35,7 @@ def status(entry):
     lines = open("/proc/self/status").read().splitlines()
     return next(int(x.split()[1]) * 1024 for x in lines if x.startswith(entry + ":"))
 
+mixed_engine.WINDOW, mixed_engine.PROGRESS = 2, 1.0  # all of a mixed run's stages
 width, height, fields, limit = json.loads(sys.argv[1])
 generator = np.random.default_rng(0)
 content, style = generator.random((height, width, 3)), generator.random((64, 64, 3))
@@ -89,6 +91,29 @@ def test_features_are_counted_by_their_shapes() -> None:
     assert layout.before == {"conv1_1": (1, 6, 4, 64)}
     features = 6 * 4 * 64 * 2 + 3 * 2 * 64 + 3 * 2 * 128
     assert layout.size(4) == 4 * features + 6 * 4 * 8
+
+
+@native
+def test_a_mixed_run_has_filters_of_both_kinds() -> None:
+    """conv1_2 and conv2_1: 64 to 64 and to 128 channels, which share nothing; by hand."""
+    shallow = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1",), "engine": "native"}
+
+    def filters(side: int, precision: str) -> tuple[float, float]:
+        found = footprint(Settings(precision=precision, **shallow), CPU, 0, side, side)
+        fixed = module.SCRATCH + module.WEIGHTS
+        return found.fixed - fixed, found.fixed_in_pieces - fixed
+
+    first, second = 64 * 64, 64 * 128
+    half, small, large = 2 * 36, 4 * 36, 4 * 64  # bytes: bfloat16, tiles of 4; float32, of 4 and 6
+    assert filters(64, "fp32") == (2 * small * (first + second), 2 * large * (first + second))
+    assert filters(64, "bf16") == (2 * half * (first + second),) * 2
+    mixed = [(kind + half) * (first + second) for kind in (small, large)]
+    assert filters(64, "mixed") == tuple(mixed)
+    deep = [
+        footprint(Settings(engine="native", precision=p), CPU, 0, 64, 64) for p in ("fp32", "mixed")
+    ]
+    # nearly all of VGG-19's filters in bfloat16, in the place of the small ones in float32
+    assert 80e6 < deep[1].fixed - deep[0].fixed < 110e6
 
 
 @native

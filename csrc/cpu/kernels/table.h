@@ -81,7 +81,8 @@ struct WinogradWeightsTask {
 //
 //     d[y, x] = bit of [y, x] set ? p[y / 2, x / 2] / 4 : 0
 struct WinogradInputTask {
-    int bfloat16;  // type of `input` and `out`
+    int bfloat16;           // type of `input`
+    int bfloat16_products;  // type of `out`: as that of `input`, or bfloat16
     TileGrid grid;
     const void* input;         // [B, H, W, C]
     const uint16_t* positive;  // [B, H, W, C / 16], a bit for each channel; or null
@@ -100,13 +101,14 @@ struct WinogradInputTask {
 //
 // so V is of flipped patches, U[k] is read transposed, and what A^T .. A gives is written flipped.
 struct WinogradOutputTask {
-    int bfloat16;  // type of everything but `bias` and `scratch`; the sums are float
+    int bfloat16;           // type of `mask`, `preactivation`, `out` and `pooled`
+    int bfloat16_products;  // type of `input` and `weights`; the sums are float
     TileGrid grid;
     const void* input;    // V at tile `first`: [(m + 2)^2][tiles][channels_in]
     int64_t input_plane;  // distance of products
     const void* weights;  // U of these panels: [(m + 2)^2][panels][channels_in][16];
                           // transposed: all of U, from channels_out to channels_in
-    int transposed;       // float only, without pooling
+    int transposed;       // products of float only, without pooling
     int64_t channels_in, channels_out, first_out, panels, first, last;
     const float* bias;    // [channels_out] or null
     const void* mask;     // [B, H, W, channels_out] or null: 0 where mask <= 0

@@ -16,7 +16,7 @@ constexpr int kPatchOf = kTile + 2;
 template <int kTile>
 constexpr int kProductsOf = kPatchOf<kTile> * kPatchOf<kTile>;
 
-// In bfloat16 the larger error of larger tiles would show.
+// In products of bfloat16 the larger error of larger tiles would show.
 #ifdef FASTNST_MULTIPLIES_PAIRS
 template <int kTile>
 constexpr bool kConvolvesBfloat16 = kTile == 4;
@@ -79,11 +79,12 @@ void winograd_weights(const WinogradWeightsTask& task) {
 // ---------------------------------------------------------------------------------------- input --
 
 // One patch, all channels. Inside: no test for the border, where the input is zero. Pooled: the
-// gradient of average pooling and of the ReLU before it.
+// gradient of average pooling and of the ReLU before it. T is the type of the input, P that of the
+// products.
 // (Fields of a task are copied to local variables: a store could change them for all the compiler
 // knows.)
-template <class T, int kTile, bool kInside, bool kPooled>
-inline void input_patch(const WinogradInputTask& task, const Position& at, T* out) {
+template <class T, class P, int kTile, bool kInside, bool kPooled>
+inline void input_patch(const WinogradInputTask& task, const Position& at, P* out) {
     constexpr int kPatch = kPatchOf<kTile>;
     const int64_t height = task.grid.height, width = task.grid.width, channels = task.channels,
                   plane = task.out_plane;
@@ -123,7 +124,7 @@ inline void input_patch(const WinogradInputTask& task, const Position& at, T* ou
             }
             Transform<kTile>::input(d, columns[j]);
         }
-        T* next = out + c;
+        P* next = out + c;
         for (int i = 0; i < kPatch; ++i) {
             Vec row[kPatch], v[kPatch];
             for (int j = 0; j < kPatch; ++j) row[j] = columns[j][i];
@@ -136,35 +137,36 @@ inline void input_patch(const WinogradInputTask& task, const Position& at, T* ou
     }
 }
 
-template <class T, int kTile, bool kPooled>
+template <class T, class P, int kTile, bool kPooled>
 void transform_patches(const WinogradInputTask& task) {
     for (int64_t tile = task.first; tile < task.last; ++tile) {
         const Position at = position<kTile>(task.grid, tile);
-        T* out = static_cast<T*>(task.out) + (tile - task.first) * task.channels;
+        P* out = static_cast<P*>(task.out) + (tile - task.first) * task.channels;
         const int64_t height = kPooled ? task.grid.height / 2 * 2 : task.grid.height;
         const int64_t width = kPooled ? task.grid.width / 2 * 2 : task.grid.width;
         const bool inside = at.y > 0 && at.x > 0 && at.y + kTile < height && at.x + kTile < width;
         if (inside)
-            input_patch<T, kTile, true, kPooled>(task, at, out);
+            input_patch<T, P, kTile, true, kPooled>(task, at, out);
         else
-            input_patch<T, kTile, false, kPooled>(task, at, out);
+            input_patch<T, P, kTile, false, kPooled>(task, at, out);
     }
 }
 
-template <class T, int kTile>
+template <class T, class P, int kTile>
 void transform_input(const WinogradInputTask& task) {
     if (task.positive)
-        transform_patches<T, kTile, true>(task);
+        transform_patches<T, P, kTile, true>(task);
     else
-        transform_patches<T, kTile, false>(task);
+        transform_patches<T, P, kTile, false>(task);
 }
 
 template <int kTile>
 void winograd_input(const WinogradInputTask& task) {
     if constexpr (kConvolvesBfloat16<kTile>) {
-        if (task.bfloat16) return transform_input<bf16, kTile>(task);
+        if (task.bfloat16) return transform_input<bf16, bf16, kTile>(task);
+        if (task.bfloat16_products) return transform_input<float, bf16, kTile>(task);
     }
-    transform_input<float, kTile>(task);
+    transform_input<float, float, kTile>(task);
 }
 
 // --------------------------------------------------------------------------------------- output --
@@ -344,9 +346,12 @@ void transform_products(const WinogradOutputTask& task) {
 template <int kTile>
 void winograd_output(const WinogradOutputTask& task) {
     if constexpr (kConvolvesBfloat16<kTile>) {
-        if (task.bfloat16) {
+        if (task.bfloat16_products) {
             multiply<bf16, kTile>(task);
-            transform_products<bf16, kTile>(task);
+            if (task.bfloat16)
+                transform_products<bf16, kTile>(task);
+            else
+                transform_products<float, kTile>(task);
             return;
         }
     }

@@ -245,7 +245,7 @@ def engine_of(
     if reason := way.unavailable_reason(objective, "bf16" if precision == "mixed" else precision):
         raise BackendUnavailable(f"engine {name} cannot run: {reason}")
 
-    request = _Request(size, settings.provider, cache)
+    request = _Request(size, settings.provider, cache, "bf16" if precision == "mixed" else None)
 
     def create(precision: str) -> Engine:
         if cut and grid is not None and way.evaluator is not None:
@@ -291,11 +291,14 @@ class _Request:
         size: ``(H, W)`` of the pictures.
         provider: What is to run the graph of engine ``onnx``.
         cache: What earlier engines made, to be used again.
+        back: The precision of the products on the way back, for an engine that can have another one
+            there than that of the features; None: the latter.
     """
 
     size: tuple[int, int]
     provider: str
     cache: Cache | None
+    back: str | None
 
 
 @dataclass(frozen=True)
@@ -320,7 +323,7 @@ def _torch(objective: Objective, precision: str, _: _Request) -> Engine:
 
 
 def _cpu_plan(objective: Objective, precision: str, request: _Request) -> Engine:
-    return NativeEngine(objective, precision, cache=request.cache)
+    return NativeEngine(objective, precision, cache=request.cache, back=request.back)
 
 
 def _torch_pieces(objective: Objective, precision: str, _: _Request) -> Evaluator:
@@ -328,7 +331,7 @@ def _torch_pieces(objective: Objective, precision: str, _: _Request) -> Evaluato
 
 
 def _cpu_pieces(objective: Objective, precision: str, request: _Request) -> Evaluator:
-    return NativeEvaluator(objective, precision, cache=request.cache)
+    return NativeEvaluator(objective, precision, cache=request.cache, back=request.back)
 
 
 def _cpu_reason(objective: Objective, precision: str) -> str | None:

@@ -1,10 +1,13 @@
-"""Precision by need: bfloat16 while it makes progress, float32 to the end.
+"""Precision by need: bfloat16 while it makes progress, float32 features to the end.
 
 The gradient in bfloat16 is wrong by some per cent of its own length at the start, which no step
 notices, and by most of it near the end, where it stalls. So the first of an engine's evaluations
 are in bfloat16, and once the loss falls by less than ``PROGRESS`` in ``WINDOW`` of them it goes on
 in float32 and does not return. With a smaller ``PROGRESS`` runs are quicker and end higher:
 docs/performance.md has the numbers.
+
+Nearly all of that error comes from the features. So where an engine can (``native`` on a CPU), it
+multiplies in bfloat16 to the end on the way back, with features and losses in float32.
 """
 
 from __future__ import annotations
@@ -23,10 +26,10 @@ PROGRESS = 0.01  # share of the loss
 
 
 class MixedEngine(Engine):
-    """Evaluates in bf16 until that stalls, then in fp32.
+    """Evaluates in bf16 until that stalls, then with features in fp32.
 
     Args:
-        create: Makes the engine of a precision, ``bf16`` or ``fp32``.
+        create: Makes the engine whose features have a precision, ``bf16`` or ``fp32``.
     """
 
     precision = "mixed"

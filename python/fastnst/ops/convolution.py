@@ -2,10 +2,12 @@
 
 Features are channels_last, held as contiguous ``(B, H, W, C)`` tensors; C is a multiple of 16. They
 are float32 or, on processors with bfloat16 products (avx512bf16, neonbf16), all bfloat16 with sums
-in float32. Every function writes into given tensors, has a plain-PyTorch twin in ``reference`` that
-takes the filters as they are and returns its result, and stays outside autograd. Inner layers are
-computed by Winograd's F(4×4, 3×3) or, where there are positions enough, F(6×6, 3×3) (Lavin & Gray,
-arXiv:1509.09308), whose filters are transformed once, the first layer directly.
+in float32. There float32 features may be multiplied in bfloat16 as well: then the filters and
+Winograd's transformed patches are rounded to it, and nothing else is. Every function writes into
+given tensors, has a plain-PyTorch twin in ``reference`` that takes the filters as they are and
+returns its result, and stays outside autograd. Inner layers are computed by Winograd's F(4×4, 3×3)
+or, where there are positions enough, F(6×6, 3×3) (Lavin & Gray, arXiv:1509.09308), whose filters
+are transformed once, the first layer directly.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ class Filters:
     Attributes:
         weight: ``(Co, Ci, 3, 3)`` float32, contiguous.
         gradient: Whether they are those of the input gradient: flipped, from Co channels to Ci.
-        dtype: The dtype of the features to be convolved.
+        dtype: The dtype of the products. Filters in float32 are for features in float32, those in
+            bfloat16 for features in either.
         transposed: Whether the numbers are those of the way forward, to be read transposed.
     """
 
@@ -75,12 +78,23 @@ class Filters:
             self._transformed[tile] = out
         return self._transformed[tile]
 
-    def way_back(self) -> Filters:
-        """Those of the input gradient: large ones are the same numbers in the same memory."""
+    def way_back(self, dtype: torch.dtype | None = None) -> Filters:
+        """Those of the input gradient.
+
+        Large ones in float32 are the same numbers in the same memory, if these are in float32 too.
+
+        Args:
+            dtype: The dtype of the products: float32 or bfloat16; None: that of these.
+
+        Raises:
+            InvalidInput: ``dtype`` is another one.
+        """
+        dtype = self.dtype if dtype is None else dtype
+        _check_dtype(dtype)
         channels_out, channels_in = self.weight.shape[:2]
-        if self.dtype == torch.float32 and channels_out * channels_in >= SHARED:
-            return Filters(self.weight, True, self.dtype, True, self._transformed)
-        return Filters(self.weight, True, self.dtype)
+        if dtype == self.dtype == torch.float32 and channels_out * channels_in >= SHARED:
+            return Filters(self.weight, True, dtype, True, self._transformed)
+        return Filters(self.weight, True, dtype)
 
 
 def transform_filters(weight: Tensor, *, dtype: torch.dtype = torch.float32) -> Filters:
@@ -88,7 +102,8 @@ def transform_filters(weight: Tensor, *, dtype: torch.dtype = torch.float32) -> 
 
     Args:
         weight: ``(Co, Ci, 3, 3)`` float32; Co and Ci multiples of 16. It must not change.
-        dtype: The dtype of the features to be convolved: float32 or bfloat16.
+        dtype: The dtype of the products: float32, for features in float32; or bfloat16, for
+            features in either.
 
     Returns:
         Those of the way forward; ``way_back`` of it, those of the input gradient, which is a
@@ -97,8 +112,7 @@ def transform_filters(weight: Tensor, *, dtype: torch.dtype = torch.float32) -> 
     Raises:
         InvalidInput: a shape, type or layout is not as described.
     """
-    if dtype not in DTYPES:
-        raise InvalidInput(f"dtype: expected float32 or bfloat16, got {dtype}")
+    _check_dtype(dtype)
     if weight.ndim != 4:
         raise InvalidInput(f"weight: expected shape (Co, Ci, 3, 3), got {tuple(weight.shape)}")
     channels_out, channels_in = weight.shape[:2]
@@ -108,6 +122,11 @@ def transform_filters(weight: Tensor, *, dtype: torch.dtype = torch.float32) -> 
             f"weight: channels must be a multiple of {PANEL}, got {channels_out} and {channels_in}"
         )
     return Filters(weight, False, dtype)
+
+
+def _check_dtype(dtype: torch.dtype) -> None:
+    if dtype not in DTYPES:
+        raise InvalidInput(f"dtype: expected float32 or bfloat16, got {dtype}")
 
 
 def convolve(
@@ -132,7 +151,8 @@ def convolve(
     through both is done while x is read.
 
     Args:
-        x: ``(B, H, W, Ci)``, in the dtype of the filters like all that follows but the bias.
+        x: ``(B, H, W, Ci)``, in the dtype of the filters or in float32, like all that follows but
+            the bias.
         filters: From ``transform_filters``, or their ``way_back``.
         bias: ``(Co,)`` float32, or None: zero.
         x_positive: ``(B, H, W, Ci // 8)`` uint8, as ``positive`` was written. x is then
@@ -146,14 +166,14 @@ def convolve(
         pooled: ``(B, H // 2, W // 2, Co)``, written.
         positive: ``(B, H, W, Co // 8)`` uint8, written: bit c % 8 of number c // 8 says whether
             channel c of the result is > 0.
-        tile: The side of Winograd's tiles, 4 or, in float32, 6; None: the faster one.
+        tile: The side of Winograd's tiles, 4 or, with filters in float32, 6; None: the faster one.
 
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
         BackendUnavailable: the extension is not loaded, ``FASTNST_CPU_ISA`` cannot run here, or
-            bfloat16 without avx512bf16 or neonbf16.
+            filters in bfloat16 without avx512bf16 or neonbf16.
     """
-    dtype = filters.dtype
+    dtype = torch.float32 if x.dtype == torch.float32 else filters.dtype
     if x_positive is None:
         batch, height, width = _features("x", x, filters.channels_in, dtype)
     else:
@@ -176,11 +196,12 @@ def convolve(
         check_buffer("pooled", pooled, (batch, height // 2, width // 2, channels), dtype)
     sizes = (batch, height, width, filters.channels_in, channels)
     if tile is None:
-        tile = choose_tile(dtype, sizes)
+        tile = choose_tile(filters.dtype, sizes)
     waiting.look()
     call(
         loaded().winograd_convolution,
         DTYPES[dtype],
+        DTYPES[filters.dtype],
         tile,
         sizes,
         x.data_ptr(),
@@ -203,7 +224,7 @@ def choose_tile(dtype: torch.dtype, sizes: tuple[int, int, int, int, int]) -> in
     """The side of Winograd's tiles, 4 or 6, that takes less time for a convolution.
 
     Args:
-        dtype: The dtype of the features: float32 or bfloat16.
+        dtype: The dtype of the products: float32 or bfloat16.
         sizes: Batch, height, width, Ci, Co.
 
     Raises:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from fastnst.engines.create import unavailable_reason
+from fastnst.engines.create import choose_precision, unavailable_reason
+from fastnst.engines.planned.cpu import DTYPES
 from fastnst.engines.planned.layout import lay_out
 from fastnst.engines.planned.walk import Layer, chain_of
 from fastnst.engines.strips.native import TILES
@@ -184,8 +185,9 @@ def _native(
         copies += (regions + GUIDED) * shallowest
     elif settings.statistics != ("gram",):  # a layer's features and their gradient in float32
         copies += 3 * shallowest
-    fixed = _network(settings.precision, layers, (height, width))
-    return fixed, _network(settings.precision, layers, None), piece, copies
+    precision = choose_precision(settings, torch.device("cpu"))
+    fixed = _network(precision, layers, (height, width))
+    return fixed, _network(precision, layers, None), piece, copies
 
 
 def _shapes(
@@ -202,20 +204,23 @@ def _network(precision: str, layers: Sequence[Layer], size: tuple[int, int] | No
     """Bytes of a network and of its transformed filters for both ways.
 
     Args:
-        precision: ``bf16``, or else float32.
+        precision: ``fp32``; ``bf16``; or ``mixed``, which takes most when its features have become
+            float32, with products in bfloat16 on the way back.
         layers: From the picture to the deepest.
         size: Height and width of a picture that is computed whole; None: in pieces.
     """
     shapes = VGG19.convolutions()
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    forward = "bf16" if precision == "bf16" else "fp32"
+    back = "fp32" if precision == "fp32" else "bf16"
     total = SCRATCH + WEIGHTS
     for layer in layers[1:]:
         channels_in, channels_out = shapes[layer.conv]
-        tile = TILES["bf16" if precision == "bf16" else "fp32"]
-        if size is not None:
-            height, width = (max(1, n >> level_of(layer.conv)) for n in size)
-            tile = choose_tile(dtype, (1, height, width, channels_in, channels_out))
         numbers = channels_in * channels_out
-        ways = 1 if numbers >= SHARED and dtype == torch.float32 else 2
-        total += numbers * ((tile + 2) ** 2 * dtype.itemsize * ways)
+        shared = forward == back == "fp32" and numbers >= SHARED
+        for way in (forward,) if shared else (forward, back):
+            tile = TILES[way]
+            if size is not None:
+                height, width = (max(1, n >> level_of(layer.conv)) for n in size)
+                tile = choose_tile(DTYPES[way], (1, height, width, channels_in, channels_out))
+            total += numbers * (tile + 2) ** 2 * DTYPES[way].itemsize
     return total

@@ -114,8 +114,9 @@ class Settings:
         provider: What runs the graph of engine ``onnx``; see ``engines/onnx/providers.py``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: Precision of the features: ``fp32``; ``bf16``; ``mixed``: bf16 until that stalls,
-            then fp32; or ``auto``: mixed where the native engine runs on a processor with
-            bfloat16 products (avx512bf16, neonbf16), else fp32.
+            then fp32, where engine native on a CPU goes on multiplying in bfloat16 on the way back;
+            or ``auto``: mixed where the native engine runs on a processor with bfloat16 products
+            (avx512bf16, neonbf16), else fp32.
     """
 
     size: int | None = field(

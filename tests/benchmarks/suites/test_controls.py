@@ -34,7 +34,7 @@ def test_controls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_engine_has_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(controls, "CONTROLS", {"the default": {}})
     rows = run_suites(tmp_path, "controls")
-    ways = list(setups.engines("cpu"))
+    ways = list(setups.evaluating("cpu"))
     assert {row["implementation"] for row in rows} == {way.name for way in ways}
     for way in ways:
         if way.precision != "fp32" or not runs(way):

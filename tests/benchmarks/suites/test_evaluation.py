@@ -19,4 +19,4 @@ def test_evaluation(tmp_path: Path) -> None:
     assert ours["gradient_error"] < 1e-4
     assert ours["loss"] == pytest.approx(reference["loss"], rel=1e-5)
     names = {r["implementation"] for r in rows}
-    assert names == {"reference"} | {way.name for way in setups.engines("cpu")}
+    assert names == {"reference"} | {way.name for way in setups.evaluating("cpu")}

@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
+from typing import Any
 
 import pytest
 import torch
 
 from fastnst.engines.create import create_engine
+from fastnst.engines.planned import cpu
 from fastnst.engines.planned.cpu import NativeEngine
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import BackendUnavailable
 from fastnst.evaluation import Evaluation
 from fastnst.network.weights import Weights, load_weights
 from fastnst.objective.build import build_objective
-from fastnst.ops import extension
+from fastnst.ops import convolution, extension
 from fastnst.settings.settings import Settings
 from helpers.engines import SETTINGS, compare, pictures
 from helpers.oracle import objective
@@ -110,6 +112,51 @@ def test_bfloat16_is_near_float32(
     assert cosine >= (0.99 if pooling == "average" else 0.98)
 
 
+@pytest.mark.parametrize("pooling", ["average", "max", "l2"])
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_bfloat16_on_the_way_back(
+    random_weights: Weights, settings: Settings, pooling: str
+) -> None:
+    """The losses are those of float32 to the bit, and so are the features behind them."""
+    if not extension.convolves_bfloat16():
+        pytest.skip("no bfloat16 products here")
+    fp32 = Settings(**{**settings.to_dict(), "pooling": pooling, "precision": "fp32"})
+    exact, _, image = engines(random_weights, fp32, 37, 50)
+    engine = NativeEngine(exact.objective, back="bf16")
+    got, expected = engine.evaluate(image), exact.evaluate(image)
+    assert got.precision == engine.precision == "fp32"
+    assert torch.equal(got.terms.total, expected.terms.total)
+    error = (got.gradient - expected.gradient).norm() / expected.gradient.norm()
+    # up to five layers of 1 % error each, all of which lie on the way of every pixel
+    assert error <= 3e-2
+    assert (error > 0) == (len(engine.layers) > 1)  # the first layer's products stay in float32
+    again = NativeEngine(exact.objective, back="bf16", tile=6).evaluate(image)
+    error = (again.gradient - got.gradient).norm() / expected.gradient.norm()
+    assert error <= 3e-2  # tiles of 6 in float32, of 4 in bfloat16
+
+
+@pytest.mark.parametrize("back", [None, "fp32", "bf16"])
+@pytest.mark.parametrize("tile", [None, 4, 6])
+def test_each_way_has_its_filters(
+    random_weights: Weights, back: str | None, tile: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the kernels are asked for, on every processor."""
+    asked = set()
+    convolve = cpu.convolution.convolve
+
+    def note(x: torch.Tensor, filters: convolution.Filters, *rest: Any, **options: Any) -> None:
+        asked.add((filters.gradient, x.dtype, filters.dtype, options["tile"]))
+        convolve(x, replace(filters, dtype=torch.float32, _transformed={}), *rest, **options)
+
+    monkeypatch.setattr(cpu.convolution, "convolve", note)
+    settings = Settings(content_layers=("relu2_1",), style_layers=("relu1_1",))
+    exact, _, image = engines(random_weights, settings, 20, 24)
+    NativeEngine(exact.objective, tile=tile, back=back).evaluate(image)
+    float32 = torch.float32
+    way_back = (torch.bfloat16, None) if back == "bf16" else (float32, tile)
+    assert asked == {(False, float32, float32, tile), (True, float32, *way_back)}
+
+
 def test_bfloat16_by_autograd_is_near_float32(random_weights: Weights) -> None:
     content, style, image = pictures(40, 33)
     settings = replace(SETTINGS[0], engine="torch")
@@ -133,6 +180,13 @@ def test_bfloat16_that_cannot_run_is_an_error_with_the_reason(random_weights: We
         pytest.raises(BackendUnavailable, match="needs a processor with avx512bf16"),
     ):
         create_engine(random_weights, content, style, settings)
+    settings = replace(settings, precision="fp32")
+    exact = build_objective(random_weights, content, style, settings, "native")
+    with (
+        extension.use_isa("scalar"),
+        pytest.raises(BackendUnavailable, match="in bfloat16 need neonbf16 or avx512bf16"),
+    ):
+        NativeEngine(exact, back="bf16").evaluate(content)
 
 
 def test_buffers_are_reused_and_nothing_is_left_in_them(random_weights: Weights) -> None:

@@ -123,6 +123,28 @@ def check_native(weights: Weights, grid: Grid, control: str) -> None:
 
 @native
 @pytest.mark.parametrize("control", ["gram", "regions", "max"])
+def test_strips_with_bfloat16_on_the_way_back(random_weights: Weights, control: str) -> None:
+    """The losses of float32 to the bit, and gradients as near to float32's as those of the whole.
+
+    What two pieces give to a pixel is rounded in each, so they are no nearer to the whole's.
+    """
+    if not extension.convolves_bfloat16():
+        pytest.skip("no bfloat16 products here")
+    it, image = objective(random_weights, 323, 37, control, torch.float32)
+    grid = Grid.cut(323, 37, spacing_of(it, tuple(TILES.values())), 96)
+    assert len(grid) > 2
+    got = StripEngine(NativeEvaluator(it, back="bf16"), grid).evaluate(image)
+    exact = StripEngine(NativeEvaluator(it), grid).evaluate(image)
+    assert torch.equal(got.terms.total, exact.terms.total)
+    whole = NativeEngine(it, tile=TILES["fp32"], back="bf16").evaluate(image)
+    rounding = errors(whole, NativeEngine(it, tile=TILES["fp32"]).evaluate(image))[1]
+    assert errors(got, whole)[0] <= NATIVE
+    # up to three layers of 1 % error each
+    assert 0 < errors(got, exact)[1] <= min(2 * rounding, 3e-2)
+
+
+@native
+@pytest.mark.parametrize("control", ["gram", "regions", "max"])
 def test_native_tiles_equal_the_native_whole(random_weights: Weights, control: str) -> None:
     it, _ = objective(random_weights, 99, 131, control, torch.float32)
     grid = Grid.cut(99, 131, spacing_of(it, (TILES["fp32"],)), 48, 48)

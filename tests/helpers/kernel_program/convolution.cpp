@@ -24,22 +24,26 @@ constexpr Shape kShapes[] = {
 // are rounded by 2^-8 at most, and the output transform makes about four times as much of it.
 constexpr double kFloats = 1e-5, kBf16 = 2e-2;
 
-std::string name_of(const Shape& s, int tile, DType dtype) {
+std::string name_of(const Shape& s, int tile, DType dtype, DType products) {
     return "convolution of " + std::to_string(s.height) + " x " + std::to_string(s.width) + ", " +
            std::to_string(s.channels_in) + " to " + std::to_string(s.channels_out) + ", tile " +
-           std::to_string(tile) + (dtype == DType::bfloat16 ? " bfloat16" : "");
+           std::to_string(tile) +
+           (dtype == DType::bfloat16      ? " bfloat16"
+            : products == DType::bfloat16 ? " float32, products bfloat16"
+                                          : "");
 }
 
 // Features, filters and a gradient of one layer, and what plain loops make of them.
 struct Layer {
     Shape s;
-    DType dtype;
+    DType dtype, products;
     Numbers x, gradient, weights, bias, pooled_gradient;
     std::vector<double> forward, backward;
 
-    Layer(const Shape& shape, DType type)
+    Layer(const Shape& shape, DType type, DType of_products)
         : s(shape),
           dtype(type),
+          products(of_products),
           x(type, s.batch * s.height * s.width * s.channels_in),
           gradient(type, s.batch * s.height * s.width * s.channels_out),
           weights(DType::float32, s.channels_out * s.channels_in * 9),
@@ -64,6 +68,7 @@ fastnst::Convolution describe(const Layer& layer, int tile, bool back) {
     const Shape& s = layer.s;
     fastnst::Convolution c{};
     c.dtype = layer.dtype;
+    c.products = layer.products;
     c.tile = tile;
     c.batch = s.batch;
     c.height = s.height;
@@ -75,9 +80,9 @@ fastnst::Convolution describe(const Layer& layer, int tile, bool back) {
 
 // The filters of one layer, transformed.
 Numbers transformed(const Layer& layer, int tile, bool gradient) {
-    Numbers u(layer.dtype, (tile + 2) * (tile + 2) * layer.s.channels_in * layer.s.channels_out);
+    Numbers u(layer.products, (tile + 2) * (tile + 2) * layer.s.channels_in * layer.s.channels_out);
     fastnst::winograd_weights(tile, layer.weights.floats(), layer.s.channels_out,
-                              layer.s.channels_in, gradient, layer.dtype, u.data(), 1);
+                              layer.s.channels_in, gradient, layer.products, u.data(), 1);
     return u;
 }
 
@@ -89,7 +94,7 @@ bool bit(const Memory& bits, int64_t i) {
 
 void check_forward(Report& report, const Layer& layer, int tile, const std::string& name) {
     const Shape& s = layer.s;
-    const double tolerance = layer.dtype == DType::bfloat16 ? kBf16 : kFloats;
+    const double tolerance = layer.products == DType::bfloat16 ? kBf16 : kFloats;
     const int64_t size = s.batch * s.height * s.width * s.channels_out;
     const int64_t windows = s.batch * (s.height / 2) * (s.width / 2) * s.channels_out;
     const Numbers filters = transformed(layer, tile, false);
@@ -168,7 +173,7 @@ void check_forward(Report& report, const Layer& layer, int tile, const std::stri
 
 void check_backward(Report& report, const Layer& layer, int tile, const std::string& name) {
     for (const bool shared : {false, true}) {
-        if (shared && layer.dtype == DType::bfloat16) continue;
+        if (shared && layer.products == DType::bfloat16) continue;
         const Numbers filters = transformed(layer, tile, !shared);
         Numbers out(layer.dtype, layer.x.size()), again(layer.dtype, layer.x.size());
         fastnst::Convolution c = describe(layer, tile, true);
@@ -181,27 +186,59 @@ void check_backward(Report& report, const Layer& layer, int tile, const std::str
         c.out = out.data();
         fastnst::winograd_convolution(c, 1);
         const std::string what = name + (shared ? ", back by shared filters" : ", back");
-        report.close(out, layer.backward, layer.dtype == DType::bfloat16 ? kBf16 : kFloats, what);
+        report.close(out, layer.backward, layer.products == DType::bfloat16 ? kBf16 : kFloats,
+                     what);
         report.expect(out.same_bits(again), what + " by three threads");
+    }
+}
+
+// Features in float32 whose numbers are those of bfloat16 have the same products as they have in
+// bfloat16, and are rounded once less: both ways, to the bit.
+void check_storage(Report& report, const Layer& half, const std::string& name) {
+    const Numbers* const inputs[] = {&half.x, &half.gradient};
+    for (const bool back : {false, true}) {
+        const Numbers filters = transformed(half, 4, back);
+        const Numbers& input = *inputs[back];
+        const int64_t size = inputs[!back]->size();
+        Numbers wide(DType::float32, input.size()), exact(DType::float32, size);
+        Numbers rounded(DType::bfloat16, size), expected(DType::bfloat16, size);
+        wide.set(input);
+        fastnst::Convolution c = describe(half, 4, back);
+        c.weights = filters.data();
+        c.input = input.data();
+        c.out = expected.data();
+        fastnst::winograd_convolution(c, 1);
+        c.dtype = DType::float32;
+        c.input = wide.data();
+        c.out = exact.data();
+        fastnst::winograd_convolution(c, 1);
+        rounded.set(exact);
+        report.expect(rounded.same_bits(expected), name + (back ? ", back" : "") + " as bfloat16");
     }
 }
 
 }  // namespace
 
 void check_convolution(Report& report) {
+    constexpr DType kTypes[][2] = {{DType::float32, DType::float32},
+                                   {DType::float32, DType::bfloat16},
+                                   {DType::bfloat16, DType::bfloat16}};
     for (const Shape& s : kShapes) {
-        for (const DType dtype : {DType::float32, DType::bfloat16}) {
+        for (const auto& [dtype, products] : kTypes) {
+            const bool half = products == DType::bfloat16;
             // the best instruction set multiplies it, or none
-            if (dtype == DType::bfloat16 && !fastnst::convolves_bfloat16()) continue;
-            const Layer layer(s, dtype);
-            for_each_isa([&](const std::string&) {
-                if (dtype == DType::bfloat16 && !fastnst::convolves_bfloat16()) return;
+            if (half && !fastnst::convolves_bfloat16()) continue;
+            const Layer layer(s, dtype, products);
+            for_each_isa([&, dtype = dtype, products = products](const std::string&) {
+                if (half && !fastnst::convolves_bfloat16()) return;
                 for (const int tile : {4, 6}) {
-                    if (tile == 6 && dtype == DType::bfloat16) continue;
-                    const std::string name = name_of(s, tile, dtype);
+                    if (tile == 6 && half) continue;
+                    const std::string name = name_of(s, tile, dtype, products);
                     check_forward(report, layer, tile, name);
                     check_backward(report, layer, tile, name);
                 }
+                if (dtype == DType::bfloat16)
+                    check_storage(report, layer, name_of(s, 4, DType::float32, products));
             });
         }
     }

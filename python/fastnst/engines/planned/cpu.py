@@ -1,6 +1,6 @@
 """The plan on a CPU: compiled Winograd convolutions, Gram matrices and style losses.
 
-Filters are transformed once for both directions, features stay channels_last ``(1, H, W, C)``, and
+Filters are transformed once for each direction, features stay channels_last ``(1, H, W, C)``, and
 buffers are allocated once for a picture size. The kernels are those of ``ops.convolution`` and
 ``ops.gram``; they fuse what the walk lists as steps of its own:
 
@@ -10,6 +10,9 @@ buffers are allocated once for a picture size. The kernels are those of ``ops.co
   preactivation, and ``_through_relu`` has nothing to do;
 * where only the average of features is needed, one bit for each says which are > 0, and the
   gradient of pooling and ReLU is taken while the next convolution reads it.
+
+The way back may have products in bfloat16 where the way forward is in float32: of the error that a
+gradient in bfloat16 has late in a run, all but some per cent comes from the way forward.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ class _Filters:
     Attributes:
         image: Those of the first convolution.
         forward: Those of the other convolutions, by name.
-        backward: The same flipped and transposed, for the way back.
+        backward: The same flipped and transposed, for the way back; perhaps in another dtype.
         bias: ``(C,)`` of every convolution, by name.
     """
 
@@ -50,7 +53,7 @@ class _Filters:
     bias: dict[str, Tensor]
 
 
-def _arrange_filters(network: VGG, dtype: torch.dtype) -> _Filters:
+def _arrange_filters(network: VGG, dtype: torch.dtype, back: torch.dtype) -> _Filters:
     weights: dict[str, Tensor] = {}
     bias: dict[str, Tensor] = {}
     for key, module in network.layers.items():
@@ -60,7 +63,7 @@ def _arrange_filters(network: VGG, dtype: torch.dtype) -> _Filters:
             bias[key] = module.bias.detach()
     image = convolution.arrange_image_filters(weights.pop(next(iter(weights))))
     forward = {key: convolution.transform_filters(w, dtype=dtype) for key, w in weights.items()}
-    backward = {key: filters.way_back() for key, filters in forward.items()}
+    backward = {key: filters.way_back(back) for key, filters in forward.items()}
     return _Filters(image, forward, backward, bias)
 
 
@@ -75,7 +78,11 @@ class NativeEngine(Walk):
             filters are bfloat16, the image, all sums, Gram matrices and losses float32.
         name: What the engine is called in results.
         cache: Transformed filters of the same network, to be used again.
-        tile: The side of Winograd's tiles in all layers; None: the faster one for each layer.
+        tile: The side of Winograd's tiles in all layers whose products are in ``precision``; None:
+            the faster one for each layer.
+        back: The precision of the products in the convolutions on the way back, ``bf16`` or that of
+            the features. None: the latter. Losses do not depend on it, and gradients are stored
+            like features; ``Evaluation.precision`` is that of the features.
     """
 
     def __init__(
@@ -85,15 +92,20 @@ class NativeEngine(Walk):
         name: str = "native",
         cache: Cache | None = None,
         tile: int | None = None,
+        back: str | None = None,
     ) -> None:
         super().__init__(objective, precision, name)
         network = objective.network
         self._dtype = DTYPES[precision]
+        back = back or precision
         self._tile = tile
+        self._tile_back = tile if back == precision else None  # there is one for bfloat16 alone
         self._pooling = network.pooling
         self._replicates = network.padding == "replicate"
         self._filters = (cache or Cache()).get(
-            "filters", (network, precision), lambda: _arrange_filters(network, self._dtype)
+            "filters",
+            (network, precision, back),
+            lambda: _arrange_filters(network, self._dtype, DTYPES[back]),
         )
         self._positive: dict[str, Tensor] = {}
         self._slots: dict[str, Tensor] = {}
@@ -269,7 +281,7 @@ class NativeEngine(Walk):
             x_positive=self._positive.get(layer.name),
             mask=below if _is_masked(layer.below) else None,
             out=out,
-            tile=self._tile,
+            tile=self._tile_back,
         )
         return out
 

@@ -36,6 +36,7 @@ class NativeEvaluator(NativeEngine, Evaluator):
         precision: ``fp32`` or ``bf16``.
         name: What the engine is called in results.
         cache: Transformed filters of the same network, to be used again.
+        back: The precision of the products on the way back, as for ``NativeEngine``.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class NativeEvaluator(NativeEngine, Evaluator):
         precision: str = "fp32",
         name: str = "native",
         cache: Cache | None = None,
+        back: str | None = None,
     ) -> None:
-        super().__init__(objective, precision, name, cache, TILES[precision])
+        super().__init__(objective, precision, name, cache, TILES[precision], back)
         self._memory = self._new(0)
         self._targets: Mapping[str, Tensor] = {}
         # The walk compares nothing on its own: the whole picture's differences come by set_seeds.
