@@ -132,8 +132,9 @@ void losses(const std::vector<LossTuple>& tuples, Address out, int device, Addre
 }
 
 void image_features(const Sizes& sizes, Address image, const std::array<float, 3>& mean,
-                    const std::array<float, 3>& deviation, Address weights, Address bias, bool relu,
-                    bool replicate, int dtype, Address out, int device, Address stream) {
+                    const std::array<float, 3>& deviation, Address weights, Address bias,
+                    Address parts, bool relu, bool replicate, int dtype, Address out, int device,
+                    Address stream) {
     const auto [b, h, w, c] = sizes;
     const py::gil_scoped_release release;
     cuda_image_features({b,
@@ -145,6 +146,7 @@ void image_features(const Sizes& sizes, Address image, const std::array<float, 3
                          {deviation[0], deviation[1], deviation[2]},
                          pointer<const float>(weights),
                          pointer<const float>(bias),
+                         pointer<const void>(parts),
                          relu,
                          replicate,
                          static_cast<DType>(dtype),
@@ -236,7 +238,7 @@ void bind_cuda(py::module_& m) {
           py::arg("stream"));
     m.def("cuda_image_features", &image_features, py::arg("sizes"), py::arg("image"),
           py::arg("mean"), py::arg("deviation"), py::arg("weights"), py::arg("bias"),
-          py::arg("relu"), py::arg("replicate"), py::arg("dtype"), py::arg("out"),
+          py::arg("parts"), py::arg("relu"), py::arg("replicate"), py::arg("dtype"), py::arg("out"),
           py::arg("device"), py::arg("stream"));
     m.def("cuda_image_gradient", &image_gradient, py::arg("sizes"), py::arg("dtype"),
           py::arg("gradient"), py::arg("weights"), py::arg("parts"), py::arg("out"),

@@ -295,6 +295,8 @@ struct CudaImageFeatures {
     float mean[3], deviation[3];
     const float* weights;  // [27, C]: W[c, plane, u, v] with the 27 taps in the order plane, u, v
     const float* bias;     // [C]
+    const void* parts;     // null, or for 64 channels in bfloat16 by tensor cores: [2, C, 32]
+                           // bfloat16 whose sum over the first is weights[tap, c]
     bool relu, replicate;
     DType dtype;  // of out
     void* out;    // [B, H, W, C]

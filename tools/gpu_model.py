@@ -130,13 +130,19 @@ def _positions(size: int, halvings: int) -> int:
     return (size >> halvings) ** 2
 
 
+def _first(arithmetic: str) -> tuple[str, str]:
+    """How the names of the first convolution's kernels end, and the kind of their operations."""
+    return ("_products", "bf16") if arithmetic == "bf16" else ("", "fp32")
+
+
 def _forward(size: int, width: int, arithmetic: str) -> Iterator[Step]:
     picture = 12.0 * size * size
     for name, c_in, c_out, halvings in CONVOLUTIONS:
         n = _positions(size, halvings)
         out, flops = width * c_out * n, 18.0 * c_in * c_out * n
         if name == "conv1_1":
-            yield Step(name, "image_features", picture + out, flops, "fp32")
+            kernel, rate = _first(arithmetic)
+            yield Step(name, f"image_features{kernel}", picture + out, flops, rate)
         else:  # bias and ReLU are in the convolution
             yield Step(name, "convolution", width * c_in * n + out, flops, arithmetic)
         if name in POOLED:
@@ -167,9 +173,8 @@ def _backward(size: int, width: int, arithmetic: str) -> Iterator[Step]:
             yield Step(f"mask at {name}", "layer_gradient", 3 * f)
         flops = 18.0 * c_in * c_out * n
         if name == "conv1_1":
-            kernel = "image_gradient_products" if arithmetic == "bf16" else "image_gradient"
-            rate = "bf16" if arithmetic == "bf16" else "fp32"
-            yield Step(f"gradient of {name}", kernel, f + 12.0 * n, flops, rate)
+            kernel, rate = _first(arithmetic)
+            yield Step(f"gradient of {name}", f"image_gradient{kernel}", f + 12.0 * n, flops, rate)
         else:
             yield Step(
                 f"gradient of {name}", "convolution", f + width * c_in * n, flops, arithmetic

@@ -2,7 +2,8 @@
 //
 //   store_history         one row, quantised; 64 values are those of a half-warp
 //   history_products      a block has one chunk of x in shared memory and takes 32 rows of it, four
-//                         to a warp: each element of x that is read serves four rows
+//                         to a warp: each element of x that is read serves four rows. A lane reads
+//                         16 bytes of each row, and those of the next step before it multiplies
 //   history_combination   a thread has four positions and walks over all rows
 //
 // At 512 x 512 x 3 values and 100 rows each pass reads 79 MB of numbers and 5 MB of scales: 28 us
@@ -27,8 +28,15 @@ __global__ void __launch_bounds__(kSolverThreads)
     store_row(history, *slot, n, four);
 }
 
+// A lane takes 16 numbers of a row at a time, of which all have one scale; a step of the warp is
+// 512.
+constexpr int kNumbers = 16;
+constexpr int kStepOfWarp = 32 * kNumbers;
+constexpr int kSteps = static_cast<int>(kChunk) / kStepOfWarp;
+
 struct ProductsMemory {
-    float x[kChunk];
+    // four more floats after every 16: eight lanes that read 16 bytes each meet all banks
+    alignas(16) float x[kChunk / kNumbers * (kNumbers + 4)];
 };
 
 // partials[chunk, row] = the chunk's share of row . x
@@ -41,37 +49,61 @@ __global__ void __launch_bounds__(kSolverThreads)
     const std::int64_t used = *used_rows;
     if (group * kRowsOfBlock >= used) return;  // the whole block
     const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
-#pragma unroll
-    for (int i = 0; i < static_cast<int>(kChunk) / kSolverThreads; ++i) {
-        const std::int64_t n = chunk * kChunk + i * kSolverThreads + thread;
-        memory.x[i * kSolverThreads + thread] = n < history.length ? x[n] : 0.0f;
-    }
-    __syncthreads();
     const std::int64_t row = group * kRowsOfBlock + thread / 32 * kRowsOfWarp;
-    if (row >= used) return;  // the whole warp
     const std::int8_t* values[kRowsOfWarp];
     const float* scales[kRowsOfWarp];
 #pragma unroll
     for (int r = 0; r < kRowsOfWarp;
          ++r) {  // a row beyond those in use is read as the last of them
         const std::int64_t line = chunk * history.rows + (row + r < used ? row + r : used - 1);
-        values[r] = history.values + line * kChunk + 4 * lane;
-        scales[r] = history.scales + line * kScales + lane / 16;
+        values[r] = history.values + line * kChunk + kNumbers * lane;
+        scales[r] = history.scales + line * kScales + lane / (kScaled / kNumbers);
     }
     float sums[kRowsOfWarp] = {};
-#pragma unroll 4
-    for (int step = 0; step < static_cast<int>(kChunk) / 128; ++step) {
-        const float4 y = *reinterpret_cast<const float4*>(memory.x + step * 128 + 4 * lane);
+    uint4 numbers[kRowsOfWarp];
+    float factors[kRowsOfWarp];
+    const auto load = [&](int step) {
 #pragma unroll
         for (int r = 0; r < kRowsOfWarp; ++r) {
-            const std::uint32_t four =
-                *reinterpret_cast<const std::uint32_t*>(values[r] + step * 128);
-            float product = number(four, 0) * y.x;
-            product = fmaf(number(four, 1), y.y, product);
-            product = fmaf(number(four, 2), y.z, product);
-            product = fmaf(number(four, 3), y.w, product);
-            sums[r] = fmaf(scales[r][2 * step], product, sums[r]);
+            numbers[r] = *reinterpret_cast<const uint4*>(values[r] + step * kStepOfWarp);
+            factors[r] = scales[r][step * (kStepOfWarp / static_cast<int>(kScaled))];
         }
+    };
+    load(0);
+#pragma unroll
+    for (int i = 0; i < static_cast<int>(kChunk) / kSolverThreads; ++i) {
+        const std::int64_t n = chunk * kChunk + i * kSolverThreads + thread;
+        const int at = i * kSolverThreads + thread;
+        memory.x[at + at / kNumbers * 4] = n < history.length ? x[n] : 0.0f;
+    }
+    __syncthreads();
+    if (row >= used) return;  // the whole warp
+#pragma unroll 2
+    for (int step = 0; step < kSteps; ++step) {
+        const float* y = memory.x + (step * 32 + lane) * (kNumbers + 4);
+        uint4 now[kRowsOfWarp];
+        float scale[kRowsOfWarp];
+#pragma unroll
+        for (int r = 0; r < kRowsOfWarp; ++r) now[r] = numbers[r], scale[r] = factors[r];
+        if (step + 1 < kSteps) load(step + 1);  // on its way while this step is multiplied
+        float products[kRowsOfWarp] = {};
+#pragma unroll
+        for (int i = 0; i < kNumbers / 4; ++i) {
+            const float4 four = *reinterpret_cast<const float4*>(y + 4 * i);
+#pragma unroll
+            for (int r = 0; r < kRowsOfWarp; ++r) {
+                const std::uint32_t of = i == 0   ? now[r].x
+                                         : i == 1 ? now[r].y
+                                         : i == 2 ? now[r].z
+                                                  : now[r].w;
+                products[r] = fmaf(number(of, 0), four.x, products[r]);
+                products[r] = fmaf(number(of, 1), four.y, products[r]);
+                products[r] = fmaf(number(of, 2), four.z, products[r]);
+                products[r] = fmaf(number(of, 3), four.w, products[r]);
+            }
+        }
+#pragma unroll
+        for (int r = 0; r < kRowsOfWarp; ++r) sums[r] = fmaf(scale[r], products[r], sums[r]);
     }
 #pragma unroll
     for (int r = 0; r < kRowsOfWarp; ++r) {

@@ -1,12 +1,14 @@
 // The first convolution, whose input is the picture: three channels waste a tensor core's tile, and
-// 256 levels do not survive bfloat16. So both directions multiply in float, and read and write the
-// features in their own type: no cast, no padding of channels, no pass for the normalisation.
+// 256 levels do not survive bfloat16. So both directions multiply in float, or as exactly as that
+// matters, and read and write the features in their own type: no cast, no padding of channels, no
+// pass for the normalisation.
 //
 //   image_features   relu(W * (x - mean) / std + b): 34 MB written at 512 x 512 in bfloat16,
 //                    0.9 Gflop
 //   image_gradient   from the gradient of the features to that of the picture: as much read
-//   image_gradient_products   the same for 64 channels in bfloat16 by tensor cores, whose filters
-//                    are sums of two bfloat16 numbers: 2^-18 of a filter is lost
+//   image_features_products, image_gradient_products   the same for 64 channels in bfloat16 by
+//                    tensor cores, which multiply the picture and the filters as sums of two
+//                    bfloat16 numbers: 2^-18 of a factor is lost
 
 #include "layers.cuh"
 #include "product.cuh"
@@ -36,6 +38,26 @@ struct alignas(sizeof(T) * 4) Four {
     T at[4];
 };
 
+struct alignas(16) Channels8 {
+    bf16 at[8];
+};
+
+// The pixel at a position, or the nearest to it.
+__device__ __forceinline__ float nearest(const CudaImageFeatures& layer, std::int64_t sample,
+                                         int plane, std::int64_t y, std::int64_t x) {
+    y = y < 0 ? 0 : y < layer.height ? y : layer.height - 1;
+    x = x < 0 ? 0 : x < layer.width ? x : layer.width - 1;
+    return layer.image[((sample * 3 + plane) * layer.height + y) * layer.width + x];
+}
+
+// What the network sees there.
+__device__ __forceinline__ float normalised(const CudaImageFeatures& layer, int plane,
+                                            std::int64_t y, std::int64_t x, float pixel) {
+    const bool inside = 0 <= y && y < layer.height && 0 <= x && x < layer.width;
+    const float value = (pixel - layer.mean[plane]) / layer.deviation[plane];
+    return inside || layer.replicate ? value : 0.0f;
+}
+
 template <class T>
 __global__ void __launch_bounds__(kImageThreads)
     image_features(const __grid_constant__ CudaImageFeatures layer) {
@@ -56,18 +78,8 @@ __global__ void __launch_bounds__(kImageThreads)
     constexpr int patch = (kRows + 2) * (kColumns + 2);
     for (int i = thread; i < 3 * patch; i += kImageThreads) {
         const int c = i / patch, row = i % patch / (kColumns + 2), column = i % (kColumns + 2);
-        std::int64_t y = y0 + row - 1, x = x0 + column - 1;
-        bool inside = 0 <= y && y < layer.height && 0 <= x && x < layer.width;
-        if (layer.replicate) {
-            y = y < 0 ? 0 : y < layer.height ? y : layer.height - 1;
-            x = x < 0 ? 0 : x < layer.width ? x : layer.width - 1;
-            inside = true;
-        }
-        memory.image[c][row][column] =
-            inside ? (layer.image[((sample * 3 + c) * layer.height + y) * layer.width + x] -
-                      layer.mean[c]) /
-                         layer.deviation[c]
-                   : 0.0f;
+        const std::int64_t y = y0 + row - 1, x = x0 + column - 1;
+        memory.image[c][row][column] = normalised(layer, c, y, x, nearest(layer, sample, c, y, x));
     }
     __syncthreads();
 
@@ -127,6 +139,129 @@ __global__ void __launch_bounds__(kImageThreads)
             } else {
                 for (int i = 0; i < 4; ++i) {
                     if (i < left) to[place_of_four + i] = four.at[i];
+                }
+            }
+        }
+    }
+}
+
+// ---------------------------------------------------------------- forward by tensor cores --
+//
+// A pixel is the sum of two bfloat16 numbers, and so is a filter; of their four products the least
+// is left out. A product of tiles has 16 positions of a row, 8 channels and 16 taps, whose order is
+// free: lane t has taps 8 t to 8 t + 7, the first half of them for one product and the second for
+// the next. The order of the channels is that in which a lane's sums are 16 bytes of the result.
+
+constexpr int kTallRows = 8;  // a block has kColumns x kTallRows positions
+constexpr int kTapsPadded = 32;
+constexpr int kProductChannels = 64;
+
+struct FeaturesProductsMemory {
+    alignas(16) float bias[kProductChannels];
+    std::uint32_t image[3][kTallRows + 2][kColumns + 2];  // a pixel's parts, the first on top
+};
+
+template <class Arithmetic>
+__global__ void __launch_bounds__(kImageThreads, 4)
+    image_features_products(const __grid_constant__ CudaImageFeatures layer) {
+    if constexpr (Arithmetic::kCompiled) {
+        auto& memory = shared_memory<FeaturesProductsMemory>();
+        const int thread = static_cast<int>(threadIdx.x);
+        const int g = thread % 32 / 4, t = thread % 4;
+        const auto tiles_x = static_cast<unsigned>(ceil_div(layer.width, kColumns));
+        const auto tiles_y = static_cast<unsigned>(ceil_div(layer.height, kTallRows));
+        const unsigned line = blockIdx.x / tiles_x, sample = line / tiles_y;
+        const std::int64_t x0 = static_cast<std::int64_t>(blockIdx.x - line * tiles_x) * kColumns;
+        const std::int64_t y0 = static_cast<std::int64_t>(line - sample * tiles_y) * kTallRows;
+        if (thread < kProductChannels) memory.bias[thread] = layer.bias[thread];
+        constexpr int pitch = kColumns + 2, patch = (kTallRows + 2) * pitch;
+        constexpr int pixels = (3 * patch + kImageThreads - 1) / kImageThreads;  // of a thread
+        float pixel[pixels];
+#pragma unroll
+        for (int j = 0; j < pixels; ++j) {  // all are asked for before the first is waited for
+            const int i = j * kImageThreads + thread, c = i < 3 * patch ? i / patch : 0;
+            const std::int64_t y = y0 + i % patch / pitch - 1, x = x0 + i % pitch - 1;
+            pixel[j] = nearest(layer, sample, c, y, x);
+        }
+#pragma unroll
+        for (int j = 0; j < pixels; ++j) {
+            const int i = j * kImageThreads + thread;
+            if (i >= 3 * patch) break;
+            const int c = i / patch, row = i % patch / pitch, column = i % pitch;
+            const float x = normalised(layer, c, y0 + row - 1, x0 + column - 1, pixel[j]);
+            const bf16 high = from_float<bf16>(x), low = from_float<bf16>(x - to_float(high));
+            memory.image[c][row][column] = static_cast<std::uint32_t>(high.bits) << 16 | low.bits;
+        }
+        uint4 filters[2][kProductChannels / 8];
+#pragma unroll
+        for (int part = 0; part < 2; ++part) {
+#pragma unroll
+            for (int n = 0; n < kProductChannels / 8; ++n) {
+                const int channel = n / 4 * 32 + g / 2 * 8 + n % 4 * 2 + g % 2;
+                filters[part][n] = *reinterpret_cast<const uint4*>(
+                    static_cast<const bf16*>(layer.parts) +
+                    (part * kProductChannels + channel) * kTapsPadded + 8 * t);
+            }
+        }
+        int offsets[8];  // of the lane's taps, from the first of them; those beyond 27 count
+                         // nothing
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            const int tap = 8 * t + i < kTaps ? 8 * t + i : 0;
+            offsets[i] = tap / 9 * patch + tap % 9 / 3 * pitch + tap % 3;
+        }
+        __syncthreads();
+
+        constexpr int tiles = kTallRows * kColumns / 16, warps = kImageThreads / 32;
+#pragma unroll 1
+        for (int tile = thread / 32; tile < tiles; tile += warps) {
+            const int row = tile / 2, column = tile % 2 * 16 + g;
+            const std::int64_t y = y0 + row, x = x0 + column;
+            if (y >= layer.height) break;
+            std::uint32_t a[2][2][4];  // by part and product
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {  // the positions of g and g + 8
+                const std::uint32_t* corner = &memory.image[0][row][column + 8 * i];
+#pragma unroll
+                for (int pair = 0; pair < 4; ++pair) {
+                    const std::uint32_t even = corner[offsets[2 * pair]];
+                    const std::uint32_t odd = corner[offsets[2 * pair + 1]];
+                    const int k = pair / 2, at = pair % 2 * 2 + i;
+                    a[0][k][at] = even >> 16 | (odd & 0xffff0000u);
+                    a[1][k][at] = (even & 0xffffu) | odd << 16;
+                }
+            }
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                Channels8 result[2];
+#pragma unroll
+                for (int n = 0; n < 4; ++n) {
+                    const float* bias = memory.bias + 32 * half + 8 * t + 2 * n;
+                    float sums[4] = {bias[0], bias[1], bias[0], bias[1]};
+#pragma unroll
+                    for (int k = 0; k < 2; ++k) {
+#pragma unroll
+                        for (int order = 0; order < 3; ++order) {  // the smallest products first
+                            const int of_image = order == 0, of_filter = order == 1;
+                            const uint4& f = filters[of_filter][4 * half + n];
+                            const std::uint32_t b[2] = {k == 0 ? f.x : f.z, k == 0 ? f.y : f.w};
+                            multiply_bfloat16(sums, a[of_image][k], b);
+                        }
+                    }
+#pragma unroll
+                    for (int i = 0; i < 4; ++i) {
+                        const float sum = layer.relu && sums[i] < 0 ? 0.0f : sums[i];
+                        result[i / 2].at[2 * n + i % 2] = from_float<bf16>(sum);
+                    }
+                }
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
+                    if (x + 8 * i >= layer.width) continue;
+                    bf16* out =
+                        static_cast<bf16*>(layer.out) +
+                        ((sample * layer.height + y) * layer.width + x + 8 * i) * kProductChannels +
+                        32 * half + 8 * t;
+                    *reinterpret_cast<Channels8*>(out) = result[i];
                 }
             }
         }
@@ -237,7 +372,6 @@ __global__ void __launch_bounds__(kImageThreads)
 // neighbours' after: so a gradient is read once, from global memory to the registers that multiply
 // it, and only 27 products of a position go through shared memory.
 
-constexpr int kProductChannels = 64;
 constexpr int kProductColumns = 32, kProductRows = 12;  // positions of a block, edges included
 constexpr int kProducts = 27;                           // of a position: an odd pitch of banks
 constexpr int kFilterColumns = 32;                      // the products, then five of zeros
@@ -365,6 +499,15 @@ void cuda_image_features(const CudaImageFeatures& layer, int device, void* strea
     expect(layer.image && layer.weights && layer.bias && layer.out, "image: null pointer");
     expect(reinterpret_cast<std::uintptr_t>(layer.out) % 16 == 0, "image: out is not aligned");
     const DeviceGuard guard(device);
+    if (layer.dtype == DType::bfloat16 && layer.channels == kProductChannels && layer.parts &&
+        compiled_for_tensor_cores("image_features_products", image_features_products<Bfloat16>)) {
+        expect(reinterpret_cast<std::uintptr_t>(layer.parts) % 16 == 0,
+               "image: the parts of the filters are not aligned");
+        launch("image_features_products", image_features_products<Bfloat16>,
+               layer.batch * ceil_div(layer.width, kColumns) * ceil_div(layer.height, kTallRows),
+               kImageThreads, stream, layer);
+        return;
+    }
     const std::int64_t blocks = layer.batch * ceil_div(layer.width, kColumns) *
                                 ceil_div(layer.height, kRows) *
                                 ceil_div(layer.channels, kBlockChannels);

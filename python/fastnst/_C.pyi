@@ -150,6 +150,7 @@ def cuda_image_features(
     deviation: tuple[float, float, float],
     weights: int,
     bias: int,
+    parts: int,
     relu: bool,
     replicate: bool,
     dtype: int,

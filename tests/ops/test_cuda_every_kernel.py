@@ -192,7 +192,7 @@ def losses(emulator: Emulator, height: int, width: int) -> list[Number]:
 
 
 def picture(emulator: Emulator, height: int, width: int, channels: int) -> list[Number]:
-    """The first convolution, both ways, in bfloat16; of 64 channels back by tensor cores."""
+    """The first convolution, both ways, in bfloat16; of 64 channels by tensor cores."""
     weight, bias = torch.rand(channels, 3, 3, 3) + 0.1, torch.rand(channels)
     mean, deviation = torch.zeros(3), torch.rand(3) + 0.5
     filters = device.arrange_image_filters(weight, bias, mean, deviation)
@@ -284,7 +284,7 @@ WORKS: dict[str, tuple[Work, set[str]]] = {
     "picture": (partial(picture, channels=8), {"image_features", "image_gradient"}),
     "picture, 64 channels": (
         partial(picture, channels=64),
-        {"image_features", "image_gradient_products"},
+        {"image_features_products", "image_gradient_products"},
     ),
     "solver": (
         solver,

@@ -304,8 +304,10 @@ class ImageFilters:
     Attributes:
         forward: ``(27, C)``, taps in the order (plane, u, v).
         backward: ``(9, C, 4)``, flipped and divided by the standard deviation of each plane.
-        parts: ``(2, 32, C)`` bfloat16, whose sum over the first is ``backward[tap, c, plane]`` at
-            ``3 · tap + plane`` to 2⁻¹⁸, and zero from 27 on: what tensor cores multiply with.
+        forward_parts: ``(2, C, 32)`` bfloat16, whose sum over the first is ``forward[tap, c]`` at
+            ``tap`` to 2⁻¹⁸, and zero from 27 on: what tensor cores multiply with.
+        backward_parts: ``(2, 32, C)`` bfloat16, of ``backward[tap, c, plane]`` at
+            ``3 · tap + plane`` in the same way.
         bias: ``(C,)``.
         mean: The mean of each plane, in the units of the picture.
         deviation: The standard deviation of each plane, in the same units.
@@ -313,7 +315,8 @@ class ImageFilters:
 
     forward: Tensor
     backward: Tensor
-    parts: Tensor
+    forward_parts: Tensor
+    backward_parts: Tensor
     bias: Tensor
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
@@ -330,10 +333,18 @@ def arrange_image_filters(
     backward[..., :3] = weight.flip(2, 3).permute(2, 3, 0, 1) / deviation.to(weight.device)
     a, b = (tuple(x.flatten().tolist()) for x in (mean, deviation))
     flat = backward.view(9, channels, 4)
-    columns = functional.pad(flat[..., :3].permute(0, 2, 1).reshape(27, channels), (0, 0, 0, 5))
-    high = columns.bfloat16()
-    parts = torch.stack([high, (columns - high.float()).bfloat16()])
-    return ImageFilters(forward, flat, parts, bias.detach().float().contiguous(), a, b)
+    columns = flat[..., :3].permute(0, 2, 1).reshape(27, channels)
+    parts = [
+        _two_parts(functional.pad(x, edges))
+        for x, edges in ((forward.T, (0, 5)), (columns, (0, 0, 0, 5)))
+    ]
+    return ImageFilters(forward, flat, *parts, bias.detach().float().contiguous(), a, b)
+
+
+def _two_parts(x: Tensor) -> Tensor:
+    """Two bfloat16 numbers each, whose sum is x ``(m, n)`` to 2⁻¹⁸, ``(2, m, n)``."""
+    high = x.bfloat16()
+    return torch.stack([high, (x - high.float()).bfloat16()]).contiguous()
 
 
 def image_features(
@@ -361,6 +372,7 @@ def image_features(
         filters.deviation,
         filters.forward.data_ptr(),
         filters.bias.data_ptr(),
+        filters.forward_parts.data_ptr(),
         relu,
         replicate,
         DTYPES[out.dtype],
@@ -385,7 +397,7 @@ def image_gradient(gradient: Tensor, filters: ImageFilters, *, out: Tensor) -> N
         DTYPES[gradient.dtype],
         gradient.data_ptr(),
         filters.backward.data_ptr(),
-        filters.parts.data_ptr(),
+        filters.backward_parts.data_ptr(),
         out.data_ptr(),
     )
 
