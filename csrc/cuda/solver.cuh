@@ -84,6 +84,8 @@ inline void check_history(const History& history) {
     expect(history.values && history.scales, "history: null pointer");
     expect(history.length > 0 && history.rows > 0,
            "history: expected a length and rows of at least 1");
+    expect(reinterpret_cast<std::uintptr_t>(history.values) % 16 == 0,
+           "history: the values are not aligned to 16 bytes");
 }
 
 // As in fastnst.h; the caller has made the device current.
