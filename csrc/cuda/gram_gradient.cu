@@ -203,12 +203,14 @@ struct SameVectors {
     }
 };
 
-// Of the kernel in bfloat16, which waits for memory most of the time, a multiprocessor has more.
-template <class Arithmetic>
-constexpr int kGradientBlocks = sizeof(typename Arithmetic::Element) == 2 ? 4 : Arithmetic::kBlocks;
+// Blocks that share a multiprocessor: of SameVectors in bfloat16, which waits for memory most of
+// the time, one more.
+template <class Arithmetic, bool kChannelsContiguous>
+constexpr int kGradientBlocks =
+    kChannelsContiguous && sizeof(typename Arithmetic::Element) == 2 ? 4 : Arithmetic::kBlocks;
 
 template <class Arithmetic, class T, bool kChannelsContiguous>
-__global__ void __launch_bounds__(kThreads, kGradientBlocks<Arithmetic>)
+__global__ void __launch_bounds__(kThreads, kGradientBlocks<Arithmetic, kChannelsContiguous>)
     gram_gradient(const __grid_constant__ Work<GradientEntry> work) {
     if constexpr (Arithmetic::kCompiled) {
         using Element = typename Arithmetic::Element;
