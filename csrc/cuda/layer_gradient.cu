@@ -5,7 +5,7 @@
 //
 // A thread has 16 bytes of channels of one position, or of the window of a pooling. It moves F, out
 // and what there is of incoming and P once each: 67 MB, 22 us, for relu1_2 at 512 x 512 in
-// bfloat16.
+// bfloat16. Blocks go along rows, so that a thread's place takes divisions of 32 bits alone.
 
 #include "layers.cuh"
 #include "reduce.cuh"
@@ -59,23 +59,30 @@ template <class T, int kCount, bool kPooled>
 __global__ void __launch_bounds__(kLayerThreads)
     layer_gradient(const __grid_constant__ CudaLayerGradient layer) {
     auto& memory = shared_memory<LayerMemory>();
-    const std::int64_t groups = layer.channels / kCount;
-    const std::int64_t item = blockIdx.x * static_cast<std::int64_t>(kLayerThreads) + threadIdx.x;
-    const std::int64_t channel = item % groups * kCount, place = item / groups;
+    constexpr int side = kPooled ? 2 : 1;
+    const auto groups = static_cast<unsigned>(layer.channels / kCount);
+    const auto rows = static_cast<unsigned>(ceil_div(layer.height, side));
+    const unsigned items = static_cast<unsigned>(ceil_div(layer.width, side)) * groups;
+    const unsigned blocks = (items + kLayerThreads - 1) / kLayerThreads;  // of a row
+    const unsigned line = blockIdx.x / blocks, sample = line / rows;
+    const unsigned item = (blockIdx.x - line * blocks) * kLayerThreads + threadIdx.x;
+    const unsigned column = item / groups;
+    const bool inside_row = item < items;
+    const std::int64_t channel = static_cast<std::int64_t>(item - column * groups) * kCount;
+    const std::int64_t x = static_cast<std::int64_t>(column) * side;
+    const std::int64_t y = static_cast<std::int64_t>(line - sample * rows) * side;
     double squares = 0;
     if constexpr (!kPooled) {
-        if (place < layer.batch * layer.height * layer.width) {
-            const std::int64_t at = place * layer.channels + channel;
+        if (inside_row) {
+            const std::int64_t at =
+                ((sample * layer.height + y) * layer.width + x) * layer.channels + channel;
             float f[kCount], above[kCount] = {};
             load<T, kCount>(layer.features, at, f);
             if (layer.incoming != nullptr) load<T, kCount>(layer.incoming, at, above);
             squares = finish<T, kCount>(layer, at, f, above);
         }
     } else {
-        const std::int64_t rows = ceil_div(layer.height, 2), columns = ceil_div(layer.width, 2);
-        const std::int64_t x = place % columns * 2, y = place / columns % rows * 2;
-        const std::int64_t sample = place / columns / rows;
-        if (sample < layer.batch) {
+        if (inside_row) {
             const std::int64_t height = layer.height / 2, width = layer.width / 2;
             const bool whole = y + 1 < layer.height && x + 1 < layer.width;
             float pooled[kCount] = {}, f[4][kCount] = {};
@@ -135,8 +142,8 @@ std::int64_t blocks_of(const CudaLayerGradient& layer) {
     const bool pooled = layer.pooling != Pooling::none;
     const std::int64_t rows = pooled ? ceil_div(layer.height, 2) : layer.height;
     const std::int64_t columns = pooled ? ceil_div(layer.width, 2) : layer.width;
-    return ceil_div(layer.batch * rows * columns * (layer.channels / channels_of_thread(layer)),
-                    kLayerThreads);
+    return layer.batch * rows *
+           ceil_div(columns * (layer.channels / channels_of_thread(layer)), kLayerThreads);
 }
 
 template <class T>
@@ -154,6 +161,7 @@ void check_layer(const CudaLayerGradient& layer) {
     expect(layer.batch > 0 && layer.height > 0 && layer.width > 0 && layer.channels > 0,
            "layer: all sizes must be at least 1");
     expect(layer.features && layer.out, "layer: null pointer");
+    expect(layer.width * layer.channels <= 0x7fffffff, "layer: a row is too long");
     const bool windows = layer.height > 1 && layer.width > 1;
     expect(layer.pooling == Pooling::none || !windows ||
                (layer.incoming && layer.incoming != layer.out),
