@@ -334,11 +334,10 @@ def arrange_image_filters(
     a, b = (tuple(x.flatten().tolist()) for x in (mean, deviation))
     flat = backward.view(9, channels, 4)
     columns = flat[..., :3].permute(0, 2, 1).reshape(27, channels)
-    parts = [
-        _two_parts(functional.pad(x, edges))
-        for x, edges in ((forward.T, (0, 5)), (columns, (0, 0, 0, 5)))
-    ]
-    return ImageFilters(forward, flat, *parts, bias.detach().float().contiguous(), a, b)
+    forward_parts = _two_parts(functional.pad(forward.T, (0, 5)))
+    backward_parts = _two_parts(functional.pad(columns, (0, 0, 0, 5)))
+    flat_bias = bias.detach().float().contiguous()
+    return ImageFilters(forward, flat, forward_parts, backward_parts, flat_bias, a, b)
 
 
 def _two_parts(x: Tensor) -> Tensor:
