@@ -74,10 +74,12 @@ def pictures() -> Iterator[Picture]:
     for content, style in PAIRS:
         yield Picture(f"{content}-{style}", content, (style,), changes={"size": LARGE})
     for strength in STRENGTHS:
-        changes = {"size": SMALL, "strength": strength}
+        changes: dict[str, object] = {"size": SMALL, "strength": strength}
         yield Picture(f"strength-{strength:g}", changes=changes)
     for preset in PRESETS:  # with the built-in weights, which are at hand everywhere
-        changes = {"size": SMALL, "weights": "vgg19"} if preset == "crowsonkb" else {"size": SMALL}
+        changes = {"size": SMALL}
+        if preset == "crowsonkb":
+            changes["weights"] = "vgg19"
         yield Picture(f"preset-{preset}", preset=preset, changes=changes)
     both = (STYLE, SECOND)
     yield option("plain")
