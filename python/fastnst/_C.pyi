@@ -13,7 +13,7 @@ def gram_gradient(layers: list[_GradientLayer], threads: int) -> None: ...
 # (batch, height, width, channels_in, channels_out); addresses are 0 where a tensor is not wanted
 _Shape: TypeAlias = tuple[int, int, int, int, int]
 
-def winograd_tile(dtype: int, shape: tuple[int, int, int, int, int]) -> int: ...
+def winograd_tile(products: int, shape: tuple[int, int, int, int, int]) -> int: ...
 def winograd_weights(
     tile: int,
     filters: int,
@@ -26,6 +26,7 @@ def winograd_weights(
 ) -> None: ...
 def winograd_convolution(
     dtype: int,
+    products: int,
     tile: int,
     shape: _Shape,
     input: int,
