@@ -200,6 +200,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("available_isas", &fastnst::available_isas);
     m.def("selected_isa", &fastnst::selected_isa);
     m.def("convolves_bfloat16", &fastnst::convolves_bfloat16);
+    m.def("bfloat16_is_quicker", &fastnst::bfloat16_is_quicker);
     m.def("force_isa", &fastnst::force_isa, py::arg("name"));
     m.def("build_info", &build_info);
     m.def("cuda_devices", &cuda_devices);

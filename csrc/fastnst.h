@@ -176,6 +176,7 @@ std::vector<std::string> compiled_isas();
 std::vector<std::string> available_isas();  // compiled, and this machine can run them
 std::string selected_isa();                 // best available, capped by FASTNST_CPU_ISA
 bool convolves_bfloat16();                  // whether the selected one does
+bool bfloat16_is_quicker();                 // it does, and this processor gains by it
 void force_isa(const std::string& name);    // for tests: "" returns to the normal choice
 
 struct CudaDevice {

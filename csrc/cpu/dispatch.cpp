@@ -129,6 +129,16 @@ std::string selected_isa() {
     return kernels().name;
 }
 
+// Intel's processors begin one product of bfloat16 pairs a cycle and two of floats: as many
+// multiplications, and conversions beside them. Measured on one: docs/performance.md.
+bool bfloat16_is_quicker() {
+    if (!convolves_bfloat16()) return false;
+#ifdef __x86_64__
+    if (__builtin_cpu_is("intel")) return false;
+#endif
+    return true;
+}
+
 void force_isa(const std::string& name) {
     forced = name.empty() ? nullptr : find(name, "force_isa");
 }

@@ -81,6 +81,9 @@ _computed: list[int] = []  # the process that computed first with several thread
 def check_process() -> None:
     """Note that this process is about to compute, or refuse where its threads have been lost.
 
+    From here on MKL takes as many threads as PyTorch. Left to itself it takes fewer while the cores
+    are busy, and then adds up in another order.
+
     A forked process has a copy of the memory of OpenMP, which waits for threads that it has not.
 
     Raises:
@@ -92,6 +95,7 @@ def check_process() -> None:
             "this process was forked from one that had computed already, and the threads are "
             "missing here: start it with multiprocessing.get_context('spawn')"
         )
+    torch.set_num_threads(torch.get_num_threads())  # which tells MKL that it is no longer free to
     if not _computed and torch.get_num_threads() > 1:
         _computed.append(os.getpid())
 

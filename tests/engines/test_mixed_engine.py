@@ -222,14 +222,14 @@ def test_the_best_picture_is_one_of_the_last_precision(monkeypatch: pytest.Monke
 
 def test_auto_is_mixed_where_bf16_is_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    quick = extension.is_available() and extension.convolves_bfloat16()
+    quick = extension.is_available() and extension.bfloat16_is_quicker()
     assert choose_precision(Settings(), cpu) == ("mixed" if quick else "fp32")
     assert choose_precision(Settings(engine="torch"), cpu) == "fp32"
     assert choose_precision(Settings(precision="bf16"), cpu) == "bf16"
     with monkeypatch.context() as patched:
-        patched.setattr(extension, "_C", SimpleNamespace(convolves_bfloat16=lambda: True))
+        patched.setattr(extension, "_C", SimpleNamespace(bfloat16_is_quicker=lambda: True))
         assert choose_precision(Settings(), cpu) == "mixed"
-        patched.setattr(extension, "_C", SimpleNamespace(convolves_bfloat16=lambda: False))
+        patched.setattr(extension, "_C", SimpleNamespace(bfloat16_is_quicker=lambda: False))
         assert choose_precision(Settings(), cpu) == "fp32"
 
 

@@ -33,6 +33,23 @@ def test_network_features_equal_the_definition(pooling: str) -> None:
         assert float(error) < 1e-5, name  # 16 layers of fp32 rounding
 
 
+def test_small_features_do_not_depend_on_the_number_of_threads() -> None:
+    """Matrix products, which PyTorch takes for small convolutions, add as their threads are cut."""
+    names = ["relu4_1", "relu4_4", "relu5_1"]
+    network = VGG(VGG19, load_weights().tensors, names)
+    image = torch.rand(1, 3, 48, 36, generator=torch.Generator().manual_seed(3)) - 0.5
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 5):
+            torch.set_num_threads(threads)
+            found.append(network(image, names))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(other[name], found[0][name]) for name in names)
+
+
 def test_architectures() -> None:
     assert len(VGG19.convolutions()) == 16
     assert len(VGG16.convolutions()) == 13

@@ -7,8 +7,9 @@ Gatys et al. call "conv4_2" is ``relu4_2`` here.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -146,13 +147,36 @@ class VGG(nn.Module):
         features: dict[str, Tensor] = {}
         x = image.to(next(self.parameters()).dtype)
         for name, layer in self.layers.items():
-            x = layer(x)
+            with _steadily(x):
+                x = layer(x)
             if name in wanted:
                 features[name] = x
                 if len(features) == len(wanted):
                     return features
         missing = ", ".join(sorted(wanted - features.keys()))
         raise InvalidInput(f"layer {missing} is not part of this network; it was cut before it")
+
+
+# PyTorch leaves convolutions of no more numbers than this to a matrix product (ConvParams::use_mkldnn
+# in its Convolution.cpp), whose sums depend on the number of threads.
+SMALL = 20480
+
+
+@contextlib.contextmanager
+def _steadily(x: Tensor) -> Iterator[None]:
+    """Where features on a CPU are small, one thread: the same bits whatever the number of threads.
+
+    A second thread would gain next to nothing there.
+    """
+    threads = torch.get_num_threads()
+    if x.device.type != "cpu" or x.numel() > SMALL or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class L2Pool(nn.Module):

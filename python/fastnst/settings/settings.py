@@ -115,8 +115,8 @@ class Settings:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: Precision of the features: ``fp32``; ``bf16``; ``mixed``: bf16 until that stalls,
             then fp32, where engine native on a CPU goes on multiplying in bfloat16 on the way back;
-            or ``auto``: mixed where the native engine runs on a processor with bfloat16 products
-            (avx512bf16, neonbf16), else fp32.
+            or ``auto``: mixed where the native engine runs on a processor that gains by bfloat16
+            products (avx512bf16 on AMD's, neonbf16) or a GPU that does, else fp32.
     """
 
     size: int | None = field(
