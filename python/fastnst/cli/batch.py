@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fastnst import samples
 from fastnst.cli.console import complain, duration, say
 from fastnst.cli.inputs import check_exists
 from fastnst.cli.interrupts import Interrupts
@@ -268,6 +270,9 @@ def _check_sources(
         if contents or styles:
             raise InvalidInput("--table names the pictures; leave out CONTENTS and --style")
         check_exists(table, "table")
+    for source in (*(contents or ()), *(styles or ())):
+        if source and not source.startswith(samples.PREFIX) and not glob.has_magic(source):
+            check_exists(source)
 
 
 def _count(outcomes: list[Outcome], skipped: list[Job], seconds: float) -> str:

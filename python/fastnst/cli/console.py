@@ -25,6 +25,7 @@ _SPELLED = {
 }  # fmt: skip
 _HANDLER = "fastnst"
 _NUMBER = re.compile(r"[1-9][0-9]{0,4}")
+NARROWEST = 16  # columns; in fewer there is no room for a word
 
 
 def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -43,12 +44,13 @@ def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
 def make_printable() -> None:
     """Let stdout and stderr take every text, whatever their encoding and their width.
 
-    A width that is none, as the 0 of some editors and services, counts as not said: with it there
-    would be no room for a word.
+    A width that is none, as the 0 of some editors and services, or one that has no room for a word,
+    counts as not said.
     """
     codecs.register_error(_HANDLER, _spell)
-    for name in ("COLUMNS", "LINES"):
-        if not _NUMBER.fullmatch(os.environ.get(name, "1")):
+    for name, least in (("COLUMNS", NARROWEST), ("LINES", 1), ("TERMINAL_WIDTH", NARROWEST)):
+        value = os.environ.get(name, str(least))
+        if not _NUMBER.fullmatch(value) or int(value) < least:
             del os.environ[name]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
