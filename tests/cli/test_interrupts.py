@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import select
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -225,6 +228,31 @@ def test_no_worker_outlives_its_batch(tmp_path: Path, name: str) -> None:
         assert "interrupted; 0 done" in err
         assert "Traceback" not in err
         assert not list((tmp_path / "out").glob(".*.claim"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="needs setsid of util-linux")
+def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
+    """The shell passes SIGHUP on, the system sends one too, and the bar has no place any more."""
+    ours, its = os.openpty()
+    shell = subprocess.Popen(
+        ["setsid", "--ctty", "bash", "--norc", "--noprofile", "-i"],
+        stdin=its, stdout=its, stderr=its, cwd=tmp_path, env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(its)
+    loud = [word for word in ENDLESS if word != "-q"]
+    words = [sys.executable, "-m", "fastnst", "stylize", *PAIR, "-o", "o.png", *loud,
+             "--save-every", "2"]  # fmt: skip
+    os.write(ours, f"{shlex.join(words)}\n".encode())
+    deadline = time.monotonic() + 90
+    while not (tmp_path / "o-00002.png").exists() and time.monotonic() < deadline:
+        if select.select([ours], [], [], 0.05)[0]:
+            os.read(ours, 4096)
+    os.close(ours)
+    while not (tmp_path / "o.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with Image.open(tmp_path / "o.png") as image:
+        image.load()
 
 
 def test_a_signal_while_the_result_is_saved_waits() -> None:

@@ -12,7 +12,7 @@ import io
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,26 +65,60 @@ def out() -> Console:
 
 
 def err() -> Console:
-    """Rich's console on stderr."""
+    """Rich's console on stderr; what stderr does not take is lost."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    file = None if sys.stderr is None else _Lossy(sys.stderr)  # None where a shell closed it
+    return Console(file=file, stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+
+class _Lossy(io.TextIOBase):
+    """Text for a stream that may take no more: a terminal that was closed, a full disk.
+
+    Args:
+        stream: Where it goes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream."""
+        return self._stream.encoding
+
+    def write(self, text: str) -> int:
+        """Write it, or lose it."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Let the stream write what it has, or lose it."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The stream's number."""
+        return self._stream.fileno()
 
 
 def say(message: str) -> None:
     """Print a line on stderr; if stderr takes no more, it is lost."""
     from rich.markup import escape
 
-    with contextlib.suppress(OSError):
-        err().print(escape(message))
+    err().print(escape(message))
 
 
 def complain(message: str) -> None:
     """Print one line that says what went wrong; if stderr takes no more, it is lost."""
     from rich.markup import escape
 
-    with contextlib.suppress(OSError):
-        err().print(f"[bold red]fastnst:[/] {escape(' '.join(message.split()))}")
+    err().print(f"[bold red]fastnst:[/] {escape(' '.join(message.split()))}")
 
 
 def show(value: Any) -> str:

@@ -6,13 +6,13 @@ iteration it interrupts the preparation. From then on it waits for the end of th
 the state of a run is whole; a second one ends the process at once, even in the middle of compiled
 code, by what the system does of itself.
 
-One cause often sends several. Whoever closes a terminal sends SIGHUP by the shell and by the system,
-``timeout`` signals its child and then the child's group, a service manager adds SIGHUP to SIGTERM.
-What comes within ``AT_ONCE`` seconds of the first is therefore not a second one.
+One cause often sends several. Where a terminal is closed the shell sends SIGHUP and the system
+another; ``timeout`` signals its child and then the child's group; a service manager adds SIGHUP to
+SIGTERM. What comes within ``AT_ONCE`` seconds of the first is therefore not a second one.
 
-SIGXCPU comes at the limit of processor time (``ulimit -S -t``) and each second from then on; SIGUSR1
-and SIGUSR2 are how batch systems announce that they will end a job. Nobody asks for an end at once
-with the former.
+By SIGUSR1 and SIGUSR2 batch systems announce that they will end a job. SIGXCPU comes at the limit
+of processor time (``ulimit -S -t``) and each second from then on, so that nobody asks for an end at
+once with it.
 """
 
 from __future__ import annotations

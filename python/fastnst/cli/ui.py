@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from fastnst.cli.console import complain
+from fastnst.cli.interrupts import Interrupts
 from fastnst.cli.options import Memory, Scratch, read_resources, settings_options
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.settings.settings import Settings
@@ -57,13 +59,18 @@ def ui(
     resources = read_resources(memory, scratch)
     pages = load_pages()
     limits = pages.Limits(max_megabytes, max_megapixels, most_size, most_iterations, max_frames)
-    studio = pages.Studio(limits, settings, resources)
-    page = pages.studio_page(studio)
-    address = pages.serve(page, host, port, browser=browser, megabytes=max_megabytes)
-    print(f"fastnst: {address} (Ctrl-C ends it)", flush=True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server closes on it
-    with contextlib.closing(studio):
-        page.block_thread()
+    with Interrupts() as interrupts:  # around all: the pictures of visitors go whatever comes
+        try:
+            with contextlib.closing(pages.Studio(limits, settings, resources)) as studio:
+                page = pages.studio_page(studio)
+                address = pages.serve(page, host, port, browser=browser, megabytes=max_megabytes)
+                print(f"fastnst: {address} (Ctrl-C ends it)", flush=True)
+                page.block_thread()  # until KeyboardInterrupt, on which the server closes
+        except KeyboardInterrupt:  # while the page is made, or the studio closes
+            complain("interrupted")
+            raise typer.Exit(interrupts.exit_code) from None
+        if interrupts.received != signal.SIGINT:  # which is how one ends it
+            interrupts.leave()
 
 
 def _most(name: str, asked: int | None, usual: int, needed: int, least: int) -> int:
