@@ -249,6 +249,7 @@ def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
         if select.select([ours], [], [], 0.05)[0]:
             os.read(ours, 4096)
     os.close(ours)
+    shell.wait(60)
     while not (tmp_path / "o.png").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     with Image.open(tmp_path / "o.png") as image:
