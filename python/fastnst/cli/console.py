@@ -12,7 +12,7 @@ import io
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,7 +68,8 @@ def err() -> Console:
     """Rich's console on stderr; what stderr does not take is lost."""
     from rich.console import Console
 
-    file = None if sys.stderr is None else _Lossy(sys.stderr)  # None where a shell closed it
+    stream = sys.stderr  # None where a shell closed it
+    file = None if stream is None else cast(TextIO, _Lossy(stream))
     return Console(file=file, stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
