@@ -165,7 +165,10 @@ def test_the_same_words_start_each_rank(monkeypatch) -> None:
     assert [(command[2:], *further) for command, *further in started] == [(tuple(words), 2, 3)]
     option, program = started[0][0][:2]
     assert option == "-c"
-    assert "from fastnst.__main__ import main; main()" in program
+    Path("typer.py").write_text("raise RuntimeError('a file of the user')")
+    done = subprocess.run([sys.executable, "-c", program, "--version"], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"fastnst ")
 
 
 def test_rank_0_alone_writes_and_speaks(monkeypatch, capsys, tmp_path: Path) -> None:
