@@ -81,6 +81,8 @@ def test_a_batch_looks_for_its_files_at_once(photo, monkeypatch, capsys) -> None
     for contents, style in (("no.png", "s.png"), ("s.png", "no.png")):
         assert cli.run_app(["batch", contents, "-s", style, "-o", "out"]) == 2
         assert capsys.readouterr().err == "fastnst: no.png does not exist\n"
+    assert cli.run_app(["batch", "-", "-s", "s.png", "-o", "out"]) == 2
+    assert "no picture from standard input" in capsys.readouterr().err
 
 
 def test_a_name_that_begins_with_a_dash_is_explained(photo, monkeypatch, capsys) -> None:

@@ -143,6 +143,7 @@ def test_two_that_come_together_are_no_traceback(monkeypatch: Any) -> None:
 @pytest.mark.parametrize("name", ["SIGUSR1", "SIGUSR2", "SIGXCPU"])
 def test_what_batch_systems_and_limits_send(name: str) -> None:
     number = getattr(signal, name)
+    before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:  # noqa: PT012
         interrupts.after_step()
         os.kill(os.getpid(), number)
@@ -150,6 +151,8 @@ def test_what_batch_systems_and_limits_send(name: str) -> None:
         then = signal.SIG_IGN if name == "SIGXCPU" else signal.SIG_DFL
         assert signal.getsignal(number) == then  # the limit of time is told each second
         interrupts.after_step()
+    assert signal.getsignal(number) == (signal.SIG_IGN if name == "SIGXCPU" else before)
+    signal.signal(number, before)
 
 
 def test_a_rank_that_is_ended_by_its_launcher_says_nothing(capfd) -> None:

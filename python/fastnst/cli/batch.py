@@ -17,7 +17,7 @@ import typer
 
 from fastnst import samples
 from fastnst.cli.console import complain, duration, say
-from fastnst.cli.inputs import check_exists
+from fastnst.cli.inputs import STANDARD_INPUT, check_exists
 from fastnst.cli.interrupts import Interrupts
 from fastnst.cli.options import (
     ON_THE_WAY,
@@ -271,6 +271,8 @@ def _check_sources(
             raise InvalidInput("--table names the pictures; leave out CONTENTS and --style")
         check_exists(table, "table")
     for source in (*(contents or ()), *(styles or ())):
+        if source == STANDARD_INPUT:
+            raise InvalidInput("a batch reads no picture from standard input: name files")
         if source and not source.startswith(samples.PREFIX) and not glob.has_magic(source):
             check_exists(source)
 

@@ -74,7 +74,8 @@ class Interrupts:
         traceback: TracebackType | None,
     ) -> None:
         for number, before in self._before.items():
-            signal.signal(number, before)
+            if number != REPEATED or number != self.received:  # it would end what is left to do
+                signal.signal(number, before)
 
     @property
     def exit_code(self) -> int:
