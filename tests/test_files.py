@@ -218,3 +218,15 @@ def test_outputs_and_inputs_are_told_apart(tmp_path: Path, monkeypatch) -> None:
         },
         same=[("--checkpoint", "--resume")],
     )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no limits there")
+def test_a_file_that_would_be_larger_than_one_may_be_is_refused(
+    tmp_path: Path, monkeypatch
+) -> None:
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_000_000, resource.RLIM_INFINITY))
+    files.check_writable(tmp_path / "a.png", "output", 1_000_000)
+    with pytest.raises(InvalidInput, match=r"1\.0 MB here \(ulimit -f\), this .* 1\.1 MB"):
+        files.check_writable(tmp_path / "a.png", "output", 1_100_000)

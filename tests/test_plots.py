@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -88,11 +89,23 @@ def test_a_run_without_iterations_can_be_drawn() -> None:
     result.plot().canvas.draw()
 
 
+class Unloadable(ModuleType):
+    """matplotlib, where MPLBACKEND names no backend."""
+
+    def __getattr__(self, _: str) -> object:
+        message = "Key backend: 'x' is not a valid value for backend; supported values are [...]"
+        raise ValueError(message)
+
+
 def test_what_cannot_be_drawn_is_said(tmp_path: Path, result, monkeypatch) -> None:
     with pytest.raises(InvalidInput, match=r"plot .*a\.jpg: expected a name ending in \.png"):
         result.plot(tmp_path / "a.jpg")
     with pytest.raises(InvalidInput, match="does not exist"):
         result.plot(tmp_path / "no" / "a.png")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib.figure", Unloadable("matplotlib.figure"))
+        with pytest.raises(BackendUnavailable, match="cannot be loaded: Key backend: 'x' is not"):
+            result.plot()
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(BackendUnavailable, match="pip install matplotlib"):
         result.plot()

@@ -14,6 +14,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a full outp
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    _open_streams()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
@@ -46,6 +47,19 @@ def main() -> None:
 
         end_if_stuck(code)
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Open what the shell closed of stdin, stdout and stderr, to read and write nothing.
+
+    The next file would have its number otherwise, and what is told on stderr would go into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            found = os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+            os.set_inheritable(found, True)
 
 
 def _is_rank() -> bool:

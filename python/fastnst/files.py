@@ -18,6 +18,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -99,7 +100,7 @@ def check_writable(
 
     Raises:
         InvalidInput: if it is a folder or a device, its folder is missing, not writable or too
-            full, or it exists and is something else.
+            full, it may become larger than a file may be, or it exists and is something else.
     """
     try:
         _check_writable(target, label)
@@ -117,6 +118,22 @@ def check_writable(
             f"{label} {target}: {free / 1e6:.1f} MB are free in {target.parent}, "
             f"the file may need {needed / 1e6:.1f} MB"
         )
+    most = _largest_file()
+    if most is not None and most < needed:
+        raise InvalidInput(
+            f"{label} {target}: a file may have {most / 1e6:.1f} MB here (ulimit -f), "
+            f"this one may need {needed / 1e6:.1f} MB"
+        )
+
+
+def _largest_file() -> int | None:
+    """The bytes that the system lets this process write to a file; None: as many as there are."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return None if most == resource.RLIM_INFINITY else most
 
 
 def check_kind(target: Path, label: str, fits: Callable[[bytes], bool], kind: str) -> None:

@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from fastnst import files
 from fastnst.errors import BackendUnavailable, InvalidInput
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL import Image
 
 SUFFIXES = (".png", ".pdf", ".svg")
 SPACE = 4 << 20  # bytes that a figure may take
@@ -32,8 +31,8 @@ def check(path: Path) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InvalidInput(f"plot {path}: expected a name ending in {', '.join(SUFFIXES)}")
-    _matplotlib()
     files.check_writable(path, "plot", SPACE, _is_figure, "PNG, PDF or SVG file")
+    _matplotlib()
 
 
 def _is_figure(head: bytes) -> bool:
@@ -138,4 +137,7 @@ def _matplotlib() -> type[Figure]:
         raise BackendUnavailable(
             "plots need matplotlib; install it with: pip install matplotlib"
         ) from error
+    except ValueError as error:  # of what MPLBACKEND or a matplotlibrc says
+        reason = str(error).partition(";")[0]
+        raise BackendUnavailable(f"matplotlib cannot be loaded: {reason}") from error
     return Figure

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastnst import files
 from fastnst.estimate import Estimate, estimate
 from fastnst.images.decode import Picture
-from fastnst.images.encode import check_format, check_output
+from fastnst.images.outputs import check_format, check_output
 from fastnst.inputs.pictures import Styles
 from fastnst.notebook import with_progress
 from fastnst.run.rescue import rescue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,21 @@ def test_delimiters_headers_and_encodings(tmp_path: Path, text: str, encoding: s
     (row,) = read_rows(table(tmp_path, text.encode(encoding)))
     assert (row.content, row.styles) == ("sample:harbour", ("sample:swirl",))
     assert (row.output, row.changes) == (None, {})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names there")
+def test_names_in_a_pipe_are_taken_as_they_are(tmp_path: Path) -> None:
+    """It has a folder, as /dev/fd is that of <(...), but the pictures are not there."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    text = "content,style,init\na.png,sub/b.png,c.png\n"
+    writer = threading.Thread(target=path.write_text, args=(text,))
+    writer.start()
+    (row,) = read_rows(path)
+    writer.join()
+    assert (row.content, row.styles, row.changes["init"]) == (
+        "a.png", (str(Path("sub/b.png")),), "c.png"
+    )  # fmt: skip
 
 
 def test_windows_1252(tmp_path: Path) -> None:

@@ -357,7 +357,11 @@ def test_a_batch_that_cannot_start_is_one_clear_line(
             2,
             "bad.pth: conv1_1.weight has shape",
         ),
-        (["C", "S", "-o", "out.png", "--weights", "vgg91"], 2, "unknown weights"),
+        (
+            ["C", "S", "-o", "out.png", "--weights", "vgg91"],
+            2,
+            "weights: vgg91 does not exist (or use vgg19-normalised, vgg19, torchvision or",
+        ),
         (["C", "S", "-o", "out.png", "--device", "gpu"], 2, "device is 'gpu'"),
         (["C", "S", "-o", "out.png", "--init", "noize"], 2, "init: noize does not exist"),
         (["C", "S", "-o", "out.png", "--save-every", "-1"], 2, "save-every is -1"),
@@ -371,7 +375,7 @@ def test_a_batch_that_cannot_start_is_one_clear_line(
         (
             ["C", "S", "-o", "out.png", "--checkpoint", "a", "--checkpoint-every", "0"],
             2,
-            "checkpoint_every is 0",
+            "--checkpoint-every is 0: expected 1 or more",
         ),
         (["C", "S", "-o", "out.jgp"], 2, "unknown picture format '.jgp'"),
         (["C", "S", "-o", "no/out.png"], 2, "the folder no does not exist"),

@@ -57,4 +57,12 @@ def test_a_width_that_is_none_is_as_if_it_were_not_said(tmp_path: Path) -> None:
     plain = shell(tmp_path, "env -u COLUMNS -u LINES {fastnst} presets")
     assert "gatys" in plain[1]
     for value in ("0", "-1", "²", "wide", "9999999999"):
-        assert shell(tmp_path, f"COLUMNS={value} LINES={value} {{fastnst}} presets") == plain, value
+        said = f"COLUMNS={value} LINES={value} TERMINAL_WIDTH={value}"
+        assert shell(tmp_path, f"{said} {{fastnst}} presets") == plain, value
+
+
+@needs_bash
+def test_a_width_without_room_for_a_word_is_as_if_it_were_not_said(tmp_path: Path) -> None:
+    plain = shell(tmp_path, "env -u COLUMNS {fastnst} -h")
+    assert "stylize" in plain[1]
+    assert shell(tmp_path, "COLUMNS=1 TERMINAL_WIDTH=x {fastnst} -h") == plain

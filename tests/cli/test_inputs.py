@@ -49,6 +49,42 @@ def test_a_file_may_look_like_an_address(tmp_path: Path, monkeypatch) -> None:
     check_pictures("data:a.png")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--init", "no.png"], "init: no.png does not exist (or use noise, content or matched)"),
+        (["--init", "."], "init: . is a folder; a picture is needed (or use noise, content or"),
+        (["--weights", "no.pth"], "weights: no.pth does not exist (or use "),
+        (["--weights", "."], "weights: . is a folder; a file is needed (or use "),
+        (["--resume", "."], "checkpoint . is a folder; a file is needed"),
+        (["--init", "-"], "- is named 2 times"),
+    ],
+)
+def test_files_of_settings_are_looked_for_at_once(
+    photo, monkeypatch, capsys, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(photo("s.png").parent)
+    content = "-" if "-" in options else "s.png"
+    assert cli.run_app(["stylize", content, "s.png", "-o", "o.png", *options]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"fastnst: {message}")
+    assert said.count("\n") == 1
+
+
+def test_a_slash_behind_a_file_is_no_picture(photo) -> None:
+    with pytest.raises(InvalidInput, match=r"s\.png/ cannot be read: Not a directory"):
+        check_exists(f"{photo('s.png')}/")
+
+
+def test_a_batch_looks_for_its_files_at_once(photo, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(photo("s.png").parent)
+    for contents, style in (("no.png", "s.png"), ("s.png", "no.png")):
+        assert cli.run_app(["batch", contents, "-s", style, "-o", "out"]) == 2
+        assert capsys.readouterr().err == "fastnst: no.png does not exist\n"
+    assert cli.run_app(["batch", "-", "-s", "s.png", "-o", "out"]) == 2
+    assert "no picture from standard input" in capsys.readouterr().err
+
+
 def test_a_name_that_begins_with_a_dash_is_explained(photo, monkeypatch, capsys) -> None:
     """Read as options, such names end in a line on options that says nothing of a file."""
     monkeypatch.chdir(photo("-dash.png").parent)

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import os
 import random
+import select
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from fastnst.cli import interrupts as module
 from fastnst.cli.interrupts import Interrupts
 
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 ENDLESS = ["--size", "32", "--iterations", "100000", "-q", "--engine", "torch",
            "--style-layers", "relu1_1", "--content-layers", "relu1_1"]  # fmt: skip
 PAIR = ["sample:harbour", "sample:swirl"]
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 0.0)
 
 
 def start(folder: Path, *arguments: str, **more) -> subprocess.Popen[str]:
@@ -76,7 +87,9 @@ def test_in_the_first_seconds_it_is_one_line(tmp_path: Path, seed: int) -> None:
 def test_a_second_one_ends_it_at_once(tmp_path: Path) -> None:
     code = (
         "import os, signal, time\n"
+        "from fastnst.cli import interrupts as module\n"
         "from fastnst.cli.interrupts import Interrupts\n"
+        "module.AT_ONCE = 0.0\n"
         "with Interrupts() as interrupts:\n"
         "    interrupts.after_step(None)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
@@ -89,6 +102,57 @@ def test_a_second_one_ends_it_at_once(tmp_path: Path) -> None:
     assert done.stderr.strip().splitlines() == [
         "fastnst: stopping after this iteration; once more to end at once"
     ]
+
+
+def test_what_comes_soon_after_a_signal_is_no_second_one(monkeypatch: Any) -> None:
+    """SIGHUP comes twice from a terminal that is closed, SIGTERM twice from ``timeout``."""
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    monkeypatch.setattr(module, "AT_ONCE", 0.5)
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:  # noqa: PT012
+        interrupts.after_step()
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert slept == [0.5]
+        assert interrupts.exit_code == 129
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # from now on it ends at once
+        interrupts.after_step()
+
+
+def test_two_that_come_together_are_no_traceback(monkeypatch: Any) -> None:
+    """Python calls the second handler after the first, and complains where it has gone."""
+    complaints: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    both = {signal.SIGINT, signal.SIGTERM}
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:  # noqa: PT012
+        interrupts.after_step()
+        signal.pthread_sigmask(signal.SIG_BLOCK, both)
+        for number in both:
+            signal.pthread_kill(threading.get_ident(), number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+        assert interrupts.received in both
+        interrupts.after_step()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGUSR2", "SIGXCPU"])
+def test_what_batch_systems_and_limits_send(name: str) -> None:
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:  # noqa: PT012
+        interrupts.after_step()
+        os.kill(os.getpid(), number)
+        assert interrupts.exit_code == 128 + number
+        then = signal.SIG_IGN if name == "SIGXCPU" else signal.SIG_DFL
+        assert signal.getsignal(number) == then  # the limit of time is told each second
+        interrupts.after_step()
+    assert signal.getsignal(number) == (signal.SIG_IGN if name == "SIGXCPU" else before)
+    signal.signal(number, before)
 
 
 def test_a_rank_that_is_ended_by_its_launcher_says_nothing(capfd) -> None:
@@ -167,6 +231,32 @@ def test_no_worker_outlives_its_batch(tmp_path: Path, name: str) -> None:
         assert "interrupted; 0 done" in err
         assert "Traceback" not in err
         assert not list((tmp_path / "out").glob(".*.claim"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="needs setsid of util-linux")
+def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
+    """The shell passes SIGHUP on, the system sends one too, and the bar has no place any more."""
+    ours, its = os.openpty()
+    shell = subprocess.Popen(
+        ["setsid", "--ctty", "bash", "--norc", "--noprofile", "-i"],
+        stdin=its, stdout=its, stderr=its, cwd=tmp_path, env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(its)
+    loud = [word for word in ENDLESS if word != "-q"]
+    words = [sys.executable, "-m", "fastnst", "stylize", *PAIR, "-o", "o.png", *loud,
+             "--save-every", "2"]  # fmt: skip
+    os.write(ours, f"{shlex.join(words)}\n".encode())
+    deadline = time.monotonic() + 90
+    while not (tmp_path / "o-00002.png").exists() and time.monotonic() < deadline:
+        if select.select([ours], [], [], 0.05)[0]:
+            os.read(ours, 4096)
+    os.close(ours)
+    shell.wait(60)
+    while not (tmp_path / "o.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with Image.open(tmp_path / "o.png") as image:
+        image.load()
 
 
 def test_a_signal_while_the_result_is_saved_waits() -> None:

@@ -162,7 +162,13 @@ def test_the_same_words_start_each_rank(monkeypatch) -> None:
     words = ["stylize", "c.png", "s.png", "-o", "o.png", "--ranks", "2", "--restarts", "3",
              "--checkpoint", "x.checkpoint"]  # fmt: skip
     assert cli.run_app(words) == 7  # with the preset and the size that it has by default
-    assert started == [(("-m", "fastnst", *words), 2, 3)]
+    assert [(command[2:], *further) for command, *further in started] == [(tuple(words), 2, 3)]
+    option, program = started[0][0][:2]
+    assert option == "-c"
+    Path("typer.py").write_text("raise RuntimeError('a file of the user')")
+    done = subprocess.run([sys.executable, "-c", program, "--version"], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"fastnst ")
 
 
 def test_rank_0_alone_writes_and_speaks(monkeypatch, capsys, tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -64,7 +67,7 @@ def test_a_pipe_with_nothing_in_it_is_one_line(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "pictures", "message"),
     [
-        ("c.png", ["-", "-"], "- is empty"),
+        ("c.png", ["-", "-"], "- is named 2 times, and standard input can be read once"),
         (None, ["-", "s.png"], "- is not a picture"),
         (None, ["/dev/null", "s.png"], "/dev/null is a device"),
         (None, ["/dev/fd/977", "s.png"], "/dev/fd/977 does not exist"),
@@ -80,6 +83,49 @@ def test_what_is_no_picture_is_one_line(
     assert len(said.splitlines()) == 1
     assert message in said
     assert not Path("o.png").exists()
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed: it takes nothing."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def flush(self) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("command", ["stylize c.png s.png -o", "batch c.png -s s.png -o"])
+def test_a_terminal_that_was_closed_costs_no_picture(
+    folder: Path, monkeypatch: Any, random_weights: Any, command: str
+) -> None:
+    """As behind nohup, whose bar goes on."""
+    monkeypatch.setattr("fastnst.run.prepare.load_weights", lambda *_: random_weights)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.chdir(folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", Gone())
+        loud = [word for word in QUICK if word != "-q"]
+        name = "o.png" if command.startswith("stylize") else "out"
+        code = run_app([*command.split(), name, *loud])
+    assert code == 0
+    with Image.open("o.png" if name == "o.png" else "out/c-s.png") as image:
+        image.load()
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_no_file_gets_the_number_of_a_stream_that_is_closed(folder: Path, closed: str) -> None:
+    """Or what is told on stderr would be written into a picture."""
+    code = (
+        "from fastnst.__main__ import _open_streams; _open_streams(); import os; "
+        "assert open('x', 'wb').fileno() > 2; "
+        "assert all(map(os.get_inheritable, range(3)))"
+    )
+    done = shell(folder, f'{sys.executable} -c "{code}" {closed}')
+    assert done.returncode == 0, done.stderr
 
 
 @needs_full

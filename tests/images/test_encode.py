@@ -14,7 +14,8 @@ from PIL import Image
 from fastnst import files
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images import encode, pixels
-from fastnst.images.encode import check_format, check_output, save_image
+from fastnst.images.encode import save_image
+from fastnst.images.outputs import check_format, check_output
 from fastnst.images.pixels import to_pil
 from helpers.pictures import smooth
 

@@ -21,7 +21,8 @@ from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images import encode
 from fastnst.images.colour import match_colours
 from fastnst.images.decode import load_image
-from fastnst.images.encode import check_output, save_image
+from fastnst.images.encode import save_image
+from fastnst.images.outputs import check_output
 from fastnst.images.pixels import resize, scaled_size, to_tensor
 from fastnst.inputs.pictures import white_noise
 from fastnst.settings.settings import Settings

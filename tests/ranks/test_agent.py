@@ -31,9 +31,11 @@ found = {"pid": os.getpid(), **{name: os.environ.get(name) for name in names}}
 (folder / f".{rank}-{attempt}").rename(folder / f"{rank}-{attempt}")
 """
 LAUNCH = """
-import sys
+import os, sys
+from fastnst.ranks import agent
 from fastnst.ranks.agent import run_ranks
 from fastnst.ranks.launch import Plan
+agent.AT_ONCE = float(os.environ.get("AT_ONCE", "0"))
 sys.exit(run_ranks(sys.argv[2:], Plan(int(sys.argv[1])), print))
 """
 
@@ -163,6 +165,26 @@ def test_a_signal_goes_to_one_rank_and_a_second_one_ends_all(tmp_path: Path) -> 
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, ""), err
+    assert not any(alive(rank["pid"]) for rank in found(tmp_path).values())
+
+
+def test_what_comes_at_once_with_a_signal_is_no_second_one(tmp_path: Path, monkeypatch) -> None:
+    """A terminal that is closed sends SIGHUP twice, ``timeout`` SIGTERM."""
+    monkeypatch.setenv("AT_ONCE", "3600")
+    tells = (
+        "signal.signal(signal.SIGINT, lambda *_: (folder / f'heard-{rank}').touch())" + READY
+        + "while not (folder / 'go').exists(): time.sleep(0.1)\nsys.exit(130)\n"
+    )  # fmt: skip
+    process = start(tmp_path, tells)
+    process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "heard-0").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)  # in which it would have ended all
+    (tmp_path / "go").touch()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (143, ""), err
     assert not any(alive(rank["pid"]) for rank in found(tmp_path).values())
 
 

@@ -59,6 +59,7 @@ def test_the_only_rank_has_the_sums_already() -> None:
         ("RANK", "one", "RANK is 'one': expected a whole number of 0 or more"),
         ("WORLD_SIZE", "0", "WORLD_SIZE is '0': expected a whole number of 1 or more"),
         ("MASTER_PORT", "", "MASTER_PORT is not set"),
+        ("MASTER_PORT", "http", "MASTER_PORT is 'http': expected a whole number"),
     ],
 )
 def test_an_environment_that_makes_no_sense(

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images import large
 from fastnst.run import checkpoint_tensors
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
-from fastnst.run.ending import Interrupted
+from fastnst.run.ending import Interrupted, Unsaved
 from fastnst.run.finish import finished
 from fastnst.run.losses import Losses
 from fastnst.run.memory import Need
 from fastnst.run.planning import make_plan
+from fastnst.run.preparation import Preparation
 from fastnst.run.resources import Resources
 from fastnst.run.result import Result
 from fastnst.run.run import run
@@ -136,6 +138,33 @@ def test_a_scratch_folder_that_is_too_full_is_said_before_the_work(
     with pytest.raises(InvalidInput, match=r"0\.0 GB are free, .*--scratch"):
         go()
     assert len(steps) == 7
+
+
+@pytest.mark.parametrize("ends", [InvalidInput("too full"), OutputFailed("full"), Interrupted])
+def test_the_picture_of_a_scale_outlives_what_keeps_the_next_from_being_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: Any
+) -> None:
+    """A scratch disk that somebody else has filled meanwhile, memory that is gone, Ctrl-C."""
+    interrupted = ends is Interrupted
+    make, path = Preparation.plan, tmp_path / "run.checkpoint"
+    settings = Settings(**SCALES)
+
+    def plan(self: Preparation, pictures: Any) -> Any:
+        if pictures.content.shape[-1] == settings.size:
+            raise KeyboardInterrupt if interrupted else ends
+        return make(self, pictures)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Preparation, "plan", plan)
+        with pytest.raises(Interrupted if interrupted else Unsaved) as caught:
+            run(CONTENT, STYLE, settings, checkpoints=Checkpoints(path, 1))
+    result = caught.value.result
+    assert interrupted or str(caught.value) == str(ends)
+    assert (result.size, result.iterations) == ((48, 36), 3)
+    whole = run(CONTENT, STYLE, settings)
+    assert result.history == whole.history[: len(result.history)]
+    again = run(CONTENT, STYLE, settings, resume=path)
+    assert np.array_equal(again.pixels, whole.pixels)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")

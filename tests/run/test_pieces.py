@@ -17,6 +17,7 @@ from fastnst import devices
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.run import pieces, preparation
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
+from fastnst.run.ending import Unsaved
 from fastnst.run.memory import Need, estimate
 from fastnst.run.planning import make_plan
 from fastnst.run.resources import Resources
@@ -118,6 +119,26 @@ def test_a_scratch_folder_that_is_too_full_is_one_line(
     with pytest.raises(OutputFailed, match="scratch folder .*No space left") as caught:
         cut_run({"scratch": tmp_path})
     assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scratch_folder_that_is_full_after_the_first_step_leaves_the_picture(
+    cut_run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The solver asks for its vectors only when it has a gradient."""
+    steps: list[Step] = []
+
+    def reserve(file: int, at: int, length: int) -> None:
+        if steps:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        os.truncate(file, at + length)
+
+    monkeypatch.setattr("fastnst.strips.storage._reserve", reserve)
+    with pytest.raises(Unsaved, match=r"scratch folder .*\(No space left on device\)") as caught:
+        cut_run({"scratch": tmp_path}, callback=steps.append)
+    assert "\n" not in str(caught.value)
+    assert caught.value.result.size == (36, 300)
+    assert len(caught.value.result.history) == len(steps) == 1
     assert list(tmp_path.iterdir()) == []
 
 

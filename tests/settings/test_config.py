@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from dataclasses import fields
 from pathlib import Path
 
@@ -189,3 +191,19 @@ def test_a_number_of_thousands_of_digits_is_named(tmp_path: Path, text, message)
 def test_an_empty_preset_is_none() -> None:
     with pytest.raises(InvalidInput, match="unknown preset ''"):
         combine({}, "", {})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names there")
+def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
+    """As ``--config <(...)`` is one."""
+    for data, message in ((b"seed = 3", None), (b"\x89PNG\r\n\x1a\n", "a picture in a pipe")):
+        path = tmp_path / f"pipe-{data[0]}"
+        os.mkfifo(path)
+        writer = threading.Thread(target=path.write_bytes, args=(data,))
+        writer.start()
+        if message is None:
+            assert read_config(path) == {"seed": 3}
+        else:
+            with pytest.raises(InvalidInput, match=message):
+                read_config(path)
+        writer.join()

@@ -14,7 +14,7 @@ from fastnst.batch.journal import read_journal
 from fastnst.batch.tables import read_rows
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import SAMPLE_PREFIX
-from fastnst.images.encode import FORMATS, check_format
+from fastnst.images.outputs import FORMATS, check_format
 from fastnst.settings.kinds import shown
 from fastnst.settings.settings import Settings
 

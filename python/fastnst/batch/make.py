@@ -14,7 +14,7 @@ from fastnst.batch.journal import Journal, note
 from fastnst.cache import Cache
 from fastnst.claims import claim
 from fastnst.errors import FastNSTError, InvalidInput
-from fastnst.images.encode import check_output
+from fastnst.images.outputs import check_output
 from fastnst.inputs.sizes import result_size
 from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.rescue import save_or_rescue

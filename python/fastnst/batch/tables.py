@@ -52,7 +52,8 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a table; those without anything in them are passed over.
 
     Several styles in a cell are separated by semicolons. Paths of pictures, ``init`` among them,
-    are relative to the table's folder. A number may have a decimal comma.
+    are relative to the table's folder; those of a pipe are taken as they are. A number may have a
+    decimal comma.
 
     Args:
         path: The CSV file. Its columns are ``content``, ``style``, and perhaps ``output`` and
@@ -62,12 +63,13 @@ def read_rows(path: Path) -> list[Row]:
         InvalidInput: naming the file and, where it is one row's fault, the line.
     """
     text = _decode(path)
+    folder = Path() if path.is_fifo() else path.parent  # a pipe, as <(...) is one, has no folder
     columns, lines = _first_row(path, text)
     rows = []
     for line, cells in lines:
         if any(cell.strip() for cell in cells):
             try:
-                rows.append(_row(line, columns, cells, path.parent))
+                rows.append(_row(line, columns, cells, folder))
             except InvalidInput as error:
                 raise InvalidInput(f"table {path}, line {line}: {error}") from error
     if not rows:

@@ -58,6 +58,8 @@ def run_app(arguments: Sequence[str]) -> int:
 
     0 done, 1 failed, 2 bad input or usage, 130 interrupted.
     """
+    if arguments and arguments[0] == "help":
+        arguments = [*arguments[1:2], "--help"]
     try:
         COMMAND.set(tuple(arguments))
         app(list(arguments), prog_name="fastnst")

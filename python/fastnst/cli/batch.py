@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import time
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fastnst import samples
 from fastnst.cli.console import complain, duration, say
-from fastnst.cli.inputs import check_exists
+from fastnst.cli.inputs import STANDARD_INPUT, check_exists
 from fastnst.cli.interrupts import Interrupts
 from fastnst.cli.options import (
     ON_THE_WAY,
@@ -268,6 +270,11 @@ def _check_sources(
         if contents or styles:
             raise InvalidInput("--table names the pictures; leave out CONTENTS and --style")
         check_exists(table, "table")
+    for source in (*(contents or ()), *(styles or ())):
+        if source == STANDARD_INPUT:
+            raise InvalidInput("a batch reads no picture from standard input: name files")
+        if source and not source.startswith(samples.PREFIX) and not glob.has_magic(source):
+            check_exists(source)
 
 
 def _count(outcomes: list[Outcome], skipped: list[Job], seconds: float) -> str:

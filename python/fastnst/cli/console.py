@@ -12,7 +12,7 @@ import io
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +25,7 @@ _SPELLED = {
 }  # fmt: skip
 _HANDLER = "fastnst"
 _NUMBER = re.compile(r"[1-9][0-9]{0,4}")
+NARROWEST = 16  # columns; in fewer there is no room for a word
 
 
 def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -43,12 +44,13 @@ def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
 def make_printable() -> None:
     """Let stdout and stderr take every text, whatever their encoding and their width.
 
-    A width that is none, as the 0 of some editors and services, counts as not said: with it there
-    would be no room for a word.
+    A width that is none, as the 0 of some editors and services, or one that has no room for a word,
+    counts as not said.
     """
     codecs.register_error(_HANDLER, _spell)
-    for name in ("COLUMNS", "LINES"):
-        if not _NUMBER.fullmatch(os.environ.get(name, "1")):
+    for name, least in (("COLUMNS", NARROWEST), ("LINES", 1), ("TERMINAL_WIDTH", NARROWEST)):
+        value = os.environ.get(name, str(least))
+        if not _NUMBER.fullmatch(value) or int(value) < least:
             del os.environ[name]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -63,26 +65,61 @@ def out() -> Console:
 
 
 def err() -> Console:
-    """Rich's console on stderr."""
+    """Rich's console on stderr; what stderr does not take is lost."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    stream = sys.stderr  # None where a shell closed it
+    file = None if stream is None else cast(TextIO, _Lossy(stream))
+    return Console(file=file, stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+
+class _Lossy(io.TextIOBase):
+    """Text for a stream that may take no more: a terminal that was closed, a full disk.
+
+    Args:
+        stream: Where it goes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream."""
+        return self._stream.encoding
+
+    def write(self, text: str) -> int:
+        """Write it, or lose it."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Let the stream write what it has, or lose it."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The stream's number."""
+        return self._stream.fileno()
 
 
 def say(message: str) -> None:
     """Print a line on stderr; if stderr takes no more, it is lost."""
     from rich.markup import escape
 
-    with contextlib.suppress(OSError):
-        err().print(escape(message))
+    err().print(escape(message))
 
 
 def complain(message: str) -> None:
     """Print one line that says what went wrong; if stderr takes no more, it is lost."""
     from rich.markup import escape
 
-    with contextlib.suppress(OSError):
-        err().print(f"[bold red]fastnst:[/] {escape(' '.join(message.split()))}")
+    err().print(f"[bold red]fastnst:[/] {escape(' '.join(message.split()))}")
 
 
 def show(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fastnst.cli import console
-from fastnst.cli.options import Threads, use_threads
+from fastnst.cli.options import Threads, asked_threads, use_threads
 
 
 def info(
@@ -16,7 +16,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what was built, what was found and what will be chosen."""
-    use_threads(threads)
+    use_threads(asked_threads(threads))
     from fastnst.info import info as installation
 
     report = installation()

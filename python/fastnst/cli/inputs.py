@@ -9,6 +9,8 @@ from pathlib import Path
 
 from fastnst import samples
 from fastnst.errors import InvalidInput
+from fastnst.settings.kinds import NameOrFile
+from fastnst.settings.settings import SPECS, Settings
 
 _ADDRESS = re.compile(r"(?:https?|ftps?|s3|gs|data|file):", re.IGNORECASE)
 STANDARD_INPUT = "-"
@@ -50,6 +52,49 @@ def _check_picture(name: str) -> None:
             raise InvalidInput(f"{name} is a folder; a picture is needed")
 
 
+def check_read_once(*pictures: str | None) -> None:
+    """Make sure that standard input is one picture at most: whoever reads it second finds nothing.
+
+    Raises:
+        InvalidInput: if it is named more than once.
+    """
+    if pictures.count(STANDARD_INPUT) > 1:
+        raise InvalidInput(
+            f"{STANDARD_INPUT} is named {pictures.count(STANDARD_INPUT)} times, and standard input "
+            "can be read once: name a file for the others"
+        )
+
+
+def check_files(settings: Settings) -> None:
+    """Make sure that the files are there that settings name: a start, weights.
+
+    Raises:
+        InvalidInput: naming the setting, the file and what is wrong with it.
+    """
+    for name, of in SPECS.items():
+        value = getattr(settings, name)
+        if isinstance(of.kind, NameOrFile) and value not in of.kind.known:
+            try:
+                _check_picture(value) if name == "init" else check_file(value)
+            except InvalidInput as error:
+                raise InvalidInput(f"{name}: {error} (or use {_any_of(of.kind.known)})") from error
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def check_file(path: str | Path, label: str = "") -> None:
+    """Make sure that a path leads to a file, or to what can be read like one.
+
+    Raises:
+        InvalidInput: as ``check_exists``, or for a folder.
+    """
+    check_exists(path, label)
+    if Path(path).is_dir():
+        raise InvalidInput(f"{label} {path} is a folder; a file is needed".lstrip())
+
+
 def check_exists(path: str | Path, label: str = "") -> None:
     """Make sure that a path leads to something.
 
@@ -62,7 +107,7 @@ def check_exists(path: str | Path, label: str = "") -> None:
     """
     called = f"{label} {path}" if label else str(path)
     try:
-        Path(path).stat()
+        os.stat(path)  # noqa: PTH116 - the name as it was given: photo.png/ is no picture
     except FileNotFoundError as error:
         raise InvalidInput(f"{called} does not exist") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in it

@@ -1,10 +1,18 @@
-"""Ctrl-C, SIGTERM and SIGHUP: what is done is saved, and the exit code says which it was.
+"""Ctrl-C, SIGTERM, SIGHUP and the like: what is done is saved, and the exit code says which it was.
 
 From the start of the process a signal ends it in one line (``__main__.py``): there is nothing to
 save, and an exception in the middle of an import would end as a traceback. Before the first
 iteration it interrupts the preparation. From then on it waits for the end of the iteration, where
 the state of a run is whole; a second one ends the process at once, even in the middle of compiled
 code, by what the system does of itself.
+
+One cause often sends several. Where a terminal is closed the shell sends SIGHUP and the system
+another; ``timeout`` signals its child and then the child's group; a service manager adds SIGHUP to
+SIGTERM. What comes within ``AT_ONCE`` seconds of the first is therefore not a second one.
+
+By SIGUSR1 and SIGUSR2 batch systems announce that they will end a job. SIGXCPU comes at the limit
+of processor time (``ulimit -S -t``) and each second from then on, so that nobody asks for an end at
+once with it.
 """
 
 from __future__ import annotations
@@ -13,6 +21,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +32,10 @@ if TYPE_CHECKING:
 
     from fastnst.run.step import Step
 
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2")
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+REPEATED = getattr(signal, "SIGXCPU", None)  # which the system sends again by itself
+AT_ONCE = 0.5  # seconds
 INTERRUPTED = 128 + signal.SIGINT
 WAITS = b"\nfastnst: stopping after this iteration; once more to end at once\n"
 SHOW_CURSOR = b"\x1b[?25h"  # which a bar hides
@@ -64,11 +74,12 @@ class Interrupts:
         traceback: TracebackType | None,
     ) -> None:
         for number, before in self._before.items():
-            signal.signal(number, before)
+            if number != REPEATED or number != self.received:  # it would end what is left to do
+                signal.signal(number, before)
 
     @property
     def exit_code(self) -> int:
-        """128 and the number of the signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        """128 and the number of the signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP …"""
         return 128 + self.received if self.received else INTERRUPTED
 
     def after_step(self, _: Step | None = None) -> None:
@@ -103,12 +114,15 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _receive(self, number: int, _: FrameType | None) -> None:
+        if self.received:
+            return  # at once with the first one, which sleeps below
         self.received = number
+        if self._waits and not (self._of_rank and number != signal.SIGINT):
+            with contextlib.suppress(OSError):
+                os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + WAITS)
+        time.sleep(AT_ONCE)
+        signal.raise_signal(number)  # or Python would find no handler for what came with this one
         for other in self._before:
-            signal.signal(other, signal.SIG_DFL)
+            signal.signal(other, signal.SIG_IGN if other == REPEATED else signal.SIG_DFL)
         if not self._waits:
             raise KeyboardInterrupt
-        if self._of_rank and number != signal.SIGINT:
-            return
-        with contextlib.suppress(OSError):
-            os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + WAITS)

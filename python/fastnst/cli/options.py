@@ -19,11 +19,13 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from fastnst.cli.console import complain
+from fastnst.cli.inputs import check_files
 from fastnst.cli.outputs import check_config
-from fastnst.errors import BackendUnavailable
+from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.ranks.launch import local_ranks, share_of_threads
 from fastnst.run.resources import Resources
 from fastnst.settings.config import PRESET, combine, read_config, write_config
+from fastnst.settings.kinds import Whole
 from fastnst.settings.presets import FIRST_PRESET, PRESETS, needs_torchvision
 from fastnst.settings.settings import DEFAULTS, SPECS, STYLE_LAYERS, Settings
 from fastnst.settings.spec import BASICS, GROUPS, MACHINE, Spec, typed
@@ -40,6 +42,8 @@ FILES = "Settings in files"
 
 CONFIG = "TOML file with settings, or a PNG that fastnst wrote; options here go before it."
 SAVE_CONFIG = "Write all settings of this run to a TOML file."
+MOST_THREADS = 4096
+THREADS_VARIABLE = "FASTNST_THREADS"
 THREADS = "CPU threads. (default: FASTNST_THREADS, or one for each core)"
 BITS = "8, or 16 for PNG and TIFF."
 QUIET = "Print errors only."
@@ -71,11 +75,9 @@ Threads = Annotated[
     typer.Option(
         "--threads",
         min=1,
-        max=4096,
+        max=MOST_THREADS,
         metavar="N",
-        envvar="FASTNST_THREADS",
         help=THREADS,
-        show_envvar=False,
         show_default=False,
         rich_help_panel=MACHINE,
     ),
@@ -214,7 +216,8 @@ def _with_options(
         chosen = Chosen(read_config(config) if config else {}, preset, overrides, default)
         settings = chosen.settings()
         check_packages(settings, preset)
-        use_threads(own_threads(threads))
+        check_files(settings)
+        use_threads(own_threads(asked_threads(threads)))
         if save_config is not None:
             check_config(save_config, {"--config": config, **dict(enumerate(arguments)), **options})
             write_config(save_config, settings)
@@ -241,6 +244,25 @@ def check_packages(settings: Settings, preset: str | None) -> None:
             f"{of} torchvision's weights, and torchvision is not installed: pip install "
             f"torchvision; the offline weights need none: --weights {DEFAULTS['weights']}"
         )
+
+
+def asked_threads(threads: int | None) -> int | None:
+    """The threads that are asked for, by the option or else by ``FASTNST_THREADS``; None: nowhere.
+
+    Args:
+        threads: ``--threads``; None: it was not given.
+
+    Raises:
+        InvalidInput: naming the variable, if what it says is no number of threads.
+    """
+    text = os.environ.get(THREADS_VARIABLE, "").strip()
+    if threads is not None or not text:
+        return threads
+    kind = Whole(1, MOST_THREADS)
+    try:
+        return kind.check(THREADS_VARIABLE, kind.parse(THREADS_VARIABLE, text))
+    except InvalidInput as error:
+        raise InvalidInput(f"the environment variable {error}") from error
 
 
 def use_threads(threads: int | None) -> None:

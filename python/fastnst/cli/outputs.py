@@ -9,7 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastnst import files
+from fastnst import files, plots
+from fastnst.cli.inputs import check_read_once
+from fastnst.images.outputs import check_output
+from fastnst.output import video
 from fastnst.settings.settings import Settings
 
 if sys.version_info >= (3, 11):
@@ -46,19 +49,22 @@ def check_run(
     """
     output = outputs["--output"]
     assert output is not None
+    check_read_once(*inputs.values(), settings.init)
     files.check_outputs(
         {**outputs, **_pictures_on_the_way(output, save_every)},
         {**inputs, "init": settings.init, "the weights": settings.weights, "--resume": resume},
         same=[("--checkpoint", "--resume")],
     )
-
-    from fastnst.images.encode import check_format, check_output
-
-    check_format(output, bits, pyramid=pyramid)
-    check_output(output, bits, size=size(), pyramid=pyramid)
+    check_output(output, bits, pyramid=pyramid)
     checkpoint = outputs.get("--checkpoint")
     if checkpoint is not None:
         files.check_writable(checkpoint, "checkpoint", 0, _is_checkpoint, "checkpoint")
+    plot, film = outputs.get("--plot"), outputs.get("--video")
+    if plot is not None:
+        plots.check(plot)
+    if film is not None:
+        video.check(film)
+    check_output(output, bits, size=size(), pyramid=pyramid)  # which loads what decodes pictures
 
 
 def check_config(path: Path, others: Mapping[Any, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -131,7 +132,15 @@ def start_ranks(plan: Plan) -> None:
     """
     from fastnst.ranks.agent import run_ranks
 
-    raise typer.Exit(run_ranks(("-m", "fastnst", *COMMAND.get()), plan, complain))
+    raise typer.Exit(run_ranks(("-c", _program(), *COMMAND.get()), plan, complain))
+
+
+def _program() -> str:
+    """What Python runs in each rank: the command, which imports from where this process does.
+
+    ``-m fastnst`` would look in the working directory first, where a ``torch.py`` may lie.
+    """
+    return f"import sys; sys.path[0] = {sys.path[0]!r}; from fastnst.__main__ import main; main()"
 
 
 @contextlib.contextmanager

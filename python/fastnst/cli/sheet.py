@@ -27,6 +27,7 @@ from fastnst.cli.options import (
     read_resources,
 )
 from fastnst.cli.outputs import check_run, numbered
+from fastnst.images.outputs import check_output
 from fastnst.sheet.axes import PICTURES, read_axes
 from fastnst.sheet.cells import make_cells
 from fastnst.strips.budget import amount
@@ -86,7 +87,6 @@ def sheet(
         check_run(inputs, cell.settings, {"--output": target}, bits=8, size=lambda: None)
     resources = read_resources(memory, scratch, max_megapixels)
 
-    from fastnst.images.encode import check_output
     from fastnst.sheet.sheet import Sheet
 
     made = Sheet(axes, cells, resources)

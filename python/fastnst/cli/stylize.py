@@ -14,7 +14,7 @@ import typer
 
 from fastnst.cli import naming
 from fastnst.cli.console import duration
-from fastnst.cli.inputs import check_exists, check_pictures
+from fastnst.cli.inputs import check_file, check_pictures
 from fastnst.cli.options import (
     MASKS,
     ON_THE_WAY,
@@ -45,6 +45,7 @@ from fastnst.cli.ranks import (
     share_picture,
 )
 from fastnst.errors import InvalidInput
+from fastnst.output import video
 from fastnst.ranks.launch import may_restart, read_plan, writes
 from fastnst.settings.settings import Settings
 from fastnst.strips.budget import amount
@@ -145,8 +146,10 @@ def stylize(
     if restarts and checkpoint is None:
         raise InvalidInput("--restarts needs a --checkpoint to go on from")
     check_pictures(content, style, content_mask, style_mask)
+    if checkpoint_every < 1:
+        raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 1 or more")
     if resume is not None:
-        check_exists(resume, "checkpoint")
+        check_file(resume, "checkpoint")
     target = naming.target(output, content, *style)
     if writes():
         check_run(
@@ -177,13 +180,9 @@ def stylize(
         lambda: None if resume else result_size(content, settings.size, max_megapixels),
     )
 
-    from fastnst import plots
-    from fastnst.output import video
     from fastnst.run.checkpoint import Checkpoints
     from fastnst.run.run import run
 
-    if plot is not None:
-        plots.check(plot)
     checkpoints = None if checkpoint is None else Checkpoints(checkpoint, checkpoint_every)
 
     def listeners(stack: contextlib.ExitStack) -> list[Listener]:

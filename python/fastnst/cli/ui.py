@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 
 import typer
 
+from fastnst.cli.console import complain
+from fastnst.cli.interrupts import Interrupts
 from fastnst.cli.options import Memory, Scratch, read_resources, settings_options
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.settings.settings import Settings
 
 MOST_PIXELS = 1024  # long side of a visitor's result, unless the command asks for more
 MOST_ITERATIONS = 1000
+FOLDER = "GRADIO_TEMP_DIR"
 
 
 @settings_options
@@ -57,13 +65,20 @@ def ui(
     resources = read_resources(memory, scratch)
     pages = load_pages()
     limits = pages.Limits(max_megabytes, max_megapixels, most_size, most_iterations, max_frames)
-    studio = pages.Studio(limits, settings, resources)
-    page = pages.studio_page(studio)
-    address = pages.serve(page, host, port, browser=browser, megabytes=max_megabytes)
-    print(f"fastnst: {address} (Ctrl-C ends it)", flush=True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server closes on it
-    with contextlib.closing(studio):
-        page.block_thread()
+    address = ""
+    with Interrupts() as interrupts:  # around all: the pictures of visitors go whatever comes
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            contextlib.closing(pages.Studio(limits, settings, resources)) as studio,
+        ):
+            page = pages.studio_page(studio)
+            address = pages.serve(page, host, port, browser=browser, megabytes=max_megabytes)
+            print(f"fastnst: {address} (Ctrl-C ends it)", flush=True)
+            page.block_thread()  # until KeyboardInterrupt, on which the server closes
+        if not address:
+            complain("interrupted")
+        if not address or interrupts.received != signal.SIGINT:  # by which one ends a page
+            interrupts.leave()
 
 
 def _most(name: str, asked: int | None, usual: int, needed: int, least: int) -> int:
@@ -81,12 +96,36 @@ def _most(name: str, asked: int | None, usual: int, needed: int, least: int) -> 
     return asked
 
 
+def take_folder() -> None:
+    """Give Gradio a folder of this process's own for uploads, which goes at the end.
+
+    The one that it would take, ``gradio`` in that for temporary files, belongs to whoever of a
+    machine's users had a page first. ``GRADIO_TEMP_DIR`` names another.
+
+    Raises:
+        BackendUnavailable: if it cannot be written to.
+    """
+    folder = os.environ.get(FOLDER)
+    try:
+        if not folder:
+            folder = os.environ[FOLDER] = tempfile.mkdtemp(prefix="fastnst-page-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        place = f"folder {folder}, which {FOLDER} names," if folder else "folder"
+        raise BackendUnavailable(
+            f"the page's {place} cannot be written to: {error.strerror}"
+        ) from error
+
+
 def load_pages() -> ModuleType:
     """``fastnst.ui.page``, which needs Gradio.
 
     Raises:
-        BackendUnavailable: without it.
+        BackendUnavailable: without it, or without a folder for its files.
     """
+    take_folder()
     try:
         from fastnst.ui import page
     except ImportError as error:

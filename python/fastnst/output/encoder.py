@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from fastnst.errors import BackendUnavailable
-from fastnst.images.pixels import Pixels
+
+if TYPE_CHECKING:
+    from fastnst.images.pixels import Pixels
 
 SUFFIX = ".mp4"
 TICKS = 90_000  # a second, of the times in the file: exact for every usual frame rate
@@ -96,7 +96,7 @@ class Encoder:
             self._open(width, height)
         if at is None:
             at = Fraction(0) if self._last is None else self._last[1] + 1 / self.rate
-        levels = np.ascontiguousarray((pixels[:height, :width] * 255).round().astype(np.uint8))
+        levels = (pixels[:height, :width] * 255).round().astype("uint8", order="C")
         self._last = levels, at
         self._encode(levels, at)
 

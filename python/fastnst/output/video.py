@@ -7,11 +7,14 @@ import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastnst import files
 from fastnst.errors import FastNSTError, InvalidInput, OutputFailed
-from fastnst.images.pixels import Pixels
 from fastnst.output.encoder import SUFFIX, Colours, Encoder, Sound, load_av
+
+if TYPE_CHECKING:
+    from fastnst.images.pixels import Pixels
 
 FRAMES_PER_SECOND = 30
 FRAMES = 300  # of a run, about: ten seconds
@@ -33,8 +36,8 @@ def check(path: Path) -> None:
     """
     if path.suffix.lower() != SUFFIX:
         raise InvalidInput(f"video {path}: expected a name ending in {SUFFIX}")
-    load_av()
     files.check_writable(path, "video", SPACE, lambda head: head[4:8] == b"ftyp", "MP4 file")
+    load_av()
 
 
 @contextlib.contextmanager

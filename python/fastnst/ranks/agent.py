@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -48,6 +49,7 @@ LATE_SECONDS = 15  # for further machines, once there are enough
 STORE_SECONDS = 60  # that an agent waits for an answer of the store
 POLL_SECONDS = 0.1  # between two looks at the ranks
 LEAVE_SECONDS = 60  # that an agent waits at the end for those of other machines
+AT_ONCE = 0.5  # seconds, within which signals count as one
 STOP_SECONDS = 5  # that ranks have to end in after another has failed, before they are killed
 FAILED = (WorkerState.FAILED, WorkerState.UNHEALTHY)
 
@@ -107,6 +109,7 @@ class _Agent(LocalElasticAgent):
         )
         self.plan, self.say = plan, say
         self.received = 0
+        self._since = 0.0  # when it came
         self._started = False
         self._at_the_end: set[int] = set()  # processes that still ran when another had ended
 
@@ -193,7 +196,10 @@ class _Agent(LocalElasticAgent):
                 signal.signal(number, self._receive)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        again, self.received = self.received, number
+        now = time.monotonic()
+        if self.received and now - self._since < AT_ONCE:
+            return  # of the same cause: a terminal that is closed sends SIGHUP twice
+        again, self.received, self._since = self.received, number, now
         workers = self.get_worker_group().workers if self._started else []
         pids = [int(worker.id) for worker in workers if worker.id]
         if pids and not again:

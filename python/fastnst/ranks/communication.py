@@ -56,6 +56,7 @@ def join(limit_seconds: float = LIMIT_SECONDS) -> Communication:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         if not os.environ.get(name):
             raise InvalidInput(f"{name} is not set: start ranks with --ranks or torchrun")
+    _number("MASTER_PORT", 0)
     from fastnst.ranks.gloo import Gloo  # torch.distributed takes a while to import
 
     use(Gloo(rank, ranks, _number("LOCAL_WORLD_SIZE", 1, default=1), limit_seconds))

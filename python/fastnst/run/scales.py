@@ -53,9 +53,36 @@ def run_scales(
     recorder = Recorder(prepared, callback, by_band)
     first = min(len(saved[0].scales), len(prepared.schedule) - 1) if saved else 0
     for scale in prepared.schedule[first:]:
-        with contextlib.ExitStack() as stack:
+        with _picture_saved(recorder), contextlib.ExitStack() as stack:
             _run_scale(prepared, scale, recorder, checkpoints, saved, resume, stack)
     return recorder
+
+
+@contextlib.contextmanager
+def _picture_saved(recorder: Recorder) -> Iterator[None]:
+    """Let the picture of the last scale outlive whatever keeps the next one from being begun.
+
+    A disk that is full by now, memory that others have taken, Ctrl-C. Where several ranks share a
+    picture, the others are not asked for their parts of it.
+
+    Raises:
+        Unsaved: with the picture, in the place of the error.
+        Interrupted: with the picture.
+    """
+    try:
+        yield
+    except (Unsaved, Interrupted, Diverged):
+        raise  # with their picture
+    except (InvalidInput, OutputFailed) as error:
+        so_far = outcome(recorder) if current().ranks == 1 else None
+        if so_far is None:
+            raise
+        raise Unsaved(str(error), so_far) from error
+    except KeyboardInterrupt as interrupt:
+        so_far = outcome(recorder) if current().ranks == 1 else None
+        if so_far is None:
+            raise
+        raise Interrupted(so_far) from interrupt
 
 
 def _run_scale(

@@ -49,9 +49,11 @@ def read_config(path: Path) -> dict[str, Any]:
             that a setting cannot have, or no settings at all.
     """
     try:
-        if not path.is_file():
+        if not (path.is_file() or path.is_fifo()):
             raise InvalidInput(f"config {path} does not exist or is not a file")
         data = _read(path)
+        if data is None and path.is_fifo():
+            raise InvalidInput(f"config {path} is a picture in a pipe: name its file")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         if isinstance(error, InvalidInput):
             raise

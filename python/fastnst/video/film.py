@@ -18,7 +18,7 @@ from typing import Any
 from fastnst.devices import model
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images.decode import load_image
-from fastnst.images.encode import most_bytes
+from fastnst.images.outputs import most_bytes
 from fastnst.output import video
 from fastnst.output.encoder import SUFFIX
 from fastnst.run.identity import Identity
