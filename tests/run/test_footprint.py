@@ -137,6 +137,15 @@ def test_more_pairs_and_larger_features_take_more() -> None:
 
 
 @native
+def test_a_run_on_a_gpu_takes_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peaks of default runs on an H200, allocated by PyTorch: within 3 %, as they were read."""
+    monkeypatch.setattr(module.kernels, "unavailable_reason", lambda device: None)
+    for width, height, mebibytes in ((512, 384, 624), (1024, 768, 1940), (2048, 1536, 7199)):
+        said = footprint(Settings(), torch.device("cuda", 0), 100, width, height)
+        assert said.whole(width * height) == pytest.approx(mebibytes * 2**20, rel=0.03)
+
+
+@native
 def test_pairs_on_a_gpu_are_in_eight_bits_where_its_kernels_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -157,8 +157,8 @@ class VGG(nn.Module):
         raise InvalidInput(f"layer {missing} is not part of this network; it was cut before it")
 
 
-# PyTorch leaves convolutions of no more numbers than this to a matrix product (ConvParams::use_mkldnn
-# in its Convolution.cpp), whose sums depend on the number of threads.
+# PyTorch leaves convolutions of no more numbers than this to a matrix product, whose sums depend on
+# the number of threads (ConvParams::use_mkldnn in its Convolution.cpp).
 SMALL = 20480
 
 

@@ -28,6 +28,9 @@ TORCH_FIXED = 130e6  # of PyTorch's engine: the network, and what its first oper
 # (``available.return_large_blocks``).
 TORCH_KEPT, TORCH_KEPT_AT_MOST = 800, 150e6
 GPU_FEATURES = 3600
+# Of engine native's kernels on a GPU: whole runs at 512 × 384, 1024 × 768 and 2048 × 1536 had 624,
+# 1940 and 7199 MiB at their peaks on an H200.
+KERNEL_FEATURES, KERNEL_FIXED = 1500, 195e6
 ONNX_FEATURES = 5600
 PAIR = 2 * 3 * 4  # s and y of one curvature pair, float32; or both moments of Adam
 COMPRESSED_PAIR = 6.5  # in eight bits, a scale for every 64 values
@@ -109,6 +112,8 @@ def footprint(
         fixed, fixed_in_pieces, piece, copies = _native(settings, width, height, regions)
     elif settings.engine == "onnx":
         piece = ONNX_FEATURES
+    elif device.type == "cuda" and _on_kernels(settings, device):
+        fixed, piece = KERNEL_FIXED, KERNEL_FEATURES
     elif device.type == "cpu":
         fixed_in_pieces = TORCH_FIXED
         fixed = TORCH_FIXED + min(TORCH_KEPT * width * height, TORCH_KEPT_AT_MOST)
@@ -135,9 +140,14 @@ def counts(settings: Settings, device: torch.device) -> bool:
 def _pair(settings: Settings, device: torch.device) -> float:
     compressed = settings.optimizer in ("lbfgs", "spectral") and extension.is_available()
     if device.type == "cuda":  # in the kernels of engine native, whose solver stays on the device
-        own = settings.engine in ("auto", "native") and not settings.averaging
-        compressed &= own and kernels.unavailable_reason(device) is None
+        compressed &= not settings.averaging and _on_kernels(settings, device)
     return COMPRESSED_PAIR if compressed else PAIR
+
+
+def _on_kernels(settings: Settings, device: torch.device) -> bool:
+    """Whether the engine on a GPU is ``native`` with the kernels of csrc/cuda."""
+    wanted = settings.engine in ("auto", "native")
+    return wanted and kernels.unavailable_reason(device) is None
 
 
 def _layers(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...], Sequence[Layer]]:
