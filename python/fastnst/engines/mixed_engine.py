@@ -22,7 +22,7 @@ from fastnst.devices import undisturbed
 from fastnst.evaluation import Engine, Evaluation
 
 WINDOW = 10  # evaluations
-PROGRESS = 0.01  # share of the loss
+PROGRESS = 0.03  # share of the loss
 
 
 class MixedEngine(Engine):
