@@ -53,7 +53,9 @@ def run_scales(
     recorder = Recorder(prepared, callback, by_band)
     first = min(len(saved[0].scales), len(prepared.schedule) - 1) if saved else 0
     for scale in prepared.schedule[first:]:
-        with _picture_saved(recorder), contextlib.ExitStack() as stack:
+        # what a checkpoint has is not lost by a state that does not fit
+        kept = contextlib.nullcontext() if saved else _picture_saved(recorder)
+        with kept, contextlib.ExitStack() as stack:
             _run_scale(prepared, scale, recorder, checkpoints, saved, resume, stack)
     return recorder
 
