@@ -80,6 +80,7 @@ def test_every_option_that_it_names_exists() -> None:
         "--again",
         "--limit",
         "--dry-run",
+        "--only",
         "--pair",
         "--pictures",
     }  # of other programs

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import weakref
 
 import numpy as np
 import pytest
+import torch
 
 import fastnst
 from fastnst import Interrupted, InvalidInput
+from fastnst.engines.planned.cuda import PlannedEngine
+from fastnst.engines.torch_engine import TorchEngine
+from fastnst.evaluation import Engine, Evaluation
 from fastnst.run.schedule import Scale, make_schedule
 from fastnst.settings.presets import PRESETS
 from fastnst.settings.settings import Settings
@@ -134,3 +139,29 @@ def test_hires_goes_to_any_size() -> None:
         (256, 300), (512, 150), (1024, 75), (2048, 40), (4096, 20), (8192, 10), (16384, 10)
     ]  # fmt: skip
     assert make_schedule(PRESETS["hires"], 1024, 900) == schedule[:3]
+
+
+@pytest.mark.parametrize("device_leads", [False, True])
+def test_an_engine_goes_with_its_scale(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, device_leads: bool
+) -> None:
+    """Its features would take as much memory as the next scale has been given."""
+    if device_leads:
+        request.getfixturevalue("as_on_a_gpu")
+    engine = PlannedEngine if device_leads else TorchEngine
+    evaluate = engine.evaluate
+    alive: weakref.WeakSet[object] = weakref.WeakSet()
+    counts: list[int] = []
+
+    def counted(self: Engine, image: torch.Tensor) -> Evaluation:
+        alive.add(self)
+        counts.append(len(alive))
+        return evaluate(self, image)
+
+    monkeypatch.setattr(engine, "evaluate", counted)
+    name = "native" if device_leads else "torch"
+    layers = {"style_layers": ("relu1_1",), "content_layers": ("relu2_1",)}
+    asked = {"size": 48, "min_size": 12, "iterations": 2, "scale_iterations": (1,), **layers}
+    fastnst.stylize(smooth(48, 36), smooth(40, 44, seed=1), engine=name, precision="fp32", **asked)
+    assert len(counts) == 3 + 2 * 2
+    assert set(counts) == {1}

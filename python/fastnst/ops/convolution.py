@@ -78,6 +78,11 @@ class Filters:
             self._transformed[tile] = out
         return self._transformed[tile]
 
+    def keep(self, tile: int) -> None:
+        """Free the memory of those for tiles of another side."""
+        for other in set(self._transformed) - {tile}:
+            self._transformed.pop(other, None)
+
     def way_back(self, dtype: torch.dtype | None = None) -> Filters:
         """Those of the input gradient.
 
@@ -197,6 +202,7 @@ def convolve(
     sizes = (batch, height, width, filters.channels_in, channels)
     if tile is None:
         tile = choose_tile(filters.dtype, sizes)
+    transformed = filters.transformed(tile)  # which another thread may give up meanwhile
     waiting.look()
     call(
         loaded().winograd_convolution,
@@ -206,7 +212,7 @@ def convolve(
         sizes,
         x.data_ptr(),
         address(x_positive),
-        filters.transformed(tile).data_ptr(),
+        transformed.data_ptr(),
         filters.transposed,
         address(bias),
         address(mask),

@@ -13,6 +13,7 @@ import PIL
 import torch
 
 from fastnst._version import __version__
+from fastnst.evaluation import Engine
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,28 @@ class ScaleRecord:
     height: int
     iterations: int
     evaluations: int
+
+
+@dataclass(frozen=True)
+class EngineRecord:
+    """What a result says of the engine, which itself goes with its scale.
+
+    Attributes:
+        name: As ``Engine`` has it, and so are the others.
+        precision: Of the features.
+        provider: What runs the graph of engine ``onnx``.
+        tf32: Whether products of float32 features are rounded to TF32.
+    """
+
+    name: str
+    precision: str
+    provider: str | None
+    tf32: bool
+
+    @classmethod
+    def of(cls, engine: Engine) -> EngineRecord:
+        """That of an engine."""
+        return cls(engine.name, engine.precision, engine.provider, engine.tf32)
 
 
 def versions() -> dict[str, str]:

@@ -15,7 +15,7 @@ from fastnst.run import gathering
 from fastnst.run.clock import Clock
 from fastnst.run.losses import Losses
 from fastnst.run.preparation import Preparation
-from fastnst.run.record import ScaleRecord
+from fastnst.run.record import EngineRecord, ScaleRecord
 from fastnst.run.step import Step
 from fastnst.solvers.iterate import Iterate
 
@@ -62,7 +62,7 @@ class Recorder:
         self.scales: tuple[ScaleRecord, ...] = ()
         self.here: ScaleRecord | None = None
         self.strips = 1
-        self.engine: Engine | None = None
+        self.engine: EngineRecord | None = None
         self.colours: Tensor | None = None
         self.share: Share | None = None
         self.clock = Clock()
@@ -105,7 +105,7 @@ class Recorder:
         if self.share is not None:
             height = self.share.grid.height
         self.here = ScaleRecord(width, height, iterate.iteration, iterate.evaluations)
-        self.engine, self.colours = engine, colours
+        self.engine, self.colours = EngineRecord.of(engine), colours
         losses = Losses.of(iterate.terms)
         self.history.append(losses)
         self.best = iterate.best

@@ -7,7 +7,7 @@ from torch import Tensor
 from fastnst.evaluation import Engine
 from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.losses import Losses
-from fastnst.run.record import ScaleRecord
+from fastnst.run.record import EngineRecord, ScaleRecord
 from fastnst.run.recorder import Recorder
 from fastnst.solvers.state import State
 
@@ -38,7 +38,7 @@ def take_up(
     recorder.best_row = saved.best
     recorder.clock.before = saved.seconds
     recorder.best = state.tensors["best"].to(recorder.prepared.device, copy=True)
-    recorder.engine, recorder.colours = engine, colours
+    recorder.engine, recorder.colours = EngineRecord.of(engine), colours
     numbers = saved.solver.numbers
     height, width = size
     recorder.here = ScaleRecord(width, height, numbers["iteration"], numbers["evaluations"])

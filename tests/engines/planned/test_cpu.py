@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from fastnst.cache import Cache
 from fastnst.engines.create import create_engine
 from fastnst.engines.planned import cpu
 from fastnst.engines.planned.cpu import NativeEngine
@@ -207,6 +208,21 @@ def test_buffers_are_reused_and_nothing_is_left_in_them(random_weights: Weights)
 def compare_exactly(a: Evaluation, b: Evaluation) -> None:
     assert torch.equal(a.gradient, b.gradient)
     assert torch.equal(a.terms.total, b.terms.total)
+
+
+def test_filters_for_other_tiles_are_given_up(random_weights: Weights) -> None:
+    """A run goes on in strips, which have tiles of one size, with what a smaller scale has left."""
+    planned, _, image = engines(random_weights, SETTINGS[0], 45, 33)
+    cache = Cache()
+    before = NativeEngine(planned.objective, cache=cache, tile=4)
+    expected = before.evaluate(image).terms.total
+    filters = [*before._filters.forward.values(), *before._filters.backward.values()]
+    assert {tile for each in filters for tile in each._transformed} == {4}
+    after = NativeEngine(planned.objective, cache=cache, tile=6)
+    assert not any(each._transformed for each in filters)
+    assert float(after.evaluate(image).terms.total) == pytest.approx(float(expected), rel=1e-5)
+    assert {tile for each in filters for tile in each._transformed} == {6}
+    assert torch.equal(before.evaluate(image).terms.total, expected)  # they are made anew
 
 
 def test_the_same_bits_for_every_number_of_threads(random_weights: Weights, threads: None) -> None:

@@ -107,6 +107,12 @@ class NativeEngine(Walk):
             (network, precision, back),
             lambda: _arrange_filters(network, self._dtype, DTYPES[back]),
         )
+        if tile is not None:  # those for other tiles are left from the scale before this one
+            for filters in self._filters.forward.values():
+                filters.keep(tile)
+        if self._tile_back is not None:
+            for filters in self._filters.backward.values():
+                filters.keep(self._tile_back)
         self._positive: dict[str, Tensor] = {}
         self._slots: dict[str, Tensor] = {}
         self._style_losses = self._new(len(self._plain_style), dtype=torch.float32)
