@@ -113,7 +113,8 @@ __global__ void __launch_bounds__(kSolverThreads)
 }
 
 constexpr int kRowsAtOnce = 8;
-constexpr int kCombinationBlocks = 5;  // of a multiprocessor: the registers for eight rows
+// Of a multiprocessor: they leave the registers for eight rows. Turing's has 1024 threads.
+constexpr int kCombinationBlocks = kTensorCores ? 5 : 1024 / kSolverThreads;
 
 struct CombinationMemory {
     double sums[kSolverThreads / 32];
