@@ -60,11 +60,6 @@ union GradientMemory {
     float out[kTile * kOutPitch];  // by lines of what is contiguous in out
 };
 
-template <class T, int kCount>
-struct alignas(sizeof(T) * kCount) Vector {
-    T at[kCount];
-};
-
 // What an element of out becomes. kept: the mask leaves it.
 __device__ __forceinline__ float result(const GradientEntry& entry, bool kept, float sum,
                                         float before) {

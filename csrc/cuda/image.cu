@@ -33,15 +33,6 @@ struct FeaturesMemory {
     float image[3][kRows + 2][kColumns + 2];
 };
 
-template <class T>
-struct alignas(sizeof(T) * 4) Four {
-    T at[4];
-};
-
-struct alignas(16) Channels8 {
-    bf16 at[8];
-};
-
 // The pixel at a position, or the nearest to it.
 __device__ __forceinline__ float nearest(const CudaImageFeatures& layer, std::int64_t sample,
                                          int plane, std::int64_t y, std::int64_t x) {
@@ -126,7 +117,7 @@ __global__ void __launch_bounds__(kImageThreads)
         T* to = out + place * layer.channels + channel + part;
 #pragma unroll
         for (int c = 0; c < kPart; c += 4) {
-            Four<T> four;
+            Vector<T, 4> four;
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 const float sum = sums[row][c + i];
@@ -135,7 +126,7 @@ __global__ void __launch_bounds__(kImageThreads)
             const int place_of_four = c / 4 * kStep;
             const std::int64_t left = layer.channels - channel - part - place_of_four;
             if (vectors && left >= 4) {
-                *reinterpret_cast<Four<T>*>(to + place_of_four) = four;
+                *reinterpret_cast<Vector<T, 4>*>(to + place_of_four) = four;
             } else {
                 for (int i = 0; i < 4; ++i) {
                     if (i < left) to[place_of_four + i] = four.at[i];
@@ -233,7 +224,7 @@ __global__ void __launch_bounds__(kImageThreads, 4)
             }
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                Channels8 result[2];
+                Vector<bf16, 8> result[2];
 #pragma unroll
                 for (int n = 0; n < 4; ++n) {
                     const float* bias = memory.bias + 32 * half + 8 * t + 2 * n;
@@ -261,7 +252,7 @@ __global__ void __launch_bounds__(kImageThreads, 4)
                         static_cast<bf16*>(layer.out) +
                         ((sample * layer.height + y) * layer.width + x + 8 * i) * kProductChannels +
                         32 * half + 8 * t;
-                    *reinterpret_cast<Channels8*>(out) = result[i];
+                    *reinterpret_cast<Vector<bf16, 8>*>(out) = result[i];
                 }
             }
         }
@@ -310,7 +301,7 @@ __global__ void __launch_bounds__(kImageThreads)
             }
             float4 values{0, 0, 0, 0};
             if (vectors && left >= 4) {
-                const auto four = *reinterpret_cast<const Four<T>*>(from);
+                const auto four = *reinterpret_cast<const Vector<T, 4>*>(from);
                 values = float4{to_float(four.at[0]), to_float(four.at[1]), to_float(four.at[2]),
                                 to_float(four.at[3])};
             } else {

@@ -17,14 +17,9 @@ namespace {
 constexpr int kLayerThreads = 256;
 
 template <class T, int kCount>
-struct alignas(sizeof(T) * kCount) Channels {
-    T at[kCount];
-};
-
-template <class T, int kCount>
 __device__ __forceinline__ void load(const void* data, std::int64_t at, float (&x)[kCount]) {
     const auto loaded =
-        *reinterpret_cast<const Channels<T, kCount>*>(static_cast<const T*>(data) + at);
+        *reinterpret_cast<const Vector<T, kCount>*>(static_cast<const T*>(data) + at);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) x[i] = to_float(loaded.at[i]);
 }
@@ -33,7 +28,7 @@ __device__ __forceinline__ void load(const void* data, std::int64_t at, float (&
 template <class T, int kCount>
 __device__ __forceinline__ double finish(const CudaLayerGradient& layer, std::int64_t at,
                                          const float (&f)[kCount], const float (&above)[kCount]) {
-    Channels<T, kCount> result;
+    Vector<T, kCount> result;
     float target[kCount] = {};
     double squares = 0;
     if (layer.target != nullptr) load<T, kCount>(layer.target, at, target);
@@ -47,7 +42,7 @@ __device__ __forceinline__ double finish(const CudaLayerGradient& layer, std::in
         }
         result.at[i] = from_float<T>(layer.relu_mask && f[i] <= 0 ? 0 : value);
     }
-    *reinterpret_cast<Channels<T, kCount>*>(static_cast<T*>(layer.out) + at) = result;
+    *reinterpret_cast<Vector<T, kCount>*>(static_cast<T*>(layer.out) + at) = result;
     return squares;
 }
 

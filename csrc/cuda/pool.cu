@@ -17,14 +17,9 @@ namespace {
 constexpr int kPoolThreads = 256;
 
 template <class T, int kCount>
-struct alignas(sizeof(T) * kCount) Channels {
-    T at[kCount];
-};
-
-template <class T, int kCount>
 __global__ void __launch_bounds__(kPoolThreads)
     pool_features(const __grid_constant__ CudaPool layer) {
-    using Values = Channels<T, kCount>;
+    using Values = Vector<T, kCount>;
     const auto columns = static_cast<unsigned>(layer.width / 2);
     const auto groups = static_cast<unsigned>(layer.channels / kCount);
     const auto rows = static_cast<unsigned>(layer.height / 2);

@@ -47,6 +47,12 @@ __device__ __forceinline__ bf16 from_float<bf16>(float x) {
     return {static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
 }
 
+// Numbers that are read or written in one access.
+template <class T, int kCount>
+struct alignas(sizeof(T) * kCount) Vector {
+    T at[kCount];
+};
+
 // -------------------------------------------------------------------------------------- tiles --
 
 // X[row, k] = data[row * row_stride + k * k_stride] in global memory.

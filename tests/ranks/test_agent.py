@@ -150,6 +150,12 @@ READY = "\n(folder / f'ready-{rank}').touch()\n"
 WAIT = "signal.signal(signal.SIGINT, lambda *_: sys.exit(130))" + READY + "time.sleep(60)\n"
 
 
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def test_a_signal_goes_to_one_rank_and_a_second_one_ends_all(tmp_path: Path) -> None:
     tells = (
         "signal.signal(signal.SIGINT, lambda *_: (folder / f'heard-{rank}').touch())" + READY
@@ -157,9 +163,7 @@ def test_a_signal_goes_to_one_rank_and_a_second_one_ends_all(tmp_path: Path) -> 
     )  # fmt: skip
     process = start(tmp_path, tells)
     process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "heard-0").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(tmp_path / "heard-0")
     assert process.poll() is None  # it waits for its ranks
     assert not (tmp_path / "heard-1").exists()
     process.send_signal(signal.SIGINT)
@@ -177,9 +181,7 @@ def test_what_comes_at_once_with_a_signal_is_no_second_one(tmp_path: Path, monke
     )  # fmt: skip
     process = start(tmp_path, tells)
     process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "heard-0").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(tmp_path / "heard-0")
     process.send_signal(signal.SIGHUP)
     time.sleep(0.2)  # in which it would have ended all
     (tmp_path / "go").touch()

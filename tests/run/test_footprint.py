@@ -143,6 +143,10 @@ def test_a_run_on_a_gpu_takes_what_was_measured(monkeypatch: pytest.MonkeyPatch)
     for width, height, mebibytes in ((512, 384, 624), (1024, 768, 1940), (2048, 1536, 7199)):
         said = footprint(Settings(), torch.device("cuda", 0), 100, width, height)
         assert said.whole(width * height) == pytest.approx(mebibytes * 2**20, rel=0.03)
+    for other in ({"pooling": "l2"}, {"statistics": ("covariance",)}, {"gradient_norm": "l1"}):
+        more = footprint(Settings(**other), torch.device("cuda", 0), 100, 512, 384)
+        assert more.piece == module.GPU_FEATURES  # nobody has measured those
+    assert footprint(Settings(), torch.device("cuda", 0), 100, 512, 384, regions=2).piece > 3000
 
 
 @native

@@ -112,7 +112,7 @@ def footprint(
         fixed, fixed_in_pieces, piece, copies = _native(settings, width, height, regions)
     elif settings.engine == "onnx":
         piece = ONNX_FEATURES
-    elif device.type == "cuda" and _on_kernels(settings, device):
+    elif device.type == "cuda" and _measured(settings, device) and not regions:
         fixed, piece = KERNEL_FIXED, KERNEL_FEATURES
     elif device.type == "cpu":
         fixed_in_pieces = TORCH_FIXED
@@ -148,6 +148,12 @@ def _on_kernels(settings: Settings, device: torch.device) -> bool:
     """Whether the engine on a GPU is ``native`` with the kernels of csrc/cuda."""
     wanted = settings.engine in ("auto", "native")
     return wanted and kernels.unavailable_reason(device) is None
+
+
+def _measured(settings: Settings, device: torch.device) -> bool:
+    """Whether the kernels find all losses and poolings of a run, as in those that were measured."""
+    plain = settings.statistics == ("gram",) and settings.pooling != "l2"
+    return plain and settings.gradient_norm == "none" and _on_kernels(settings, device)
 
 
 def _layers(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...], Sequence[Layer]]:
