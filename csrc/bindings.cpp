@@ -33,7 +33,8 @@ void winograd_weights(int tile, Address filters, std::int64_t channels_out,
                               threads);
 }
 
-void winograd_convolution(int dtype, int products, int tile, const Shape& shape, Address input,
+void winograd_convolution(int dtype, int products, int tile, const Shape& shape,
+                          const std::array<std::int64_t, 2>& rows, Address input,
                           Address input_positive, Address weights, bool transposed, Address bias,
                           Address mask, bool relu, int pooling, Address preactivation, Address out,
                           Address pooled, Address positive, int threads) {
@@ -48,6 +49,8 @@ void winograd_convolution(int dtype, int products, int tile, const Shape& shape,
                                    w,
                                    ci,
                                    co,
+                                   rows[0],
+                                   rows[1],
                                    pointer<const void>(input),
                                    pointer<const std::uint16_t>(input_positive),
                                    pointer<const void>(weights),
@@ -174,8 +177,8 @@ PYBIND11_MODULE(_C, m) {
           py::arg("channels_out"), py::arg("channels_in"), py::arg("gradient"), py::arg("dtype"),
           py::arg("out"), py::arg("threads"));
     m.def("winograd_convolution", &winograd_convolution, py::arg("dtype"), py::arg("products"),
-          py::arg("tile"), py::arg("shape"), py::arg("input"), py::arg("input_positive"),
-          py::arg("weights"), py::arg("transposed"), py::arg("bias"), py::arg("mask"),
+          py::arg("tile"), py::arg("shape"), py::arg("rows"), py::arg("input"),
+          py::arg("input_positive"), py::arg("weights"), py::arg("transposed"), py::arg("bias"), py::arg("mask"),
           py::arg("relu"), py::arg("pooling"), py::arg("preactivation"), py::arg("out"),
           py::arg("pooled"), py::arg("positive"), py::arg("threads"));
     m.def("image_convolution", &image_convolution, py::arg("dtype"), py::arg("shape"),

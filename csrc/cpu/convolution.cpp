@@ -175,7 +175,14 @@ void winograd_convolution(const Convolution& layer, int threads) {
     const std::int64_t per_float = 4 / size_of(products);
     const TileGrid grid{layer.height, layer.width, ceil_div(layer.height, layer.tile),
                         ceil_div(layer.width, layer.tile)};
-    const std::int64_t tiles = layer.batch * grid.down * grid.across;
+    const bool all = layer.first == 0 && layer.last == layer.height;
+    expect(all || (layer.batch == 1 && 0 <= layer.first && layer.first < layer.last &&
+                   layer.last <= layer.height && layer.first % layer.tile == 0 &&
+                   (layer.last % layer.tile == 0 || layer.last == layer.height)),
+           "convolution: rows: expected a batch of 1 and whole tiles");
+    const std::int64_t begin = layer.first / layer.tile * grid.across;
+    const std::int64_t end = layer.batch * ceil_div(layer.last, layer.tile) * grid.across;
+    const std::int64_t tiles = end - begin;
     const std::int64_t positions = layer.batch * layer.height * layer.width;
     expect_writes(layer.out, positions * co * size_of(dtype));
 
@@ -222,8 +229,8 @@ void winograd_convolution(const Convolution& layer, int threads) {
             std::int64_t first, last;
         };
         std::vector<Block> blocks;
-        for (std::int64_t t = 0; t < tiles; t += block)
-            blocks.push_back({t, std::min(t + block, tiles)});
+        for (std::int64_t t = begin; t < end; t += block)
+            blocks.push_back({t, std::min(t + block, end)});
         const std::int64_t v_size = round_up(count * plane(block) / per_float, 16);
         const std::int64_t each = v_size + round_up(table.scratch(block), 16);
         const Buffer buffer(each * most);
@@ -240,8 +247,8 @@ void winograd_convolution(const Convolution& layer, int threads) {
     const std::int64_t each = round_up(table.scratch(block), 16);
     const Buffer buffer(v_size + each * most);
     void* v = buffer.get();
-    for (std::int64_t first = 0; first < tiles; first += step) {
-        const std::int64_t last = std::min(first + step, tiles);
+    for (std::int64_t first = begin; first < end; first += step) {
+        const std::int64_t last = std::min(first + step, end);
         std::vector<WinogradInputTask> inputs;
         for (std::int64_t t = first; t < last; t += kInputTiles) {
             inputs.push_back(input_task(t, std::min(t + kInputTiles, last),

@@ -29,6 +29,7 @@ def winograd_convolution(
     products: int,
     tile: int,
     shape: _Shape,
+    rows: tuple[int, int],
     input: int,
     input_positive: int,
     weights: int,

@@ -28,6 +28,7 @@ from fastnst.run.preparation import Preparation
 from fastnst.run.prepare import prepare
 from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.schedule import Scale
+from fastnst.run.sharing import exchanging_grid
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid
 
@@ -183,6 +184,8 @@ def _trial_plan(prepared: Preparation, image: Tensor, plan: Plan) -> Plan:
     if plan.grid is None or (plan.grid.height, plan.grid.width) == (height, width):
         return plan
     spacing = pieces.cuts(prepared.settings, prepared.device)
+    if plan.grid.exchanges:
+        return replace(plan, grid=exchanging_grid(height, width, spacing))
     rows = height // STRIPS // spacing.alignment * spacing.alignment
     return replace(plan, grid=Grid.cut(height, width, spacing, max(spacing.smallest, rows)))
 

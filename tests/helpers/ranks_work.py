@@ -13,6 +13,7 @@ import torch
 
 from fastnst.engines.strips.autograd import AutogradEvaluator
 from fastnst.engines.strips.engine import StripEngine
+from fastnst.engines.strips.exchange import ExchangeEngine, ExchangingEvaluator
 from fastnst.engines.strips.native import NativeEvaluator
 from fastnst.engines.strips.targets import chosen
 from fastnst.errors import FastNSTError, OutputFailed
@@ -154,15 +155,22 @@ def engine_of(control: str, height: int, kind: str) -> tuple[StripEngine, torch.
     Args:
         control: One of ``helpers.strips.CONTROLS``.
         height: Rows; there are ``WIDTH`` columns.
-        kind: ``native``, or the dtype of an engine of PyTorch.
+        kind: ``native``; ``exchanging``, the same with rows of features from the neighbours; or the
+            dtype of an engine of PyTorch.
     """
     dtype = torch.float64 if kind == "float64" else torch.float32
     it, image = objective(made_of_noise(), height, WIDTH, control, dtype)
-    spacing = spacing_of(it, (6,) if kind == "native" else (1,))
+    spacing = spacing_of(it, (6,) if kind in ("native", "exchanging") else (1,))
+    targets = chosen(picture(WIDTH, height, 1).to(dtype), True, None)
+    speech = communication.current()
+    if kind == "exchanging":
+        spacing = spacing.exchanging()
+        grid = Grid.cut(height, WIDTH, spacing, spacing.smallest)
+        exchanging = ExchangingEvaluator(it, communication=speech)
+        return ExchangeEngine(exchanging, grid, targets, None, speech), image
     grid = Grid.cut(height, WIDTH, spacing, spacing.smallest)
     evaluator = NativeEvaluator(it) if kind == "native" else AutogradEvaluator(it)
-    targets = chosen(picture(WIDTH, height, 1).to(dtype), True, None)
-    return StripEngine(evaluator, grid, targets, None, communication.current()), image
+    return StripEngine(evaluator, grid, targets, None, speech), image
 
 
 def evaluations(controls: list[str], height: int, kind: str) -> list[tuple[Any, ...]]:

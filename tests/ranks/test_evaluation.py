@@ -8,13 +8,16 @@ import torch
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.ops import extension
 from helpers import ranks_work
+from helpers.kernels import needs_native
 from helpers.networks import made_of_noise
 from helpers.ranks import on_ranks
 from helpers.ranks_work import WIDTH
-from helpers.strips import objective
+from helpers.strips import CONTROLS, objective
 
 NATIVE = ["gram", "nine-point", "regions", "covariance"]
-CASES = [("float32", ["squared"])] + ([("native", NATIVE)] if extension.is_available() else [])
+CASES = [("float32", ["squared"])]
+if extension.is_available():
+    CASES += [("native", NATIVE), ("exchanging", list(CONTROLS))]
 HEIGHT = 227  # four bands of 48 rows and one of 35 on Winograd's grid
 SOME = ["average", "l2", "replicate", "content alone", "several statistics", "regions", "squared"]
 
@@ -22,7 +25,7 @@ SOME = ["average", "l2", "replicate", "content alone", "several statistics", "re
 @pytest.mark.parametrize(("kind", "controls"), CASES)
 def test_any_number_of_ranks_finds_the_same_bits(kind: str, controls: list[str]) -> None:
     one = ranks_work.evaluations(controls, HEIGHT, kind)
-    for ranks in (2, 3, 4) if kind == "native" else (3,):
+    for ranks in {"native": (2, 3, 4), "exchanging": (2, 3, 4)}.get(kind, (3,)):
         found = on_ranks(ranks, ranks_work.evaluations, controls, HEIGHT, kind)
         for index, control in enumerate(controls):
             for rank in found:
@@ -58,6 +61,25 @@ def test_an_evaluation_takes_three_communications_of_known_size() -> None:
         neighbours = 2 if rank == 1 else 1
         assert sent == 2 * neighbours * halo * WIDTH * 3 * 4 + total
         assert calls == 3
+
+
+@needs_native
+def test_exchanged_rows_of_features_are_of_known_size() -> None:
+    """A row of the picture, of what each convolution reads on either way, of signs, and a sum."""
+    given = ["average"], HEIGHT, "exchanging"
+    (one,) = zip(*on_ranks(3, ranks_work.evaluations, *given), strict=True)
+    half, quarter = WIDTH // 2, WIDTH // 4
+    forward = 64 * WIDTH + (64 + 128) * half + 128 * quarter  # relu1_1, pool1, relu2_1, pool2
+    # The gradients at conv3_1, at conv2_2, whose ReLU a content loss reads, and conv2_1, at pool1
+    # with a sign of each feature before it, and at conv1_1.
+    back, signs = 256 * quarter + (128 + 128 + 64) * half + 64 * WIDTH, 64 * WIDTH // 8
+    grid = ranks_work.engine_of("average", HEIGHT, "exchanging")[0].grid
+    integers = sum(2 * (n * (n + 1) // 2 + 1) for n in (64, 128, 256))
+    total = 2 * 2 * 8 * (integers + len(grid.rows) * 2 + 1) // 3
+    for rank, (_, _, sent, calls) in enumerate(one):
+        neighbours = 2 if rank == 1 else 1
+        assert sent == neighbours * (4 * (3 * WIDTH + forward + back) + signs) + total
+        assert calls == 1 + 4 + 6 + 1
 
 
 def test_too_many_ranks_for_a_picture() -> None:

@@ -26,6 +26,7 @@ from fastnst.engines.planned.kernels import KernelEngine
 from fastnst.engines.strips.autograd import AutogradEvaluator
 from fastnst.engines.strips.engine import StripEngine
 from fastnst.engines.strips.evaluator import Evaluator
+from fastnst.engines.strips.exchange import ExchangeEngine, ExchangingEvaluator
 from fastnst.engines.strips.native import TILES, NativeEvaluator
 from fastnst.engines.strips.targets import MakeTargets, chosen
 from fastnst.engines.torch_engine import TorchEngine
@@ -239,6 +240,8 @@ def engine_of(
     cut = grid is not None and not grid.is_whole
     if cut and way.evaluator is None:
         raise InvalidInput(f"engine {name} on a {device.type} computes no strips")
+    if cut and grid is not None and grid.exchanges and way.exchanging is None:
+        raise InvalidInput(f"engine {name} on a {device.type} exchanges no rows of features")
     precision = "fp32" if settings.precision == "auto" else settings.precision
     if not objective.layers and name != "onnx":  # the total variation alone: nothing to plan
         return TorchEngine(objective, "fp32", name)
@@ -248,6 +251,9 @@ def engine_of(
     request = _Request(size, settings.provider, cache, "bf16" if precision == "mixed" else None)
 
     def create(precision: str) -> Engine:
+        if cut and grid is not None and grid.exchanges and way.exchanging is not None:
+            exchanging = way.exchanging(objective, precision, request, communication)
+            return ExchangeEngine(exchanging, grid, targets, store, communication)
         if cut and grid is not None and way.evaluator is not None:
             evaluator = way.evaluator(objective, precision, request)
             return StripEngine(evaluator, grid, targets, store, communication, keep_features)
@@ -310,12 +316,17 @@ class _Way:
         unavailable_reason: Why it cannot run an objective in a precision, or None if it can.
         create: Makes the engine of an objective and a precision.
         evaluator: Makes what computes the pieces of a picture; None: nothing does.
+        exchanging: Makes what computes a piece with rows of features from its neighbours; None:
+            nothing does.
     """
 
     backend: str
     unavailable_reason: Callable[[Objective, str], str | None]
     create: Callable[[Objective, str, _Request], Engine]
     evaluator: Callable[[Objective, str, _Request], Evaluator] | None = None
+    exchanging: (
+        Callable[[Objective, str, _Request, Communication | None], ExchangingEvaluator] | None
+    ) = None
 
 
 def _torch(objective: Objective, precision: str, _: _Request) -> Engine:
@@ -332,6 +343,13 @@ def _torch_pieces(objective: Objective, precision: str, _: _Request) -> Evaluato
 
 def _cpu_pieces(objective: Objective, precision: str, request: _Request) -> Evaluator:
     return NativeEvaluator(objective, precision, cache=request.cache, back=request.back)
+
+
+def _cpu_exchanging(
+    objective: Objective, precision: str, request: _Request, communication: Communication | None
+) -> ExchangingEvaluator:
+    shared = {"cache": request.cache, "back": request.back}
+    return ExchangingEvaluator(objective, precision, communication=communication, **shared)
 
 
 def _cpu_reason(objective: Objective, precision: str) -> str | None:
@@ -366,7 +384,7 @@ _ONNX = _Way("torch", _onnx_reason, _onnx)
 _WAYS = {
     ("torch", "CPU"): _TORCH,
     ("torch", "GPU"): _TORCH,
-    ("native", "CPU"): _Way("native", _cpu_reason, _cpu_plan, _cpu_pieces),
+    ("native", "CPU"): _Way("native", _cpu_reason, _cpu_plan, _cpu_pieces, _cpu_exchanging),
     ("native", "GPU"): _Way("torch", _gpu_reason, _gpu_plan),
     ("onnx", "CPU"): _ONNX,
     ("onnx", "GPU"): _ONNX,

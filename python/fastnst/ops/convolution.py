@@ -148,6 +148,7 @@ def convolve(
     pooled: Tensor | None = None,
     positive: Tensor | None = None,
     tile: int | None = None,
+    rows: slice | None = None,
 ) -> None:
     """out = mask(relu(W ∗ x + b)), where asked for, and its pooling.
 
@@ -172,6 +173,8 @@ def convolve(
         positive: ``(B, H, W, Co // 8)`` uint8, written: bit c % 8 of number c // 8 says whether
             channel c of the result is > 0.
         tile: The side of Winograd's tiles, 4 or, with filters in float32, 6; None: the faster one.
+        rows: Which rows of the result are written, of a batch of 1 and with ``tile``: multiples of
+            it, but for the last row of all. The rows before and after them are read. None: all.
 
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
@@ -202,6 +205,7 @@ def convolve(
     sizes = (batch, height, width, filters.channels_in, channels)
     if tile is None:
         tile = choose_tile(filters.dtype, sizes)
+    first, last = (0, height) if rows is None else (rows.start, rows.stop)
     transformed = filters.transformed(tile)  # which another thread may give up meanwhile
     waiting.look()
     call(
@@ -210,6 +214,7 @@ def convolve(
         DTYPES[filters.dtype],
         tile,
         sizes,
+        (first, last),
         x.data_ptr(),
         address(x_positive),
         transformed.data_ptr(),

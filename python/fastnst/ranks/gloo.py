@@ -77,8 +77,8 @@ class Gloo(Communication):
             rows, place = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
             with self._speaking(peer):
                 # The tag says in which direction: two ranks may be neighbours in one only.
-                started.append((peer, dist.isend(rows, peer, tag=side), rows))
-                started.append((peer, dist.irecv(place, peer, tag=1 - side), place))
+                started.append((peer, dist.isend(_bytes(rows), peer, tag=side), rows))
+                started.append((peer, dist.irecv(_bytes(place), peer, tag=1 - side), place))
             found[side] = place
             self.sent += rows.numel() * rows.element_size()
         for peer, work, _ in started:

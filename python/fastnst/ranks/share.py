@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
-from fastnst.ranks.protocol import Communication
+from fastnst.ranks.protocol import Alone, Communication
 from fastnst.strips.geometry import Grid, Span, Tile
 
 
@@ -36,9 +36,16 @@ class Share:
         """
         if reason := too_many_reason(grid, communication.ranks):
             raise InvalidInput(reason)
-        ranks = communication.ranks
-        mine = grid.share(communication.rank, ranks)
-        return cls(grid, tuple(grid.rows[index] for index in mine), communication)
+        return cls.part(grid, communication.rank, communication.ranks, communication)
+
+    @classmethod
+    def part(
+        cls, grid: Grid, rank: int, ranks: int, communication: Communication | None = None
+    ) -> Share:
+        """The share of one of several processes, of no more than there are bands."""
+        mine = grid.share(rank, ranks)
+        bands = tuple(grid.rows[index] for index in mine)
+        return cls(grid, bands, communication or Alone())
 
     @property
     def start(self) -> int:
@@ -61,6 +68,12 @@ class Share:
         return self.bands[-1].high
 
     @property
+    def reach(self) -> int:
+        """How many rows of its neighbours it reads: those of the halo, or one."""
+        rows = max(self.start - self.low, self.high - self.stop)
+        return min(rows, 1) if self.grid.exchanges else rows
+
+    @property
     def height(self) -> int:
         """The number of rows that it owns."""
         return self.stop - self.start
@@ -70,6 +83,13 @@ class Share:
         columns = self.grid.columns
         for column in columns:
             yield Tile(band.index * len(columns) + column.index, band, column)
+
+    def pieces(self) -> list[Tile]:
+        """What it computes: its tiles, or where rows are exchanged its bands together."""
+        if not self.grid.exchanges:
+            return [tile for band in self.bands for tile in self.tiles(band)]
+        rows = Span(0, self.start, self.stop, self.low, self.high, self.grid.height)
+        return [Tile(0, rows, self.grid.columns[0], exchanges=True)]
 
     def own(self, picture: Tensor) -> Tensor:
         """Its rows of a picture ``(…, H, W)``: a copy, unless they are all there are."""
@@ -85,10 +105,11 @@ class Share:
         return Rows(self.low, rows.clone(memory_format=torch.contiguous_format))
 
     def extend(self, own: Tensor) -> Rows:
-        """The rows that it owns ``(1, 3, h, W)``, and those of the halo, which come from others."""
-        halo = max(self.start - self.low, self.high - self.stop)
-        above, below = self.communication.exchange(own[..., :halo, :], own[..., -halo:, :])
-        return Rows(self.low, *(x for x in (above, own, below) if x is not None))
+        """The rows that it owns ``(1, 3, h, W)``, and what it reads of its neighbours'."""
+        reach = self.reach
+        above, below = self.communication.exchange(own[..., :reach, :], own[..., -reach:, :])
+        start = self.start - (0 if above is None else reach)
+        return Rows(start, *(x for x in (above, own, below) if x is not None))
 
     def whole(self, own: Tensor) -> Tensor | None:
         """The whole picture on rank 0, of the rows that each rank owns; None elsewhere."""

@@ -135,6 +135,8 @@ def estimate(need: Need, plan: Plan = WHOLE) -> int:
     """
     if plan.grid is None or plan.grid.is_whole:
         return need.whole()
+    if plan.grid.exchanges:
+        return need.in_pieces(plan, need.pixels)
     return need.in_pieces(plan, plan.grid.largest[0] * plan.grid.largest[1])
 
 

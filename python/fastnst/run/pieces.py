@@ -40,6 +40,7 @@ class Plan:
         return 1 if self.grid is None else len(self.grid)
 
 
+EXCHANGING = ", exchanging rows"  # of a checkpoint's text, after the sizes
 WHOLE = Plan()  # in one piece, in memory
 
 
@@ -63,7 +64,7 @@ def name(grid: Grid | None) -> dict[str, str]:
     if grid is None or grid.is_whole:
         return {}
     rows, columns = grid.rows[0].owned_length, grid.columns[0].owned_length
-    return {"strips": f"{columns}×{rows} pixels"}
+    return {"strips": f"{columns}×{rows} pixels" + (EXCHANGING if grid.exchanges else "")}
 
 
 def restored(
@@ -76,9 +77,14 @@ def restored(
     """
     if text is None:
         return None
+    exchanges, spacing = text.endswith(EXCHANGING), cuts(settings, device)
+    numbers = text.removesuffix(EXCHANGING).removesuffix(" pixels").split("×")
     try:
-        columns, rows = (int(number) for number in text.removesuffix(" pixels").split("×"))
-        return Grid.cut(height, width, cuts(settings, device), rows, columns)
+        columns, rows = (int(number) for number in numbers)
+        if exchanges and not counts(settings, device):
+            raise ValueError("only the native engine exchanges rows")
+        spacing = spacing.exchanging() if exchanges else spacing
+        return Grid.cut(height, width, spacing, rows, columns)
     except ValueError as error:
         raise InvalidInput(
             f"the checkpoint has strips of {text}, which this engine or precision cannot compute"

@@ -1,18 +1,25 @@
 """How several ranks share a run: who may, where the picture is cut, and what each of them needs.
 
-The cuts follow from the picture's size alone, not from memory and not from the number of ranks: so
-any number of ranks makes the same picture, bit for bit.
+With engine ``native`` the ranks exchange rows of features, where each has memory for those of its
+part of the picture. Otherwise each band is computed with its halo, like the pieces of a picture
+that does not fit. Where the bands lie follows from the picture's size alone, not from the number of
+ranks: so any number of ranks that computes them in the same way makes the same picture, bit for
+bit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from fastnst.devices import choose_device
 from fastnst.errors import InvalidInput
 from fastnst.ranks.protocol import Alone, Communication
 from fastnst.ranks.share import Share, too_many_reason
+from fastnst.run.footprint import counts
 from fastnst.run.memory import PICTURE, Need, in_scratch, plans
 from fastnst.run.pieces import Plan, cuts
 from fastnst.run.shareable import refuse, unavailable_reason
@@ -26,6 +33,7 @@ BANDS, FEWEST_BANDS = 4, 2
 HALOS = 2
 MOST_ROWS = 960  # of a band; a halo of 96 rows on either side is a fifth of them
 MOST_PIXELS = 16_000_000  # that are computed for a piece: 10 GB in float32
+MOST_BANDS = 64  # about, of bands that exchange rows
 
 
 def check_before_start(settings: Settings, ranks: int, size: tuple[int, int] | None) -> None:
@@ -45,9 +53,32 @@ def check_before_start(settings: Settings, ranks: int, size: tuple[int, int] | N
         raise refuse(ranks, reason)
     if size is not None:
         width, height = size
-        grid = fixed_grid(height, width, cuts(settings, device))
-        if reason := too_many_reason(grid, ranks):
+        grids = possible_grids(height, width, settings, device)
+        if reason := too_many_reason(grids[0], ranks):
             raise InvalidInput(reason)
+
+
+def possible_grids(
+    height: int, width: int, settings: Settings, device: torch.device
+) -> tuple[Grid, ...]:
+    """Where a picture may be cut that ranks share, the quickest way first."""
+    spacing = cuts(settings, device)
+    fixed = fixed_grid(height, width, spacing)
+    if not counts(settings, device):
+        return (fixed,)
+    return exchanging_grid(height, width, spacing), fixed
+
+
+def exchanging_grid(height: int, width: int, spacing: Spacing) -> Grid:
+    """Where a picture is cut whose bands exchange rows of features: in many bands, of whole tiles.
+
+    Args:
+        height: Rows of the picture.
+        width: Columns of the picture.
+        spacing: Alignment and halo of pieces that do not exchange rows.
+    """
+    step = spacing.alignment
+    return Grid.cut(height, width, spacing.exchanging(), -(-height // (MOST_BANDS * step)) * step)
 
 
 def fixed_grid(height: int, width: int, spacing: Spacing) -> Grid:
@@ -111,26 +142,56 @@ def make_shared_plan(
     Raises:
         InvalidInput: if what this rank has to hold does not fit.
     """
-    spacing = cuts(need.settings, need.device)
-    grid = fixed_grid(need.height, need.width, spacing)
-    speech = who_shares(grid, communication)
-    share = Share.of(grid, speech)
-    computed = grid.largest[0] * grid.largest[1]
-    mine = replace(need, height=share.height)
-    # Every rank scales all pictures before it takes its own rows of them.
-    rest = 2 * PICTURE * (need.pixels - mine.pixels)
-    own = sum(tile.computed_pixels for band in share.bands for tile in share.tiles(band))
-    ways = [(Plan(keeps_features=True), own), *((plan, computed) for plan in plans(mine, scratch))]
-    takes = [
-        mine.in_pieces(plan, pixels) + (0 if in_scratch(plan, need.pixels) else rest)
-        for plan, pixels in ways
-    ]
-    for (plan, _), bytes_ in zip(ways, takes, strict=True):
-        if budget is None or bytes_ <= budget:
-            return replace(plan, grid=grid)
+    budget = _least(budget, communication)
+    grids = possible_grids(need.height, need.width, need.settings, need.device)
+    least: int | None = None  # that any way takes
+    for grid in grids:
+        for plan, bytes_ in _ways(need, grid, communication, scratch):
+            if budget is None or bytes_ <= budget:
+                return replace(plan, grid=grid)
+            least = bytes_ if least is None else min(least, bytes_)
     assert budget is not None
+    assert least is not None
     raise InvalidInput(
-        f"rank {speech.rank} of {speech.ranks} needs about {amount(min(takes))} of memory for "
-        f"its part of a {need.width}×{need.height} picture and {amount(budget)} are free: use "
-        "more machines, --scratch with a folder on a disk, or a smaller --size"
+        f"a rank of {communication.ranks} needs about {amount(least)} of memory for its part of a "
+        f"{need.width}×{need.height} picture and {amount(budget)} are free: use more machines, "
+        "--scratch with a folder on a disk, or a smaller --size"
     )
+
+
+def _least(budget: int | None, communication: Communication) -> int | None:
+    """The least of the memory that ranks may take: all of them choose the same way."""
+    nobody_says = torch.iinfo(torch.int64).max
+    own = torch.tensor([nobody_says if budget is None else budget], device="cpu")
+    least = min(int(found) for found in communication.collect(own))
+    return None if least == nobody_says else least
+
+
+def _ways(
+    need: Need, grid: Grid, communication: Communication, scratch: Path | None
+) -> Iterator[tuple[Plan, int]]:
+    """The ways of computing a picture's bands, the quickest first, with what a rank takes at most.
+
+    Args:
+        need: What the memory of the whole run depends on.
+        grid: Where the picture is cut.
+        communication: How this rank speaks to the others.
+        scratch: A folder for a scratch file; None: there is none.
+    """
+    ranks = who_shares(grid, communication).ranks
+    shares = [Share.part(grid, rank, ranks) for rank in range(ranks)]
+    kept = [Plan(keeps_features=True)]
+    if grid.exchanges:
+        others = [] if scratch is None else [Plan(keeps_features=True, scratch=scratch)]
+    else:
+        others = plans(need, scratch)
+    for plan in (*kept, *others):
+        takes = []
+        for share in shares:
+            mine = replace(need, height=share.height)
+            pieces = [piece.computed_pixels for piece in share.pieces()]
+            pixels = sum(pieces) if plan.keeps_features else grid.largest[0] * grid.largest[1]
+            # Every rank scales all pictures before it takes its own rows of them.
+            rest = 0 if in_scratch(plan, need.pixels) else 2 * PICTURE * (need.pixels - mine.pixels)
+            takes.append(mine.in_pieces(plan, pixels) + rest)
+        yield plan, max(takes)

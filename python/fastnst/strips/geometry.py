@@ -11,9 +11,13 @@ stride 2 and no padding, so an axis of ``n`` pixels has ``n >> ℓ`` positions t
 of an odd size fall away. Every cut is a multiple of the network's total stride, so a piece's own
 poolings fall where those of the whole picture do.
 
-The grid of bands is the unit of computation, of storage and of reduction. A result depends on the
-grid, never on which process or machine computed which band. Whoever stores a run's state must
-store the grid's parameters with it.
+Where there is memory for the features of all pieces at once, neighbours may *exchange* a row of
+them after each layer. Then no halo is computed: around its own rows a piece has a *margin*, of
+which the nearest row alone is filled, and consecutive bands are computed as one piece.
+
+The grid of bands is the unit of storage and of reduction, and without exchange of computation. A
+result depends on the grid, never on which process or machine computed which band. Whoever stores a
+run's state must store the grid's parameters with it.
 """
 
 from __future__ import annotations
@@ -58,10 +62,12 @@ class Spacing:
     Attributes:
         alignment: Every piece starts being computed at a multiple of this many pixels.
         halo: Pixels computed on either side of the owned ones, a multiple of ``alignment``.
+        exchanges: Whether neighbours exchange rows of features: the halo is a margin then.
     """
 
     alignment: int
     halo: int
+    exchanges: bool = False
 
     def __post_init__(self) -> None:
         if self.alignment < 1 or self.halo < 0 or self.halo % self.alignment:
@@ -91,14 +97,23 @@ class Spacing:
         needed = max(reach(layers), further)
         return cls(alignment, _round_up(needed, alignment))
 
+    def exchanging(self) -> Spacing:
+        """The same for pieces that exchange rows of features.
+
+        The margin has whole tiles at every level, so that those of a piece lie where the whole
+        picture's do.
+        """
+        return Spacing(self.alignment, self.alignment, exchanges=True)
+
     @property
     def smallest(self) -> int:
         """The smallest size of a band that is not the last: twice the halo.
 
         No pixel then lies in more than two pieces along an axis, so a pixel's gradient is the sum
-        of at most two terms, which has the same bits in either order.
+        of at most two terms, which has the same bits in either order. Pieces that exchange rows
+        add up nothing.
         """
-        return max(self.alignment, 2 * self.halo)
+        return self.alignment if self.exchanges else max(self.alignment, 2 * self.halo)
 
     def largest(self, size: int, length: int) -> int:
         """The most pixels that a piece computes along an axis of ``length``, cut at ``size``."""
@@ -221,11 +236,21 @@ class Tile:
             tiles is added in this order.
         rows: Its rows.
         columns: Its columns.
+        exchanges: Whether rows of features come from its neighbours; then all of its computed rows
+            but its own and one on either side are a margin, and nothing is read there.
     """
 
     index: int
     rows: Span
     columns: Span
+    exchanges: bool = False
+
+    @property
+    def read(self) -> tuple[int, int]:
+        """The first row of pixels that is read for it, and the row after the last."""
+        if not self.exchanges:
+            return self.rows.low, self.rows.high
+        return max(self.rows.low, self.rows.start - 1), min(self.rows.high, self.rows.stop + 1)
 
     def count(self, level: int = 0) -> int:
         """The number of owned positions at a level."""
@@ -246,12 +271,15 @@ class Grid:
         width: Columns of the picture.
         rows: The bands, from top to bottom.
         columns: The pieces of each band, from left to right; one where only rows are cut.
+        exchanges: Whether the bands that a process owns are one piece, which exchanges rows of
+            features with those of others.
     """
 
     height: int
     width: int
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
+    exchanges: bool = False
 
     @classmethod
     def cut(
@@ -274,6 +302,7 @@ class Grid:
             width,
             spans(height, rows or height, spacing),
             spans(width, columns or width, spacing),
+            spacing.exchanges,
         )
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from fastnst.engines.planned.cpu import NativeEngine
 from fastnst.engines.strips import autograd
 from fastnst.engines.strips.autograd import AutogradEvaluator
 from fastnst.engines.strips.engine import StripEngine
+from fastnst.engines.strips.exchange import ExchangeEngine, ExchangingEvaluator
 from fastnst.engines.strips.native import TILES, NativeEvaluator
 from fastnst.engines.strips.targets import chosen
 from fastnst.engines.torch_engine import TorchEngine
@@ -107,6 +108,19 @@ def test_native_strips_equal_the_native_whole(random_weights: Weights, control: 
     check_native(random_weights, grid, control)
 
 
+@native
+@pytest.mark.parametrize("control", CONTROLS)
+def test_bands_that_exchange_rows_equal_the_native_whole(
+    random_weights: Weights, control: str
+) -> None:
+    """One process has all of them; tests/ranks has more."""
+    it, _ = objective(random_weights, 155, 37, control, torch.float32)
+    spacing = spacing_of(it, (TILES["fp32"],)).exchanging()
+    grid = Grid.cut(155, 37, spacing, spacing.smallest)
+    assert len(grid) >= 6
+    check_native(random_weights, grid, control)
+
+
 def check_native(weights: Weights, grid: Grid, control: str) -> None:
     """Strips and the whole are as near to each other as the whole is to float64, or nearer.
 
@@ -116,7 +130,11 @@ def check_native(weights: Weights, grid: Grid, control: str) -> None:
     whole = NativeEngine(it, tile=TILES["fp32"]).evaluate(image)
     exact, double = objective(weights, grid.height, grid.width, control, torch.float64)
     rounding = errors(whole, TorchEngine(exact).evaluate(double))
-    found = errors(StripEngine(NativeEvaluator(it), grid).evaluate(image), whole)
+    if grid.exchanges:
+        engine: StripEngine = ExchangeEngine(ExchangingEvaluator(it), grid)
+    else:
+        engine = StripEngine(NativeEvaluator(it), grid)
+    found = errors(engine.evaluate(image), whole)
     for error, own in zip(found, rounding, strict=True):
         assert error <= max(NATIVE, 2 * own)
 

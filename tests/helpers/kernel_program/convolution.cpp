@@ -71,7 +71,7 @@ fastnst::Convolution describe(const Layer& layer, int tile, bool back) {
     c.products = layer.products;
     c.tile = tile;
     c.batch = s.batch;
-    c.height = s.height;
+    c.height = c.last = s.height;
     c.width = s.width;
     c.channels_in = back ? s.channels_out : s.channels_in;
     c.channels_out = back ? s.channels_in : s.channels_out;

@@ -166,7 +166,9 @@ class NativeEngine(Walk):
 
     def _convolve(self, x: Tensor, layer: Layer) -> Tensor:
         if layer.below is None:
-            return self._convolve_image(x, layer)
+            features, before = self.features[layer.relu], self.features.get(layer.conv)
+            self._convolve_image(x, layer, features, before)
+            return features
         pooled = None if layer.pool is None else self.features[layer.pool]
         fused = None if self._pooling == "l2" else pooled
         convolution.convolve(
@@ -180,18 +182,21 @@ class NativeEngine(Walk):
             pooled=fused,
             positive=self._positive.get(layer.name),
             tile=self._tile,
+            rows=self._rows_at(layer.conv),
         )
         if pooled is not None and fused is None:
-            _pool_l2(self.features[layer.relu], out=pooled)
+            features = self._within(self.features[layer.relu], layer.relu)
+            _pool_l2(features, out=self._within(pooled, layer.output))
         return self.features[layer.output]
 
-    def _convolve_image(self, x: Tensor, layer: Layer) -> Tensor:
-        """The first layer, ``(1, 3, H, W)`` to ``(1, H, W, C)``."""
+    def _convolve_image(
+        self, x: Tensor, layer: Layer, features: Tensor, before: Tensor | None
+    ) -> None:
+        """The first layer, ``(1, 3, H, W)`` to ``(1, H, W, C)``: features, and before the ReLU."""
         filters, bias = self._filters.image, self._filters.bias[layer.conv]
-        features, before = self.features[layer.relu], self.features.get(layer.conv)
         if not self._replicates:
             convolution.convolve_image(x, filters, bias, preactivation=before, out=features)
-            return features
+            return
         # padded by the edge, and zero-padded once more: the outermost values are not used
         padded = nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
         _, height, width, channels = features.shape
@@ -202,7 +207,6 @@ class NativeEngine(Walk):
         features.copy_(outer[:, 1:-1, 1:-1])
         if before is not None and outer_before is not None:
             before.copy_(outer_before[:, 1:-1, 1:-1])
-        return features
 
     # ---------------------------------------------------------------------------------- losses --
 
@@ -264,14 +268,26 @@ class NativeEngine(Walk):
         features, pooled = self.features[layer.relu], self.features[layer.pool]
         if self._pooling == "l2":
             out = self._workspace.behind(pooled, features.shape, gradient)
-            seen = (_channels_first(x) for x in (gradient, features, pooled))
-            unpool_l2(*seen, out=_channels_first(out))
+            *seen, to = (
+                _channels_first(self._within(x, key))
+                for x, key in (
+                    *((gradient, layer.pool), (features, layer.relu)),
+                    *((pooled, layer.pool), (out, layer.relu)),
+                )
+            )
+            unpool_l2(*seen, out=to)
             return out
         if layer.relu in self.objective.layers:
             out = self._workspace.behind(features, features.shape, gradient)
         else:
             out = features  # written over them: each window is read before it is written
-        convolution.unpool(gradient, features, self._pooling, relu_mask=True, out=out)
+        convolution.unpool(
+            self._within(gradient, layer.pool),
+            self._within(features, layer.relu),
+            self._pooling,
+            relu_mask=True,
+            out=self._within(out, layer.relu),
+        )
         return out
 
     def _through_relu(self, gradient: Tensor, layer: Layer) -> Tensor:  # noqa: ARG002
@@ -288,8 +304,20 @@ class NativeEngine(Walk):
             mask=below if _is_masked(layer.below) else None,
             out=out,
             tile=self._tile_back,
+            rows=self._rows_at(layer.conv),
         )
         return out
+
+    # ------------------------------------------------------------------------------------ rows --
+
+    def _rows_at(self, layer: str) -> slice | None:  # noqa: ARG002
+        """The rows of a layer that are computed; None: all."""
+        return None
+
+    def _within(self, x: Tensor, layer: str) -> Tensor:
+        """The computed rows of ``(1, H, W, C)``, which lies at a layer."""
+        rows = self._rows_at(layer)
+        return x if rows is None else x[:, rows]
 
     def _to_image(self, gradient: Tensor) -> None:
         if self._replicates:

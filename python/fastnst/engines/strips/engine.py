@@ -15,12 +15,14 @@ whoever computes the pieces, and one process is a case like any other.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from fastnst.devices import guard, ordinary, undisturbed
 from fastnst.engines.planned.terms import add_temporal
-from fastnst.engines.strips.evaluator import Evaluator, Key
+from fastnst.engines.strips.evaluator import Evaluator, Key, Sums
 from fastnst.engines.strips.statistics import Group, Moments, compare, groups
 from fastnst.engines.strips.targets import ContentTargets, GivenTargets, MakeTargets, computed
 from fastnst.errors import InvalidInput
@@ -67,7 +69,7 @@ class StripEngine(Engine):
         self.precision = evaluator.precision
         self._communication = communication or Alone()
         self._share = Share.of(grid, self._communication)
-        tiles = [tile for band in self._share.bands for tile in self._share.tiles(band)]
+        tiles = self._share.pieces()
         self._last = tiles[-1]
         self._keeps = keep
         # By the number of a piece: each its own, or all the same.
@@ -147,17 +149,13 @@ class StripEngine(Engine):
         }
         layers = list(self._elements)
         parts = torch.zeros(len(self.grid.rows), len(layers) + 1, dtype=torch.float64, device="cpu")
+        for band, part in self._parts(rows):
+            for key, value in part.moments.items():
+                moments[key].add(value)
+            for column, layer in enumerate(layers):
+                parts[band.index, column] += part.content[layer].to("cpu")
         for band in self._share.bands:
-            scalars = parts[band.index]
-            for tile in self._share.tiles(band):
-                self._forward(rows, tile)
-                part = self._evaluators[tile.index].sums()
-                self._targets.release(tile)
-                for key, value in part.moments.items():
-                    moments[key].add(value)
-                for column, layer in enumerate(layers):
-                    scalars[column] += part.content[layer].to("cpu")
-            scalars[-1] = total_variation(self.objective, rows, band)[0]
+            parts[band.index, -1] = total_variation(self.objective, rows, band)[0]
         tables = [table for total in moments.values() for table in total.tables]
         total = self._communication.add_up(tables, parts).to(device)
         return (
@@ -165,6 +163,14 @@ class StripEngine(Engine):
             {layer: total[column] for column, layer in enumerate(layers)},
             total[-1],
         )
+
+    def _parts(self, rows: Rows) -> Iterator[tuple[Span, Sums]]:
+        """The sums of this rank's pieces, each with its band."""
+        for band in self._share.bands:
+            for tile in self._share.tiles(band):
+                self._forward(rows, tile)
+                yield band, self._evaluators[tile.index].sums()
+                self._targets.release(tile)
 
     def _find_gradient(self, rows: Rows) -> None:
         """The second pass, from the last piece to the first: the last one's features are there."""

@@ -78,7 +78,7 @@ class KeptTargets:
         self._targets: dict[str, Tensor] = {}  # in memory as (1, H, W, C)
         anew = RecomputedTargets(evaluator, content)
         size_at = evaluator.objective.network.architecture.size_at
-        for tile in (tile for band in share.bands for tile in share.tiles(band)):
+        for tile in share.pieces():
             for layer, found in anew.of(tile).items():
                 if layer not in self._targets:
                     level = level_of(layer)
@@ -156,4 +156,4 @@ def chosen(content: Tensor, keep: bool, store: Store | None) -> MakeTargets:
 
 def computed(rows: Rows, tile: Tile) -> Tensor:
     """The pixels that are computed for a piece, of the rows of a picture."""
-    return rows.read(tile.rows.low, tile.rows.high, tile.columns.computed())
+    return rows.read(*tile.read, tile.columns.computed())

@@ -1,0 +1,195 @@
+"""Bands of one picture on several processes, without halos: rows are exchanged after every layer.
+
+The bands that a process owns are one piece. Around its own rows a piece has a margin, and before a
+convolution reads it, its nearest row comes from the neighbour that owns it: a row of features on
+the way forward, a row of gradients on the way back. All of a piece's Winograd tiles are the whole
+picture's, with the same numbers in them; so every feature and every gradient has the bits that one
+process computes for the whole picture, and nothing is computed twice. What is added up over
+positions is added by band, whoever owns it.
+
+There are 13 exchanges each way for VGG-19 to relu5_1, of a row of each layer's features; in return
+all features of a piece are in memory at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fastnst.cache import Cache
+from fastnst.engines.planned.walk import Layer
+from fastnst.engines.strips.engine import StripEngine, total_variation
+from fastnst.engines.strips.evaluator import Sums
+from fastnst.engines.strips.native import NativeEvaluator
+from fastnst.engines.strips.targets import MakeTargets
+from fastnst.objective.objective import Objective
+from fastnst.ranks.protocol import Alone, Communication
+from fastnst.ranks.share import Rows
+from fastnst.strips.geometry import Grid, Span, Tile, level_of
+from fastnst.strips.storage import Store
+
+
+class ExchangingEvaluator(NativeEvaluator):
+    """Computes one piece of whole rows, with rows of features from its neighbours.
+
+    Args:
+        objective: Float32, on the CPU, of the whole picture.
+        precision: ``fp32`` or ``bf16``.
+        name: What the engine is called in results.
+        cache: Transformed filters of the same network, to be used again.
+        back: The precision of the products on the way back, as for ``NativeEngine``.
+        communication: How this process speaks to those with the other bands; None: it has all.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        precision: str = "fp32",
+        name: str = "native",
+        cache: Cache | None = None,
+        back: str | None = None,
+        communication: Communication | None = None,
+    ) -> None:
+        super().__init__(objective, precision, name, cache, back)
+        # In the picture's own tiles on the way back too, which are of 4 for products in bfloat16.
+        self._tile_back = self._tile if back in (None, precision) else 4
+        self._communication = communication or Alone()
+        self._piece: Tile | None = None
+        self._seen_rows = slice(0, 0)  # of the margin and the piece: its own, and one on each side
+
+    def forward(self, pixels: Tensor, tile: Tile) -> None:
+        """Compute the features of a piece, of its own pixels and a row on either side.
+
+        All processes call it together.
+        """
+        self._piece = self._tile_seen = tile
+        self._seen_rows = slice(*(row - tile.rows.low for row in tile.read))
+        pixels = pixels.contiguous()
+        if self._gradient.shape != pixels.shape or self._gradient.dtype != pixels.dtype:
+            self._allocate(tile.rows.computed_length, pixels.shape[-1])
+            self._gradient = torch.empty_like(pixels)
+        self._forward(pixels)
+
+    def select(self, tile: Tile) -> None:
+        """Have ``compare_with`` and ``sums`` be for some bands of the piece."""
+        self._tile_seen = tile
+
+    def gradient(self) -> Tensor:
+        """The gradient at the piece's own pixels."""
+        self._tile_seen = self._piece
+        self._backward()
+        own, above = self._own_rows(self.layers[0].conv), self._seen_rows.start
+        return self._gradient[..., own.start - above : own.stop - above, :]
+
+    # --------------------------------------------------------------------------------- the walk --
+
+    def _convolve(self, x: Tensor, layer: Layer) -> Tensor:
+        if layer.below is None:
+            found, before = self.features[layer.relu], self.features.get(layer.conv)
+            before = None if before is None else before[:, self._seen_rows]
+            self._convolve_image(x, layer, found[:, self._seen_rows], before)
+        else:
+            found = super()._convolve(x, layer)
+        if layer != self.layers[-1]:
+            self._exchange(found, layer.output)
+        return found
+
+    def _convolve_back(self, gradient: Tensor, layer: Layer) -> Tensor:
+        positive = self._positive.get(layer.name)
+        if positive is None:
+            self._exchange(gradient, layer.conv)
+        else:  # the gradient is still that at the pooling
+            assert layer.pool is not None
+            self._exchange(gradient, layer.pool)
+            self._exchange(positive, layer.conv)
+        return super()._convolve_back(gradient, layer)
+
+    def _to_image(self, gradient: Tensor) -> None:
+        self._exchange(gradient, self.layers[0].conv)
+        super()._to_image(gradient[:, self._seen_rows])
+
+    def _exchange(self, x: Tensor, layer: str) -> None:
+        """Put the neighbours' rows beside those of ``(1, H, W, C)``, which lies at a layer."""
+        own = self._own_rows(layer)
+        first, last = x[:, own.start : own.start + 1], x[:, own.stop - 1 : own.stop]
+        above, below = self._communication.exchange(first, last)
+        if above is not None:
+            x[:, own.start - 1 : own.start] = above
+        if below is not None:
+            x[:, own.stop : own.stop + 1] = below
+
+    def _rows_at(self, layer: str) -> slice:
+        return self._own_rows(layer)
+
+    def _own_rows(self, layer: str) -> slice:
+        """The piece's own rows of a layer, counted from the first of its margin."""
+        assert self._piece is not None
+        return self._piece.rows.owned_within(level_of(layer))
+
+
+class ExchangeEngine(StripEngine):
+    """Evaluates an objective over bands whose owners exchange rows of features.
+
+    Args:
+        evaluator: What computes this process's piece.
+        grid: How the picture is cut, into bands that exchange rows.
+        targets: Makes the content targets; None: those that the objective holds.
+        store: Where the gradient lies; None: in memory.
+        communication: As for ``StripEngine``, and as the evaluator has it.
+
+    Raises:
+        InvalidInput: as ``StripEngine`` does.
+    """
+
+    def __init__(
+        self,
+        evaluator: ExchangingEvaluator,
+        grid: Grid,
+        targets: MakeTargets | None = None,
+        store: Store | None = None,
+        communication: Communication | None = None,
+    ) -> None:
+        super().__init__(evaluator, grid, targets, store, communication)
+        self._evaluator = evaluator
+
+    def _parts(self, rows: Rows) -> Iterator[tuple[Span, Sums]]:
+        (piece,) = self._share.pieces()
+        self._forward(rows, piece)
+        for band in self._share.bands:
+            within = replace(band, low=piece.rows.low, high=piece.rows.high)
+            tile = replace(piece, index=band.index, rows=within)
+            self._evaluator.select(tile)
+            self._evaluator.compare_with(self._targets.of(tile))
+            yield band, self._evaluator.sums()
+            self._targets.release(tile)
+        self._evaluator.compare_with(self._targets.of(piece))
+
+    def _find_gradient(self, rows: Rows) -> None:
+        gradient = self._gradient.copy_(self._evaluator.gradient())
+        if self.objective.tv_weight:
+            self._add_total_variation(rows, gradient)
+
+    def _add_total_variation(self, rows: Rows, gradient: Tensor) -> None:
+        """Add its gradient: to a band's rows its own, then what the band before gives the first."""
+        start, last = self._share.start, gradient.new_zeros(gradient[..., :1, :].shape)
+        following: dict[int, Tensor] = {}  # by the row that it is for
+        for band in self._share.bands:
+            _, found = total_variation(self.objective, rows, band, gradient=True)
+            assert found is not None
+            found = found * self.objective.tv_weight
+            gradient[..., band.start - start : band.stop - start, :] += found[
+                ..., : band.owned_length, :
+            ]
+            if not band.is_last:
+                following[band.stop - start] = found[..., band.owned_length :, :]
+        for row, found in following.items():
+            if row < gradient.shape[-2]:
+                gradient[..., row : row + 1, :] += found
+            else:
+                last = found
+        before, _ = self._communication.exchange(torch.zeros_like(last), last)
+        if before is not None:
+            gradient[..., :1, :] += before
