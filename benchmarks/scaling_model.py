@@ -8,14 +8,18 @@ part and a margin around it, whose rows it has from its neighbours. How many val
 much is computed twice follows from the network and from where rows are exchanged:
 
 * *kept*: 80 or 96 rows of the picture, once for each evaluation, all of them computed in each
-  layer. This is what fastnst does; 96 with engine ``native``, whose convolutions have tiles of six.
+  layer. This is what fastnst does where features do not fit in memory, with 96 rows in engine
+  ``native``, whose convolutions have tiles of six; and with 80 in engine ``torch``.
 * *cropped*: 70 rows, the receptive field of relu5_1. Each convolution drops the outermost row,
   which has seen the edge of the margin.
 * *per block*: before the first convolution of each block as many rows as the block needs.
-* *per layer*: a row before each convolution; nothing is computed twice.
+* *per layer*: a row before each convolution; nothing is computed twice. This is what fastnst does
+  with engine ``native``.
 
-Forward, rows of the picture or of features travel; backward, their gradients return. Both take the
-same bytes. The Gram matrices, in two integers for each entry, and a few sums are added up over all
+Forward, rows of the picture or of features travel; backward, their gradients return, which takes
+the same bytes. Only *per layer* it is rows of the gradients that each convolution reads on the way
+back; where these are still those of a pooling, a sign of each feature before it goes with them. The
+Gram matrices, in two integers for each entry, and a few sums are added up over all
 machines. Nothing of this is hidden behind computation, unless ``overlap`` says so.
 
 The solver ``spectral`` sends spectra beside that, from each machine to each other.
@@ -37,6 +41,7 @@ CHANNELS = 3  # of a picture
 PICTURE_BYTES = 4  # a value of the picture and of its gradient, float32
 SUM_BYTES = 8  # a sum, int64 or float64
 COMPLEX_BYTES = 8  # a value of a spectrum, complex64
+SIGNS = 32  # in the place of a value
 FREQUENCIES = CHANNELS * BANDS  # bands of frequencies in three colours
 SUMS = {False: 2, True: 7}  # all-reduces in an iteration, of lbfgs and of spectral
 TRANSFORMS = 4  # all-to-alls in an iteration of spectral
@@ -56,11 +61,14 @@ class Scheme:
         name: What the tables call it.
         rows: ``{convolution: rows that come from each neighbour before it}``, in rows of its level.
         cropped: Whether each convolution drops the outermost row of the margin.
+        returns: Whether the gradients of the margin return, or else rows of the gradients that the
+            convolutions read.
     """
 
     name: str
     rows: Mapping[str, int]
     cropped: bool = True
+    returns: bool = True
 
     @property
     def exchanges(self) -> int:
@@ -80,6 +88,18 @@ class Scheme:
             rows * convolutions[name][0] / float(1 << level_of(name))
             for name, rows in self.rows.items()
         )
+
+    @property
+    def values_back(self) -> float:
+        """Values sent backward for each pixel of a border and each of its sides."""
+        if self.returns:
+            return self.values
+        convolutions, found = VGG19.convolutions(), 0.0
+        for name, after in zip(LAYERS, [*LAYERS[2:], ""], strict=False):
+            if name in convolutions:
+                channels = convolutions[name][1] / float(1 << level_of(name))
+                found += channels / 2 + channels / SIGNS if after.startswith("pool") else channels
+        return found
 
     @property
     def redundant(self) -> float:
@@ -113,11 +133,13 @@ SCHEMES = (
     Scheme("80 kept", {"conv1_1": KEPT}, cropped=False),
     Scheme("70 cropped", {"conv1_1": reach(LAYERS)}),
     Scheme("per block", _per_block()),
-    Scheme("per layer", dict.fromkeys((n for n in LAYERS if n.startswith("conv")), 1)),
+    Scheme(
+        "per layer", dict.fromkeys((n for n in LAYERS if n.startswith("conv")), 1), returns=False
+    ),
 )
 
 
-SHOWN = SCHEMES[:4]  # in the larger tables
+SHOWN = (*SCHEMES[:2], *SCHEMES[3:])  # in the larger tables
 
 
 @dataclass(frozen=True)
@@ -195,7 +217,7 @@ def halo_bytes(part: Part, scheme: Scheme, feature_bytes: int) -> float:
     border = part.above_and_below * part.width + part.beside * (
         part.height + part.above_and_below * KEPT
     )
-    return 2 * scheme.values * border * size
+    return (scheme.values + scheme.values_back) * border * size
 
 
 def gram_bytes(machines: int, channels: Sequence[int] = STYLE_CHANNELS) -> float:
@@ -355,7 +377,7 @@ def schemes_table() -> str:
             (
                 scheme.name,
                 f"{scheme.exchanges} + {scheme.exchanges}",
-                f"{2 * scheme.values:.0f}",
+                f"{scheme.values + scheme.values_back:.0f}",
                 f"{scheme.redundant:.1f}",
                 f"{rows_needed(scheme):.0f}",
             )

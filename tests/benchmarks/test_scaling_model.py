@@ -35,6 +35,11 @@ WIDE, KEPT, CROPPED, PER_BLOCK, PER_LAYER = SCHEMES
 def test_what_travels_follows_from_the_network() -> None:
     """Rows × channels ÷ 2^level at each exchange, and as many gradients back, added by hand."""
     assert [2 * scheme.values for scheme in SCHEMES] == [576, 480, 420, 716, 1286]
+    # Gradients at conv1_1, pool1 and 64 signs, conv2_1, pool2 and 64 signs; three times conv3 and
+    # pool3, conv4 and pool4, each with 64 signs; conv5_1.
+    back = 64 + (32 + 2) + 64 + (32 + 2) + 3 * 64 + (32 + 2) + 3 * 64 + (32 + 2) + 32
+    assert PER_LAYER.values_back == back
+    assert all(scheme.values_back == scheme.values for scheme in SCHEMES[:4])
     assert [scheme.exchanges for scheme in SCHEMES] == [1, 1, 1, 5, 13]
     assert dict(PER_BLOCK.rows) == {
         "conv1_1": 2, "conv2_1": 2, "conv3_1": 4, "conv4_1": 4, "conv5_1": 1

@@ -46,6 +46,7 @@ from fastnst.strips.storage import Store
 
 # Pixels of a picture whose targets are computed together; larger ones are cut for that.
 TARGETS_AT_A_TIME = 4_000_000
+FEWEST_AT_A_TIME = 1_000_000  # where several ranks share a picture and exchange rows
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,7 @@ def create_engine(
         _choose_provider(settings, content.device)
     way = _WAYS[name, "CPU" if content.device.type == "cpu" else "GPU"]
     cut = grid is not None and not grid.is_whole
-    # PyTorch, which computes the targets, takes up to twice as much for a pixel as the plan.
-    pixels = TARGETS_AT_A_TIME
-    if cut and grid is not None:
-        pixels = min(pixels, grid.largest[0] * grid.largest[1] // 2)
+    pixels = TARGETS_AT_A_TIME if grid is None else targets_at_a_time(grid)
     own = cut and recomputes("fp32" if settings.precision == "auto" else settings.precision)
     objective = build_objective(
         *(weights, content, style, settings, way.backend, regions, cache, pixels),
@@ -187,6 +185,19 @@ def create_engine(
         *(objective, (height, width), settings, cache, grid, targets, store, communication),
         keep_features=keep_features,
     )
+
+
+def targets_at_a_time(grid: Grid) -> int:
+    """Pixels of a style picture that are computed together, where the result is cut like this.
+
+    Ranks find the same targets, how many there may be.
+    """
+    if grid.is_whole:
+        return TARGETS_AT_A_TIME
+    if grid.exchanges:  # about as many as one of a few ranks has
+        return min(TARGETS_AT_A_TIME, max(FEWEST_AT_A_TIME, grid.height * grid.width // 4))
+    # PyTorch, which computes the targets, takes up to twice as much for a pixel as the plan.
+    return min(TARGETS_AT_A_TIME, grid.largest[0] * grid.largest[1] // 2)
 
 
 def recomputes(precision: str) -> bool:

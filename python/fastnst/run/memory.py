@@ -7,7 +7,12 @@ from pathlib import Path
 
 import torch
 
-from fastnst.engines.create import TARGETS_AT_A_TIME, choose_precision, recomputes
+from fastnst.engines.create import (
+    TARGETS_AT_A_TIME,
+    choose_precision,
+    recomputes,
+    targets_at_a_time,
+)
 from fastnst.images.large import WHOLE as LARGE
 from fastnst.run.footprint import BEGIN, SCRATCH, WEIGHTS, Footprint, footprint
 from fastnst.run.pieces import WHOLE, Plan
@@ -86,12 +91,13 @@ class Need:
         )
         return round(max(takes.whole(self.pixels), beginning + pictures)) + self._sources
 
-    def in_pieces(self, plan: Plan, computed: int) -> int:
+    def in_pieces(self, plan: Plan, computed: int, at_a_time: int | None = None) -> int:
         """Bytes at the peak where the largest piece computes so many pixels.
 
         Args:
             plan: Where content targets and vectors lie.
             computed: Pixels.
+            at_a_time: Pixels of a style picture that are computed together; None: half as many.
         """
         takes, mapped = self.footprint(spare=1), plan.scratch is not None
         held = takes.content if plan.keeps_content and not mapped else 0
@@ -101,7 +107,8 @@ class Need:
         solving += 0 if plan.keeps_content else PICTURE
         recomputed = 0 if plan.keeps_content else takes.content  # the targets of the piece
         piece = takes.fixed_in_pieces + (takes.piece + recomputed) * computed
-        style = min(self.style_pixels, computed) * STYLE_BYTES / 2
+        at_a_time = computed // 2 if at_a_time is None else at_a_time
+        style = min(self.style_pixels, at_a_time) * STYLE_BYTES
         return self._sources + round(
             max(
                 piece + solving * self.pixels,
@@ -136,7 +143,7 @@ def estimate(need: Need, plan: Plan = WHOLE) -> int:
     if plan.grid is None or plan.grid.is_whole:
         return need.whole()
     if plan.grid.exchanges:
-        return need.in_pieces(plan, need.pixels)
+        return need.in_pieces(plan, need.pixels, targets_at_a_time(plan.grid))
     return need.in_pieces(plan, plan.grid.largest[0] * plan.grid.largest[1])
 
 

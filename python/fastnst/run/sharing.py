@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from fastnst.devices import choose_device
+from fastnst.engines.create import targets_at_a_time
 from fastnst.errors import InvalidInput
 from fastnst.ranks.protocol import Alone, Communication
 from fastnst.ranks.share import Share, too_many_reason
@@ -193,5 +194,6 @@ def _ways(
             pixels = sum(pieces) if plan.keeps_features else grid.largest[0] * grid.largest[1]
             # Every rank scales all pictures before it takes its own rows of them.
             rest = 0 if in_scratch(plan, need.pixels) else 2 * PICTURE * (need.pixels - mine.pixels)
-            takes.append(mine.in_pieces(plan, pixels) + rest)
+            at_a_time = targets_at_a_time(grid) if grid.exchanges else None
+            takes.append(mine.in_pieces(plan, pixels, at_a_time) + rest)
         yield plan, max(takes)
