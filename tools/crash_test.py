@@ -27,7 +27,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fastnst.batch import is_done, pair, read_journal, run_batch
+from fastnst.batch.done import is_done
+from fastnst.batch.in_turn import run_batch
+from fastnst.batch.jobs import pair
+from fastnst.batch.journal import read_journal
 from fastnst.images.encode import save_image
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.run import run

@@ -26,14 +26,14 @@ import torch
 from benchmarks import tables
 from benchmarks.options import Options
 from benchmarks.rows import Row, summary
-from benchmarks.scaling_model import gram_bytes, scalar_bytes, spectral_bytes
+from benchmarks.scaling_model import exchanged_bytes, gram_bytes, scalar_bytes, spectral_bytes
 from benchmarks.scaling_rank import PAIRS
 from benchmarks.suite import Case, Suite
-from fastnst.network.vgg import VGG19
+from fastnst.network.architecture import VGG19
 from fastnst.ranks.agent import run_ranks
 from fastnst.ranks.launch import Plan
 from fastnst.run.pieces import cuts
-from fastnst.run.sharing import fixed_grid
+from fastnst.run.sharing import exchanging_grid
 from fastnst.settings.settings import Settings
 
 RANK = Path(__file__).parents[1] / "scaling_rank.py"
@@ -160,9 +160,9 @@ def sent_by_model(team: Team, bands: int, optimizer: str = "lbfgs") -> float:
     of_rank: list[float] = []
     for rank in range(team.ranks):
         neighbours = (rank > 0) + (rank < team.ranks - 1)
-        of_rank.append(2 * neighbours * spacing.halo * team.width * 3 * 4)
+        of_rank.append(neighbours * exchanged_bytes(team.width))
         if spectral:
-            grid, half = fixed_grid(team.height, team.width, spacing), team.width // 2 + 1
+            grid, half = exchanging_grid(team.height, team.width, spacing), team.width // 2 + 1
             mine = grid.share(rank, team.ranks)
             rows = sum(grid.rows[band].owned_length for band in mine)
             columns = mine.stop * half // bands - mine.start * half // bands

@@ -45,8 +45,9 @@ if TYPE_CHECKING:  # what ``_HOME`` says, for type checkers and editors
         TotalVariationLoss,
         WassersteinLoss,
     )
+    from fastnst.network.architecture import VGG16, VGG19
     from fastnst.network.normalization import Normalization
-    from fastnst.network.vgg import VGG, VGG16, VGG19
+    from fastnst.network.vgg import VGG
     from fastnst.network.weights import Weights, load_weights
     from fastnst.objective.build import build_objective
     from fastnst.objective.objective import Objective
@@ -96,7 +97,8 @@ _HOME = {
             "WassersteinLoss",
         ),
         "network.normalization": ("Normalization",),
-        "network.vgg": ("VGG", "VGG16", "VGG19"),
+        "network.architecture": ("VGG16", "VGG19"),
+        "network.vgg": ("VGG",),
         "network.weights": ("Weights", "load_weights"),
         "objective.build": ("build_objective",),
         "objective.objective": ("Objective",),

@@ -12,7 +12,12 @@ import pytest
 from PIL import Image
 
 import fastnst
-from fastnst.batch import Job, Making, is_done, pair, read_journal, run_batch, workers
+from fastnst.batch import workers
+from fastnst.batch.done import is_done
+from fastnst.batch.in_turn import run_batch
+from fastnst.batch.jobs import Job, pair
+from fastnst.batch.journal import read_journal
+from fastnst.batch.make import Making
 from fastnst.batch.workers import Report, run_in_workers, shared_out
 from fastnst.claims import claim
 from helpers.pictures import smooth

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import floors
 from benchmarks.suites import ops
-from fastnst.network.vgg import VGG19
+from fastnst.network.architecture import VGG19
 from helpers.benchmarks import CEILINGS
 
 

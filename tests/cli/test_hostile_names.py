@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fastnst import cli
-from fastnst.batch import check_jobs, expand, pair, read_journal
-from fastnst.batch.journal import JOURNAL
+from fastnst.batch.jobs import check_jobs, expand, pair
+from fastnst.batch.journal import JOURNAL, read_journal
 from fastnst.errors import InvalidInput
 from fastnst.settings.settings import Settings
 

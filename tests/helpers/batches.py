@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from fastnst.batch import Job, Outcome, pair
+from fastnst.batch.jobs import Job, Outcome, pair
 from fastnst.settings.settings import Settings
 from helpers.pictures import smooth
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fastnst.network.vgg import VGG19
+from fastnst.network.architecture import VGG19
 from fastnst.network.weights import CAFFE, Weights
 
 

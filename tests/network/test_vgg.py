@@ -9,7 +9,8 @@ from torch import Tensor
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import load_image
 from fastnst.images.pixels import resize, to_tensor
-from fastnst.network.vgg import PADDINGS, POOLINGS, VGG, VGG16, VGG19, L2Pool
+from fastnst.network.architecture import VGG16, VGG19
+from fastnst.network.vgg import PADDINGS, POOLINGS, VGG, L2Pool
 from fastnst.network.weights import Weights, load_weights
 from helpers.oracle import features
 

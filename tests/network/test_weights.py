@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.network.vgg import VGG, VGG16, VGG19
+from fastnst.network.architecture import VGG16, VGG19
+from fastnst.network.vgg import VGG
 from fastnst.network.weights import (
     CAFFE,
     TORCHVISION,

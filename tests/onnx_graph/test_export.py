@@ -24,7 +24,7 @@ from fastnst.errors import InvalidInput
 from fastnst.export import build
 from fastnst.inputs.pictures import white_noise
 from fastnst.losses import ContentLoss
-from fastnst.network.vgg import VGG19
+from fastnst.network.architecture import VGG19
 from fastnst.network.weights import Weights, load_weights
 from fastnst.objective.build import build_objective
 from fastnst.objective.objective import Objective

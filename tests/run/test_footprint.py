@@ -13,7 +13,7 @@ import torch
 
 from fastnst.engines.planned.layout import lay_out
 from fastnst.engines.planned.walk import chain_of
-from fastnst.network.vgg import VGG19
+from fastnst.network.architecture import VGG19
 from fastnst.ops import extension
 from fastnst.run import footprint as module
 from fastnst.run.footprint import footprint

@@ -13,12 +13,13 @@ from fastnst.errors import InvalidInput
 from fastnst.ops import extension
 from fastnst.ranks import communication
 from fastnst.ranks.protocol import Alone
-from fastnst.run import planning
+from fastnst.run import planning, sharing
 from fastnst.run.checkpoint import load_checkpoint
 from fastnst.run.memory import Need
+from fastnst.run.pieces import Plan
 from fastnst.run.planning import make_plan
 from fastnst.run.shareable import unavailable_reason
-from fastnst.run.sharing import check_before_start, fixed_grid
+from fastnst.run.sharing import check_before_start, exchanging_grid, fixed_grid
 from fastnst.settings.presets import PRESETS
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Spacing
@@ -30,7 +31,8 @@ CPU = torch.device("cpu")
 DEEP = Spacing(96, 96)
 SHALLOW = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
 FIELDS = {"size": 0, "precision": "fp32", "iterations": 6, "history_size": 3, **SHALLOW}
-SIZE = (36, 300)  # in four bands of 84, 84, 84 and 48 rows
+SIZE = (36, 300)
+BANDS = 25 if extension.is_available() else 4  # of 12 rows that are exchanged; or of 74 and a halo
 
 
 class Few(Alone):
@@ -87,28 +89,51 @@ def test_each_rank_needs_memory_for_its_part(monkeypatch: pytest.MonkeyPatch) ->
         speech.local_ranks = ranks // machines
         monkeypatch.setattr(communication, "_current", speech)
         if fits:
-            assert make_plan(need).grid == fixed_grid(8400, 12000, DEEP)
+            assert make_plan(need).grid == exchanging_grid(8400, 12000, DEEP)
         else:
             with pytest.raises(
-                InvalidInput, match=r"rank 1 of 2 needs about .* are free: use more"
+                InvalidInput, match=r"a rank of 2 needs about .* are free: use more"
             ):
                 make_plan(need)
 
 
 @needs_native
-@pytest.mark.parametrize(("free", "keeps"), [(40, True), (2.8, False)])
-def test_features_are_kept_where_there_is_memory(
-    free: float, keeps: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("free", "exchanges"), [(40, True), (2.7, False)])
+def test_rows_are_exchanged_where_there_is_memory(
+    free: float, exchanges: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two of four bands of 576 rows: 1.5 megapixels of features at a time, or 3.7 of both."""
+    """Half of 2048 rows, 2.2 megapixels of features; or one of four bands at a time, 1.5."""
     need = Need(2048, 2048, Settings(precision="fp32", iterations=10))
     monkeypatch.setattr(planning.available, "available", lambda _: int(free * 1e9))
     speech = Few(0, 2)
     speech.local_ranks = 1
     monkeypatch.setattr(communication, "_current", speech)
     plan = make_plan(need)
-    assert plan.grid == fixed_grid(2048, 2048, DEEP)
-    assert plan.keeps_features is keeps
+    assert plan.grid == (exchanging_grid if exchanges else fixed_grid)(2048, 2048, DEEP)
+    assert plan.keeps_features is exchanges
+
+
+def test_all_ranks_choose_the_way_of_the_one_with_the_least_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    need = Need(2048, 2048, Settings(engine="torch", iterations=10))
+    speech = Few(0, 2)
+    monkeypatch.setattr(communication, "_current", speech)
+    monkeypatch.setattr(planning.available, "available", lambda _: 10**12)
+    assert make_plan(need).keeps_features
+    other = torch.tensor([5 * 10**9])
+    monkeypatch.setattr(speech, "collect", lambda own: [own, other])
+    assert not make_plan(need).keeps_features
+
+
+@pytest.mark.parametrize(
+    ("height", "bands"),
+    [(191, [191]), (192, [96, 96]), (1024, [96] * 9 + [160]), (6200, [192] * 31 + [248])],
+)
+def test_bands_that_exchange_rows_are_many(height: int, bands: list[int]) -> None:
+    grid = exchanging_grid(height, 48, DEEP)
+    assert [band.owned_length for band in grid.rows] == bands
+    assert grid.exchanges
 
 
 @pytest.mark.parametrize(
@@ -144,10 +169,11 @@ def test_a_gpu_is_refused() -> None:
 
 def test_too_many_ranks_are_refused_before_they_are_started() -> None:
     settings = Settings(device="cpu", precision="fp32", **SHALLOW)
-    check_before_start(settings, 4, SIZE)
+    check_before_start(settings, BANDS, SIZE)
     check_before_start(settings, 99, None)  # nobody knows
-    with pytest.raises(InvalidInput, match="5 ranks are too many: .* for 4 ranks at most"):
-        check_before_start(settings, 5, SIZE)
+    too_many = BANDS + 1
+    with pytest.raises(InvalidInput, match=f"{too_many} ranks are .* for {BANDS} ranks at most"):
+        check_before_start(settings, too_many, SIZE)
 
 
 # ----------------------------------------------------------------------------------------- runs --
@@ -164,13 +190,18 @@ def _rows(found: list[Any]) -> int:
     return sum(len(x[1]) for x in found)
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral", "adam"])
-def test_any_number_of_ranks_makes_the_same_result(as_one_rank: None, optimizer: str) -> None:
-    fields = {**FIELDS, "optimizer": optimizer, "tv_weight": 1.0}
+@pytest.mark.parametrize(
+    ("optimizer", "engine"),
+    [("lbfgs", "auto"), ("lbfgs", "torch"), ("spectral", "auto"), ("adam", "auto")],
+)
+def test_any_number_of_ranks_makes_the_same_result(
+    as_one_rank: None, optimizer: str, engine: str
+) -> None:
+    fields = {**FIELDS, "optimizer": optimizer, "engine": engine, "tv_weight": 1.0}
     if optimizer == "spectral":  # as the command has it where nothing else is asked for
         fields["init"] = PRESETS["fast"].init
     one = ranks_work.whole_run(fields, SIZE)
-    assert one[3] == 4
+    assert one[3] == (BANDS if engine == "auto" else 4)
     for ranks in {"lbfgs": (2, 4), "spectral": (2,), "adam": (3,)}[optimizer]:
         found = on_ranks(ranks, ranks_work.whole_run, fields, SIZE)
         assert np.array_equal(picture_of(found), one[1])
@@ -185,7 +216,7 @@ def test_textures_and_reconstructions_are_shared_too(
 ) -> None:
     fields = {**FIELDS, **fields, "iterations": 3}
     one = ranks_work.whole_run(fields, SIZE)
-    assert one[3] == 4
+    assert one[3] == BANDS
     found = on_ranks(2, ranks_work.whole_run, fields, SIZE)
     assert np.array_equal(picture_of(found), one[1])
     assert found[0][0] == one[0]
@@ -196,8 +227,8 @@ def test_any_number_of_ranks_goes_on_from_a_checkpoint(as_one_rank: None, tmp_pa
     path = tmp_path / "run.fnst"
     fewer = {**FIELDS, "iterations": 3}
     on_ranks(4, ranks_work.whole_run, fewer, SIZE, path)
-    rows = 84 if extension.is_available() else 74  # on Winograd's grid, or on the poolings'
-    assert load_checkpoint(path).identity.made_from["strips"] == f"36×{rows} pixels"
+    strips = "36×12 pixels, exchanging rows" if extension.is_available() else "36×74 pixels"
+    assert load_checkpoint(path).identity.made_from["strips"] == strips
     assert sorted(x.name for x in tmp_path.iterdir()) == ["run.fnst", "run.fnst.parts"]
     assert len(list((tmp_path / "run.fnst.parts").iterdir())) == 4
     for ranks in (3,):
@@ -210,7 +241,7 @@ def test_any_number_of_ranks_goes_on_from_a_checkpoint(as_one_rank: None, tmp_pa
 
 def test_scales_with_fewer_bands_than_ranks(as_one_rank: None) -> None:
     """The first of them has one band, or two: each rank computes all of it."""
-    smallest, next_up = (75, (150, 18, 3)) if extension.is_available() else (37, (75, 9, 3))
+    smallest, next_up = (18, (38, 5, 3)) if extension.is_available() else (37, (75, 9, 3))
     scales = {"size": 300, "min_size": smallest, "scale_iterations": (3,), "iterations": 4}
     fields = {**FIELDS, **scales}
     one = ranks_work.whole_run(fields, SIZE)
@@ -236,10 +267,29 @@ def test_an_interrupt_of_one_rank_stops_all_of_them_at_the_same_iteration(
 
 
 def test_too_many_ranks_is_one_line() -> None:
-    said = on_ranks(5, ranks_work.whole_run, FIELDS, SIZE)
+    said = on_ranks(5, ranks_work.whole_run, {**FIELDS, "engine": "torch"}, SIZE)
     assert set(said) == {
         "5 ranks are too many: a picture of 36×300 pixels has 4 bands of rows, for 4 ranks at most"
     }
+
+
+@needs_native
+def test_ranks_that_exchanged_rows_need_the_memory_for_it_again(
+    as_one_rank: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.fnst"
+    ranks_work.whole_run({**FIELDS, "iterations": 2}, SIZE, path)
+    with monkeypatch.context() as patch:
+        takes = {True: 2 * 10**18, False: 1}  # bytes, whether rows are exchanged
+        patch.setattr(sharing, "_ways", lambda _, grid, *__: [(Plan(), takes[grid.exchanges])])
+        patch.setattr(planning.available, "available", lambda _: 10**18)
+        said = ranks_work.whole_run(FIELDS, SIZE, None, 50, path)
+        assert "not enough memory here: go on with more --ranks" in said
+        cut = ranks_work.whole_run(FIELDS, SIZE, tmp_path / "cut.fnst")
+        assert cut[3] == 4
+    # What began in bands with halos goes on with them, also where there is memory for all features.
+    again = ranks_work.whole_run(FIELDS, SIZE, None, 50, tmp_path / "cut.fnst")
+    assert np.array_equal(again[1], cut[1])
 
 
 def test_a_checkpoint_of_a_picture_in_one_piece(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
-from fastnst.network.vgg import VGG19
+from fastnst.network.architecture import VGG19
 from fastnst.network.weights import CAFFE, TORCHVISION, TORCHVISION_255, Weights, load_weights
 from fastnst.objective.build import build_objective
 from fastnst.settings.presets import DESCRIPTIONS, PRESETS, make_settings

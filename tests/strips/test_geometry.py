@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastnst.network.vgg import VGG16, VGG19
+from fastnst.network.architecture import VGG16, VGG19
 from fastnst.strips.geometry import Grid, Spacing, Span, level_of, parts, reach, spans
 
 LAYERS = VGG19.up_to(["relu5_1"])

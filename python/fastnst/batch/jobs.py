@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import glob
-import string
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fastnst import files
 from fastnst.batch.journal import read_journal
+from fastnst.batch.names import NAME, fill
 from fastnst.batch.tables import read_rows
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import SAMPLE_PREFIX
 from fastnst.images.outputs import FORMATS, check_format
 from fastnst.settings.kinds import shown
 from fastnst.settings.settings import Settings
-
-NAME = "{content}-{style}.png"
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def pair(
     """
     made = set(read_journal(folder))  # what batches made there before is no content
     return [
-        Job(content, style, folder / _fill(name, content, style), settings)
+        Job(content, style, folder / fill(name, content, style), settings)
         for content in expand(contents, made)
         for style in expand(styles, made)
     ]
@@ -164,36 +162,13 @@ def read_table(path: Path, folder: Path, settings: Settings, name: str = NAME) -
     jobs = []
     for row in read_rows(path):
         style = row.styles[0] if len(row.styles) == 1 else row.styles
-        output = row.output or _fill(name, row.content, style)
+        output = row.output or fill(name, row.content, style)
         try:
             changed = replace(settings, **row.changes)
         except InvalidInput as error:
             raise InvalidInput(f"table {path}, line {row.line}: {error}") from error
         jobs.append(Job(row.content, style, folder / output, changed))
     return jobs
-
-
-def _fill(name: str, content: str, style: str | tuple[str, ...]) -> str:
-    styles = (style,) if isinstance(style, str) else style
-    stems = [Path(picture.removeprefix(SAMPLE_PREFIX)).stem for picture in (content, *styles)]
-    values = {"content": stems[0], "style": "-".join(stems[1:])}
-    try:
-        return "".join(_filled(*part, values) for part in string.Formatter().parse(name))
-    except (KeyError, ValueError) as error:
-        raise InvalidInput(
-            f"name is {shown(name)}: expected text with {{content}} and {{style}}"
-        ) from error
-
-
-def _filled(
-    text: str, field: str | None, form: str | None, turned: str | None, values: Mapping[str, str]
-) -> str:
-    """A part of a pattern; what else Python's formats can do is not for names of files."""
-    if field is None:
-        return text
-    if form or turned:
-        raise ValueError(form)
-    return text + values[field]
 
 
 def check_jobs(jobs: Sequence[Job], bits: int = 8, pyramid: bool = False) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fastnst import samples
+from fastnst.batch.names import NAME, fill
 from fastnst.cli.console import complain, duration, say
 from fastnst.cli.inputs import STANDARD_INPUT, check_exists
 from fastnst.cli.interrupts import Interrupts
@@ -40,7 +41,9 @@ from fastnst.run.resources import Resources
 from fastnst.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from fastnst.batch import Job, Making, Outcome, Progress
+    from fastnst.batch.in_turn import Progress
+    from fastnst.batch.jobs import Job, Outcome
+    from fastnst.batch.make import Making
     from fastnst.batch.workers import Report
     from fastnst.cli.progress import SeriesBar
 
@@ -63,7 +66,7 @@ def batch(
     settings: Settings,
     name: Annotated[
         str, typer.Option(help="Pattern for the results' names.", rich_help_panel=OUTPUT)
-    ] = "{content}-{style}.png",
+    ] = NAME,
     bits: Bits = 8,
     pyramid: Pyramid = False,
     overwrite: Annotated[
@@ -129,20 +132,25 @@ def batch(
         raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 0 or more")
     resources = read_resources(memory, scratch, max_megapixels)
     part = read_shard(shard)
+    fill(name, "content", "style")  # a pattern that is none is said at once
     plan = read_plan(ranks, machines, join, restarts)
     if os.path.exists(output) and not output.is_dir():  # noqa: PTH110 - False for what no system takes
         raise InvalidInput(f"output {output} is not a folder")
     _check_sources(contents, styles, table)
 
-    from fastnst import batch as batches
+    from fastnst.batch.done import is_done
+    from fastnst.batch.jobs import check_jobs
+    from fastnst.batch.jobs import shard as only_part
+    from fastnst.batch.journal import journal_size, read_journal
+    from fastnst.batch.make import Making
     from fastnst.cli.progress import SeriesBar
 
     jobs = _jobs(contents or [], styles or [], table, output, settings, name)
-    batches.check_jobs(jobs, bits, pyramid)
-    jobs = batches.shard(jobs, *part)
-    since = batches.journal_size(output)
-    journal = {} if overwrite else batches.read_journal(output)
-    done = [job for job in jobs if batches.is_done(job, journal)]
+    check_jobs(jobs, bits, pyramid)
+    jobs = only_part(jobs, *part)
+    since = journal_size(output)
+    journal = {} if overwrite else read_journal(output)
+    done = [job for job in jobs if is_done(job, journal)]
     todo = [job for job in jobs if job not in done]
     if dry_run:
         for job in jobs:
@@ -157,7 +165,7 @@ def batch(
     if is_rank():
         end_with_launcher(complain)
         resources = _share_of_memory(resources, settings)
-    making = batches.Making(output, bits, pyramid, checkpoint_every, resources)
+    making = Making(output, bits, pyramid, checkpoint_every, resources)
     outcomes: list[Outcome] = []
     began = time.perf_counter()
 
@@ -226,7 +234,7 @@ def _run(
 
         yield from run_in_workers(jobs, making, workers, since=since, callback=hear)
         return
-    from fastnst.batch import run_batch
+    from fastnst.batch.in_turn import run_batch
 
     def listen(progress: Progress) -> None:
         name, step = progress.job.output.name, progress.step
@@ -253,7 +261,7 @@ def _jobs(
     settings: Settings,
     name: str,
 ) -> list[Job]:
-    from fastnst.batch import pair, read_table
+    from fastnst.batch.jobs import pair, read_table
 
     if table is not None:
         return read_table(table, output, settings, name)

@@ -62,6 +62,8 @@ def export(
         raise InvalidInput(f"output {output}: use a name ending in .onnx")
     if features and targets:
         raise InvalidInput("--features and --targets are two files: choose one")
+    if not (features or targets) and (content is None or not style):
+        raise InvalidInput("a loss needs a content and a style picture: --content C --style S")
     check_pictures(content, style)
     pictures = {"the content": content, **numbered("style", style)}
     files.check_outputs({"OUTPUT": output}, {**pictures, "the weights": settings.weights})

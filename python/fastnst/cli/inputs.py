@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastnst import samples
 from fastnst.errors import InvalidInput
+from fastnst.network.architecture import VGG16, VGG19
 from fastnst.settings.kinds import NameOrFile
 from fastnst.settings.settings import SPECS, Settings
 
@@ -78,6 +79,19 @@ def check_files(settings: Settings) -> None:
                 _check_picture(value) if name == "init" else check_file(value)
             except InvalidInput as error:
                 raise InvalidInput(f"{name}: {error} (or use {_any_of(of.kind.known)})") from error
+
+
+def check_layers(settings: Settings) -> None:
+    """Make sure that the network has the layers that settings name.
+
+    A network from a file is taken for VGG-19, which has all layers of VGG-16.
+
+    Raises:
+        InvalidInput: naming the layer, with the one that may have been meant.
+    """
+    network = VGG16 if settings.weights.endswith(VGG16.name) else VGG19
+    for name in (*settings.content_layers, *settings.style_layers):
+        network.check_layer(name)
 
 
 def _any_of(names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from fastnst.cli.console import complain
-from fastnst.cli.inputs import check_files
+from fastnst.cli.inputs import check_files, check_layers
 from fastnst.cli.outputs import check_config
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.ranks.launch import local_ranks, share_of_threads
@@ -216,6 +216,7 @@ def _with_options(
         chosen = Chosen(read_config(config) if config else {}, preset, overrides, default)
         settings = chosen.settings()
         check_packages(settings, preset)
+        check_layers(settings)
         check_files(settings)
         use_threads(own_threads(asked_threads(threads)))
         if save_config is not None:

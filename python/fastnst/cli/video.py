@@ -26,6 +26,7 @@ from fastnst.files import check_outputs
 from fastnst.settings.settings import Settings
 from fastnst.strips.budget import amount
 from fastnst.video.options import DIS, FilmOptions, Selection
+from fastnst.video.output import check_output
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -116,6 +117,7 @@ def video(
     check_pictures(style, content_mask, style_mask)
     if not any(character in clip for character in "*?["):
         check_exists(clip, "clip")
+    check_output(output)
     check_outputs({"--output": output}, {"the clip": clip, "the weights": settings.weights})
 
     from fastnst.video import film as films

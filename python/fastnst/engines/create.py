@@ -359,8 +359,9 @@ def _cpu_pieces(objective: Objective, precision: str, request: _Request) -> Eval
 def _cpu_exchanging(
     objective: Objective, precision: str, request: _Request, communication: Communication | None
 ) -> ExchangingEvaluator:
-    shared = {"cache": request.cache, "back": request.back}
-    return ExchangingEvaluator(objective, precision, communication=communication, **shared)
+    return ExchangingEvaluator(
+        objective, precision, "native", request.cache, request.back, communication
+    )
 
 
 def _cpu_reason(objective: Objective, precision: str) -> str | None:

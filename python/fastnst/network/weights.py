@@ -27,7 +27,7 @@ from torch import Tensor
 from fastnst.devices import undisturbed
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.fingerprint import sha256_of_file
-from fastnst.network.vgg import VGG16, VGG19, Architecture
+from fastnst.network.architecture import VGG16, VGG19, Architecture
 
 BUILT_IN = ("vgg19-normalised", "vgg19", "torchvision", "torchvision-vgg16")
 DEFAULT = "vgg19-normalised"

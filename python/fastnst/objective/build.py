@@ -13,8 +13,9 @@ from fastnst.devices import ordinary, undisturbed
 from fastnst.errors import InvalidInput
 from fastnst.fingerprint import digest
 from fastnst.losses import ContentLoss, TemporalLoss, TotalVariationLoss
+from fastnst.network.architecture import Architecture
 from fastnst.network.normalization import Normalization
-from fastnst.network.vgg import VGG, Architecture
+from fastnst.network.vgg import VGG
 from fastnst.network.weights import Weights
 from fastnst.objective.bands import content_features, describe_in_bands
 from fastnst.objective.blending import Statistics, describe, style_loss_of

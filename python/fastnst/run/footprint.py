@@ -12,7 +12,7 @@ from fastnst.engines.planned.cpu import DTYPES
 from fastnst.engines.planned.layout import lay_out
 from fastnst.engines.planned.walk import Layer, chain_of
 from fastnst.engines.strips.native import TILES
-from fastnst.network.vgg import VGG19
+from fastnst.network.architecture import VGG19
 from fastnst.ops import device as kernels
 from fastnst.ops import extension
 from fastnst.ops.convolution import SHARED, choose_tile

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from fastnst.engines.create import Choice, choose_precision, spacing
 from fastnst.errors import InvalidInput
-from fastnst.network.vgg import VGG19
+from fastnst.network.architecture import VGG19
 from fastnst.run.footprint import counts
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid, Spacing
@@ -89,3 +89,22 @@ def restored(
         raise InvalidInput(
             f"the checkpoint has strips of {text}, which this engine or precision cannot compute"
         ) from error
+
+
+def with_grid(plan: Plan, grid: Grid | None) -> Plan:
+    """The plan of a run that goes on with the grid it began with.
+
+    Args:
+        plan: What the run would do if it began now, with the memory that is free.
+        grid: That of its checkpoint.
+
+    Raises:
+        InvalidInput: if bands that exchange rows do not fit in memory.
+    """
+    whole = plan.grid is None or plan.grid.exchanges
+    if grid is not None and grid.exchanges and not whole:
+        raise InvalidInput(
+            "the checkpoint is of ranks that kept all features of their parts, for which there is "
+            "not enough memory here: go on with more --ranks or --machines, or less beside it"
+        )
+    return replace(plan, grid=grid, keeps_features=plan.keeps_features and grid == plan.grid)

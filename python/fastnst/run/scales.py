@@ -115,12 +115,12 @@ def _run_scale(
     if saved is not None:  # results depend on the grid: a run goes on with that it began with
         text = saved.identity.made_from.get("strips")
         grid = pieces.restored(text, height, width, prepared.settings, prepared.device)
-        plan = replace(plan, grid=grid)
+        plan = pieces.with_grid(plan, grid)
     if scale is prepared.schedule[-1]:
         check_shared(plan, current())
     speech = who_shares(plan.grid, current())
     share = None if plan.grid is None else Share.of(plan.grid, speech)
-    if plan.grid is not None:
+    if plan.grid is not None and not plan.grid.exchanges:
         return_large_blocks()
     store = None
     if plan.scratch is not None:

@@ -6,7 +6,6 @@ A film is made by ``make``, written by ``write`` and its state removed by ``fini
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from fastnst.video.clip import Clip
 from fastnst.video.film_frame import FilmFrame, Past, Shot
 from fastnst.video.flow import Frame
 from fastnst.video.options import FilmOptions, Selection
+from fastnst.video.output import check_output
 from fastnst.video.painter import Painter
 from fastnst.video.state import FilmState, shot_of
 from fastnst.video.stylise import refine, stylise
@@ -79,15 +79,8 @@ def check(film: Film, resume: bool) -> None:
     """
     if film.is_file:
         video.check(film.output)
-    elif film.output.suffix:
-        raise InvalidInput(
-            f"output {film.output}: expected a name ending in {SUFFIX}, or a folder for frames"
-        )
-    elif os.path.exists(film.output) and not film.output.is_dir():  # noqa: PTH110 - any name
-        raise InvalidInput(f"output {film.output} is a file; name a folder for frames")
+    check_output(film.output)
     folder = film.state.folder
-    if not folder.parent.is_dir():
-        raise InvalidInput(f"output {film.output}: the folder {folder.parent} does not exist")
     if film.state.exists and not resume:
         raise InvalidInput(
             f"{folder} has the frames of an unfinished film: --resume goes on with it; remove it "

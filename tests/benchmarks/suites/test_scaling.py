@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.options import Options
+from benchmarks.scaling_model import exchanged_bytes
 from benchmarks.suite import Case
 from benchmarks.suites import scaling
 from benchmarks.suites.scaling import Team, sent_by_model
@@ -27,17 +28,19 @@ def test_who_shares_what() -> None:
 
 
 def test_bytes_by_the_model() -> None:
-    """Halos of 96 rows twice, triangles in two integers, 19 scalars a band and two numbers."""
+    """Rows of each layer, triangles in two integers, 19 scalars a band and two numbers."""
     integers = sum(2 * (n * (n + 1) // 2 + 1) for n in (64, 128, 256, 512, 512))
     sums = 8 * (integers + 4 * (2 + 5 + 4 * 3) + 2)
-    assert sent_by_model(Team(2, 1, 640, 480), 4) == 2 * 96 * 640 * 12 + sums
-    assert sent_by_model(Team(4, 1, 640, 480), 4) == 4 * 96 * 640 * 12 + 1.5 * sums
+    rows = exchanged_bytes(640)
+    assert rows == 4 * 640 * 1323  # values for each column: tests/benchmarks/test_scaling_model.py
+    assert sent_by_model(Team(2, 1, 640, 480), 4) == rows + sums
+    assert sent_by_model(Team(4, 1, 640, 480), 4) == 2 * rows + 1.5 * sums
     assert sent_by_model(Team(1, 1, 640, 480), 4) == 0
-    # Spectral: bands of 288 and 192 rows, 160 and 161 columns of the half spectrum.
-    sums = 8 * (integers + 2 * (2 + 9 + 126) + 7)
-    spectra = 24 * (3 * 288 * 161 + 160 * 192), 24 * (3 * 192 * 160 + 161 * 288)
-    found = sent_by_model(Team(2, 1, 640, 480), 2, "spectral")
-    assert found == 2 * 96 * 640 * 12 + sums + max(spectra)
+    # Spectral: two and three bands of 96 rows, 128 and 193 columns of the half spectrum.
+    sums = 8 * (integers + 5 * (2 + 9 + 126) + 7)
+    spectra = 24 * (3 * 192 * 193 + 128 * 288), 24 * (3 * 288 * 128 + 193 * 192)
+    found = sent_by_model(Team(2, 1, 640, 480), 5, "spectral")
+    assert found == rows + sums + max(spectra)
 
 
 def test_rows_of_what_the_ranks_have_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fastnst.engines.planned.walk import Layer, chain
-from fastnst.network.vgg import VGG, VGG19
+from fastnst.network.architecture import VGG19
+from fastnst.network.vgg import VGG
 from fastnst.network.weights import Weights
 
 

@@ -34,7 +34,8 @@ from fastnst.engines.planned.terms import (
     plain_style,
 )
 from fastnst.evaluation import Engine, Evaluation, Terms
-from fastnst.network.vgg import VGG, Architecture
+from fastnst.network.architecture import Architecture
+from fastnst.network.vgg import VGG
 from fastnst.objective.objective import Objective
 
 
