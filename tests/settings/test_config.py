@@ -12,7 +12,7 @@ import pytest
 import fastnst
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.settings.config import combine, parse_setting, read_config, write_config
-from fastnst.settings.presets import FIRST_PRESET, PRESETS
+from fastnst.settings.presets import DEFAULT_PRESET, FIRST_PRESET, PRESETS
 from fastnst.settings.settings import Settings
 from helpers.pictures import huge_png, smooth
 
@@ -38,7 +38,7 @@ def test_a_setting_that_may_be_none_is_none_by_default() -> None:
     for field in fields(Settings):
         assert ("None" in str(field.type)) == (field.default is None), field.name
         if field.default is None:
-            assert getattr(PRESETS[FIRST_PRESET], field.name) is None, field.name
+            assert getattr(PRESETS[DEFAULT_PRESET], field.name) is None, field.name
 
 
 def test_options_go_before_the_file_and_the_file_before_the_preset(tmp_path: Path) -> None:

@@ -98,9 +98,10 @@ def combine(
 def write_config(path: Path, settings: Settings) -> None:
     """Write every setting to a TOML file; ``read_config`` gives the same settings.
 
-    A setting that is None is left out: TOML has no such value, and None is its default. The path of
-    a picture or of weights that exists is written relative to the file where it lies in its folder,
-    otherwise in full, so that the file can be read from any working directory.
+    A setting that is None is left out: TOML has no such value. The file names the preset in which
+    all that may be None is. The path of a picture or of weights that exists is written relative to
+    the file where it lies in its folder, otherwise in full, so that the file can be read from any
+    working directory.
 
     Raises:
         InvalidInput: if the file's folder is missing or not writable, or a name in the settings
@@ -112,6 +113,7 @@ def write_config(path: Path, settings: Settings) -> None:
     files.check_writable(path, "config")
     values = {name: value for name, value in settings.to_dict().items() if value is not None}
     values = {name: _portable(name, value, path.parent) for name, value in values.items()}
+    values = {PRESET: DEFAULT_PRESET, **values}
     text = f"# settings of a run of fastnst {__version__}\n{tomli_w.dumps(values)}"
     try:
         data = text.encode()
@@ -207,7 +209,8 @@ def _from_picture(path: Path) -> dict[str, Any]:
         raise InvalidInput(f"config {path} is a picture too large to be read") from error
     except (OSError, KeyError, ValueError, TypeError, SyntaxError, RecursionError) as error:
         raise InvalidInput(f"config {path} is a picture without the settings of a run") from error
-    return {name: value for name, value in settings.items() if value is not None}
+    given = {name: value for name, value in settings.items() if value is not None}
+    return {PRESET: DEFAULT_PRESET, **given}  # as ``write_config``
 
 
 def _reason(error: BaseException) -> str:

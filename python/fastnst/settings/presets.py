@@ -51,8 +51,20 @@ def _artistyle() -> Settings:
 
 
 def _fast() -> Settings:
-    """The default's objective, reached in half the iterations; the suite ``loss`` measures it."""
-    return Settings(init="matched", optimizer="spectral", iterations=150)
+    """The default's objective, reached in half the iterations; the suite ``loss`` measures it.
+
+    A result of 2048 pixels and more begins at a half of it, or less, of 1024 at least: started at
+    2048, most of a sky stayed a tinted photograph. Half as many iterations at each further scale
+    take twice as long as those of the one before.
+    """
+    return Settings(
+        init="matched",
+        optimizer="spectral",
+        iterations=150,
+        min_size=1024,
+        scale_step=2.0,
+        scale_iterations=(75, 40, 20, 10),
+    )
 
 
 def _pytorch_tutorial() -> Settings:
