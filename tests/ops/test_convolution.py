@@ -340,6 +340,60 @@ def test_the_same_bits_for_every_number_of_threads(threads: None, isa: str) -> N
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
+@pytest.mark.parametrize("shape", [(1, 61, 21, 64, 64), (1, 50, 14, 512, 128)])
+@pytest.mark.parametrize("tile", TILES)
+def test_some_rows_have_the_bits_of_all(tile: int, shape: tuple[int, ...], isa: str) -> None:
+    """Of the way forward and of the way back through a pooling; other rows stay as they are."""
+    _, height, width, channels_in, channels = shape
+    x, weight, bias = layer(shape)
+    filters = convolution.transform_filters(weight)
+    gradient = torch.randn(1, height // 2, width // 2, channels)
+    signs = torch.randint(0, 256, (1, height, width, channels // 8), dtype=torch.uint8)
+
+    def compute(rows: slice | None, x: Tensor, gradient: Tensor) -> dict[str, Tensor]:
+        names = "out", "pooled", "positive", "back"
+        shapes = (height, width), (height // 2, width // 2), (height, width), (height, width)
+        found = {name: torch.zeros(1, *size, channels) for name, size in zip(names, shapes)}  # noqa: B905
+        found["positive"] = torch.zeros_like(signs)
+        found["back"] = torch.zeros(1, height, width, channels_in)
+        convolution.convolve(
+            x, filters, bias, relu=True, pooling="max", tile=tile, rows=rows,
+            out=found["out"], pooled=found["pooled"], positive=found["positive"],
+        )  # fmt: skip
+        convolution.convolve(
+            gradient, filters.way_back(), x_positive=signs, tile=tile, rows=rows, out=found["back"]
+        )
+        return found
+
+    whole = compute(None, x, gradient)
+    for first, last in ((0, 2 * tile), (2 * tile, 3 * tile), (tile, height), (0, height)):
+        x_seen, gradient_seen = x.clone(), gradient.clone()
+        # More than a row away nothing is read: what is there may be anything.
+        for seen, low, high in (
+            (x_seen, first - 1, last + 1), (gradient_seen, (first - 1) // 2, last // 2 + 1)
+        ):  # fmt: skip
+            seen[:, : max(low, 0)] = math.nan
+            seen[:, high:] = math.nan
+        part = compute(slice(first, last), x_seen, gradient_seen)
+        for name, all_rows in whole.items():
+            halved = 2 if name == "pooled" else 1
+            own = slice(first // halved, last // halved)
+            assert torch.equal(part[name][:, own], all_rows[:, own])
+            part[name][:, own] = 0
+            assert not part[name].any()
+
+
+def test_rows_that_are_no_whole_tiles(isa: str) -> None:
+    x, weight, bias = layer((2, 13, 9, 16, 16))
+    filters, out = convolution.transform_filters(weight), unwritten(2, 13, 9, 16)
+    said = "rows: expected a batch of 1 and whole tiles"
+    for batch, first, last in ((2, 0, 6), (1, 1, 6), (1, 0, 5), (1, 6, 6), (1, 0, 18), (1, -6, 6)):
+        with pytest.raises(InvalidInput, match=said):
+            convolution.convolve(
+                x[:batch], filters, bias, tile=6, rows=slice(first, last), out=out[:batch]
+            )
+
+
 @pytest.mark.parametrize("tile", TILES)
 def test_nothing_beyond_the_output_is_written(tile: int, isa: str) -> None:
     x, weight, bias = layer((1, 7, 9, 16, 16))
