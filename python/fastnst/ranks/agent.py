@@ -270,6 +270,8 @@ def _environment(plan: Plan) -> Iterator[None]:
         "OMP_NUM_THREADS": str(threads),
         # Ranks that share the agents' store read addresses of before, after a restart.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        # Its warnings are traces of C++; what matters of them is said in a line of ours.
+        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
         "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGQUIT" if hasattr(signal, "SIGQUIT") else "SIGTERM",
     }
     before = {name: os.environ.get(name) for name in wanted}
