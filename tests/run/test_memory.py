@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fastnst.images.large import WHOLE as LARGE
 from fastnst.ops import extension
 from fastnst.run.memory import Need, estimate, plans
 from fastnst.run.pieces import WHOLE, Plan, cuts
+from fastnst.settings.presets import PRESETS
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid
 
@@ -89,3 +91,11 @@ def test_the_ways_of_fitting(tmp_path: Path) -> None:
 def test_pictures_as_they_were_decoded_count() -> None:
     bare, with_sources = (Need(256, 256, Settings(), source_pixels=n) for n in (0, MEGA))
     assert estimate(with_sources) - estimate(bare) == 12 * MEGA
+
+
+def test_a_preset_with_scales_has_all_its_pairs_where_there_is_one_scale() -> None:
+    """``fast`` has 75 iterations, and as many pairs, at the second of two scales."""
+    fast = PRESETS["fast"]
+    alone = replace(fast, min_size=None)
+    assert estimate(Need(512, 384, fast)) == estimate(Need(512, 384, alone))
+    assert estimate(Need(2300, 1700, fast)) < estimate(Need(2300, 1700, alone))

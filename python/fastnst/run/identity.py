@@ -35,10 +35,10 @@ class Identity:
     made_from: Mapping[str, str]
 
     @classmethod
-    def of(cls, settings: Settings, made_from: Mapping[str, str]) -> Identity:
-        """The identity of a run with these settings."""
+    def of(cls, settings: Settings, made_from: Mapping[str, str], scales: int = 1) -> Identity:
+        """The identity of a run with these settings, over so many scales."""
         free = set(FREE_SETTINGS)
-        if settings.min_size is not None:  # a scale that is done keeps its number
+        if scales > 1:  # a scale that is done keeps its number
             free.remove("iterations")
         fixed = {k: v for k, v in settings.to_dict().items() if k not in free}
         return cls(json.loads(json.dumps(fixed)), dict(made_from))
@@ -81,4 +81,5 @@ def identity_of(prepared: Preparation, engine: Engine, grid: Grid | None) -> Ide
         "device": model(prepared.device),
         "precision": engine.precision,
     }
-    return Identity.of(prepared.settings, prepared.sources.digests | made_from)
+    given = prepared.sources.digests | made_from
+    return Identity.of(prepared.settings, given, len(prepared.schedule))

@@ -16,6 +16,7 @@ from fastnst.engines.create import (
 from fastnst.images.large import WHOLE as LARGE
 from fastnst.run.footprint import BEGIN, SCRATCH, WEIGHTS, Footprint, footprint
 from fastnst.run.pieces import WHOLE, Plan
+from fastnst.run.schedule import make_schedule
 from fastnst.settings.settings import Settings
 
 # Bytes per pixel of a style picture while its statistics are computed: the features of the style
@@ -74,8 +75,8 @@ class Need:
             spare: Curvature pairs that there is room for beyond those that are kept: one in pieces.
         """
         settings = self.settings
-        last = (settings.scale_iterations or (settings.iterations,))[-1]
-        iterations = settings.iterations if settings.min_size is None else last
+        side = max(self.width, self.height)
+        iterations = make_schedule(settings, side, side)[-1].iterations
         pairs = min(settings.pairs(self.pixels) + spare, iterations)
         return footprint(
             settings, self.device, pairs, self.width, self.height, regions=self.regions
