@@ -162,7 +162,7 @@ def test_upload_start_reload_stop_resume_download(tmp_path: Path, photo, browser
         until(lambda: page.find("#styles .grid-wrap img").get_attribute("src"))
         until(lambda: page.buttons() == [True, False, False])
         page.find("#advanced button").click()  # what is empty there stays empty
-        box = until(lambda: page.find("#setting-min_size input"))
+        box = until(lambda: page.find("#setting-style_size input"))
         assert box.get_attribute("value") == ""
         page.find("#start").click()
         seen = set()
