@@ -178,9 +178,9 @@ PYBIND11_MODULE(_C, m) {
           py::arg("out"), py::arg("threads"));
     m.def("winograd_convolution", &winograd_convolution, py::arg("dtype"), py::arg("products"),
           py::arg("tile"), py::arg("shape"), py::arg("rows"), py::arg("input"),
-          py::arg("input_positive"), py::arg("weights"), py::arg("transposed"), py::arg("bias"), py::arg("mask"),
-          py::arg("relu"), py::arg("pooling"), py::arg("preactivation"), py::arg("out"),
-          py::arg("pooled"), py::arg("positive"), py::arg("threads"));
+          py::arg("input_positive"), py::arg("weights"), py::arg("transposed"), py::arg("bias"),
+          py::arg("mask"), py::arg("relu"), py::arg("pooling"), py::arg("preactivation"),
+          py::arg("out"), py::arg("pooled"), py::arg("positive"), py::arg("threads"));
     m.def("image_convolution", &image_convolution, py::arg("dtype"), py::arg("shape"),
           py::arg("image"), py::arg("weights"), py::arg("bias"), py::arg("preactivation"),
           py::arg("out"), py::arg("threads"));
