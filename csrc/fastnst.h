@@ -76,9 +76,9 @@ struct Convolution {
     int tile;        // m, of the weights; 4 for products of bfloat16
     std::int64_t batch, height, width, channels_in, channels_out;
     std::int64_t first, last;  // the rows of outputs that are computed; of others nothing is
-                               // written All, or of a batch of 1 some that whole tiles make up
+                               // written. All, or of a batch of 1 some that whole tiles make up
                                // (pooling: whole windows). Inputs are read from first - 1 to last
-    const void* input;                    // [B, H, W, Ci]
+    const void* input;         // [B, H, W, Ci]
     const std::uint16_t* input_positive;  // [B, H, W, Ci / 16], or null. With it the input is
                                           // [B, H / 2, W / 2, Ci] and means its unpooling, as below
     const void* weights;                  // by winograd_weights, of this tile and type of products
