@@ -36,11 +36,7 @@ class ExchangingEvaluator(NativeEvaluator):
     """Computes one piece of whole rows, with rows of features from its neighbours.
 
     Args:
-        objective: Float32, on the CPU, of the whole picture.
-        precision: ``fp32`` or ``bf16``.
-        name: What the engine is called in results.
-        cache: Transformed filters of the same network, to be used again.
-        back: The precision of the products on the way back, as for ``NativeEngine``.
+        objective: As for ``NativeEvaluator``, like all that follow but the last.
         communication: How this process speaks to those with the other bands; None: it has all.
     """
 
