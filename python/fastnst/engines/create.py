@@ -190,7 +190,7 @@ def create_engine(
 def targets_at_a_time(grid: Grid) -> int:
     """Pixels of a style picture that are computed together, where the result is cut like this.
 
-    Ranks find the same targets, how many there may be.
+    It does not depend on the number of ranks, so that the targets do not either.
     """
     if grid.is_whole:
         return TARGETS_AT_A_TIME

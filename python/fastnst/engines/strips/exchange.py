@@ -77,7 +77,7 @@ class ExchangingEvaluator(NativeEvaluator):
         """The gradient at the piece's own pixels."""
         self._tile_seen = self._piece
         self._backward()
-        own, above = self._own_rows(self.layers[0].conv), self._seen_rows.start
+        own, above = self._rows_at(self.layers[0].conv), self._seen_rows.start
         return self._gradient[..., own.start - above : own.stop - above, :]
 
     # --------------------------------------------------------------------------------- the walk --
@@ -109,7 +109,7 @@ class ExchangingEvaluator(NativeEvaluator):
 
     def _exchange(self, x: Tensor, layer: str) -> None:
         """Put the neighbours' rows beside those of ``(1, H, W, C)``, which lies at a layer."""
-        own = self._own_rows(layer)
+        own = self._rows_at(layer)
         first, last = x[:, own.start : own.start + 1], x[:, own.stop - 1 : own.stop]
         above, below = self._communication.exchange(first, last)
         if above is not None:
@@ -118,9 +118,6 @@ class ExchangingEvaluator(NativeEvaluator):
             x[:, own.stop : own.stop + 1] = below
 
     def _rows_at(self, layer: str) -> slice:
-        return self._own_rows(layer)
-
-    def _own_rows(self, layer: str) -> slice:
         """The piece's own rows of a layer, counted from the first of its margin."""
         assert self._piece is not None
         return self._piece.rows.owned_within(level_of(layer))
@@ -129,15 +126,7 @@ class ExchangingEvaluator(NativeEvaluator):
 class ExchangeEngine(StripEngine):
     """Evaluates an objective over bands whose owners exchange rows of features.
 
-    Args:
-        evaluator: What computes this process's piece.
-        grid: How the picture is cut, into bands that exchange rows.
-        targets: Makes the content targets; None: those that the objective holds.
-        store: Where the gradient lies; None: in memory.
-        communication: As for ``StripEngine``, and as the evaluator has it.
-
-    Raises:
-        InvalidInput: as ``StripEngine`` does.
+    What it takes and raises is as for ``StripEngine``; the evaluator speaks to the same processes.
     """
 
     def __init__(
