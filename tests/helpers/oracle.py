@@ -87,6 +87,7 @@ def objective(
     beta: float,
     tau: float = 0.0,
     kind: str = "average",
+    form: str = "squared",
 ) -> Tensor:
     """L(x) = α Σ c_l + β Σ w_l g_l + τ tv(x) for ``(3, H, W)`` float64 pictures."""
     names = {*content_layers, *layer_weights}
@@ -98,11 +99,7 @@ def objective(
         gram = torch.einsum("ihw,jhw->ij", fx[name], fx[name]) / fx[name][0].numel()
         target = torch.einsum("ihw,jhw->ij", fs[name], fs[name]) / fs[name][0].numel()
         total = total + beta * weight * ((gram - target) ** 2).sum() / gram.numel()
-    if tau:
-        rows = (image[:, 1:] - image[:, :-1]) ** 2
-        columns = (image[:, :, 1:] - image[:, :, :-1]) ** 2
-        total = total + tau * (rows.sum() / rows.numel() + columns.sum() / columns.numel())
-    return total
+    return total + tau * total_variation(image, form) if tau else total
 
 
 # ------------------------------------------------------------------------------------ statistics --
@@ -166,7 +163,10 @@ def total_variation(x: Tensor, form: str) -> Tensor:
                 d = d[:, :, :-1] if j == 1 else d[:, :, 1:]
             total = total + 2 * weight * (d**2).sum() / d.numel()
         return total
-    power = 2 if form.startswith("squared") else 1
+    if form == "color":
+        luminance = 0.299 * x[0] + 0.587 * x[1] + 0.114 * x[2]
+        x = torch.stack([x[2] - luminance, x[0] - luminance])
+    power = 1 if form.startswith("absolute") else 2
     down, right = (
         (x[:, 1:] - x[:, :-1]).abs() ** power,
         (x[:, :, 1:] - x[:, :, :-1]).abs() ** power,

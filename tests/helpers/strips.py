@@ -42,6 +42,7 @@ CONTROLS: dict[str, Mapping[str, Any]] = {
     "squared-sum": {"tv_weight": 2e-3, "tv_form": "squared-sum"},
     "absolute-sum": {"tv_weight": 2e-3, "tv_form": "absolute-sum"},
     "nine-point": {"tv_weight": 2.0, "tv_form": "nine-point"},
+    "color": {"tv_weight": 2.0, "tv_form": "color"},
 }
 
 

@@ -48,3 +48,13 @@ def test_nothing_in_it_adds_in_no_fixed_order() -> None:
         TotalVariationLoss("nine-point")(image).backward()
     assert called
     assert not [name for name in called if "replication_pad" in name or "index_put" in name]
+
+
+def test_color_sees_no_grey_and_each_colour_once() -> None:
+    """Grey has no colour; blue of amplitude a has U = 0.886 a and V = −0.114 a."""
+    noise = torch.rand(1, 1, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    loss = TotalVariationLoss("color")
+    assert loss(noise.expand(1, 3, 6, 5)) < 1e-30  # rounding of 0.299 + 0.587 + 0.114
+    blue = torch.cat([torch.zeros_like(noise), torch.zeros_like(noise), noise], 1)
+    alone = TotalVariationLoss("squared")(noise)
+    torch.testing.assert_close(loss(blue), alone * (0.886**2 + 0.114**2) / 2)

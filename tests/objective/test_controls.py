@@ -89,6 +89,7 @@ CONTROLS = {
     "tv squared": {"tv_weight": 3.0},
     "tv squared-sum": {"tv_weight": 0.01, "tv_form": "squared-sum"},
     "tv nine-point": {"tv_weight": 3.0, "tv_form": "nine-point"},
+    "tv color": {"tv_weight": 3.0, "tv_form": "color"},
 }  # fmt: skip
 
 

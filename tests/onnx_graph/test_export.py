@@ -49,7 +49,12 @@ LAYER_SETS = {
         "content_weight": 0.3,
     },
     "pool": {"content_layers": ("pool1",), "style_layers": ("pool2", "pool1"), "tv_weight": 2.0},
-    "both": {"content_layers": ("relu1_2", "pool2"), "style_layers": ("relu1_2", "pool1")},
+    "both": {
+        "content_layers": ("relu1_2", "pool2"),
+        "style_layers": ("relu1_2", "pool1"),
+        "tv_weight": 20.0,
+        "tv_form": "color",
+    },
     "style": {"content_weight": 0.0, "style_layers": ("relu1_2",)},
     "content": {"style_weight": 0.0, "content_layers": ("relu3_1",)},
 }
@@ -91,6 +96,7 @@ def expected(
             beta=settings.style_weight,
             tau=0.0 if index else settings.tv_weight,
             kind=settings.pooling,
+            form=settings.tv_form,
         )
     (gradient,) = torch.autograd.grad(total, x)
     return float(total.detach()), gradient
@@ -144,8 +150,9 @@ def test_the_whole_network_equals_float64(pooling: str) -> None:
     assert list(found) == ["loss", "content.relu4_2", *names, "tv", "gradient"]
 
 
-def test_the_total_variation_alone(random_weights: Weights) -> None:
-    settings = Settings(content_weight=0.0, style_weight=0.0, tv_weight=1.5)
+@pytest.mark.parametrize("form", ["squared", "color"])
+def test_the_total_variation_alone(random_weights: Weights, form: str) -> None:
+    settings = Settings(content_weight=0.0, style_weight=0.0, tv_weight=1.5, tv_form=form)
     for size in ((9, 8), (1, 6), (5, 1)):
         image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
         objective = build_objective(random_weights, image, image, settings, "torch")
@@ -154,7 +161,9 @@ def test_the_total_variation_alone(random_weights: Weights) -> None:
         found = run(model, image)
         torch.testing.assert_close(found["gradient"], autograd.gradient)
         torch.testing.assert_close(found["loss"], autograd.terms.total)
-        assert not any(node.op_type == "Conv" for node in model.graph.node)
+        convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
+        colours = ["tv.colours", "backward/tv.colours"]
+        assert convolutions == (colours if form == "color" else [])
 
 
 def test_ties_in_max_pooling_go_where_pytorch_lets_them_go(random_weights: Weights) -> None:

@@ -5,9 +5,12 @@
     squared-sum    squared, with sums for means: its weight depends on the size of the picture
     absolute-sum   absolute, with sums for means
     nine-point     ⅔ (mean dx² + mean dy²) + ⅙ (mean of both diagonals' squares), edges replicated
+    color          squared, of the colour differences U = B − L and V = R − L alone, with the
+                   luminance L = 0.299 R + 0.587 G + 0.114 B
 
 Squared: Mahendran & Vedaldi 2015 (arXiv:1412.0035) with β = 2; absolute: Rudin, Osher & Fatemi
-1992, without rotational invariance; nine-point: K. Crowson's style-transfer-pytorch.
+1992, without rotational invariance; nine-point: K. Crowson's style-transfer-pytorch. Color is for grain:
+the network hardly sees fine differences of colour, so what is there stays (docs/quality.md).
 """
 
 from __future__ import annotations
@@ -18,7 +21,12 @@ from torch import Tensor, nn
 from fastnst.errors import InvalidInput
 from fastnst.losses.rows import sum_by_rows
 
-FORMS = ("squared", "absolute", "squared-sum", "absolute-sum", "nine-point")
+FORMS = ("squared", "absolute", "squared-sum", "absolute-sum", "nine-point", "color")
+_LUMINANCE = (0.299, 0.587, 0.114)  # of RGB, ITU-R BT.601
+# U = B − L and V = R − L of red, green and blue.
+COLOUR_DIFFERENCES = tuple(
+    tuple(float(of == channel) - _LUMINANCE[of] for of in range(3)) for channel in (2, 0)
+)
 
 
 class TotalVariationLoss(nn.Module):
@@ -38,13 +46,16 @@ class TotalVariationLoss(nn.Module):
         self.form = form
 
     def forward(self, image: Tensor) -> Tensor:
-        """The loss, 0-dimensional, of a picture ``(B, C, H, W)``; 0 for a single pixel."""
+        """The loss, 0-dimensional, of a picture ``(B, C, H, W)``; 0 for a single pixel.
+
+        For the form ``color`` its channels are red, green and blue.
+        """
         if self.form == "nine-point":
             return _nine_point(image)
-        differences = [image.diff(dim=-2), image.diff(dim=-1)]
-        kind, _, total = self.form.partition("-")
-        rows, columns = (d.square() if kind == "squared" else d.abs() for d in differences)
-        if total:
+        if self.form == "color":
+            image = colour_differences(image)
+        rows, columns = (self._size(d) for d in (image.diff(dim=-2), image.diff(dim=-1)))
+        if self.form.endswith("-sum"):
             return sum_by_rows(rows) + sum_by_rows(columns)
         return _mean(rows) + _mean(columns)
 
@@ -60,6 +71,8 @@ class TotalVariationLoss(nn.Module):
             first: Whether the rows are the picture's first.
             height: Rows of the whole picture.
         """
+        if self.form == "color":
+            rows, following = colour_differences(rows), colour_differences(following)
         batch, channels, _, width = rows.shape
         planes = batch * channels
         seen = torch.cat([rows, following], -2)
@@ -73,16 +86,24 @@ class TotalVariationLoss(nn.Module):
             rising = sum_by_rows((x[..., 1:, :-1] - x[..., :-1, 1:]).square())
             straight = (down + right) / (planes * height * width)
             return 2 / 3 * straight + (falling + rising) / (6 * planes * (height + 1) * (width + 1))
-        kind, _, total = self.form.partition("-")
         down, right = (
-            sum_by_rows(d.square() if kind == "squared" else d.abs())
-            for d in (seen.diff(dim=-2), rows.diff(dim=-1))
+            sum_by_rows(self._size(d)) for d in (seen.diff(dim=-2), rows.diff(dim=-1))
         )
-        if total:
+        if self.form.endswith("-sum"):
             return down + right
         return down / max(planes * (height - 1) * width, 1) + right / max(
             planes * height * (width - 1), 1
         )
+
+    def _size(self, differences: Tensor) -> Tensor:
+        """Differences ``(B, C, h, w)`` of neighbours, squared or as absolute values."""
+        return differences.abs() if self.form.startswith("absolute") else differences.square()
+
+
+def colour_differences(rgb: Tensor) -> Tensor:
+    """U = B − L and V = R − L of red, green and blue ``(B, 3, h, w)``: ``(B, 2, h, w)``."""
+    red, green, blue = rgb.unbind(1)  # no product of matrices, which may be rounded to TF32
+    return torch.stack([r * red + g * green + b * blue for r, g, b in COLOUR_DIFFERENCES], 1)
 
 
 def _nine_point(image: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def loss_model(
         gradient = graph.op("Div", gradient, std, name="backward/normalized")
     if plan.tv_weight:
         weight = builder.scalar("weight.tv", plan.tv_weight, "τ")
-        tv, slope = terms.total_variation(graph, image, weight)
+        tv, slope = terms.total_variation(graph, image, weight, plan.tv_form)
         builder.weighted.append(graph.op("Mul", tv, weight, name="tv.weighted"))
         gradient = slope if gradient is None else graph.op("Add", gradient, slope, name="dL/dx")
     assert gradient is not None  # settings with nothing to optimise are refused

@@ -79,6 +79,7 @@ class Plan:
         content_weight: α.
         style_weight: β.
         tv_weight: τ; 0 leaves the total variation out.
+        tv_form: ``squared`` or ``color``.
     """
 
     layers: Mapping[str, nn.Module]
@@ -89,6 +90,7 @@ class Plan:
     content_weight: float
     style_weight: float
     tv_weight: float
+    tv_form: str = "squared"
 
     def depth(self) -> int:
         """How many of the layers the terms need."""
@@ -120,6 +122,7 @@ def read(objective: Objective) -> Plan:
         content_weight=objective.content_weight,
         style_weight=objective.style_weight,
         tv_weight=objective.tv_weight,
+        tv_form=objective.tv.form,
     )
 
 
@@ -152,7 +155,7 @@ def unavailable_reason(objective: nn.Module) -> str | None:
         return reason
     if objective.gradient_norm != "none":
         return f"the gradients are normalised by {objective.gradient_norm}"
-    if objective.tv_weight and objective.tv.form != "squared":
+    if objective.tv_weight and objective.tv.form not in ("squared", "color"):
         return f"the total variation is of form {objective.tv.form}"
     if objective.temporal is not None:
         return "it has a temporal term, as the frames of a film have"

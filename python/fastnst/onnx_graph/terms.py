@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from fastnst.losses.total_variation import COLOUR_DIFFERENCES
 from fastnst.onnx_graph.graph import Graph
 from fastnst.onnx_graph.layers import Value
 
@@ -77,8 +80,21 @@ def style_backward(graph: Graph, features: Value, loss: Loss, gradient: str | No
     return graph.op("Reshape", matrix, _shape(graph, features), name=path)
 
 
-def total_variation(graph: Graph, image: Value, weight: str) -> tuple[str, str]:
-    """tv of a picture and its gradient times the weight: two names."""
+def total_variation(
+    graph: Graph, image: Value, weight: str, form: str = "squared"
+) -> tuple[str, str]:
+    """tv of a picture and its gradient times the weight: two names.
+
+    Of the form ``color`` it is the squared one of the colour differences M x, its gradient Mᵀ times
+    that one's.
+    """
+    if form == "color":
+        matrix = np.array(COLOUR_DIFFERENCES)
+        by = graph.constant("tv.colours.matrix", matrix[:, :, None, None])
+        colours = graph.op("Conv", image.name, by, name="tv.colours")
+        tv, slope = total_variation(graph, Value(colours, len(matrix), image.size), weight)
+        back = graph.constant("tv.colours.transposed", matrix.T[:, :, None, None])
+        return tv, graph.op("Conv", slope, back, name="backward/tv.colours")
     sides = [("rows", 2), ("columns", 3)]
     if image.size is not None:  # a side of one pixel has no neighbours
         sides = [side for side in sides if image.size[side[1] - 2] > 1]

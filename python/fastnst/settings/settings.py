@@ -191,9 +191,9 @@ class Settings:
     tv_form: str = field(
         default="squared",
         metadata=spec(
-            Choice(("squared", "absolute", "squared-sum", "absolute-sum", "nine-point")),
+            Choice(("squared", "absolute", "squared-sum", "absolute-sum", "nine-point", "color")),
             LOOK,
-            "Form of the total variation.",
+            "Form of the total variation; color: of colour alone, against grain.",
         ),
     )
     content_layers: tuple[str, ...] = field(
