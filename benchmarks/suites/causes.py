@@ -20,7 +20,13 @@ ARMS = (
     Arm("gatys, tv 1", "gatys", {"tv_weight": 1.0}),
     Arm("gatys, replicate", "gatys", {"padding": "replicate"}),
     Arm("gatys, max pooling", "gatys", {"pooling": "max"}),
+    Arm("gatys, colour 2", "gatys", {"tv_weight": 2.0, "tv_form": "color"}),
     Arm("fast, as it is", "fast"),
+    Arm("fast, no variation", "fast", {"tv_weight": 0.0}),
+    *(
+        Arm(f"fast, colour {weight:g}", "fast", {"tv_weight": weight, "tv_form": "color"})
+        for weight in (1.0, 4.0)
+    ),
     *(Arm(f"fast, tv {weight:g}", "fast", {"tv_weight": weight}) for weight in VARIATIONS),
     Arm("fast, by L-BFGS", "fast", {"optimizer": "lbfgs"}),
     Arm("fast, from the content", "fast", {"init": "content"}),

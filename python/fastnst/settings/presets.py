@@ -202,7 +202,7 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
 DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "gatys": "Gatys, Ecker and Bethge 2015: normalised VGG-19, average pooling, white noise",
-        "fast": "the same objective sooner: colour-matched start, L-BFGS that knows frequencies",
+        "fast": "the same sooner, without colour grain: matched start, L-BFGS that knows frequencies",
         "hires": "the same at 1024 pixels or any --size, coarse to fine, from the matched content",
         "artistyle": "ArtiStyle as it runs: torchvision VGG-19 to conv3_1 before ReLU, max pooling",
         "pytorch-tutorial": "PyTorch's tutorial: ArtiStyle's layers, from the content",
@@ -219,6 +219,9 @@ def make_settings(
 ) -> Settings:
     """A preset with some of its settings replaced.
 
+    Who weights the total variation and names no form means all of it, not that of colour which
+    preset ``fast`` has against grain: the form is ``squared`` then.
+
     Args:
         preset: A key of ``PRESETS``.
         overrides: ``{setting: value}``; the names are the attributes of ``Settings``.
@@ -228,9 +231,12 @@ def make_settings(
     """
     if not isinstance(preset, str) or preset not in PRESETS:
         raise InvalidInput(f"unknown preset {shown(preset)}{_closest(preset, PRESETS)}")
-    for name in overrides or {}:
+    changes = dict(overrides or {})
+    for name in changes:
         check_name(name)
-    return replace(PRESETS[preset], **(overrides or {}))
+    if "tv_weight" in changes and PRESETS[preset].tv_form == "color":
+        changes.setdefault("tv_form", "squared")
+    return replace(PRESETS[preset], **changes)
 
 
 def check_name(name: str) -> None:
