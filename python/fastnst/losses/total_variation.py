@@ -86,9 +86,7 @@ class TotalVariationLoss(nn.Module):
             rising = sum_by_rows((x[..., 1:, :-1] - x[..., :-1, 1:]).square())
             straight = (down + right) / (planes * height * width)
             return 2 / 3 * straight + (falling + rising) / (6 * planes * (height + 1) * (width + 1))
-        down, right = (
-            sum_by_rows(self._size(d)) for d in (seen.diff(dim=-2), rows.diff(dim=-1))
-        )
+        down, right = (sum_by_rows(self._size(d)) for d in (seen.diff(dim=-2), rows.diff(dim=-1)))
         if self.form.endswith("-sum"):
             return down + right
         return down / max(planes * (height - 1) * width, 1) + right / max(
