@@ -9,8 +9,8 @@
                    luminance L = 0.299 R + 0.587 G + 0.114 B
 
 Squared: Mahendran & Vedaldi 2015 (arXiv:1412.0035) with β = 2; absolute: Rudin, Osher & Fatemi
-1992, without rotational invariance; nine-point: K. Crowson's style-transfer-pytorch. Color is for grain:
-the network hardly sees fine differences of colour, so what is there stays (docs/quality.md).
+1992, without rotational invariance; nine-point: K. Crowson's style-transfer-pytorch. Color is
+against grain: the network hardly sees fine differences of colour (docs/quality.md).
 """
 
 from __future__ import annotations

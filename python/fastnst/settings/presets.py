@@ -202,7 +202,7 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
 DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "gatys": "Gatys, Ecker and Bethge 2015: normalised VGG-19, average pooling, white noise",
-        "fast": "the same sooner, without colour grain: matched start, L-BFGS that knows frequencies",
+        "fast": "the same sooner, less grain: colour-matched start, L-BFGS that knows frequencies",
         "hires": "the same at 1024 pixels or any --size, coarse to fine, from the matched content",
         "artistyle": "ArtiStyle as it runs: torchvision VGG-19 to conv3_1 before ReLU, max pooling",
         "pytorch-tutorial": "PyTorch's tutorial: ArtiStyle's layers, from the content",
