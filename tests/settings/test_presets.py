@@ -17,7 +17,7 @@ from fastnst.errors import InvalidInput
 from fastnst.network.architecture import VGG19
 from fastnst.network.weights import CAFFE, TORCHVISION, TORCHVISION_255, Weights, load_weights
 from fastnst.objective.build import build_objective
-from fastnst.settings.presets import DESCRIPTIONS, PRESETS, make_settings
+from fastnst.settings.presets import DESCRIPTIONS, PRESETS, changed, make_settings
 from fastnst.settings.settings import Settings
 from helpers.oracle import CAFFE_MEAN, features
 
@@ -207,3 +207,5 @@ def test_a_total_variation_without_a_form_is_of_all_colours_and_grey() -> None:
     assert make_settings("fast", {"tv_weight": 10.0, "tv_form": "color"}).tv_form == "color"
     assert make_settings("fast", {"tv_form": "absolute"}).tv_weight == 2
     assert make_settings("neural-style", {"tv_weight": 0.1}).tv_form == "absolute-sum"
+    own = make_settings("fast", {"tv_weight": 5.0, "tv_form": "color"})  # a table's row keeps it
+    assert changed(own, {"tv_weight": 10.0}).tv_form == "color"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from fastnst.errors import InvalidInput
 from fastnst.images.decode import SAMPLE_PREFIX
 from fastnst.images.outputs import FORMATS, check_format
 from fastnst.settings.kinds import shown
+from fastnst.settings.presets import changed
 from fastnst.settings.settings import Settings
 
 
@@ -164,10 +165,10 @@ def read_table(path: Path, folder: Path, settings: Settings, name: str = NAME) -
         style = row.styles[0] if len(row.styles) == 1 else row.styles
         output = row.output or fill(name, row.content, style)
         try:
-            changed = replace(settings, **row.changes)
+            own = changed(settings, row.changes)
         except InvalidInput as error:
             raise InvalidInput(f"table {path}, line {row.line}: {error}") from error
-        jobs.append(Job(row.content, style, folder / output, changed))
+        jobs.append(Job(row.content, style, folder / output, own))
     return jobs
 
 

@@ -18,6 +18,7 @@ from fastnst.settings.settings import SPECS, TORCHVISION_WEIGHTS, Settings
 
 DEFAULT_PRESET = "gatys"  # of ``Settings()`` and the functions of ``fastnst``
 FIRST_PRESET = "fast"  # of the commands that give a picture or a film a style, and of the page
+GRAIN = 2.0, "color"  # weight and form of the total variation that ``fast`` has against grain
 _PRE_RELU = {"conv1_1": 64, "conv1_2": 64, "conv2_1": 128, "conv2_2": 128, "conv3_1": 256}
 _PAPER = {"relu1_1": 64, "relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512}
 
@@ -61,8 +62,8 @@ def _fast() -> Settings:
     painting's power where that is small, and no other loss asks for them (docs/quality.md).
     """
     return Settings(
-        tv_weight=2.0,
-        tv_form="color",
+        tv_weight=GRAIN[0],
+        tv_form=GRAIN[1],
         init="matched",
         optimizer="spectral",
         iterations=150,
@@ -219,9 +220,6 @@ def make_settings(
 ) -> Settings:
     """A preset with some of its settings replaced.
 
-    Who weights the total variation and names no form means all of it, not that of colour which
-    preset ``fast`` has against grain: the form is ``squared`` then.
-
     Args:
         preset: A key of ``PRESETS``.
         overrides: ``{setting: value}``; the names are the attributes of ``Settings``.
@@ -231,12 +229,27 @@ def make_settings(
     """
     if not isinstance(preset, str) or preset not in PRESETS:
         raise InvalidInput(f"unknown preset {shown(preset)}{_closest(preset, PRESETS)}")
-    changes = dict(overrides or {})
-    for name in changes:
+    for name in overrides or {}:
         check_name(name)
-    if "tv_weight" in changes and PRESETS[preset].tv_form == "color":
-        changes.setdefault("tv_form", "squared")
-    return replace(PRESETS[preset], **changes)
+    return changed(PRESETS[preset], overrides or {})
+
+
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """Settings with changes.
+
+    Who weights the total variation and names no form means that of all colours and grey, not the
+    one that preset ``fast`` has against grain: the form is ``squared`` then.
+
+    Args:
+        settings: The settings.
+        changes: ``{setting: value}``; the names are the attributes of ``Settings``.
+
+    Raises:
+        InvalidInput: for a bad value.
+    """
+    form = {"tv_form": "squared"}
+    gives_way = "tv_weight" in changes and (settings.tv_weight, settings.tv_form) == GRAIN
+    return replace(settings, **{**(form if gives_way else {}), **changes})
 
 
 def check_name(name: str) -> None:
