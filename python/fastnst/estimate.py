@@ -66,7 +66,7 @@ class Estimate:
     Attributes:
         width: Width of the result in pixels.
         height: Height of the result in pixels.
-        bytes: Memory at the peak, beside what the process has already.
+        bytes: Memory at the peak, beside what the process has already: that of the device.
         free_bytes: Memory that is free now; None if the system does not say.
         seconds: How long the run will take, from the files to the last iterate.
         engine: The engine that will run: ``torch``, ``native`` or ``onnx``.
@@ -76,6 +76,7 @@ class Estimate:
         scratch_bytes: Space that it takes in the scratch folder.
         pairs: Curvature pairs that L-BFGS keeps.
         scales: The scales of the run, coarsest first.
+        main_bytes: Main memory that a picture in pieces takes where these are computed on a GPU.
     """
 
     width: int
@@ -90,6 +91,7 @@ class Estimate:
     scratch_bytes: int = 0
     pairs: int = 100
     scales: tuple[ScaleEstimate, ...] = ()
+    main_bytes: int = 0
 
 
 def estimate(
@@ -124,12 +126,13 @@ def estimate(
     with enough(width, height, settings, device):
         trial = _trial(prepared)
         pictures, scaling = _timed(lambda: prepared.pictures(trial))
+        plan = _trial_plan(prepared, pictures.start, plans[-1])
+        pictures = pictures.to(plan.home(device))
         image = pictures.start
-        plan = _trial_plan(prepared, image, plans[-1])
         # a mixed run begins in bf16
         engine, making = _timed(lambda: prepared.engine(pictures, plan=plan))
         evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
-        history = torch.rand(ROWS, image.numel(), dtype=torch.float32, device=device)
+        history = torch.rand(ROWS, image.numel(), dtype=torch.float32, device=image.device)
         row = _quickest(lambda: float(torch.mv(history, history[0])[0])) / ROWS
     pixels = image.shape[-2] * image.shape[-1]
     computed = pixels if plan.grid is None else plan.grid.computed_pixels
@@ -160,6 +163,7 @@ def estimate(
         0 if plans[-1].scratch is None else need.mapped(),
         settings.pairs(need.pixels),
         tuple(scales),
+        need.beside(plans[-1]) if plans[-1].cut else 0,
     )
 
 

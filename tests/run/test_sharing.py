@@ -151,7 +151,7 @@ def test_what_ranks_cannot_share_is_said_before_the_work(
     field: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(**field)
-    assert (unavailable_reason(settings, "cpu") or "").startswith(reason)
+    assert (unavailable_reason(settings) or "").startswith(reason)
     monkeypatch.setattr(communication, "_current", Few(0, 2))
     said = f"2 ranks cannot share this picture: {reason}"
     with pytest.raises(InvalidInput, match=said):
@@ -160,11 +160,6 @@ def test_what_ranks_cannot_share_is_said_before_the_work(
         check_before_start(settings, 2, None)
     monkeypatch.setattr(communication, "_current", Few(0, 1))
     assert make_plan(Need(48, 680, settings)).grid is None  # one rank does what one process does
-
-
-def test_a_gpu_is_refused() -> None:
-    reason = unavailable_reason(Settings(), "cuda")
-    assert reason == "ranks on cuda are untested and left out: use --device cpu"
 
 
 def test_too_many_ranks_are_refused_before_they_are_started() -> None:
@@ -281,7 +276,7 @@ def test_ranks_that_exchanged_rows_need_the_memory_for_it_again(
     ranks_work.whole_run({**FIELDS, "iterations": 2}, SIZE, path)
     with monkeypatch.context() as patch:
         takes = {True: 2 * 10**18, False: 1}  # bytes, whether rows are exchanged
-        patch.setattr(sharing, "_ways", lambda _, grid, *__: [(Plan(), takes[grid.exchanges])])
+        patch.setattr(sharing, "_ways", lambda _, grid, *__: [(Plan(), takes[grid.exchanges], 0)])
         patch.setattr(planning.available, "available", lambda _: 10**18)
         said = ranks_work.whole_run(FIELDS, SIZE, None, 50, path)
         assert "not enough memory here: go on with more --ranks" in said

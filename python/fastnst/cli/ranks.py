@@ -76,7 +76,7 @@ def check_ranks(
     if STANDARD_INPUT in pictures:
         raise InvalidInput("ranks cannot read a picture from standard input: name a file")
     if plan is not None and plan.ranks * plan.most > 1 and not is_rank():
-        reason = unavailable_reason(settings, settings.device.partition(":")[0])
+        reason = unavailable_reason(settings)
         if reason is not None:
             raise refuse(plan.ranks * plan.most, reason)
 

@@ -267,6 +267,7 @@ def _print_estimate(needs: Estimate, settings: Settings, as_json: bool) -> None:
         print(json.dumps(asdict(needs)))
         return
     free = "" if needs.free_bytes is None else f" ({amount(needs.free_bytes)} are free)"
+    beside = f" and {amount(needs.main_bytes)} of main memory" if needs.main_bytes else ""
     cut = "" if needs.pieces == 1 else f", in {needs.pieces} strips"
     if few_pairs(settings, needs.pairs):
         cut += f", with {needs.pairs} curvature pairs"
@@ -274,7 +275,7 @@ def _print_estimate(needs: Estimate, settings: Settings, as_json: bool) -> None:
         cut += f", with {amount(needs.scratch_bytes)} in the scratch folder"
     print(
         f"{needs.width}×{needs.height}: about {duration(needs.seconds)} and "
-        f"{amount(needs.bytes)} of memory{free}, engine {needs.engine} in {needs.precision} "
+        f"{amount(needs.bytes)} of memory{free}{beside}, engine {needs.engine} in {needs.precision} "
         f"on {needs.device}{cut}"
     )
     if len(needs.scales) > 1:

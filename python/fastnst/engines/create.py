@@ -28,12 +28,15 @@ from fastnst.engines.strips.engine import StripEngine
 from fastnst.engines.strips.evaluator import Evaluator
 from fastnst.engines.strips.exchange import ExchangeEngine, ExchangingEvaluator
 from fastnst.engines.strips.native import TILES, NativeEvaluator
-from fastnst.engines.strips.targets import MakeTargets, chosen
+from fastnst.engines.strips.on_device import OnDevice
+from fastnst.engines.strips.planned import KernelEvaluator, PlannedEvaluator
+from fastnst.engines.strips.targets import MakeTargets, chosen, given
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.evaluation import Engine
 from fastnst.losses import LayerLoss, TemporalLoss
 from fastnst.network.weights import Weights
+from fastnst.objective.bands import content_features
 from fastnst.objective.build import build_objective
 from fastnst.objective.objective import Objective
 from fastnst.objective.regions import Region
@@ -118,7 +121,7 @@ def spacing(settings: Settings, layers: Sequence[str], choice: Choice) -> Spacin
         choice: What will run.
     """
     tiles: tuple[int, ...] = (1,)
-    if choice.engine == "native":
+    if choice.engine == "native" and choice.device.type == "cpu":
         both = tuple(TILES.values())
         tiles = both if choice.precision == "mixed" else (TILES[choice.precision],)
     return Spacing.of(layers, tiles, further=1 if settings.tv_weight else 0)
@@ -138,12 +141,14 @@ def create_engine(
     temporal: tuple[float, TemporalLoss] | None = None,
     communication: Communication | None = None,
     keep_features: bool = False,
+    device: torch.device | None = None,
 ) -> Engine:
     """Set up the engine that the settings ask for.
 
     Args:
         weights: What ``load_weights`` returns.
-        content: ``(1, 3, H, W)``, RGB in [0, 1], on the device where the engine is to run.
+        content: ``(1, 3, H, W)``, RGB in [0, 1], on the device where the engine is to run; on the
+            CPU if it is cut.
         style: ``(1, 3, h, w)``, RGB in [0, 1], on the same device; or several.
         settings: ``engine`` is ``torch``, ``native``, ``onnx`` or ``auto``: native where it runs.
             ``precision`` ``auto`` is fp32 here: an engine with one precision is a function of the
@@ -161,25 +166,34 @@ def create_engine(
             picture, which are given whole nevertheless; None: there are none.
         keep_features: Whether to keep those of all pieces in an evaluation, where ``keep`` is true;
             it changes no bit.
+        device: Where the pieces of a picture are computed that is cut; None: where it lies.
 
     Raises:
         BackendUnavailable: if the engine that was asked for by name cannot run here.
         InvalidInput: for settings or pictures that do not fit together.
     """
-    name = _choose_engine(settings.engine, content.device)
+    device = device or content.device
+    name = _choose_engine(settings.engine, device)
     if name == "onnx":  # asked before the targets are computed: a missing package is said at once
-        _choose_provider(settings, content.device)
-    way = _WAYS[name, "CPU" if content.device.type == "cpu" else "GPU"]
+        _choose_provider(settings, device)
+    way = _WAYS[name, "CPU" if device.type == "cpu" else "GPU"]
     cut = grid is not None and not grid.is_whole
     pixels = TARGETS_AT_A_TIME if grid is None else targets_at_a_time(grid)
     own = cut and recomputes("fp32" if settings.precision == "auto" else settings.precision)
+    if regions is not None:
+        regions = [region.to(device) for region in regions]
     objective = build_objective(
         *(weights, content, style, settings, way.backend, regions, cache, pixels),
         targets=not own,
         temporal=temporal,
+        device=device,
     )
-
-    targets = chosen(content, keep, store) if own else None
+    targets = None
+    if own:
+        targets = chosen(content, keep, store)
+    elif cut and device != content.device and objective.content:
+        network, normalize = objective.network, objective.normalize
+        targets = given(content_features(network, normalize, content, objective.content, pixels))
     height, width = content.shape[-2:]
     return engine_of(
         *(objective, (height, width), settings, cache, grid, targets, store, communication),
@@ -267,6 +281,8 @@ def engine_of(
             return ExchangeEngine(exchanging, grid, targets, store, communication)
         if cut and grid is not None and way.evaluator is not None:
             evaluator = way.evaluator(objective, precision, request)
+            if device.type != "cpu":  # a picture in pieces lies in main memory
+                evaluator = OnDevice(evaluator)
             return StripEngine(evaluator, grid, targets, store, communication, keep_features)
         return way.create(objective, precision, request)
 
@@ -372,6 +388,11 @@ def _gpu_plan(objective: Objective, precision: str, request: _Request) -> Engine
     return gpu_plan(objective)(objective, precision, cache=request.cache)
 
 
+def _gpu_pieces(objective: Objective, precision: str, request: _Request) -> Evaluator:
+    pieces = KernelEvaluator if gpu_plan(objective) is KernelEngine else PlannedEvaluator
+    return pieces(objective, precision, cache=request.cache)
+
+
 def _gpu_reason(objective: Objective, precision: str) -> str | None:
     return cuda.unavailable_reason(objective, precision)
 
@@ -397,7 +418,7 @@ _WAYS = {
     ("torch", "CPU"): _TORCH,
     ("torch", "GPU"): _TORCH,
     ("native", "CPU"): _Way("native", _cpu_reason, _cpu_plan, _cpu_pieces, _cpu_exchanging),
-    ("native", "GPU"): _Way("torch", _gpu_reason, _gpu_plan),
+    ("native", "GPU"): _Way("torch", _gpu_reason, _gpu_plan, _gpu_pieces),
     ("onnx", "CPU"): _ONNX,
     ("onnx", "GPU"): _ONNX,
 }

@@ -1,4 +1,7 @@
-"""Targets of pictures whose features do not fit in memory: computed a piece at a time."""
+"""Targets of pictures whose features do not fit in memory: computed a piece at a time.
+
+The picture may lie in main memory and the network on a GPU: pieces go there one after the other.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from fastnst.strips.geometry import Grid, Spacing, Tile, level_of
 def content_features(
     network: VGG, normalize: Normalization, picture: Tensor, names: Iterable[str], pixels: int
 ) -> dict[str, Tensor]:
-    """The features of a picture ``(1, 3, H, W)``, channels_last, by layer.
+    """The features of a picture ``(1, 3, H, W)``, channels_last, by layer, where the picture is.
 
     Args:
         network: VGG, deep enough for the layers.
@@ -54,7 +57,7 @@ def describe_in_bands(
     statistics: Sequence[str],
     pixels: int,
 ) -> dict[str, dict[tuple[int, str], tuple[Tensor, ...]]]:
-    """The statistics of a style picture, as ``describe`` has them, by layer.
+    """The statistics of a style picture, as ``describe`` has them, by layer, where the network is.
 
     Args:
         network: VGG, deep enough for the layers.
@@ -101,6 +104,7 @@ def _pieces(
         rows, columns = tile.rows, tile.columns
         with torch.no_grad():
             part = picture[..., rows.low : rows.high, columns.low : columns.high]
+            part = part.to(normalize.mean.device)
             features = network(normalize(part), names)
         owned = {}
         for name, found in features.items():

@@ -36,6 +36,7 @@ def build_objective(
     pixels: int | None = None,
     targets: bool = True,
     temporal: tuple[float, TemporalLoss] | None = None,
+    device: torch.device | None = None,
 ) -> Objective:
     """Compute the targets of one content and the style pictures and set up the objective.
 
@@ -53,9 +54,11 @@ def build_objective(
         targets: Whether to compute the content targets; if not they are empty, for an engine that
             makes them itself.
         temporal: γ and the temporal term of a frame of a film; None: there is none.
+        device: Where the objective is to be, for pictures that lie elsewhere; content targets are
+            then left to the engine. None: where the pictures are.
 
     Returns:
-        The objective, on the device and in the dtype of ``content``.
+        The objective, on that device and in the dtype of ``content``.
 
     Raises:
         InvalidInput: for an unknown layer, a picture too small for the deepest layer, or settings
@@ -72,16 +75,17 @@ def build_objective(
     check_sizes(architecture, settings, sizes[0], sizes[1:])
     cache = cache or Cache()
     source = (weights.name, weights.sha256, weights.preprocessing)
-    key = (source, names, settings.pooling, settings.padding, content.device, content.dtype)
+    like = content.new_empty(0, device=content.device if device is None else device)
+    key = (source, names, settings.pooling, settings.padding, like.device, content.dtype)
     pooling, padding = settings.pooling, settings.padding
     network = cache.get(
         "network",
         key,
-        lambda: VGG(architecture, weights.tensors, names, pooling, padding).to(content),
+        lambda: VGG(architecture, weights.tensors, names, pooling, padding).to(like),
     )
-    normalize = Normalization(weights.preprocessing.mean, weights.preprocessing.std).to(content)
-    if not content_layers or not targets:
-        features = {name: content.new_empty(0, 0, 0, 0) for name in content_layers}
+    normalize = Normalization(weights.preprocessing.mean, weights.preprocessing.std).to(like)
+    if not content_layers or not targets or like.device != content.device:
+        features = {name: like.new_empty(0, 0, 0, 0) for name in content_layers}
     elif pixels is None or content.shape[-2] * content.shape[-1] <= pixels:
         with torch.no_grad():
             features = network(normalize(content), content_layers)
@@ -104,7 +108,7 @@ def build_objective(
         )
         for name in layer_weights
     }
-    return Objective(
+    objective = Objective(
         network,
         normalize,
         content={name: ContentLoss(features[name]) for name in content_layers},
@@ -116,9 +120,10 @@ def build_objective(
         tv_weight=settings.tv_weight,
         tv=TotalVariationLoss(settings.tv_form),
         gradient_norm=settings.gradient_norm,
-        temporal_weight=0.0 if temporal is None else temporal[0],
-        temporal=None if temporal is None else temporal[1],
-    ).to(content)
+    ).to(like)
+    if temporal is not None:  # it sees the picture itself, and lies where that is
+        objective.temporal_weight, objective.temporal = temporal[0], temporal[1].to(content)
+    return objective
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,8 @@ class _Describer:
                 self.pixels,
             )
         with torch.no_grad():
-            features = self.network(self.normalize(picture), self.layers)
+            here = picture.to(self.normalize.mean.device)
+            features = self.network(self.normalize(here), self.layers)
             return {
                 name: describe(features[name], index, self.settings, regions, self.backend)
                 for name in self.layers

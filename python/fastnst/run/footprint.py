@@ -12,6 +12,7 @@ from fastnst.engines.planned.cpu import DTYPES
 from fastnst.engines.planned.layout import lay_out
 from fastnst.engines.planned.walk import Layer, chain_of
 from fastnst.engines.strips.native import TILES
+from fastnst.engines.strips.planned import PlannedEvaluator
 from fastnst.network.architecture import VGG19
 from fastnst.ops import device as kernels
 from fastnst.ops import extension
@@ -31,6 +32,7 @@ GPU_FEATURES = 3600
 # Of engine native's kernels on a GPU: whole runs at 512 × 384, 1024 × 768 and 2048 × 1536 had 624,
 # 1940 and 7199 MiB at their peaks on an H200.
 KERNEL_FEATURES, KERNEL_FIXED = 1500, 195e6
+GPU_COPIES = 3 * 4 * PlannedEvaluator.copied  # of a piece's features, and what is made of them
 ONNX_FEATURES = 5600
 PAIR = 2 * 3 * 4  # s and y of one curvature pair, float32; or both moments of Adam
 COMPRESSED_PAIR = 6.5  # in eight bits, a scale for every 64 values
@@ -112,8 +114,10 @@ def footprint(
         fixed, fixed_in_pieces, piece, copies = _native(settings, width, height, regions)
     elif settings.engine == "onnx":
         piece = ONNX_FEATURES
-    elif device.type == "cuda" and _measured(settings, device) and not regions:
-        fixed, piece = KERNEL_FIXED, KERNEL_FEATURES
+    elif device.type == "cuda":
+        if _measured(settings, device) and not regions:
+            fixed, piece = KERNEL_FIXED, KERNEL_FEATURES
+        fixed_in_pieces = KERNEL_FIXED + GPU_COPIES
     elif device.type == "cpu":
         fixed_in_pieces = TORCH_FIXED
         fixed = TORCH_FIXED + min(TORCH_KEPT * width * height, TORCH_KEPT_AT_MOST)

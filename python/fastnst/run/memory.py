@@ -95,32 +95,47 @@ class Need:
     def in_pieces(self, plan: Plan, computed: int, at_a_time: int | None = None) -> int:
         """Bytes at the peak where the largest piece computes so many pixels.
 
+        On a GPU they are those of the GPU, which has the pieces alone: see ``beside``.
+
         Args:
             plan: Where content targets and vectors lie.
             computed: Pixels.
             at_a_time: Pixels of a style picture that are computed together; None: half as many.
         """
+        takes = self.footprint(spare=1)
+        anew = not plan.keeps_content or self.device != CPU  # the piece's targets, beside all
+        piece = takes.fixed_in_pieces + (takes.piece + (takes.content if anew else 0)) * computed
+        at_a_time = computed // 2 if at_a_time is None else at_a_time
+        style = min(self.style_pixels, at_a_time) * STYLE_BYTES
+        if self.device != CPU:
+            return round(max(piece, takes.fixed_in_pieces + style))
+        solving, beginning = self._pictures(plan)
+        return self._sources + round(max(piece + solving, max(piece, style) + beginning))
+
+    def beside(self, plan: Plan) -> int:
+        """Bytes of main memory that a run on a GPU takes beside the GPU's, in pieces.
+
+        All that grows with the picture lies there. On a CPU, ``in_pieces`` has it.
+        """
+        if self.device == CPU:
+            return 0
+        on_cpu = replace(self, device=CPU)
+        return self._sources + round(max(on_cpu._pictures(plan)))
+
+    def mapped(self) -> int:
+        """Bytes that a run in pieces has in its scratch file, where it has one."""
+        takes = replace(self, device=CPU).footprint(spare=1)
+        return round((takes.vectors + takes.content) * self.pixels)
+
+    def _pictures(self, plan: Plan) -> tuple[float, float]:
+        """Bytes for the pixels of all pictures, in pieces: while it is solved, and before."""
         takes, mapped = self.footprint(spare=1), plan.scratch is not None
         held = takes.content if plan.keeps_content and not mapped else 0
         begin = takes.begin + held - (BEGIN if in_scratch(plan, self.pixels) else 0)
         styles = 0 if in_scratch(plan, self.style_pixels) else PICTURE * self.style_pixels
         solving = takes.held + takes.temporary + held + (0 if mapped else takes.vectors)
         solving += 0 if plan.keeps_content else PICTURE
-        recomputed = 0 if plan.keeps_content else takes.content  # the targets of the piece
-        piece = takes.fixed_in_pieces + (takes.piece + recomputed) * computed
-        at_a_time = computed // 2 if at_a_time is None else at_a_time
-        style = min(self.style_pixels, at_a_time) * STYLE_BYTES
-        return self._sources + round(
-            max(
-                piece + solving * self.pixels,
-                max(piece, style) + begin * self.pixels + styles,
-            )
-        )
-
-    def mapped(self) -> int:
-        """Bytes that a run has in its scratch file, where it has one."""
-        takes = self.footprint(spare=1)
-        return round((takes.vectors + takes.content) * self.pixels)
+        return solving * self.pixels, begin * self.pixels + styles
 
     @property
     def _sources(self) -> int:

@@ -38,7 +38,7 @@ def outcome(recorder: Recorder) -> Result | None:
         sum(scale.evaluations for scale in done),
         recorder.seconds(),
         engine.name,
-        str(best.device),
+        str(prepared.device),
         engine.precision,
         prepared.settings,
         {"name": prepared.weights.name, "sha256": prepared.weights.sha256},
@@ -47,6 +47,6 @@ def outcome(recorder: Recorder) -> Result | None:
         engine.provider,
         engine.tf32,
         recorder.strips,
-        peak_bytes(best.device),
+        peak_bytes(prepared.device),
         rows,
     )

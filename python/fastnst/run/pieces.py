@@ -35,6 +35,15 @@ class Plan:
     keeps_features: bool = False
 
     @property
+    def cut(self) -> bool:
+        """Whether there are several pieces."""
+        return self.grid is not None and not self.grid.is_whole
+
+    def home(self, device: torch.device) -> torch.device:
+        """Where the picture lies that is computed on a device: in pieces, in main memory."""
+        return torch.device("cpu") if self.cut else device
+
+    @property
     def strips(self) -> int:
         """The number of pieces."""
         return 1 if self.grid is None else len(self.grid)

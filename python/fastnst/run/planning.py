@@ -11,9 +11,9 @@ import torch
 from fastnst.errors import InvalidInput
 from fastnst.ranks.communication import current
 from fastnst.run import available, sharing
-from fastnst.run.memory import Need, plans
+from fastnst.run.memory import CPU, Need, plans
 from fastnst.run.pieces import WHOLE, Plan, cuts
-from fastnst.run.refusal import refuse
+from fastnst.run.refusal import refuse, refuse_main_memory
 from fastnst.run.shareable import no_pieces_reason, unavailable_reason
 from fastnst.run.shareable import refuse as refuse_ranks
 from fastnst.strips.budget import choose_grid
@@ -25,13 +25,14 @@ SHARE = 0.9  # of the memory that there is, which a run may take: estimates are 
 def make_plan(need: Need, limit: int | None = None, scratch: Path | None = None) -> Plan:
     """How a run is made to fit: whole; in pieces; with a scratch file; with less kept.
 
+    In pieces, all that grows with the picture lies in main memory, and pieces alone go to a GPU.
     The larger the pieces, the less is computed twice. A scratch file is used only by what does not
     fit in memory; and content targets are computed anew for each piece, which takes two thirds
     longer, only where there is none.
 
     Args:
         need: What the memory of the run depends on.
-        limit: Bytes that the run may take; None: what is free.
+        limit: Bytes of the device that the run may take; None: what is free.
         scratch: A folder for a scratch file; None: there is none.
 
     Where several ranks share the run, their picture is cut by its size alone (``sharing.py``).
@@ -42,19 +43,26 @@ def make_plan(need: Need, limit: int | None = None, scratch: Path | None = None)
     budget = budget_of(need.device, limit)
     speech = current()
     if speech.joined:
-        why = unavailable_reason(need.settings, need.device.type)
+        why = unavailable_reason(need.settings)
         if why is None:
             each = budget if budget is None or limit is not None else budget // speech.local_ranks
-            return sharing.make_shared_plan(need, speech, each, scratch)
+            main = _main_memory(need.device)
+            main = None if main is None else main // speech.local_ranks
+            return sharing.make_shared_plan(need, speech, each, scratch, main)
         if speech.ranks > 1:
             raise refuse_ranks(speech.ranks, why)
     if budget is None or need.whole() <= budget:
         return WHOLE
-    reason = no_pieces_reason(need.settings, need.device.type)
+    reason = no_pieces_reason(need.settings)
+    main = _main_memory(need.device)
+    short = False  # of main memory, with pieces that fit on a GPU
     for plan in [] if reason is not None else plans(need, scratch):
         grid = grid_within(need, plan, budget)
-        if grid is not None:
+        if grid is not None and (main is None or need.beside(plan) <= main):
             return replace(plan, grid=grid)
+        short |= grid is not None
+    if short and main is not None:
+        raise refuse_main_memory(need, main, scratch)
     raise refuse(need, budget, scratch, reason)
 
 
@@ -62,6 +70,11 @@ def budget_of(device: torch.device, limit: int | None) -> int | None:
     """Bytes that a run may take; None: nobody says."""
     known = [number for number in (available.available(device), limit) if number is not None]
     return int(SHARE * min(known)) if known else None
+
+
+def _main_memory(device: torch.device) -> int | None:
+    """Bytes of main memory that a run on a GPU may take beside the GPU's; None: nobody says."""
+    return None if device == CPU else budget_of(CPU, None)
 
 
 def grid_within(need: Need, plan: Plan, budget: int) -> Grid | None:

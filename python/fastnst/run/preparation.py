@@ -56,15 +56,15 @@ class Preparation:
         return self.sources.style_pixels(self.settings, self.schedule[-1].size)
 
     def pictures(self, scale: Scale, before: Tensor | None = None) -> Pictures:
-        """The pictures of one scale, on the device.
+        """The pictures of one scale, on the CPU.
 
         Args:
             scale: Which.
             before: ``(1, 3, h, w)``, the result of the scale before, from which this one starts.
         """
+        before = None if before is None else before.cpu()
         with PictureStore(self.resources.scratch) as store:
-            found = scale_pictures(self.sources, self.settings, scale.size, store, before)
-        return found.to(self.device)
+            return scale_pictures(self.sources, self.settings, scale.size, store, before)
 
     def plan(self, pictures: Pictures) -> Plan:
         """How the run at the scale of these pictures is made to fit in memory."""
@@ -94,7 +94,7 @@ class Preparation:
         """Set up the engine for the pictures of one scale.
 
         Args:
-            pictures: What ``pictures`` returned.
+            pictures: What ``pictures`` returned, on any device.
             precision: ``fp32``, ``bf16`` or ``mixed``; ``auto`` is fp32. None: the setting, and
                 where that leaves it open what is quickest on the device.
             plan: How the run is made to fit.
@@ -109,6 +109,7 @@ class Preparation:
         """
         chosen = precision or choose_precision(self.settings, self.device)
         settings = replace(self.settings, precision=chosen)
+        pictures = pictures.to(plan.home(self.device))
         return create_engine(
             *(self.weights, pictures.content, pictures.styles, settings, pictures.regions),
             cache=self.cache,
@@ -118,6 +119,7 @@ class Preparation:
             temporal=temporal,
             communication=communication,
             keep_features=plan.keeps_features,
+            device=self.device,
         )
 
 

@@ -25,7 +25,7 @@ from fastnst.run.planning import make_plan
 from fastnst.run.preparation import Preparation, need_of
 from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.schedule import make_schedule
-from fastnst.run.sharing import check_shared
+from fastnst.run.sharing import check_shared, own_device
 from fastnst.settings.settings import Settings
 from fastnst.strips.scratch import check_scratch
 
@@ -56,7 +56,7 @@ def prepare(
             from a package that is not installed.
     """
     cache, settings = cache or Cache(), settings.balanced()
-    device = choose_device(settings.device)
+    device = own_device(choose_device(settings.device), current())
     size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
     scratch = resources.scratch
     check_scratch(scratch)

@@ -53,6 +53,30 @@ def refuse(need: Need, budget: int, scratch: Path | None, whole: str | None) -> 
     )
 
 
+def refuse_main_memory(need: Need, budget: int, scratch: Path | None) -> InvalidInput:
+    """The error that says that what lies beside a GPU does not fit in main memory.
+
+    Args:
+        need: What the memory of the run depends on.
+        budget: Bytes of main memory that it may take.
+        scratch: The folder for a scratch file that it may have; None: none.
+    """
+
+    def takes(need: Need) -> int:
+        return min(need.beside(plan) for plan in plans(need, scratch))
+
+    sides = range(SMALLEST, max(SMALLEST + 1, max(need.width, need.height)))
+    fitting = _most(sides, SAFE * budget, lambda side: takes(need.at(side)))
+    ways = [] if fitting is None else [f"--size {fitting} or less"]
+    if scratch is None:
+        ways.append("--scratch with a folder on a disk")
+    return InvalidInput(
+        f"a {need.width}×{need.height} picture needs about {amount(takes(need))} of main memory "
+        f"beside the GPU's and {amount(budget)} are free"
+        + (f"; use {', or '.join(ways)}" if ways else "")
+    )
+
+
 def least(need: Need, scratch: Path | None, whole: str | None) -> int:
     """Bytes that a run takes where it is made to take as little as it can.
 

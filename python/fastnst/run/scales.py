@@ -118,6 +118,7 @@ def _run_scale(
         plan = pieces.with_grid(plan, grid)
     if scale is prepared.schedule[-1]:
         check_shared(plan, current())
+    pictures = pictures.to(plan.home(prepared.device))
     speech = who_shares(plan.grid, current())
     share = None if plan.grid is None else Share.of(plan.grid, speech)
     if plan.grid is not None and not plan.grid.exchanges:
@@ -141,7 +142,7 @@ def _run_scale(
         saved.identity.check(identity, path)
         _check_fits(saved, prepared, start, path)
         state = saved.part(placement)
-        take_up(recorder, saved, engine, colours, state, (height, width))
+        take_up(recorder, saved, engine, colours, state, (height, width), start.device)
         engine.resume(recorder.totals())
     writer = None
     if checkpoints is not None and (speech.ranks > 1 or current().rank == 0):

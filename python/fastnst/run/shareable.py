@@ -11,23 +11,15 @@ from fastnst.settings.settings import Settings
 SHARED_SOLVERS = ("lbfgs", "spectral", "adam")
 
 
-def unavailable_reason(settings: Settings, device: str) -> str | None:
-    """Why several ranks cannot share a run, or None if they can.
-
-    Args:
-        settings: The settings of the run.
-        device: The type of the device that it runs on, such as ``cpu``; ``auto`` if it is not known
-            yet, which is no reason.
-    """
+def unavailable_reason(settings: Settings) -> str | None:
+    """Why several ranks cannot share a run, or None if they can."""
     if settings.optimizer not in SHARED_SOLVERS:
         *others, last = SHARED_SOLVERS
         return (
             f"optimizer {settings.optimizer} works on the whole picture: "
             f"choose {', '.join(others)} or {last}"
         )
-    if device not in ("auto", "cpu"):
-        return f"ranks on {device} are untested and left out: use --device cpu"
-    return no_pieces_reason(settings, device)
+    return no_pieces_reason(settings)
 
 
 def refuse(ranks: int, reason: str) -> InvalidInput:
@@ -35,12 +27,10 @@ def refuse(ranks: int, reason: str) -> InvalidInput:
     return InvalidInput(f"{ranks} ranks cannot share this picture: {reason}")
 
 
-def no_pieces_reason(settings: Settings, device: str) -> str | None:
-    """Why a picture cannot be computed in pieces, or None if it can; arguments as above."""
+def no_pieces_reason(settings: Settings) -> str | None:
+    """Why a picture cannot be computed in pieces, or None if it can."""
     if settings.engine == "onnx":
         return "engine onnx computes no strips"
-    if device not in ("auto", "cpu"):
-        return f"there are no strips on {device} yet"
     if settings.gradient_norm != "none":
         return f"gradient_norm {settings.gradient_norm} needs the whole picture at once"
     if not (settings.content_weight or settings.style_weight):

@@ -34,6 +34,7 @@ BANDS, FEWEST_BANDS = 4, 2
 HALOS = 2
 MOST_ROWS = 960  # of a band; a halo of 96 rows on either side is a fifth of them
 MOST_PIXELS = 16_000_000  # that are computed for a piece: 10 GB in float32
+MOST_ON_GPU = 3_000_000  # the same on a GPU: 5 to 11 GB
 MOST_BANDS = 64  # about, of bands that exchange rows
 
 
@@ -50,7 +51,7 @@ def check_before_start(settings: Settings, ranks: int, size: tuple[int, int] | N
         BackendUnavailable: if the device that was asked for cannot be used.
     """
     device = choose_device(settings.device)
-    if reason := unavailable_reason(settings, device.type):
+    if reason := unavailable_reason(settings):
         raise refuse(ranks, reason)
     if size is not None:
         width, height = size
@@ -64,7 +65,8 @@ def possible_grids(
 ) -> tuple[Grid, ...]:
     """Where a picture may be cut that ranks share, the quickest way first."""
     spacing = cuts(settings, device)
-    fixed = fixed_grid(height, width, spacing)
+    most = MOST_PIXELS if device.type == "cpu" else MOST_ON_GPU
+    fixed = fixed_grid(height, width, spacing, most)
     if not counts(settings, device):
         return (fixed,)
     return exchanging_grid(height, width, spacing), fixed
@@ -82,13 +84,14 @@ def exchanging_grid(height: int, width: int, spacing: Spacing) -> Grid:
     return Grid.cut(height, width, spacing.exchanging(), -(-height // (MOST_BANDS * step)) * step)
 
 
-def fixed_grid(height: int, width: int, spacing: Spacing) -> Grid:
+def fixed_grid(height: int, width: int, spacing: Spacing, most_pixels: int = MOST_PIXELS) -> Grid:
     """Where a picture is cut that ranks share: a function of its size and of the network alone.
 
     Args:
         height: Rows of the picture.
         width: Columns of the picture.
         spacing: Alignment and halo.
+        most_pixels: That are computed for a piece.
     """
     step, high = spacing.alignment, height >= BANDS * HALOS * spacing.halo
     bands, most = BANDS if high else FEWEST_BANDS, max(1, MOST_ROWS // spacing.alignment)
@@ -99,8 +102,8 @@ def fixed_grid(height: int, width: int, spacing: Spacing) -> Grid:
     first, second = grids
     rests = len(first.rows) > max(bands, len(second.rows))
     grid = second if rests or second.largest < first.largest else first
-    if grid.largest[0] * width > MOST_PIXELS:
-        return choose_grid(height, width, 1, MOST_PIXELS, spacing)
+    if grid.largest[0] * width > most_pixels:
+        return choose_grid(height, width, 1, most_pixels, spacing)
     return grid
 
 
@@ -130,34 +133,75 @@ def check_shared(plan: Plan, communication: Communication) -> None:
 
 
 def make_shared_plan(
-    need: Need, communication: Communication, budget: int | None, scratch: Path | None
+    need: Need,
+    communication: Communication,
+    budget: int | None,
+    scratch: Path | None,
+    main: int | None = None,
 ) -> Plan:
     """How a run that ranks share is made to fit.
 
     Args:
         need: What the memory of the whole run depends on.
         communication: How this rank speaks to the others.
-        budget: Bytes that this rank may take; None: nobody says.
+        budget: Bytes of its device that this rank may take; None: nobody says.
         scratch: A folder for a scratch file; None: there is none.
+        main: Bytes of main memory that it may take beside a GPU's; None: nobody says.
 
     Raises:
-        InvalidInput: if what this rank has to hold does not fit.
+        InvalidInput: if what this rank has to hold does not fit, or ranks compute differently.
     """
-    budget = _least(budget, communication)
+    _check_alike(need, communication)
+    budgets = [_least(bytes_, communication) for bytes_ in (budget, main)]
     grids = possible_grids(need.height, need.width, need.settings, need.device)
-    least: int | None = None  # that any way takes
+    least: list[int] | None = None  # that any way takes, of the device and beside it
     for grid in grids:
-        for plan, bytes_ in _ways(need, grid, communication, scratch):
-            if budget is None or bytes_ <= budget:
+        for plan, *takes in _ways(need, grid, communication, scratch):
+            if all(b is None or t <= b for b, t in zip(budgets, takes, strict=True)):
                 return replace(plan, grid=grid)
-            least = bytes_ if least is None else min(least, bytes_)
-    assert budget is not None
+            least = takes if least is None else min(least, takes)
     assert least is not None
-    raise InvalidInput(
-        f"a rank of {communication.ranks} needs about {amount(least)} of memory for its part of a "
-        f"{need.width}×{need.height} picture and {amount(budget)} are free: use more machines, "
-        "--scratch with a folder on a disk, or a smaller --size"
-    )
+    where = "memory" if need.device.type == "cpu" else f"memory on {need.device}"
+    for free, bytes_, kind in zip(budgets, least, (where, "main memory"), strict=True):
+        if free is not None and bytes_ > free:
+            raise InvalidInput(
+                f"a rank of {communication.ranks} needs about {amount(bytes_)} of {kind} for its "
+                f"part of a {need.width}×{need.height} picture and {amount(free)} are free: use "
+                "more machines, --scratch with a folder on a disk, or a smaller --size"
+            )
+    raise AssertionError  # the way that takes least fits
+
+
+def own_device(device: torch.device, communication: Communication) -> torch.device:
+    """The device of this rank: ranks on one machine take its GPUs in turn.
+
+    Args:
+        device: What was chosen; a GPU with a number is taken by all of them.
+        communication: How this rank speaks to the others.
+    """
+    if device.type != "cuda" or device.index is not None or communication.local_ranks == 1:
+        return device
+    local = communication.rank % communication.local_ranks
+    return torch.device("cuda", local % torch.cuda.device_count())
+
+
+def _check_alike(need: Need, communication: Communication) -> None:
+    """Make sure that all ranks cut the picture in one way; all of them call it together.
+
+    Raises:
+        InvalidInput: on every rank, naming one that computes with something else than rank 0.
+    """
+    engine = "native" if counts(need.settings, need.device) else need.settings.engine
+    own = f"engine {engine} on a {'CPU' if need.device.type == 'cpu' else 'GPU'}"
+    found = communication.gather_objects(own)
+    others = [] if found is None else [x for x in enumerate(found) if x[1] != found[0]]
+    other = communication.broadcast((*others[0], found[0]) if found and others else None)
+    if other is not None:
+        rank, its, first = other
+        raise InvalidInput(
+            f"rank {rank} computes with {its} and rank 0 with {first}: "
+            "choose --device and --engine so that all compute alike"
+        )
 
 
 def _least(budget: int | None, communication: Communication) -> int | None:
@@ -170,8 +214,10 @@ def _least(budget: int | None, communication: Communication) -> int | None:
 
 def _ways(
     need: Need, grid: Grid, communication: Communication, scratch: Path | None
-) -> Iterator[tuple[Plan, int]]:
+) -> Iterator[tuple[Plan, int, int]]:
     """The ways of computing a picture's bands, the quickest first, with what a rank takes at most.
+
+    That is in bytes of its device, and of main memory beside that of a GPU.
 
     Args:
         need: What the memory of the whole run depends on.
@@ -187,7 +233,7 @@ def _ways(
     else:
         others = plans(need, scratch)
     for plan in (*kept, *others):
-        takes = []
+        takes, beside = [], []
         for share in shares:
             mine = replace(need, height=share.height)
             pieces = [piece.computed_pixels for piece in share.pieces()]
@@ -195,5 +241,7 @@ def _ways(
             # Every rank scales all pictures before it takes its own rows of them.
             rest = 0 if in_scratch(plan, need.pixels) else 2 * PICTURE * (need.pixels - mine.pixels)
             at_a_time = targets_at_a_time(grid) if grid.exchanges else None
-            takes.append(mine.in_pieces(plan, pixels, at_a_time) + rest)
-        yield plan, max(takes)
+            on_cpu = need.device.type == "cpu"
+            takes.append(mine.in_pieces(plan, pixels, at_a_time) + (rest if on_cpu else 0))
+            beside.append(0 if on_cpu else mine.beside(plan) + rest)
+        yield plan, max(takes), max(beside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from fastnst.evaluation import Engine
@@ -19,6 +20,7 @@ def take_up(
     colours: Tensor | None,
     state: State,
     size: tuple[int, int],
+    home: torch.device,
 ) -> None:
     """Let a recorder know what was done until a checkpoint.
 
@@ -29,6 +31,7 @@ def take_up(
         colours: The picture whose colours the result is given, or None.
         state: What this rank goes on from, of the solver's state.
         size: Height and width of the pictures of the scale at hand.
+        home: The device where they lie.
     """
     rows = (dict(zip(saved.terms, row, strict=True)) for row in saved.history.tolist())
     recorder.history = [Losses.from_row(row) for row in rows]
@@ -37,7 +40,7 @@ def take_up(
     recorder.scales = tuple(ScaleRecord(*scale) for scale in saved.scales)
     recorder.best_row = saved.best
     recorder.clock.before = saved.seconds
-    recorder.best = state.tensors["best"].to(recorder.prepared.device, copy=True)
+    recorder.best = state.tensors["best"].to(home, copy=True)
     recorder.engine, recorder.colours = EngineRecord.of(engine), colours
     numbers = saved.solver.numbers
     height, width = size

@@ -67,6 +67,8 @@ class FrameRun:
         """Hold the engine, which is freed with this frame of the stack if the memory runs out."""
         prepared, recorder, settings = self.prepared, self.recorder, self.prepared.settings
         plan = prepared.plan(pictures)
+        home = plan.home(prepared.device)
+        pictures, start = pictures.to(home), start.to(home)
         engine = prepared.engine(pictures, plan=plan, temporal=temporal)
         recorder.begin_scale(plan.strips)
         for iterate in solve(engine, start, settings, iterations):

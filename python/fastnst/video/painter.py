@@ -131,9 +131,7 @@ class Painter:
             self._pictures = self._shot_pictures(small)
         pictures = with_content(self._pictures, small.pixels, self.settings)
         rest = match_colours(pictures.content, pictures.styles, self._blend())
-        device = pictures.content.device
-        seen = view.seen.to(device)
-        start = seen * view.start.to(device) + (1 - seen) * rest
+        start = view.seen * view.start + (1 - view.seen) * rest
         return self._further(small, pictures, start, view, shot, began)
 
     @undisturbed()
@@ -152,7 +150,7 @@ class Painter:
             self._pictures = self._shot_pictures(own.frame)
         pictures = with_content(self._pictures, own.frame.pixels, self.settings)
         share = OWN * view.reliable  # §4.4: a blend, where the neighbour can be trusted
-        start = (share * view.target + (1 - share) * own.image).to(pictures.content.device)
+        start = share * view.target + (1 - share) * own.image
         return self._further(own.frame, pictures, start, view, shot, began)
 
     # ------------------------------------------------------------------------------ the frames --

@@ -91,10 +91,13 @@ class StripEngine(Engine):
         self._elements = {
             key: self._positions[key] * self._channels[key] for key in objective.content
         }
-        self._gradient = torch.empty(0, device=objective.normalize.mean.device)
+        self._device = objective.normalize.mean.device  # of the pieces, and of what is made of sums
+        self._gradient = torch.empty(0, device="cpu")
         self._store = store
         self._targets: ContentTargets = (
-            GivenTargets(objective) if targets is None else targets(evaluator, self._share)
+            GivenTargets.of_objective(objective)
+            if targets is None
+            else targets(evaluator, self._share)
         )
 
     def evaluate(self, image: Tensor) -> Evaluation:
@@ -110,26 +113,25 @@ class StripEngine(Engine):
             )
         with undisturbed(), guard(image.device), torch.no_grad():
             image = ordinary(image.detach())
-            if self._gradient.shape != image.shape or self._gradient.dtype != image.dtype:
+            has = self._gradient
+            if (has.shape, has.dtype, has.device) != (image.shape, image.dtype, image.device):
                 self._gradient = empty(image.shape, image, self._store)
             rows = self._share.extend(image)
-            style, content, tv = self._compare(rows, image.device)
+            style, content, tv = self._compare(rows)
             self._find_gradient(rows)
             temporal = add_temporal(self.objective, image, self._gradient)
-            narrow = {key: value.to(image.dtype) for key, value in style.items()}
+            narrow = {key: value.to(image) for key, value in style.items()}
             terms = self.objective.terms(
-                {key: value.to(image.dtype) for key, value in content.items()},
+                {key: value.to(image) for key, value in content.items()},
                 {key: narrow[key] for key in self.objective.style},
-                tv.to(image.dtype),
+                tv.to(image),
                 temporal,
             )
         return Evaluation(terms, self._gradient, self.precision)
 
-    def _compare(
-        self, rows: Rows, device: torch.device
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    def _compare(self, rows: Rows) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
         """The style and content losses by layer and tv(x), float64; the evaluator has its seeds."""
-        moments, content, tv = self._sum(rows, device)
+        moments, content, tv = self._sum(rows)
         style, seeds = compare(self.objective, self._groups, moments, self._positions)
         factors = {
             key: 2 * self.objective.content_factor(key) / count
@@ -139,9 +141,7 @@ class StripEngine(Engine):
             evaluator.set_seeds(seeds, factors)
         return style, {key: content[key] / count for key, count in self._elements.items()}, tv
 
-    def _sum(
-        self, rows: Rows, device: torch.device
-    ) -> tuple[dict[Key, Moments], dict[str, Tensor], Tensor]:
+    def _sum(self, rows: Rows) -> tuple[dict[Key, Moments], dict[str, Tensor], Tensor]:
         """The first pass: the sums of all pieces, of all ranks."""
         moments = {
             key: _MomentsSum(group, self._channels[key[0]], self._positions[key[0]])
@@ -157,9 +157,9 @@ class StripEngine(Engine):
         for band in self._share.bands:
             parts[band.index, -1] = total_variation(self.objective, rows, band)[0]
         tables = [table for total in moments.values() for table in total.tables]
-        total = self._communication.add_up(tables, parts).to(device)
+        total = self._communication.add_up(tables, parts)
         return (
-            {key: value.value(device) for key, value in moments.items()},
+            {key: value.value(self._device) for key, value in moments.items()},
             {layer: total[column] for column, layer in enumerate(layers)},
             total[-1],
         )
@@ -226,8 +226,8 @@ class _MomentsSum:
     def add(self, part: Moments) -> None:
         """Add those of a piece."""
         if self._first is not None and part.first is not None:
-            self._first.add(part.first)
-        self._second.add(upper_triangle(part.second))
+            self._first.add(part.first.cpu())
+        self._second.add(upper_triangle(part.second).cpu())
 
     @property
     def tables(self) -> tuple[Tensor, ...]:

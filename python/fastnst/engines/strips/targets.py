@@ -37,16 +37,20 @@ MakeTargets = Callable[[Evaluator, Share], ContentTargets]
 
 
 class GivenTargets:
-    """Those that the content losses of an objective hold.
+    """Those of the whole picture, given beforehand.
 
     Args:
-        objective: Of the whole picture.
+        targets: P by layer, ``(1, C, H, W)``.
     """
 
-    def __init__(self, objective: Objective) -> None:
-        self._targets: dict[str, Tensor] = {
-            layer: cast(ContentLoss, loss).target for layer, loss in objective.content.items()
-        }
+    def __init__(self, targets: Mapping[str, Tensor]) -> None:
+        self._targets = targets
+
+    @classmethod
+    def of_objective(cls, objective: Objective) -> GivenTargets:
+        """Those that the content losses of an objective hold."""
+        content = objective.content.items()
+        return cls({layer: cast(ContentLoss, loss).target for layer, loss in content})
 
     def of(self, tile: Tile) -> Mapping[str, Tensor]:
         """P by layer at the positions that a piece owns."""
@@ -152,6 +156,11 @@ def chosen(content: Tensor, keep: bool, store: Store | None) -> MakeTargets:
         return RecomputedTargets(evaluator, rows)
 
     return make
+
+
+def given(targets: Mapping[str, Tensor]) -> MakeTargets:
+    """Targets P by layer, ``(1, C, H, W)``, that are there already."""
+    return lambda *_: GivenTargets(targets)
 
 
 def computed(rows: Rows, tile: Tile) -> Tensor:

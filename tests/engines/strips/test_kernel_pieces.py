@@ -1,0 +1,45 @@
+"""Pieces by the plan with our kernels, in the emulator, against autograd in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from fastnst.engines.strips.engine import StripEngine
+from fastnst.engines.strips.planned import KernelEvaluator
+from fastnst.engines.torch_engine import TorchEngine
+from fastnst.network.weights import Weights
+from fastnst.strips.geometry import Grid
+from helpers.cuda_emulator.library import NEEDED, Emulator, in_place_of_a_gpu, shared_library
+from helpers.strips import errors, objective, spacing_of
+
+pytestmark = NEEDED
+EMULATED = ("gram", "max", "l2", "replicate", "poolings and preactivations", "regions", "color")
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    compiled = shared_library()
+    with in_place_of_a_gpu(compiled), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield compiled
+
+
+@pytest.mark.parametrize("control", EMULATED)
+def test_pieces_by_our_kernels_equal_float64(
+    emulator: Emulator, random_weights: Weights, control: str
+) -> None:
+    """In the emulator. Float32: as near as the plan of a whole picture is."""
+    it, image = objective(random_weights, 67, 19, control, torch.float32)
+    exact, double = objective(random_weights, 67, 19, control, torch.float64)
+    grid = Grid.cut(67, 19, spacing_of(it), 32)
+    assert len(grid) == 2
+    emulator.launched()
+    found = StripEngine(KernelEvaluator(it), grid).evaluate(image)
+    ours = set(emulator.launched())
+    assert {"image_features", "layer_gradient"} <= ours
+    assert ("image_gradient" in ours) == (control != "replicate")
+    loss, gradient = errors(found, TorchEngine(exact).evaluate(double))
+    assert loss <= 1e-5
+    assert gradient <= 2e-4
