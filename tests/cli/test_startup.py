@@ -7,6 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import typer
+
+from fastnst.cli import COMMANDS, make_app, run_app
+
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "gradio", "matplotlib")
 CASES = [
     (["--help"], 0),
@@ -128,3 +133,48 @@ def test_the_package_itself_imports_next_to_nothing() -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "[]\n"
+
+
+def test_a_command_is_imported_alone() -> None:
+    """The others would take half of the time until a refusal."""
+    code = (
+        "import sys; from fastnst.cli import COMMANDS, run_app; run_app(['stylize', '--nothing'])\n"
+        "modules = {f'fastnst.cli.{place.split(\".\")[0]}' for place in COMMANDS.values()}\n"
+        "print(sorted(modules & sys.modules.keys()), 'rich' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['fastnst.cli.stylize'] False\n"
+    assert done.stderr.startswith("fastnst: no such option")
+
+
+def test_all_commands_are_there_where_none_is_named() -> None:
+    found = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
+    assert list(found) == list(COMMANDS)
+    alone = typer.main.get_command(make_app(["batch", "--help"])).commands  # type: ignore[attr-defined]
+    assert list(alone) == ["batch"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["stylise"], "fastnst: no such command 'stylise'"),
+        (["--verion"], "fastnst: no such option"),
+        (["presets", "a"], "fastnst: got unexpected extra argument"),
+        (["stylize"], "fastnst: missing argument"),
+    ],
+)
+def test_bad_usage_is_one_line(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_app(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(line)
+    assert err.endswith("--help)\n")
+    assert err.count("\n") == 1
+
+
+def test_a_shell_that_completes_is_told_all_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_FASTNST_COMPLETE", "complete_bash")
+    found = typer.main.get_command(make_app(["stylize"])).commands  # type: ignore[attr-defined]
+    assert list(found) == list(COMMANDS)

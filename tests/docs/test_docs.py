@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from fastnst.cli import app
+from fastnst.cli import make_app
 from fastnst.settings.presets import PRESETS
 from fastnst.settings.reference import tables
 from helpers import REPOSITORY
@@ -50,7 +50,7 @@ def commands() -> list[list[str]]:
 
 
 def test_its_commands_and_options_exist() -> None:
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(make_app())
     seen = commands()
     assert len(seen) >= 8
     for words in seen:
@@ -62,7 +62,7 @@ def test_its_commands_and_options_exist() -> None:
 
 
 def test_every_option_that_it_names_exists() -> None:
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(make_app())
     options = {
         name
         for command in root.commands.values()  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from fastnst.settings.settings import SPECS
 
 
 def options() -> set[str]:
-    commands = typer.main.get_command(cli.app).commands.values()
+    commands = typer.main.get_command(cli.make_app()).commands.values()
     return {opt for command in commands for p in command.params for opt in p.opts}
 
 

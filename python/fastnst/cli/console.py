@@ -117,9 +117,18 @@ def say(message: str) -> None:
 
 def complain(message: str) -> None:
     """Print one line that says what went wrong; if stderr takes no more, it is lost."""
+    line = " ".join(message.split())
+    if sys.stderr is not None and not _shows_colours():
+        print(f"fastnst: {line}", file=_Lossy(sys.stderr), flush=True)
+        return
     from rich.markup import escape
 
-    err().print(f"[bold red]fastnst:[/] {escape(' '.join(message.split()))}")
+    err().print(f"[bold red]fastnst:[/] {escape(line)}")
+
+
+def _shows_colours() -> bool:
+    """Whether Rich may colour what goes to stderr; it takes a while to import."""
+    return bool({"FORCE_COLOR", "TTY_COMPATIBLE"} & os.environ.keys()) or sys.stderr.isatty()
 
 
 def show(value: Any) -> str:

@@ -275,8 +275,8 @@ def _print_estimate(needs: Estimate, settings: Settings, as_json: bool) -> None:
         cut += f", with {amount(needs.scratch_bytes)} in the scratch folder"
     print(
         f"{needs.width}×{needs.height}: about {duration(needs.seconds)} and "
-        f"{amount(needs.bytes)} of memory{free}{beside}, engine {needs.engine} in {needs.precision} "
-        f"on {needs.device}{cut}"
+        f"{amount(needs.bytes)} of memory{free}{beside}, engine {needs.engine} "
+        f"in {needs.precision} on {needs.device}{cut}"
     )
     if len(needs.scales) > 1:
         for scale in needs.scales:
