@@ -241,7 +241,7 @@ def test_estimate_says_what_a_run_takes(tmp_path: Path, pair) -> None:
     needs = json.loads(fastnst(*run, "--json").stdout)
     assert set(needs) == {
         "width", "height", "bytes", "free_bytes", "seconds", "engine", "device", "precision",
-        "pieces", "scratch_bytes", "pairs", "scales"
+        "pieces", "scratch_bytes", "pairs", "scales", "main_bytes"
     }  # fmt: skip
     assert needs["seconds"] > 0
     assert not (tmp_path / "a.png").exists()

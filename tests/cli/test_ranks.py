@@ -68,8 +68,7 @@ def as_rank_1_nothing_comes_of(words: list[str], monkeypatch, capsys, folder: Pa
         (["--ranks", "2", "--optimizer", "torch-lbfgs"], "2 ranks cannot share this picture: opti"),
         (["--ranks", "2", "--engine", "onnx"], "engine onnx computes no strips"),
         (["--ranks", "2", "--gradient-norm", "l1"], "gradient_norm l1 needs the whole picture"),
-        (["--ranks", "3", "--device", "cuda:1"], "ranks on cuda are untested"),
-        (["--machines", "1:4", "--join", "here:1", "--device", "cuda"], "4 ranks cannot share"),
+        (["--machines", "1:4", "--join", "here:1", "--engine", "onnx"], "4 ranks cannot share"),
         (["--ranks", "9", "--size", "48"], "9 ranks are too many: a picture of 48×36 pixels has 1"),
     ],
 )
