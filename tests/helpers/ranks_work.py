@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from fastnst.engines.strips.native import NativeEvaluator
 from fastnst.engines.strips.targets import chosen
 from fastnst.errors import FastNSTError, OutputFailed
 from fastnst.images import encode
+from fastnst.network.vgg import VGG
+from fastnst.objective.build import build_objective
 from fastnst.ranks import communication
 from fastnst.ranks.share import Share
 from fastnst.ranks.watch import Watch
@@ -36,7 +39,7 @@ from fastnst.strips.geometry import Grid, Span
 from helpers.controls import picture
 from helpers.networks import made_of_noise
 from helpers.pictures import smooth
-from helpers.strips import objective, spacing_of
+from helpers.strips import CONTROLS, SHALLOW, objective, spacing_of
 
 WIDTH = 9  # of pictures
 
@@ -388,3 +391,25 @@ def pictures_on_the_way(settings: dict[str, Any], size: tuple[int, int]) -> Any:
 
     result = run(smooth(*size), smooth(40, 44, seed=1), Settings(**settings), look)
     return seen, {k: np.asarray(picture) for k, picture in result.snapshots.items()}
+
+
+def style_targets(control: str, pixels: int | None) -> tuple[list[torch.Tensor], int]:
+    """The statistics that the styles of a large picture are compared with, and pixels computed."""
+    mine, computed = communication.current(), 0
+    forward = VGG.forward
+
+    def counted(network: VGG, x: torch.Tensor, *given: Any) -> Any:
+        nonlocal computed
+        computed += x.shape[-2] * x.shape[-1]
+        return forward(network, x, *given)
+
+    fields = {**SHALLOW, **CONTROLS[control], "content_weight": 0.0}
+    styles = [0.4 * picture(41, 331, 2)]
+    with mock.patch.object(VGG, "forward", counted):
+        built = build_objective(
+            *(made_of_noise(), picture(40, 40, 1), styles, Settings(**fields), "torch"),
+            pixels=pixels,
+            communication=mine,
+        )
+    parts = [part for loss in built.style.values() for _, part in loss.parts()]
+    return [buffer for part in parts for _, buffer in part.named_buffers()], computed

@@ -30,7 +30,7 @@ ROOMS = {
     "plots": "ground images",
     "solvers": "ground strips ranks evaluation ops",
     "settings": "ground",
-    "objective": "ground strips evaluation ops network losses settings",
+    "objective": "ground strips ranks evaluation ops network losses settings",
     "inputs": "ground samples strips images settings objective",
     "onnx_graph": "ground evaluation network losses settings objective",
     "engines": "ground strips ranks evaluation ops network losses settings objective onnx_graph",

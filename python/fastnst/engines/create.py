@@ -42,7 +42,8 @@ from fastnst.objective.objective import Objective
 from fastnst.objective.regions import Region
 from fastnst.ops import device as device_kernels
 from fastnst.ops import extension
-from fastnst.ranks.protocol import Communication
+from fastnst.ranks.protocol import Alone, Communication
+from fastnst.ranks.share import Share
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid, Spacing
 from fastnst.strips.storage import Store
@@ -184,16 +185,21 @@ def create_engine(
         regions = [region.to(device) for region in regions]
     objective = build_objective(
         *(weights, content, style, settings, way.backend, regions, cache, pixels),
-        targets=not own,
+        targets=not cut,
         temporal=temporal,
         device=device,
+        communication=communication,
     )
     targets = None
     if own:
         targets = chosen(content, keep, store)
-    elif cut and device != content.device and objective.content:
-        network, normalize = objective.network, objective.normalize
-        targets = given(content_features(network, normalize, content, objective.content, pixels))
+    elif grid is not None and cut and objective.content:
+        share = Share.of(grid, communication or Alone())
+        features = content_features(
+            *(objective.network, objective.normalize, content, objective.content, pixels),
+            (share.start, share.stop),
+        )
+        targets = given(features)
     height, width = content.shape[-2:]
     return engine_of(
         *(objective, (height, width), settings, cache, grid, targets, store, communication),

@@ -46,6 +46,12 @@ class Architecture:
                 channels_in = channels_out
         return shapes
 
+    def channels_of(self, name: str) -> int:
+        """C of a layer: a ReLU and a pooling have as many as the convolution before them."""
+        names, convolutions = self.layers(), self.convolutions()
+        before = [x for x in names[: names.index(name) + 1] if x in convolutions]
+        return convolutions[before[-1]][1]
+
     def check_layer(self, name: str) -> str:
         """Return ``name``; raise InvalidInput with the closest match if there is no such layer."""
         layers = self.layers()

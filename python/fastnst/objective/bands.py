@@ -1,11 +1,13 @@
 """Targets of pictures whose features do not fit in memory: computed a piece at a time.
 
 The picture may lie in main memory and the network on a GPU: pieces go there one after the other.
+Where several ranks share a result each computes a part of the pieces; results do not depend on how
+many there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,12 +17,19 @@ from fastnst.losses.guidance import guide
 from fastnst.network.normalization import Normalization
 from fastnst.network.vgg import VGG
 from fastnst.objective.regions import Region
+from fastnst.ranks.protocol import Alone, Communication
 from fastnst.strips.budget import choose_grid
 from fastnst.strips.geometry import Grid, Spacing, Tile, level_of
+from fastnst.strips.sums import GramSum, WideSum
 
 
 def content_features(
-    network: VGG, normalize: Normalization, picture: Tensor, names: Iterable[str], pixels: int
+    network: VGG,
+    normalize: Normalization,
+    picture: Tensor,
+    names: Iterable[str],
+    pixels: int,
+    rows: tuple[int, int] | None = None,
 ) -> dict[str, Tensor]:
     """The features of a picture ``(1, 3, H, W)``, channels_last, by layer, where the picture is.
 
@@ -30,9 +39,15 @@ def content_features(
         picture: RGB in [0, 1].
         names: The layers.
         pixels: About how many pixels to compute at a time.
+        rows: The first of the picture's rows whose features are needed, and the one after the last;
+            what is found for others means nothing. None: all of them.
     """
+
+    def wanted(tile: Tile) -> bool:
+        return rows is None or (tile.rows.start < rows[1] and rows[0] < tile.rows.stop)
+
     found: dict[str, Tensor] = {}
-    for tile, features in _pieces(network, normalize, picture, tuple(names), pixels):
+    for tile, features in _pieces(network, normalize, picture, tuple(names), pixels, wanted):
         for name, owned in features.items():
             if name not in found:
                 size = network.architecture.size_at(name, _size(picture))
@@ -56,6 +71,7 @@ def describe_in_bands(
     regions: Sequence[Region],
     statistics: Sequence[str],
     pixels: int,
+    communication: Communication | None = None,
 ) -> dict[str, dict[tuple[int, str], tuple[Tensor, ...]]]:
     """The statistics of a style picture, as ``describe`` has them, by layer, where the network is.
 
@@ -68,13 +84,22 @@ def describe_in_bands(
         regions: Where each style goes.
         statistics: Keys of ``STYLE_LOSSES``.
         pixels: About how many pixels to compute at a time.
+        communication: How this process speaks to others that want the same, all of which call it
+            together; None: there are none.
     """
+    speech = communication or Alone()
+
+    def wanted(tile: Tile) -> bool:
+        return tile.index % speech.ranks == speech.rank
+
     mine = [r for r, region in enumerate(regions) if index in region.styles]
     sizes = {name: network.architecture.size_at(name, _size(picture)) for name in names}
     maps = {(r, n): regions[r].style_guidance(index, sizes[n]) for r in mine for n in names}
-    first: dict[tuple[int, str], Tensor] = {}
-    second: dict[tuple[int, str], Tensor] = {}
-    for tile, features in _pieces(network, normalize, picture, tuple(names), pixels):
+    channels = {name: network.architecture.channels_of(name) for name in names}
+    positions = {name: height * width for name, (height, width) in sizes.items()}
+    first = {key: WideSum((channels[key[1]],), positions[key[1]]) for key in maps}
+    second = {key: GramSum(channels[key[1]], positions[key[1]]) for key in maps}
+    for tile, features in _pieces(network, normalize, picture, tuple(names), pixels, wanted):
         for key, guidance in maps.items():
             level = level_of(key[1])
             here = None
@@ -82,25 +107,32 @@ def describe_in_bands(
                 here = guidance[tile.rows.owned(level), tile.columns.owned(level)]
             guided = guide(features[key[1]], here)
             flat = guided[0].flatten(1)
-            gram = (flat @ flat.T).double()
-            mean = guide(guided, here)[0].double().sum((1, 2))
-            second[key] = second[key] + gram if key in second else gram
-            first[key] = first[key] + mean if key in first else mean
+            second[key].add((flat @ flat.T).double())
+            first[key].add(guide(guided, here)[0].double().sum((1, 2)))
+    sums: tuple[WideSum | GramSum, ...] = (*first.values(), *second.values())
+    speech.reduce_exact(*(table for one in sums for table in one.tables))
     found: dict[str, dict[tuple[int, str], tuple[Tensor, ...]]] = {name: {} for name in names}
     for (r, name), gram in second.items():
-        count = sizes[name][0] * sizes[name][1]
+        count, device = positions[name], normalize.mean.device
+        mean = first[r, name].value().to(device) / count
         for statistic in statistics:
-            targets = STYLE_LOSSES[statistic].statistics_of(first[r, name] / count, gram / count)
+            moments = (mean, gram.value().to(device) / count)
+            targets = STYLE_LOSSES[statistic].statistics_of(*moments)
             found[name][r, statistic] = tuple(target.to(picture.dtype) for target in targets)
     return found
 
 
 def _pieces(
-    network: VGG, normalize: Normalization, picture: Tensor, names: tuple[str, ...], pixels: int
+    network: VGG,
+    normalize: Normalization,
+    picture: Tensor,
+    names: tuple[str, ...],
+    pixels: int,
+    wanted: Callable[[Tile], bool],
 ) -> Iterator[tuple[Tile, dict[str, Tensor]]]:
-    """Each piece with its owned features by layer, ``(1, C, rows, columns)``."""
+    """Each piece that is wanted with its owned features by layer, ``(1, C, rows, columns)``."""
     spacing = Spacing.of(network.architecture.up_to(names), (1,))
-    for tile in _grid(*_size(picture), pixels, spacing):
+    for tile in filter(wanted, _grid(*_size(picture), pixels, spacing)):
         rows, columns = tile.rows, tile.columns
         with torch.no_grad():
             part = picture[..., rows.low : rows.high, columns.low : columns.high]

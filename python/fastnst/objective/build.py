@@ -21,6 +21,7 @@ from fastnst.objective.bands import content_features, describe_in_bands
 from fastnst.objective.blending import Statistics, describe, style_loss_of
 from fastnst.objective.objective import Objective
 from fastnst.objective.regions import Region, everywhere
+from fastnst.ranks.protocol import Communication
 from fastnst.settings.settings import Settings
 
 
@@ -37,6 +38,7 @@ def build_objective(
     targets: bool = True,
     temporal: tuple[float, TemporalLoss] | None = None,
     device: torch.device | None = None,
+    communication: Communication | None = None,
 ) -> Objective:
     """Compute the targets of one content and the style pictures and set up the objective.
 
@@ -56,6 +58,8 @@ def build_objective(
         temporal: γ and the temporal term of a frame of a film; None: there is none.
         device: Where the objective is to be, for pictures that lie elsewhere; content targets are
             then left to the engine. None: where the pictures are.
+        communication: How this process speaks to others that build the same together, each a part
+            of the targets of large style pictures; None: there are none.
 
     Returns:
         The objective, on that device and in the dtype of ``content``.
@@ -92,7 +96,8 @@ def build_objective(
     else:
         features = content_features(network, normalize, content, content_layers, pixels)
     describer = _Describer(
-        network, normalize, settings, backend, regions, tuple(layer_weights), pixels
+        *(network, normalize, settings, backend, regions, tuple(layer_weights), pixels),
+        communication,
     )
     descriptions = [
         describer.describe(index, styles, cache, key)
@@ -138,6 +143,7 @@ class _Describer:
         regions: Which style goes where; None: all of them everywhere.
         layers: The layers of the style.
         pixels: About how many pixels to compute at a time; None: all.
+        communication: How this process speaks to those that compute the same; None: there are none.
     """
 
     network: VGG
@@ -147,6 +153,7 @@ class _Describer:
     regions: Sequence[Region] | None
     layers: tuple[str, ...]
     pixels: int | None = None
+    communication: Communication | None = None
 
     def describe(
         self, index: int, styles: Sequence[Tensor], cache: Cache, made_with: tuple[Hashable, ...]
@@ -175,6 +182,7 @@ class _Describer:
                 *(self.network, self.normalize, picture, index, self.layers, regions),
                 self.settings.statistics,
                 self.pixels,
+                self.communication,
             )
         with torch.no_grad():
             here = picture.to(self.normalize.mean.device)

@@ -117,6 +117,7 @@ class WideSum:
 
     def add(self, addend: Tensor) -> None:
         """Add a tensor of the sum's shape: float32 or float64, finite or not, on any device."""
+        addend = addend.detach().to(self._coarse.table.device)
         self._coarse.add(addend)
         self._fine.add(self._coarse.rest(addend))
 
@@ -128,6 +129,32 @@ class WideSum:
     def value(self) -> Tensor:
         """The sum, float64, in the addends' shape; all NaN if any was not finite, or too large."""
         return self._coarse.value() + self._fine.value()
+
+
+class GramSum:
+    """A ``WideSum`` of Gram matrices, which are symmetric: half of their entries are added.
+
+    Args:
+        channels: C of matrices ``(C, C)``.
+        size: What the largest entry of the sum is expected to be, to a few powers of ten.
+    """
+
+    def __init__(self, channels: int, size: float) -> None:
+        self._channels = channels
+        self._sum = WideSum((channels * (channels + 1) // 2,), size)
+
+    def add(self, matrix: Tensor) -> None:
+        """Add a matrix, float32 or float64, on any device."""
+        self._sum.add(upper_triangle(matrix))
+
+    @property
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """As those of a ``WideSum``."""
+        return self._sum.tables
+
+    def value(self) -> Tensor:
+        """The sum ``(C, C)`` float64; all NaN if any addend was not finite, or too large."""
+        return symmetric(self._sum.value(), self._channels)
 
 
 def upper_triangle(matrix: Tensor) -> Tensor:

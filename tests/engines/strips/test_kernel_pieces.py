@@ -16,7 +16,9 @@ from helpers.cuda_emulator.library import NEEDED, Emulator, in_place_of_a_gpu, s
 from helpers.strips import errors, objective, spacing_of
 
 pytestmark = NEEDED
-EMULATED = ("gram", "max", "l2", "replicate", "poolings and preactivations", "regions", "color")
+QUICK = ("gram", "max", "replicate")
+SLOW = ("l2", "poolings and preactivations", "regions", "color")
+EMULATED = (*QUICK, *(pytest.param(control, marks=pytest.mark.slow) for control in SLOW))
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from fastnst.ranks.protocol import Alone, Communication
 from fastnst.ranks.share import Rows, Share
 from fastnst.strips.geometry import Grid, Span, Tile
 from fastnst.strips.storage import Store, empty
-from fastnst.strips.sums import WideSum, symmetric, upper_triangle
+from fastnst.strips.sums import GramSum, WideSum
 
 
 class StripEngine(Engine):
@@ -81,13 +81,10 @@ class StripEngine(Engine):
         if objective.temporal is not None and self._communication.ranks > 1:
             raise InvalidInput("a frame of a film cannot be computed by several ranks")
         self._groups = groups(objective)
-        size_at = objective.network.architecture.size_at
-        sizes = {key: size_at(key, (grid.height, grid.width)) for key in objective.layers}
+        network, size = objective.network.architecture, (grid.height, grid.width)
+        sizes = {key: network.size_at(key, size) for key in objective.layers}
         self._positions = {key: height * width for key, (height, width) in sizes.items()}
-        channels = objective.network.architecture.convolutions()
-        self._channels = {
-            key: channels[_convolution_of(key, tuple(channels))][1] for key in objective.layers
-        }
+        self._channels = {key: network.channels_of(key) for key in objective.layers}
         self._elements = {
             key: self._positions[key] * self._channels[key] for key in objective.content
         }
@@ -219,15 +216,14 @@ class _MomentsSum:
     """
 
     def __init__(self, group: Group, channels: int, positions: int) -> None:
-        self._channels = channels
         self._first = WideSum((channels,), positions) if group.needs_mean else None
-        self._second = WideSum((channels * (channels + 1) // 2,), positions)
+        self._second = GramSum(channels, positions)
 
     def add(self, part: Moments) -> None:
         """Add those of a piece."""
         if self._first is not None and part.first is not None:
-            self._first.add(part.first.cpu())
-        self._second.add(upper_triangle(part.second).cpu())
+            self._first.add(part.first)
+        self._second.add(part.second)
 
     @property
     def tables(self) -> tuple[Tensor, ...]:
@@ -238,7 +234,7 @@ class _MomentsSum:
     def value(self, device: torch.device) -> Moments:
         """Those of the whole picture."""
         first = None if self._first is None else self._first.value().to(device)
-        return Moments(first, symmetric(self._second.value().to(device), self._channels))
+        return Moments(first, self._second.value().to(device))
 
 
 def total_variation(
@@ -265,11 +261,3 @@ def total_variation(
         part: Tensor = objective.tv.of_rows(own, following, band.is_first, band.length)
         found = torch.autograd.grad(part, x)[0] if gradient else None
     return part.detach(), found
-
-
-def _convolution_of(layer: str, convolutions: tuple[str, ...]) -> str:
-    """The convolution whose channels a layer has: for a pooling the last one of its block."""
-    if layer.startswith("pool"):
-        block = layer.removeprefix("pool")
-        return [name for name in convolutions if name.startswith(f"conv{block}_")][-1]
-    return layer.replace("relu", "conv")
