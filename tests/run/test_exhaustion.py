@@ -12,6 +12,7 @@ from fastnst import InvalidInput
 from fastnst.run import available, preparation
 from fastnst.run.exhaustion import enough
 from fastnst.run.memory import Need, estimate
+from fastnst.run.planning import make_plan
 from fastnst.settings.settings import Settings
 from helpers.pictures import smooth
 
@@ -39,6 +40,26 @@ def test_memory_that_runs_out_is_an_error_with_a_size_that_fits(monkeypatch) -> 
         out_of_memory()
     fits = int(str(caught.value).split("--size ")[1].split()[0])
     assert estimate(Need(fits, fits * 3 // 4, settings)) < needed // 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "hint"), [({}, True), ({"gradient_norm": "l2"}, False), ({"engine": "onnx"}, False)]
+)
+def test_strips_are_proposed_where_they_would_fit(
+    fields: dict[str, str], hint: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(available, "available", lambda device: 2**34)
+    settings = Settings(**fields)
+    with (
+        pytest.raises(InvalidInput, match="ran out of memory") as caught,
+        enough(4096, 3072, settings, torch.device("cpu")),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    said = str(caught.value)
+    assert ("for strips" in said) == hint
+    if hint:
+        limit = int(said.split("--memory ")[1].split("MB")[0]) * 10**6
+        assert make_plan(Need(4096, 3072, settings), limit).strips > 1
 
 
 def test_a_recording_that_ran_out_of_memory_says_so_too() -> None:

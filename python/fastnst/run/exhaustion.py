@@ -11,6 +11,8 @@ import torch
 
 from fastnst.errors import InvalidInput
 from fastnst.run import available, memory
+from fastnst.run.refusal import least
+from fastnst.run.shareable import no_pieces_reason
 from fastnst.settings.settings import Settings
 
 
@@ -51,9 +53,11 @@ def enough(width: int, height: int, settings: Settings, device: torch.device) ->
     each = (takes.whole(width * height) - takes.fixed) / (width * height)
     side = max(width, height) * min(1.0, left / each / (width * height)) ** 0.5
     fits = max(memory.SMALLEST, int(side))
+    ways = [f"--size {fits} or less", "a smaller --history-size"]
+    if no_pieces_reason(settings) is None and least(need, None, None) <= left:
+        ways.insert(1, f"--memory {max(1, round(left / 1e6))}MB for strips, or smaller ones")
     raise InvalidInput(
-        f"{device} ran out of memory with a {width}×{height} picture; "
-        f"use --size {fits} or less, or a smaller --history-size"
+        f"{device} ran out of memory with a {width}×{height} picture; use {', or '.join(ways)}"
     )
 
 

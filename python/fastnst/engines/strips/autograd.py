@@ -28,6 +28,7 @@ class AutogradEvaluator(Evaluator):
         self.objective = objective
         self.precision = precision
         self.name = name
+        self.tf32 = False
         self._network = objective.network
         self._wide = objective.normalize.mean.dtype
         if precision == "bf16":

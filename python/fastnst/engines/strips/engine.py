@@ -66,7 +66,7 @@ class StripEngine(Engine):
     ) -> None:
         self.grid = grid
         self.name = evaluator.name
-        self.precision = evaluator.precision
+        self.precision, self.tf32 = evaluator.precision, evaluator.tf32
         self._communication = communication or Alone()
         self._share = Share.of(grid, self._communication)
         tiles = self._share.pieces()

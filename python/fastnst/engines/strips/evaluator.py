@@ -39,11 +39,13 @@ class Evaluator(Protocol):
         objective: That of the whole picture, whose guidance it holds.
         name: What the engine is called in results.
         precision: That of the features, ``fp32`` or ``bf16``.
+        tf32: Whether products of float32 features are rounded to TF32, as that of an ``Engine``.
     """
 
     objective: Objective
     name: str
     precision: str
+    tf32: bool
 
     def another(self) -> Evaluator:
         """One of the same kind that has a piece of its own, and the same network."""

@@ -29,6 +29,7 @@ class OnDevice(Evaluator):
         self._evaluator = evaluator
         self.objective = evaluator.objective
         self.name, self.precision = evaluator.name, evaluator.precision
+        self.tf32 = evaluator.tf32
         self._device = self.objective.normalize.mean.device
 
     def another(self) -> OnDevice:
