@@ -34,7 +34,7 @@ from fastnst.engines.create import create_engine
 from fastnst.run.available import return_large_blocks
 from fastnst.run.footprint import footprint
 from fastnst.run.memory import PICTURE
-from fastnst.run.pieces import cuts
+from fastnst.run.pieces import Plan, cuts
 from fastnst.strips.geometry import Grid
 from fastnst.strips.storage import ScratchStore
 
@@ -61,6 +61,7 @@ class Task:
         threads: How many.
         targets: One of ``WAYS``.
         columns: Owned columns of a tile; 0: all.
+        device: What computes; in strips the picture lies in main memory.
     """
 
     engine: str
@@ -69,33 +70,34 @@ class Task:
     threads: int
     targets: str = WAYS[0]
     columns: int = 0
+    device: str = "cpu"
 
 
 def cases(options: Options) -> list[Case]:
-    sizes = options.choose_sizes(full=(1024, 2048), quick=(512,))
-    if not (options.quick or options.sizes):
+    on_gpu = options.device != "cpu"
+    sizes = options.choose_sizes(full=(2048, 4096) if on_gpu else (1024, 2048), quick=(512,))
+    if not (options.quick or options.sizes or on_gpu):
         sizes = (*sizes, 3 * OWNED, 6 * OWNED, 12 * OWNED)
     return [Case("evaluation" if size % OWNED else TILES, size) for size in sizes]
 
 
 def measure(case: Case, options: Options) -> Iterator[Row]:
-    if options.device != "cpu":
-        return
     if case.title == TILES:
-        if options.wants("native"):
+        if options.wants("native") and options.device == "cpu":
             yield _measure_tiles(case, options)
         return
     for engine in ("native", "torch"):
         if not options.wants(engine):
             continue
-        tasks = [Task(engine, case.size, rows, options.threads) for rows in ROWS]
+        device = options.device
+        tasks = [Task(engine, case.size, rows, options.threads, device=device) for rows in ROWS]
         tasks += [replace(tasks[-1], targets=way) for way in WAYS[1:]]
         for task in tasks:
             cut = f"strips of {task.rows} rows" if task.rows else "one piece"
             way = "" if task.targets == WAYS[0] else f", targets {task.targets}"
             title = f"{case.title}, {cut}{way}"
             answer = in_own_process(_child, task)
-            row = partial(Row, "large", title, engine, device="cpu", dtype="fp32", size=case.size)
+            row = partial(Row, "large", title, engine, device=device, dtype="fp32", size=case.size)
             if isinstance(answer, str):
                 yield row(error=answer)
                 continue
@@ -161,30 +163,32 @@ def _child(sender: Connection, task: Task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     torch.set_num_threads(task.threads)
     try:
-        settings = Settings(engine=task.engine, precision="fp32")
+        settings = Settings(engine=task.engine, precision="fp32", device=task.device)
         weights = setups.weights(settings.weights, settings.preprocessing)
-        loaded = setups.pictures(*PAIRS[0], task.size)
+        loaded, device = setups.pictures(*PAIRS[0], task.size), torch.device(task.device)
         height, width = loaded.content.shape[-2:]
-        grid = Grid.cut(height, width, cuts(settings, torch.device("cpu")), task.rows)
-        baseline = begin_peak("cpu")
+        plan = Plan(Grid.cut(height, width, cuts(settings, device), task.rows))
+        loaded = loaded.to(plan.home(device))
+        baseline = begin_peak(task.device)
         store = ScratchStore(tempfile.gettempdir()) if task.targets == WAYS[1] else None
         engine = create_engine(
             *(weights, loaded.content, loaded.style, settings),
-            grid=grid,
+            grid=plan.grid,
             store=store,
             keep=task.targets != WAYS[2],
+            device=device,
         )
-        begin_peak("cpu")  # what setting up took at its peak is gone; targets are counted
+        begin_peak(task.device)  # what setting up took at its peak is gone; targets are counted
         engine.evaluate(loaded.start)
         began = time.perf_counter()
-        engine.evaluate(loaded.start)
+        float(engine.evaluate(loaded.start).terms.total)  # a GPU has finished
         seconds = time.perf_counter() - began
         sender.send(
             {
                 "seconds": seconds,
-                "peak": peak_bytes("cpu"),
+                "peak": peak_bytes(task.device),
                 "baseline": baseline,
-                "strips": len(grid),
+                "strips": plan.strips,
             }
         )
     except Exception as error:  # noqa: BLE001 - becomes the error of a row
