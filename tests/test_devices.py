@@ -7,6 +7,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from fastnst.devices import gpus, take_turn
 
 
 def test_without_a_visible_gpu_everything_runs_on_the_cpu() -> None:
@@ -29,6 +32,17 @@ def test_without_a_visible_gpu_everything_runs_on_the_cpu() -> None:
     first, second = done.stdout.splitlines()
     assert first == "cpu cpu"
     assert second.startswith("device cuda:1 cannot be used: ")
+
+
+def test_gpus_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for number in range(5):
+        take_turn(number)
+    assert taken == [0, 1, 2, 0, 1]
+    counts = [gpus(torch.device(name)) for name in ("cuda", "cuda:1", "cpu")]
+    assert counts == [3, 1, 1]
 
 
 FORKED = """

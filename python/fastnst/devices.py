@@ -34,6 +34,19 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def gpus(device: torch.device) -> int:
+    """How many GPUs a device may be: a GPU without a number is any of them; a CPU counts as one."""
+    return torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
+
+
+def take_turn(number: int) -> None:
+    """Make one GPU after the other the current one: for processes that are counted from 0.
+
+    It is then what ``cuda`` without a number means in this thread.
+    """
+    torch.cuda.set_device(number % torch.cuda.device_count())
+
+
 def unavailable_reason(device: torch.device) -> str | None:
     """Why torch cannot use a CPU or GPU, or None if it can."""
     if device.type == "cpu":

@@ -28,7 +28,7 @@ from fastnst.batch.journal import Journal, journal_size
 from fastnst.batch.make import Making, make
 from fastnst.cache import Cache
 from fastnst.claims import claim
-from fastnst.devices import choose_device
+from fastnst.devices import choose_device, gpus, take_turn
 from fastnst.run.available import available
 from fastnst.run.step import Step
 
@@ -79,7 +79,8 @@ def run_in_workers(
 ) -> Iterator[Outcome]:
     """Make the pictures of a batch, several at a time.
 
-    The workers share the threads and, where no limit is given, the memory that is free.
+    The workers share the threads and, where no limit is given, the memory that is free. They take
+    the machine's GPUs in turn.
 
     Args:
         jobs: What to make.
@@ -102,12 +103,13 @@ def run_in_workers(
     since = journal_size(making.folder) if since is None else since
     workers = min(workers, len(jobs))
     limit = making.resources.memory
+    device, sharing = choose_device(jobs[0].settings.device), workers
     if limit is None:
-        limit = available(choose_device(jobs[0].settings.device))
-    share = None if limit is None else max(1, limit // workers)
+        limit, sharing = available(device), -(-workers // gpus(device))  # of those on one GPU
+    share = None if limit is None else max(1, limit // sharing)
     making = replace(making, resources=replace(making.resources, memory=share))
     shares = shared_out(torch.get_num_threads() if threads is None else threads, workers)
-    crew = _Crew(making, since, shares)
+    crew = _Crew(making, since, shares, gpus(device) > 1)
     try:
         yield from crew.make(jobs, callback)
     finally:
@@ -123,13 +125,13 @@ def shared_out(threads: int, workers: int) -> list[int]:
 class _Worker:
     """A process that makes pictures, as the process that runs the batch sees it."""
 
-    def __init__(self, making: Making, since: int, threads: int) -> None:
+    def __init__(self, making: Making, since: int, threads: int, number: int | None) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.task: _Task | None = None
-        self.threads = threads
+        self.threads, self.number = threads, number
         self.process: SpawnProcess = context.Process(
-            target=_work, args=(theirs, making, since, threads), daemon=True
+            target=_work, args=(theirs, making, since, threads, number), daemon=True
         )
         with _signals_wait():
             self.process.start()
@@ -154,11 +156,15 @@ class _Crew:
         making: How pictures are made, by each of them.
         since: Where the journal ended when the batch began.
         shares: The threads of each.
+        turns: Whether they take one GPU after the other.
     """
 
-    def __init__(self, making: Making, since: int, shares: Sequence[int]) -> None:
+    def __init__(self, making: Making, since: int, shares: Sequence[int], turns: bool) -> None:
         self.making, self.since = making, since
-        self.workers = [_Worker(making, since, threads) for threads in shares]
+        self.workers = [
+            _Worker(making, since, threads, number if turns else None)
+            for number, threads in enumerate(shares)
+        ]
 
     def make(
         self, jobs: Sequence[Job], callback: Callable[[Report], None] | None
@@ -204,7 +210,7 @@ class _Crew:
 
     def _replace(self, worker: _Worker) -> None:
         worker.pipe.close()
-        fresh = _Worker(self.making, self.since, worker.threads)
+        fresh = _Worker(self.making, self.since, worker.threads, worker.number)
         self.workers[self.workers.index(worker)] = fresh
 
     def end(self) -> None:
@@ -240,9 +246,11 @@ def _signals_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(pipe: Connection, making: Making, since: int, threads: int) -> None:
+def _work(pipe: Connection, making: Making, since: int, threads: int, number: int | None) -> None:
     """What a worker does: one picture after the other, until it is told to go."""
     torch.set_num_threads(threads)
+    if number is not None:
+        take_turn(number)
     tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
     inbox = _Inbox(pipe, tasks)
     threading.Thread(target=inbox.read, daemon=True).start()

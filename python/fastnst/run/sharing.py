@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from fastnst.devices import choose_device
+from fastnst.devices import choose_device, gpus
 from fastnst.engines.create import targets_at_a_time
 from fastnst.errors import InvalidInput
 from fastnst.ranks.protocol import Alone, Communication
@@ -182,7 +182,7 @@ def own_device(device: torch.device, communication: Communication) -> torch.devi
     if device.type != "cuda" or device.index is not None or communication.local_ranks == 1:
         return device
     local = communication.rank % communication.local_ranks
-    return torch.device("cuda", local % torch.cuda.device_count())
+    return torch.device("cuda", local % gpus(device))
 
 
 def _check_alike(need: Need, communication: Communication) -> None:
