@@ -78,9 +78,9 @@ def stylize(
         resume: A checkpoint to go on from, of a run of the same pictures, weights and settings
             (``iterations`` may differ). The result is that of a run that was never interrupted,
             bit for bit on the same machine.
-        memory: The most that the run may take: ``"8GB"``, or a number of bytes; None: what is
-            free. A picture that does not fit is computed in strips, with the same result but for
-            rounding.
+        memory: The most that the run may take, on a GPU of the GPU's memory: ``"8GB"``, or a number
+            of bytes; None: what is free. A picture that does not fit is computed in strips, with
+            the same result but for rounding.
         scratch: A folder on a disk for what does not fit in strips either, in files that are gone
             when the run is. Large pictures lie there too; None: these lie in the system's folder
             for temporary files, and what does not fit is refused.
