@@ -45,3 +45,26 @@ def test_pieces_by_our_kernels_equal_float64(
     loss, gradient = errors(found, TorchEngine(exact).evaluate(double))
     assert loss <= 1e-5
     assert gradient <= 2e-4
+
+
+@pytest.mark.slow
+def test_pieces_in_bfloat16_are_near_float64(emulator: Emulator, random_weights: Weights) -> None:
+    """As near as a picture in one piece is: some layers of 1 % error each."""
+    del emulator
+    it, image = objective(random_weights, 67, 19, "gram", torch.float32)
+    exact, double = objective(random_weights, 67, 19, "gram", torch.float64)
+    grid = Grid.cut(67, 19, spacing_of(it), 32)
+    found = StripEngine(KernelEvaluator(it, "bf16"), grid).evaluate(image)
+    expected = TorchEngine(exact).evaluate(double)
+    assert float(found.terms.total) == pytest.approx(float(expected.terms.total), rel=2e-2)
+    x, y = found.gradient.double().flatten(), expected.gradient.flatten()
+    assert float(torch.nn.functional.cosine_similarity(x, y, dim=0)) >= 0.99
+
+
+def test_kept_features_change_no_bit(emulator: Emulator, random_weights: Weights) -> None:
+    del emulator
+    it, image = objective(random_weights, 67, 19, "max", torch.float32)
+    grid = Grid.cut(67, 19, spacing_of(it), 32)
+    gone, kept = (StripEngine(KernelEvaluator(it), grid, keep=keep) for keep in (False, True))
+    expected = gone.evaluate(image).gradient.clone()
+    assert torch.equal(kept.evaluate(image).gradient, expected)
