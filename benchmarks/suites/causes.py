@@ -32,14 +32,8 @@ ARMS = (
     Arm("fast, from the content", "fast", {"init": "content"}),
     Arm("fast, replicate", "fast", {"padding": "replicate"}),
     Arm("fast, max pooling", "fast", {"pooling": "max"}),
-    Arm("hires, as it is", "hires"),
-    Arm("hires, spectral", "hires", {"optimizer": "spectral"}),
-    Arm("hires, colour 2", "hires", {"tv_weight": 2.0, "tv_form": "color"}),
-    Arm(
-        "hires, spectral, colour 2",
-        "hires",
-        {"optimizer": "spectral", "tv_weight": 2.0, "tv_form": "color"},
-    ),
+    Arm("hires, as it is", "hires", halved=True),
+    Arm("hires, spectral", "hires", {"optimizer": "spectral"}, halved=True),
 )
 
 

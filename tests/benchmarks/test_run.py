@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +105,26 @@ def test_results_of_a_gpu_are_kept_by_default(
 
 def test_the_real_readme_has_a_place_for_the_tables() -> None:
     assert report.MARK in run.README.read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_in_the_background_that_is_ended_writes_what_was_measured(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Started with Ctrl-C ignored, as a shell starts what ends with &."""
+    path = tmp_path / "results.json"
+    command = [sys.executable, "benchmarks/run.py", "evaluation", "--quick", "--json", str(path)]
+    command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command]
+    process = subprocess.Popen(
+        command,
+        cwd=Path(run.__file__).parents[1],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "evaluation" in process.stderr.readline()  # it measures
+    process.send_signal(number)
+    assert process.wait(60) == 130
+    process.stderr.close()
+    assert checked(path)["environment"]["interrupted"] is True
