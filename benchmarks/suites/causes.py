@@ -33,7 +33,7 @@ ARMS = (
     Arm("fast, replicate", "fast", {"padding": "replicate"}),
     Arm("fast, max pooling", "fast", {"pooling": "max"}),
     Arm("hires, as it is", "hires", halved=True),
-    Arm("hires, spectral", "hires", {"optimizer": "spectral"}, halved=True),
+    Arm("hires, by L-BFGS", "hires", {"optimizer": "lbfgs"}, halved=True),
 )
 
 

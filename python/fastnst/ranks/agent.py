@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from types import FrameType
 from typing import Any
@@ -124,6 +124,9 @@ class _Agent(LocalElasticAgent):
         except SignalException as error:  # a signal that is none of ours
             return 128 + int(error.sigval)
         finally:
+            self._kill(
+                pid for pid in self._processes() if _runs(pid)
+            )  # no orphans
             for number, handler in before.items():
                 signal.signal(number, handler)
             self._rdzv_handler.shutdown()
@@ -200,16 +203,22 @@ class _Agent(LocalElasticAgent):
         if self.received and now - self._since < AT_ONCE:
             return  # of the same cause: a terminal that is closed sends SIGHUP twice
         again, self.received, self._since = self.received, number, now
-        workers = self.get_worker_group().workers if self._started else []
-        pids = [int(worker.id) for worker in workers if worker.id]
+        pids = self._processes() if self._started else []
         if pids and not again:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pids[0], signal.SIGINT)  # it tells the others
             return
+        self._kill(pids)
+        raise KeyboardInterrupt
+
+    def _processes(self) -> list[int]:
+        """Those of the ranks that were started last."""
+        return [int(worker.id) for worker in self.get_worker_group().workers if worker.id]
+
+    def _kill(self, pids: Iterable[int]) -> None:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
-        raise KeyboardInterrupt
 
 
 def _runs(pid: int) -> bool:

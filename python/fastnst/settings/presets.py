@@ -175,7 +175,8 @@ def _hires() -> Settings:
     """Preset gatys for pictures of any size: coarse to fine, so that strokes are large.
 
     An iteration takes four times as long at each further scale. From 1024 pixels on there are about
-    half as many, so that a scale takes twice as long as the one before.
+    half as many, so that a scale takes twice as long as the one before. With L-BFGS alone the same
+    iterations end at more loss, and with less fine detail than the painting has (docs/quality.md).
     """
     return Settings(
         size=1024,
@@ -183,6 +184,7 @@ def _hires() -> Settings:
         scale_step=2.0,
         scale_iterations=(150, 75, 40, 20, 10),
         init="matched",
+        optimizer="spectral",
         history_size=20,
     )
 
