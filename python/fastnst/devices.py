@@ -88,6 +88,23 @@ def undisturbed() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU, compute with one thread while the context lasts.
+
+    LAPACK's eigenvectors have other last bits for another number of threads.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 _computed: list[int] = []  # the process that computed first with several threads
 
 

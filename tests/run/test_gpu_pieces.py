@@ -141,7 +141,7 @@ def test_too_little_main_memory_is_said(memory: Memory) -> None:
         make_plan(need)
     fits = int(str(caught.value).split("--size ")[1].split()[0])
     assert make_plan(need.at(fits)).strips > 1
-    assert fits > 2048
+    assert fits > 1024  # without the extension pairs take four times as much
 
 
 def test_a_scratch_folder_makes_up_for_main_memory(memory: Memory, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
+from fastnst.ops.sums import squared_norm
 
 
 def guide(features: Tensor, guidance: Tensor | None) -> Tensor:
@@ -30,4 +31,4 @@ def guide(features: Tensor, guidance: Tensor | None) -> Tensor:
 
 def normalise_guidance(guidance: Tensor) -> Tensor:
     """Scale a guidance map, not all zero, so that the mean of its squares is 1."""
-    return guidance / guidance.square().mean().sqrt()
+    return guidance / (squared_norm(guidance) / guidance.numel()).sqrt().to(guidance.dtype)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fastnst.devices import one_thread
 from fastnst.losses.guidance import guide
 from fastnst.losses.layer_loss import LayerLoss
 from fastnst.ops import gram_matrix
@@ -151,8 +152,9 @@ class WassersteinLoss(_MomentLoss):
         spread: float = 0.0,
     ) -> None:
         super().__init__(*targets, backend=backend, guidance=guidance, spread=spread)
-        values, vectors = torch.linalg.eigh(_ridged(self.target_covariance))
-        root = vectors * values.clamp_min(0).sqrt() @ vectors.T
+        with one_thread(self.target_covariance.device):
+            values, vectors = torch.linalg.eigh(_ridged(self.target_covariance))
+            root = vectors * values.clamp_min(0).sqrt() @ vectors.T
         self.register_buffer("root", root.to(self.target_covariance), persistent=False)
 
     @staticmethod
@@ -185,11 +187,12 @@ class _BuresDistance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, covariance: Tensor, target: Tensor, root: Tensor) -> Tensor:
         root = root.double()
-        values, vectors = torch.linalg.eigh(root @ _ridged(covariance) @ root)
-        roots = values.clamp_min(RIDGE**2).sqrt()
+        with one_thread(root.device):
+            values, vectors = torch.linalg.eigh(root @ _ridged(covariance) @ root)
+            roots = values.clamp_min(RIDGE**2).sqrt()
+            half = (root @ vectors) / roots.sqrt()
         ridges = 2 * RIDGE * len(roots)
         traces = covariance.diagonal().double().sum() + target.diagonal().double().sum() + ridges
-        half = (root @ vectors) / roots.sqrt()
         ctx.save_for_backward(half)
         ctx.dtype = covariance.dtype
         distance: Tensor = traces - 2 * roots.sum()
@@ -199,7 +202,8 @@ class _BuresDistance(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (half,) = ctx.saved_tensors
-        gradient = torch.eye(len(half), dtype=half.dtype, device=half.device) - half @ half.T
+        with one_thread(half.device):
+            gradient = torch.eye(len(half), dtype=half.dtype, device=half.device) - half @ half.T
         return grad * gradient.to(ctx.dtype), None, None
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from fastnst.errors import InvalidInput
 from fastnst.losses.guidance import normalise_guidance
+from fastnst.ops.sums import squared_norm
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Region:
 
         So a style is as strong, per pixel, in a small region as in a large one.
         """
-        return 1.0 if self.content is None else float(self.content.square().mean())
+        if self.content is None:
+            return 1.0
+        return float(squared_norm(self.content)) / self.content.numel()
 
     def to(self, device: torch.device) -> Region:
         """The region with its maps on a device."""

@@ -124,9 +124,7 @@ class _Agent(LocalElasticAgent):
         except SignalException as error:  # a signal that is none of ours
             return 128 + int(error.sigval)
         finally:
-            self._kill(
-                pid for pid in self._processes() if _runs(pid)
-            )  # no orphans
+            self._kill(pid for pid in self._processes() if _runs(pid))  # no orphans
             for number, handler in before.items():
                 signal.signal(number, handler)
             self._rdzv_handler.shutdown()
