@@ -121,7 +121,10 @@ def test_the_gpu_has_the_pieces_and_main_memory_the_picture(memory: Memory) -> N
     on_cpu = [replace(need, device=CPU).in_pieces(WHOLE, 10**6) for need in (small, large)]
     assert more == pytest.approx(on_cpu[1] - on_cpu[0])
     assert small.beside(WHOLE) < on_cpu[0]
-    assert replace(small, device=CPU).beside(WHOLE) == 0
+    for name in ("cpu", "cpu:0"):
+        on_cpu = replace(small, device=torch.device(name))
+        assert on_cpu.beside(WHOLE) == 0
+        assert on_cpu.in_pieces(WHOLE, 10**6) == replace(small, device=CPU).in_pieces(WHOLE, 10**6)
 
 
 def test_targets_are_made_anew_where_main_memory_is_short(memory: Memory) -> None:

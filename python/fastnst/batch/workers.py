@@ -96,6 +96,7 @@ def run_in_workers(
 
     Raises:
         InvalidInput: as ``check_jobs`` does, before the first job.
+        BackendUnavailable: if the first job's device cannot be used.
     """
     check_jobs(jobs, making.bits, making.pyramid)
     if not jobs:

@@ -33,7 +33,7 @@ COMMANDS = {  # in the order of the help; the function of each, in fastnst.cli
     "samples": "samples.list_samples",
     "presets": "presets.list_presets",
 }
-# Typer has it from a package that it may have or be: the parent of what it shows.
+# What Typer raises for wrong usage. It exports this class only as the parent of another.
 UsageError = cast(type[Exception], typer.BadParameter.__base__)
 
 

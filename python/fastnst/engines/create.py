@@ -171,7 +171,8 @@ def create_engine(
 
     Raises:
         BackendUnavailable: if the engine that was asked for by name cannot run here.
-        InvalidInput: for settings or pictures that do not fit together.
+        InvalidInput: for settings or pictures that do not fit together, or a picture on a GPU that
+            is cut.
     """
     device = device or content.device
     name = _choose_engine(settings.engine, device)
@@ -181,6 +182,11 @@ def create_engine(
     cut = grid is not None and not grid.is_whole
     pixels = TARGETS_AT_A_TIME if grid is None else targets_at_a_time(grid)
     own = cut and recomputes("fp32" if settings.precision == "auto" else settings.precision)
+    if cut and content.device.type != "cpu":
+        raise InvalidInput(
+            f"a picture in pieces lies in main memory, and this one on {content.device}: "
+            f"give it on the CPU, and device={content.device} beside it"
+        )
     if regions is not None:
         regions = [region.to(device) for region in regions]
     objective = build_objective(

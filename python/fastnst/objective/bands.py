@@ -112,12 +112,13 @@ def describe_in_bands(
     sums: tuple[WideSum | GramSum, ...] = (*first.values(), *second.values())
     speech.reduce_exact(*(table for one in sums for table in one.tables))
     found: dict[str, dict[tuple[int, str], tuple[Tensor, ...]]] = {name: {} for name in names}
-    for (r, name), gram in second.items():
-        count, device = positions[name], normalize.mean.device
-        mean = first[r, name].value().to(device) / count
+    for r, name in maps:
+        mean, gram = (
+            one[r, name].value().to(normalize.mean.device) / positions[name]
+            for one in (first, second)
+        )
         for statistic in statistics:
-            moments = (mean, gram.value().to(device) / count)
-            targets = STYLE_LOSSES[statistic].statistics_of(*moments)
+            targets = STYLE_LOSSES[statistic].statistics_of(mean, gram)
             found[name][r, statistic] = tuple(target.to(picture.dtype) for target in targets)
     return found
 

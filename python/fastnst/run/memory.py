@@ -103,11 +103,13 @@ class Need:
             at_a_time: Pixels of a style picture that are computed together; None: half as many.
         """
         takes = self.footprint(spare=1)
-        anew = not plan.keeps_content or self.device != CPU  # the piece's targets, beside all
+        anew = (
+            not plan.keeps_content or self.device.type != "cpu"
+        )  # the piece's targets, beside all
         piece = takes.fixed_in_pieces + (takes.piece + (takes.content if anew else 0)) * computed
         at_a_time = computed // 2 if at_a_time is None else at_a_time
         style = min(self.style_pixels, at_a_time) * STYLE_BYTES
-        if self.device != CPU:
+        if self.device.type != "cpu":
             return round(max(piece, takes.fixed_in_pieces + style))
         solving, beginning = self._pictures(plan)
         return self._sources + round(max(piece + solving, max(piece, style) + beginning))
@@ -117,7 +119,7 @@ class Need:
 
         All that grows with the picture lies there. On a CPU, ``in_pieces`` has it.
         """
-        if self.device == CPU:
+        if self.device.type == "cpu":
             return 0
         on_cpu = replace(self, device=CPU)
         return self._sources + round(max(on_cpu._pictures(plan)))

@@ -74,7 +74,7 @@ def budget_of(device: torch.device, limit: int | None) -> int | None:
 
 def _main_memory(device: torch.device) -> int | None:
     """Bytes of main memory that a run on a GPU may take beside the GPU's; None: nobody says."""
-    return None if device == CPU else budget_of(CPU, None)
+    return None if device.type == "cpu" else budget_of(CPU, None)
 
 
 def grid_within(need: Need, plan: Plan, budget: int) -> Grid | None:

@@ -12,6 +12,7 @@ from fastnst.engines.strips.autograd import AutogradEvaluator
 from fastnst.engines.strips.engine import StripEngine
 from fastnst.engines.strips.on_device import OnDevice
 from fastnst.engines.strips.targets import chosen
+from fastnst.errors import InvalidInput
 from fastnst.losses import TemporalLoss
 from fastnst.network.architecture import VGG19
 from fastnst.network.weights import Weights
@@ -122,6 +123,13 @@ def test_pixels_go_there_and_a_gradient_comes_back(random_weights: Weights) -> N
     assert sides.copied["here"] == pixels + len(grid) * (triangles + EIGHT) + 3 * EIGHT
     # In the first pass and in the second.
     assert sides.copied["there"] <= pixels + 2 * targets + triangles
+
+
+def test_a_picture_on_the_device_is_refused_where_it_is_cut(random_weights: Weights) -> None:
+    settings = settings_of("gram")
+    content, style = (picture(WIDTH, HEIGHT, k).to(ELSEWHERE) for k in (1, 2))
+    with pytest.raises(InvalidInput, match="in pieces lies in main memory, and this one on meta"):
+        create_engine(random_weights, content, style, settings, grid=grid_of(settings))
 
 
 def test_tensors_on_both_sides_are_an_error() -> None:
