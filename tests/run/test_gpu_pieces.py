@@ -135,7 +135,7 @@ def test_targets_are_made_anew_where_main_memory_is_short(memory: Memory) -> Non
 
 
 def test_too_little_main_memory_is_said(memory: Memory) -> None:
-    memory(8, 3)
+    memory(2, 3)
     need = Need(8192, 6144, FP32, GPU)
     said = (
         r"8192×6144 picture needs about .* of main memory beside the GPU's and 2.5 GiB are free; "
