@@ -23,6 +23,9 @@ Gram matrices, in two integers for each entry, and a few sums are added up over 
 machines. Nothing of this is hidden behind computation, unless ``overlap`` says so.
 
 The solver ``spectral`` sends spectra beside that, from each machine to each other.
+
+All parts are taken to be alike. Those of fastnst are whole bands of rows: ``evenness`` is by how
+much the largest is beyond the mean, and all wait for its owner.
 """
 
 from __future__ import annotations
@@ -32,8 +35,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fastnst.network.architecture import VGG19
+from fastnst.ranks.share import Share
+from fastnst.run.sharing import exchanging_grid
 from fastnst.solvers.spectral import BANDS
-from fastnst.strips.geometry import level_of, reach
+from fastnst.strips.geometry import Spacing, level_of, reach
 
 LAYERS = VGG19.up_to(("relu5_1",))
 STYLE_CHANNELS = (64, 128, 256, 512, 512)
@@ -200,6 +205,20 @@ class Part:
 def strip(height: float, width: float, machines: int) -> Part:
     """A strip of rows of a picture, in the middle where there are more than two."""
     return Part(height / machines, width, min(2, machines - 1))
+
+
+def evenness(pixels: float, machines: int) -> float | None:
+    """Rows of the mean part of a square picture over the largest's, where rows are exchanged.
+
+    Returns:
+        1 where all are alike, or None where there are more machines than bands.
+    """
+    side = round(math.sqrt(pixels))
+    grid = exchanging_grid(side, side, Spacing.of(LAYERS))
+    if machines > len(grid.rows):
+        return None
+    largest = max(Share.part(grid, rank, machines).height for rank in range(machines))
+    return side / machines / largest
 
 
 def block(height: float, width: float, machines: int) -> Part:
@@ -470,6 +489,15 @@ def spectral_table() -> str:
     return table(head, rows)
 
 
+def evenness_table() -> str:
+    """What the largest part leaves of the strong scaling, per layer."""
+    rows = []
+    for machines in MACHINES[1:]:
+        shares = [evenness(megapixels * 1e6, machines) for megapixels in MEGAPIXELS]
+        rows.append((machines, *map(_percent, shares)))
+    return table(["machines", *(f"{megapixels} MP" for megapixels in MEGAPIXELS)], rows)
+
+
 def weak_table() -> str:
     """Weak scaling over sixty-four machines, strips / blocks."""
     each = (1, 4, 16, 64)
@@ -517,6 +545,7 @@ TABLES = {
     "Strong scaling in per cent, strips/blocks": eight_table,
     "Strong scaling of strips in per cent, lbfgs/spectral": spectral_table,
     "The most machines with 85 % strong scaling, strips/blocks, of up to 64": strong_table,
+    "The mean part over the largest in per cent, strips, per layer": evenness_table,
     "Weak scaling over 64 machines in per cent, strips/blocks": weak_table,
     "What an exchange beside the work saves in per cent, over 2 / 4 / 8 machines": overlap_table,
 }

@@ -19,6 +19,7 @@ from benchmarks.scaling_model import (
     Network,
     Setting,
     block,
+    evenness,
     gram_bytes,
     halo_bytes,
     rows_needed,
@@ -155,6 +156,23 @@ def test_eight_machines_pay_from_100_megapixels_on() -> None:
     assert (Setting(KEPT, CPU, SLOW).strong(1e9, 64) or 0) < 0.85
     assert (Setting(KEPT, CPU, SLOW, blocks=True).strong(1e9, 64) or 0) >= 0.85
     assert (Setting(PER_BLOCK, CPU, SLOW).strong(1e8, 64) or 0) >= 0.85
+
+
+def test_the_largest_part_holds_all_up() -> None:
+    """Whole bands of 96 rows, of which the last has up to 191."""
+    assert evenness(1536**2, 2) == evenness(1536**2, 1) == 1  # 8 bands each
+    assert evenness(1024**2, 2) == 512 / 544  # 480 and 384 + 160
+    assert evenness(1024**2, 8) == 128 / 192
+    assert evenness(1e8, 64) == 156.25 / 192
+    assert evenness(1024**2, 10) == 102.4 / 160
+    assert evenness(1024**2, 11) is None
+    # What the page says of parts as they are: 98, 74, 92 and 72 per cent.
+    for megapixels, machines, said in ((100, 8, 98), (100, 64, 74), (150, 64, 92), (200, 64, 72)):
+        even = evenness(megapixels * 1e6, machines)
+        alike = Setting(PER_LAYER, CPU, SLOW).strong(megapixels * 1e6, machines)
+        assert even is not None
+        assert alike is not None
+        assert round(100 * even * alike) == said
 
 
 def test_the_page_has_the_tables() -> None:

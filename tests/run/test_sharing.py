@@ -128,7 +128,7 @@ def test_all_ranks_choose_the_way_of_the_one_with_the_least_memory(
 
 @pytest.mark.parametrize(
     ("height", "bands"),
-    [(191, [191]), (192, [96, 96]), (1024, [96] * 9 + [160]), (6200, [192] * 31 + [248])],
+    [(191, [191]), (192, [96, 96]), (1024, [96] * 9 + [160]), (24600, [192] * 127 + [216])],
 )
 def test_bands_that_exchange_rows_are_many(height: int, bands: list[int]) -> None:
     grid = exchanging_grid(height, 48, DEEP)

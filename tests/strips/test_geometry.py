@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -143,13 +143,32 @@ def test_tiles_partition_the_picture() -> None:
     assert grid.computed_pixels == sum(tile.computed_pixels for tile in grid)
 
 
-def test_shares_are_every_band_once() -> None:
-    grid = Grid.cut(5000, 100, PAPER, rows=192)
-    for parties in range(1, len(grid.rows) + 1):
+def cuts(count: int, parts: int) -> Iterator[list[tuple[int, int]]]:
+    """All ways to cut so many bands in a row into parts."""
+    for inner in itertools.combinations(range(1, count), parts - 1):
+        yield list(itertools.pairwise([0, *inner, count]))
+
+
+@pytest.mark.parametrize("exchanges", [False, True])
+@pytest.mark.parametrize("height", [400, 1011, 1248, 1500])
+def test_shares_are_every_band_once_and_the_largest_is_small(height: int, exchanges: bool) -> None:
+    spacing = PAPER.exchanging() if exchanges else PAPER
+    grid = Grid.cut(height, 100, spacing, rows=spacing.smallest)
+    rows = [band.owned_length if exchanges else band.computed_length for band in grid.rows]
+    for parties in range(1, len(rows) + 1):
         shares = [grid.share(k, parties) for k in range(parties)]
-        assert [b for share in shares for b in share] == list(range(len(grid.rows)))
-        lengths = [len(share) for share in shares]
-        assert max(lengths) - min(lengths) <= 1
+        assert [b for share in shares for b in share] == list(range(len(rows)))
+        assert all(shares)
+        largest = max(sum(rows[b] for b in share) for share in shares)
+        ways = cuts(len(rows), parties)
+        assert largest == min(max(sum(rows[a:b]) for a, b in way) for way in ways)
+
+
+def test_a_long_last_band_is_not_shared_with_as_many_others() -> None:
+    grid = Grid.cut(1024, 1024, PAPER.exchanging(), rows=96)
+    assert grid.rows[-1].owned_length == 160
+    heights = [sum(grid.rows[b].owned_length for b in grid.share(k, 3)) for k in range(3)]
+    assert max(heights) == 384  # bands counted alone would give 288, 288 and 448
 
 
 def test_parts_make_up_a_range() -> None:

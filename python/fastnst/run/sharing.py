@@ -35,7 +35,7 @@ HALOS = 2
 MOST_ROWS = 960  # of a band; a halo of 96 rows on either side is a fifth of them
 MOST_PIXELS = 16_000_000  # that are computed for a piece: 10 GB in float32
 MOST_ON_GPU = 3_000_000  # the same on a GPU: 5 to 11 GB
-MOST_BANDS = 64  # about, of bands that exchange rows
+MOST_BANDS = 256  # about, of bands that exchange rows: the finer, the more evenly they are shared
 
 
 def check_before_start(settings: Settings, ranks: int, size: tuple[int, int] | None) -> None:

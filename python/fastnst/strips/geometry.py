@@ -23,6 +23,7 @@ run's state must store the grid's parameters with it.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -336,12 +337,39 @@ class Grid:
     def share(self, party: int, parties: int) -> range:
         """The bands that one of several parties computes: consecutive, as evenly as can be.
 
+        Of all ways to cut a row of bands into so many parts, each of one band or more, it is one
+        whose largest part has the fewest rows: all wait for that part's owner.
+
         Args:
             party: Which, from 0.
-            parties: How many.
+            parties: How many, no more than there are bands.
         """
-        count = len(self.rows)
-        return range(party * count // parties, (party + 1) * count // parties)
+        rows = [self._rows_of(band) for band in self.rows]
+        limits = range(max(rows), sum(rows) + 1)
+        least = bisect_left(limits, True, key=lambda most: len(_fill(rows, most)) <= parties)
+        starts = [*_fill(rows, limits[least], parties), len(rows)]
+        return range(starts[party], starts[party + 1])
+
+    def _rows_of(self, band: Span) -> int:
+        """The rows that are computed for a band by a party that has others too."""
+        return band.owned_length if self.exchanges else band.computed_length
+
+
+def _fill(rows: Sequence[int], most: int, parts: int = 0) -> list[int]:
+    """Where parts begin that take bands in order, each until the next would be too much.
+
+    Args:
+        rows: Those of each band, no more than ``most``.
+        most: The most rows of a part.
+        parts: So many are left a band each at least, if they are not enough otherwise.
+    """
+    starts, filled = [0], 0
+    for index, count in enumerate(rows):
+        if filled + count > most or len(rows) - index == parts - len(starts):
+            starts.append(index)
+            filled = 0
+        filled += count
+    return starts
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ def test_bytes_by_the_model() -> None:
     assert sent_by_model(Team(2, 1, 640, 480), 4) == rows + sums
     assert sent_by_model(Team(4, 1, 640, 480), 4) == 2 * rows + 1.5 * sums
     assert sent_by_model(Team(1, 1, 640, 480), 4) == 0
-    # Spectral: two and three bands of 96 rows, 128 and 193 columns of the half spectrum.
+    # Spectral: three and two bands of 96 rows, 192 and 129 columns of the half spectrum.
     sums = 8 * (integers + 5 * (2 + 9 + 126) + 7)
-    spectra = 24 * (3 * 192 * 193 + 128 * 288), 24 * (3 * 288 * 128 + 193 * 192)
+    spectra = 24 * (3 * 288 * 129 + 192 * 192), 24 * (3 * 192 * 192 + 129 * 288)
     found = sent_by_model(Team(2, 1, 640, 480), 5, "spectral")
     assert found == rows + sums + max(spectra)
 
