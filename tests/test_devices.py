@@ -10,6 +10,11 @@ import pytest
 import torch
 
 from fastnst.devices import gpus, take_turn
+from fastnst.engines.strips.autograd import AutogradEvaluator
+from fastnst.engines.torch_engine import TorchEngine
+from fastnst.network.weights import Weights
+from fastnst.objective.build import build_objective
+from helpers.engines import SETTINGS, pictures
 
 
 def test_without_a_visible_gpu_everything_runs_on_the_cpu() -> None:
@@ -70,3 +75,40 @@ def test_a_forked_process_runs_or_says_why_not(threads: int, said: str) -> None:
         [sys.executable, "-c", FORKED, str(threads)], capture_output=True, text=True, timeout=120
     )
     assert done.stdout.startswith(said), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "use_tf32"),
+    [("", "1"), ("cudnn.conv.", "0"), ("cudnn.", "0"), ("cuda.matmul.", "1")],
+)
+def test_tf32_is_as_the_newer_flags_say_too(flag: str, use_tf32: str) -> None:
+    """PyTorch refuses to read its older flags once a newer one was set: in a process of its own."""
+    code = (
+        "import torch\n"
+        "from fastnst.engines.onnx.providers import provider_options\n"
+        f"{f'torch.backends.{flag}fp32_precision = {chr(34)}ieee{chr(34)}' if flag else ''}\n"
+        "((_, options),) = provider_options('cuda', torch.device('cuda', 1))\n"
+        "print(options)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str({"device_id": "1", "use_tf32": use_tf32})
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "rounds"),
+    [("fp32", torch.float32, True), ("bf16", torch.float32, False), ("fp32", torch.float64, False)],
+)
+def test_engines_of_autograd_say_what_cudnn_rounds(
+    precision: str,
+    dtype: torch.dtype,
+    rounds: bool,
+    random_weights: Weights,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in ("torch_engine", "strips.autograd"):
+        monkeypatch.setattr(f"fastnst.engines.{module}.rounds_to_tf32", lambda device: True)
+    content, style, _ = pictures(24, 31)
+    objective = build_objective(random_weights, content, style, SETTINGS[0], "torch").to(dtype)
+    assert TorchEngine(objective, precision).tf32 is rounds
+    assert AutogradEvaluator(objective, precision).tf32 is rounds

@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from fastnst import files
 from fastnst.errors import InvalidInput, OutputFailed
+from fastnst.run import checkpoint_tensors
 
 
 def test_a_file_is_replaced_in_one_go(tmp_path: Path) -> None:
@@ -42,10 +44,10 @@ def test_what_fails_leaves_the_old_file_and_no_draft(tmp_path: Path, monkeypatch
 
 def test_drafts_that_a_kill_left_are_swept_away_later(tmp_path: Path) -> None:
     target = tmp_path / "a[1].txt"  # brackets mean something to a glob
-    left = tmp_path / ".a[1].txt.77.part"
-    folder = tmp_path / ".a[1].txt.78.part"
-    fresh = tmp_path / ".a[1].txt.79.part"
-    other = tmp_path / ".b.txt.77.part"
+    left = tmp_path / ".a[1].txt.77.01abcdef.part"
+    folder = tmp_path / ".a[1].txt.78.01abcdef.part"
+    fresh = tmp_path / ".a[1].txt.79.01abcdef.part"
+    other = tmp_path / ".b.txt.77.01abcdef.part"
     folder.mkdir()
     for path in (left, folder / "draft", fresh, other):
         path.write_bytes(b"half")
@@ -102,10 +104,27 @@ def test_a_mounted_file_is_written_in_place(tmp_path: Path, monkeypatch, error: 
 def test_a_folder_that_takes_no_new_files(tmp_path: Path, monkeypatch) -> None:
     target = tmp_path / "a.txt"
     target.write_bytes(b"old and longer")
-    monkeypatch.setattr(files, "beside", refused(errno.EROFS))
+    make, replace = {"touch": Path.touch, "mkdir": Path.mkdir}, Path.replace
+
+    def refusing(name: str):
+        def called(path: Path, *args, **kwargs):
+            if path.parent == tmp_path:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            return make[name](path, *args, **kwargs)
+
+        return called
+
+    for name in make:
+        monkeypatch.setattr(Path, name, refusing(name))
+    monkeypatch.setattr(
+        Path, "replace", lambda a, b: refused(errno.EXDEV)() if b == target else replace(a, b)
+    )
     files.check_writable(target, "output")
     files.write(target, b"new")
     assert target.read_bytes() == b"new"
+    checkpoint_tensors.write({"a": torch.ones(3)}, {}, target)
+    assert torch.equal(checkpoint_tensors.read(target)[1]["a"], torch.ones(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     with pytest.raises(InvalidInput, match="Read-only"):
         files.check_writable(tmp_path / "b.txt", "output")
 
@@ -230,3 +249,16 @@ def test_a_file_that_would_be_larger_than_one_may_be_is_refused(
     files.check_writable(tmp_path / "a.png", "output", 1_000_000)
     with pytest.raises(InvalidInput, match=r"1\.0 MB here \(ulimit -f\), this .* 1\.1 MB"):
         files.check_writable(tmp_path / "a.png", "output", 1_100_000)
+
+
+def test_drafts_of_a_longer_name_are_another_s(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(files, "ABANDONED", -1.0)  # as if nobody had written for long
+    with files.beside(tmp_path / "run.mp4") as other, files.beside(tmp_path / "run") as own:
+        files.sweep(tmp_path / "run")
+        assert other.exists()
+        assert not own.exists()
+    odd = tmp_path / "a[b]*.x"
+    with files.beside(odd) as draft, files.folder_beside(odd) as inner:
+        files.sweep(odd)
+        assert not draft.exists()
+        assert not inner.parent.exists()

@@ -39,6 +39,11 @@ def gpus(device: torch.device) -> int:
     return torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
 
 
+def turns(processes: int, device: torch.device) -> int:
+    """How many of the processes that take their turn have one GPU, or the CPU, at the most."""
+    return -(-processes // max(1, gpus(device)))
+
+
 def take_turn(number: int) -> None:
     """Make one GPU after the other the current one: for processes that are counted from 0.
 
@@ -64,6 +69,22 @@ def unavailable_reason(device: torch.device) -> str | None:
 def model(device: torch.device) -> str:
     """What computes: ``cpu``, or a GPU by its model. Another model rounds otherwise."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def allows_tf32() -> bool:
+    """Whether convolutions in float32 may be rounded to TF32 on a GPU: PyTorch's flag.
+
+    Not ``torch.backends.cudnn.allow_tf32``, which fails once one of the newer flags was set.
+    """
+    allowed: bool = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
+    return allowed
+
+
+def rounds_to_tf32(device: torch.device) -> bool:
+    """Whether convolutions in float32 are rounded to TF32 there: on a GPU that can, if allowed."""
+    if device.type != "cuda" or not allows_tf32():
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def guard(device: torch.device) -> contextlib.AbstractContextManager[object]:

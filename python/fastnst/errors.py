@@ -23,6 +23,10 @@ class InvalidInput(FastNSTError, ValueError):
     exit_code = 2
 
 
+class StateRefused(InvalidInput):
+    """A saved state that cannot be read, or that a run like this one never had. Exit code 2."""
+
+
 class BackendUnavailable(FastNSTError, RuntimeError):
     """An engine, device or kernel that was asked for by name cannot run here. Exit code 1."""
 

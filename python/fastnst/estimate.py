@@ -142,7 +142,7 @@ def estimate(
         size = prepared.sources.size(scale.size)
         share = size[0] * size[1] / pixels
         inside = share * pixels if way.grid is None else way.grid.computed_pixels
-        pairs = sum(min(k, settings.pairs(width * height)) for k in range(scale.iterations))
+        pairs = sum(min(k, settings.kept_pairs(width * height)) for k in range(scale.iterations))
         work = inside * _passes(way) / (computed * _passes(plan))
         seconds = (scale.iterations + 1) * evaluation * work
         seconds += PASSES * pairs * row * share

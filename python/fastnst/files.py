@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -203,28 +204,41 @@ def _draft(target: Path) -> Path:
 def beside(target: Path) -> Iterator[Path]:
     """A new, empty file in the target's folder, gone at the end unless it was renamed.
 
+    In the folder for temporary files where the target's takes no new file, as where the target is
+    mounted into a file system that is read-only: it is then written in place.
+
     Raises:
-        OSError: if the folder cannot be written to.
+        OSError: if the target cannot be written so either.
     """
-    draft = _draft(_real(target))
-    try:
-        draft.touch(exist_ok=False)
+    with _place(_real(target), Path.touch) as draft:
         yield draft
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def folder_beside(target: Path) -> Iterator[Path]:
     """The same for a library that makes drafts of its own: a file to be, in a new hidden folder."""
     real = _real(target)
-    folder = _draft(real)
-    try:
-        folder.mkdir()
+    with _place(real, Path.mkdir) as folder:
         yield folder / real.name
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _place(real: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """A draft that was made beside a file, or elsewhere; gone at the end if it is still there."""
+    draft = _draft(real)
+    with contextlib.ExitStack() as stack:
+        try:
+            make(draft)
+        except OSError:
+            if not os.access(real, os.W_OK) or real.is_dir():
+                raise
+            draft = Path(stack.enter_context(tempfile.TemporaryDirectory()), draft.name)
+            make(draft)
+        try:
+            yield draft
+        finally:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
 
 
 def put_in_place(draft: Path, target: Path) -> None:
@@ -294,17 +308,7 @@ def write(target: Path, data: bytes) -> None:
 
 
 def _write(target: Path, data: bytes) -> None:
-    with contextlib.ExitStack() as stack:
-        try:
-            draft = stack.enter_context(beside(target))
-        except OSError:
-            if not os.access(target, os.W_OK) or target.is_dir():
-                raise
-            with tempfile.TemporaryDirectory() as folder:  # its own folder takes no draft
-                draft = Path(folder, "draft")
-                draft.write_bytes(data)
-                _copy_into(draft, _real(target))
-            return
+    with beside(target) as draft:
         draft.write_bytes(data)
         put_in_place(draft, target)
 
@@ -343,8 +347,11 @@ def sweep(target: Path) -> None:
     """Remove the drafts of a target that no process has written to for ``ABANDONED`` seconds."""
     short = os.fsencode(target.name)[:_LONGEST].decode(errors="ignore")
     name = short.translate({ord(c): f"[{c}]" for c in "*?["})
+    own = re.compile(re.escape(f".{short}.") + r"\d+\.[0-9a-f]{8}\.part")
     with contextlib.suppress(OSError):  # it is only tidying: another process may be at it too
         for draft in target.parent.glob(f".{name}.*.part"):
+            if not own.fullmatch(draft.name):
+                continue  # of a target whose name only begins like this one's
             touched = max(path.stat().st_mtime for path in (draft, *draft.glob("*")))
             if time.time() - touched <= ABANDONED:
                 continue

@@ -38,3 +38,25 @@ def test_a_fingerprint_needs_the_files(pictures: Path) -> None:
     assert fingerprint(job) is None
     assert not is_done(job, {str(job.output.resolve()): "x"})
     assert weights.BUILT_IN  # names of weights are no files
+
+
+def test_a_picture_that_is_missing_is_not_done(pictures: Path) -> None:
+    """Though something stands where its result would, which no batch has made."""
+    job = jobs_of(pictures)[0]
+    job.output.write_bytes(b"somebody's")
+    (pictures / "c" / "one.png").unlink()
+    assert not is_done(job, {})
+
+
+def test_bits_and_smaller_copies_count(pictures: Path) -> None:
+    jobs, out = jobs_of(pictures)[:1], pictures / "out"
+    list(run_batch(jobs, out))
+    journal = read_journal(out)
+    assert is_done(jobs[0], journal)
+    assert not is_done(jobs[0], journal, bits=16)
+    assert not is_done(jobs[0], journal, pyramid=True)
+    (again,) = run_batch(jobs, out, bits=16)
+    assert again.status == "done"
+    assert is_done(jobs[0], read_journal(out), bits=16)
+    with Image.open(jobs[0].output) as image:
+        assert image.format == "PNG"

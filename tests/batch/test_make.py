@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import fastnst
@@ -66,3 +67,25 @@ def test_a_bad_file_does_not_stop_the_others(pictures: Path, monkeypatch) -> Non
     assert sorted(p.name for p in (pictures / "out").iterdir()) == [
         "fastnst-batch.jsonl", "one-a.png", "one-b.png"
     ]  # fmt: skip
+
+
+def test_memory_that_runs_out_loses_no_checkpoint(pictures: Path) -> None:
+    """It is said of the run, not of the checkpoint that it goes on from."""
+    (job,) = jobs_of(pictures)[:1]
+    out, path = pictures / "out", pictures / "out" / ".one-a.png.checkpoint"
+
+    def stop(progress: Progress) -> None:
+        if progress.step.iteration == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(fastnst.Interrupted):
+        list(run_batch([job], out, checkpoint_every=1, callback=stop))
+    before = path.read_bytes()
+
+    def run_out(progress: Progress) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    (outcome,) = run_batch([job], out, checkpoint_every=1, callback=run_out)
+    assert outcome.status == "failed"
+    assert "ran out of memory" in str(outcome.message)
+    assert path.read_bytes() == before

@@ -123,3 +123,40 @@ def test_threads_are_shared_out() -> None:
 
 def test_no_pictures_need_no_workers(tmp_path: Path) -> None:
     assert not list(run_in_workers([], Making(tmp_path), 4))
+
+
+@pytest.mark.parametrize(
+    ("part", "parts", "gpus", "numbers", "share"),
+    [
+        (0, 1, 1, [None, None], 400),
+        (0, 1, 4, [0, 1], 800),
+        (1, 2, 4, [2, 3], 800),
+        (1, 2, 2, [2, 3], 400),
+        (1, 4, 1, [None, None], 100),
+    ],
+)
+def test_workers_of_all_ranks_take_the_gpus_in_turn(
+    part: int,
+    parts: int,
+    gpus: int,
+    numbers: list[int | None],
+    share: int,
+    jobs: list[Job],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+
+    class Worker:
+        def __init__(self, making: Making, since: int, threads: int, number: int | None) -> None:
+            made.append((number, making.resources.memory))
+
+    monkeypatch.setattr(workers, "_Worker", Worker)
+    monkeypatch.setattr(workers, "gpus", lambda device: gpus)
+    monkeypatch.setattr("fastnst.devices.gpus", lambda device: gpus)
+    monkeypatch.setattr(workers, "available", lambda device: 800)
+    monkeypatch.setattr(workers._Crew, "make", lambda *_: iter(()))
+    monkeypatch.setattr(workers._Crew, "end", lambda self: None)
+    making = Making(jobs[0].output.parent)
+    assert not list(run_in_workers(jobs, making, 2, part=part, parts=parts))
+    assert [number for number, _ in made] == numbers
+    assert {memory for _, memory in made} == {share}

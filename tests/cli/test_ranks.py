@@ -17,15 +17,18 @@ from PIL import Image
 
 from fastnst import cli
 from fastnst.cli import ranks
+from fastnst.cli.batch import _beside_others
 from fastnst.cli.options import own_threads
 from fastnst.errors import FastNSTError, InvalidInput
 from fastnst.ranks import communication
 from fastnst.ranks.launch import Plan
 from fastnst.run.checkpoint import load_checkpoint
+from fastnst.run.resources import Resources
+from fastnst.settings.settings import Settings
 from helpers.pictures import smooth
 
-NAMES = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID", "FASTNST_THREADS",
-         "TORCHELASTIC_MAX_RESTARTS")  # fmt: skip
+NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID",
+         "FASTNST_THREADS", "TORCHELASTIC_MAX_RESTARTS")  # fmt: skip
 QUICK = ["--size", "48", "--iterations", "2", "--style-layers", "relu1_1", "--content-layers",
          "relu1_1"]  # fmt: skip
 
@@ -407,3 +410,28 @@ def test_a_batch_in_ranks_makes_each_picture_once() -> None:
     assert {one["status"] for one in made} == {"done"}
     assert len(Path("out/fastnst-batch.jsonl").read_text().splitlines()) == 4
     assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("memory", "workers", "gpus", "share", "turn"),
+    [(None, 1, 1, 200, None), (None, 1, 4, 800, 3), (None, 1, 2, 400, 3), (None, 2, 4, None, 3),
+     (80, 1, 4, 20, 3), (80, 2, 1, 20, None)],
+)  # fmt: skip
+def test_ranks_of_a_batch_share_memory_and_take_the_gpus_in_turn(
+    memory: int | None,
+    workers: int,
+    gpus: int,
+    share: int | None,
+    turn: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The fourth of four ranks."""
+    for name, value in (("RANK", 3), ("WORLD_SIZE", 4), ("LOCAL_RANK", 3), ("LOCAL_WORLD_SIZE", 4)):
+        monkeypatch.setenv(name, str(value))
+    turns: list[int] = []
+    monkeypatch.setattr("fastnst.devices.gpus", lambda device: gpus)
+    monkeypatch.setattr("fastnst.devices.take_turn", turns.append)
+    monkeypatch.setattr("fastnst.run.available.available", lambda device: 800)
+    found = _beside_others(Resources(memory=memory), Settings(), workers)
+    assert found.memory == share
+    assert turns == ([] if turn is None else [turn])

@@ -7,6 +7,7 @@ import torch
 
 import fastnst
 from fastnst.errors import BackendUnavailable, InvalidInput
+from fastnst.strips.geometry import Grid, Spacing
 
 SETTINGS = fastnst.Settings(
     size=33, style_layers=("relu1_1", "relu3_1"), content_layers=("relu2_1",), style_weight=3.0
@@ -71,3 +72,46 @@ def test_whether_a_loss_needs_the_host_is_asked_of_the_losses_at_hand() -> None:
     loss.needs_host = True
     objective.style["relu3_1"] = loss
     assert objective.needs_host
+
+
+class LeftHalf(fastnst.ContentLoss):
+    """The content of the left half alone: another function than its base class."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        half = features.shape[-1] // 2
+        return (features - self.target)[..., :half].square().mean()
+
+
+@pytest.mark.parametrize("engine", ["torch", "native"])
+def test_what_is_derived_from_the_content_loss_is_itself(engine: str) -> None:
+    exact, image = objective_in(torch.float64)
+    exact.content["relu2_1"] = LeftHalf(exact.content["relu2_1"].target)
+    expected = exact(image).total.item()
+    objective, start = objective_in(torch.float32)
+    objective.content["relu2_1"] = LeftHalf(objective.content["relu2_1"].target)
+    settings = fastnst.Settings(**{**SETTINGS.to_dict(), "engine": engine})
+    size = start.shape[2], start.shape[3]
+    try:
+        made = fastnst.engine_of(objective, size, settings)
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
+    # float32 through at most six convolutions and a square of squares
+    assert float(made.evaluate(start).terms.total) == pytest.approx(expected, rel=2e-4)
+    grid = Grid.cut(*size, Spacing(1, 0), 16)
+    with pytest.raises(InvalidInput, match="the loss LeftHalf on relu2_1 is no content loss"):
+        fastnst.engine_of(objective, size, settings, grid=grid)
+
+
+@pytest.mark.parametrize("engine", ["torch", "native"])
+def test_a_picture_of_another_size_than_the_content_is_refused(engine: str) -> None:
+    """Though a target of one position would go with any features."""
+    objective, _ = objective_in(torch.float32)
+    objective.content["relu2_1"] = fastnst.ContentLoss(torch.rand(1, 128, 1, 1))
+    settings = fastnst.Settings(**{**SETTINGS.to_dict(), "engine": engine})
+    try:
+        made = fastnst.engine_of(objective, (2, 3), settings)
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
+    for height, width in ((24, 20), (32, 33)):
+        with pytest.raises(InvalidInput, match="target"):
+            made.evaluate(torch.rand(1, 3, height, width))

@@ -26,6 +26,24 @@ def _threads() -> Iterator[None]:
 
 
 @needs_native
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+@pytest.mark.parametrize("control", ["gram", "mean-std", "regions"])
+def test_so_has_one_with_normalised_gradients(
+    random_weights: Weights, control: str, norm: str
+) -> None:
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        further = {"gradient_norm": norm}
+        it, image = objective(random_weights, HEIGHT, WIDTH, control, torch.float32, **further)
+        evaluation = NativeEngine(it).evaluate(image)
+        found.append((float(evaluation.terms.total), evaluation.gradient.clone()))
+    for total, gradient in found[1:]:
+        assert total == found[0][0]
+        assert torch.equal(gradient, found[0][1])
+
+
+@needs_native
 @pytest.mark.parametrize("control", CONTROLS)
 def test_an_evaluation_has_the_same_bits_for_any_number_of_threads(
     random_weights: Weights, control: str

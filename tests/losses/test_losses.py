@@ -7,12 +7,17 @@ import torch
 
 from fastnst import (
     ContentLoss,
+    CovarianceLoss,
     InvalidInput,
+    MeanStdLoss,
     Normalization,
     StyleLoss,
+    TemporalLoss,
     TotalVariationLoss,
+    WassersteinLoss,
     gram_matrix,
 )
+from fastnst.losses.gradients import normalise_gradient
 
 
 def test_content_loss_is_the_mean_square() -> None:
@@ -67,3 +72,37 @@ def test_modules_move_and_save_like_others() -> None:
     assert set(module.state_dict()) == {"0.target_gram", "1.target"}
     assert module.double()[0].target_gram.dtype == torch.float64
     assert not list(module.parameters())
+
+
+@pytest.mark.parametrize(("norm", "order"), [("l1", 1), ("l2", 2)])
+def test_a_normalised_gradient_has_length_one_whatever_its_size(norm: str, order: int) -> None:
+    """Sums in float32 of this many values are off by some per mille."""
+    gradient = torch.randn(3, 1_500_000, generator=torch.Generator().manual_seed(0))
+    found = normalise_gradient(gradient, norm).double()
+    # a quotient of two float32 numbers, each rounded once
+    assert float(torch.linalg.vector_norm(found, order)) == pytest.approx(1, rel=2e-7)
+    assert not normalise_gradient(torch.zeros(4), norm).any()
+
+
+@pytest.mark.parametrize("loss", [CovarianceLoss, MeanStdLoss, WassersteinLoss])
+def test_moments_are_those_of_one_picture_with_the_channels_of_the_targets(loss: type) -> None:
+    features = torch.rand(1, 5, 6, 7)
+    it = loss(*loss.statistics(features))
+    assert float(it(features)) == pytest.approx(0, abs=1e-5)
+    for wrong in (features[0], features.repeat(2, 1, 1, 1)):
+        message = rf"features: expected shape \(1, C, H, W\), got \({wrong.shape[0]}, "
+        with pytest.raises(InvalidInput, match=message):
+            it(wrong)
+        with pytest.raises(InvalidInput, match=message):
+            loss.statistics(wrong)
+    for channels in (1, 4):
+        with pytest.raises(InvalidInput, match=f"expected 5 channels, got {channels}"):
+            it(torch.rand(1, channels, 6, 7))
+
+
+def test_what_sees_the_picture_refuses_others() -> None:
+    with pytest.raises(InvalidInput, match="tv_form color: expected 3 channels, got 1"):
+        TotalVariationLoss("color")(torch.rand(1, 1, 4, 4))
+    temporal = TemporalLoss(torch.rand(1, 3, 4, 5), torch.ones(1, 1, 4, 5))
+    with pytest.raises(InvalidInput, match=r"\(1, 3, 1, 5\) and the warped frame \(1, 3, 4, 5\)"):
+        temporal(torch.rand(1, 3, 1, 5))

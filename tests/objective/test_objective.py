@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fastnst import samples
+from fastnst.cache import Cache
 from fastnst.engines.create import create_engine, unavailable_reason
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import load_image
@@ -147,3 +148,17 @@ def test_a_picture_too_small_for_the_deepest_layer() -> None:
 def test_samples_are_ordered_content_first() -> None:
     assert samples.names("content")
     assert samples.names("style")
+
+
+def test_style_targets_are_those_of_the_style_layers(random_weights) -> None:
+    """Though another objective with the same network had other layers for the style."""
+    cache = Cache()
+    content, style = torch.rand(1, 3, 24, 24), torch.rand(1, 3, 24, 24)
+    layers = ("relu2_2", "relu1_1", "relu2_1")
+    for first in (2, 1):
+        settings = Settings(content_layers=layers[:first], style_layers=layers[first:])
+        built = build_objective(random_weights, content, style, settings, cache=cache)
+        alone = build_objective(random_weights, content, style, settings)
+        assert list(built.style) == list(layers[first:])
+        for key, loss in alone.style.items():
+            assert torch.equal(built.style[key].target_gram, loss.target_gram)

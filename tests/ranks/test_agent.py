@@ -31,11 +31,17 @@ found = {"pid": os.getpid(), **{name: os.environ.get(name) for name in names}}
 (folder / f".{rank}-{attempt}").rename(folder / f"{rank}-{attempt}")
 """
 LAUNCH = """
-import os, sys
+import os, sys, time
 from fastnst.ranks import agent
 from fastnst.ranks.agent import run_ranks
 from fastnst.ranks.launch import Plan
 agent.AT_ONCE = float(os.environ.get("AT_ONCE", "0"))
+begin = agent.LocalElasticAgent._start_workers
+def begin_slowly(self, group):  # on a busy machine ranks are there before their numbers are known
+    started = begin(self, group)
+    time.sleep(float(os.environ.get("PAUSE", "0")))
+    return started
+agent.LocalElasticAgent._start_workers = begin_slowly
 sys.exit(run_ranks(sys.argv[2:], Plan(int(sys.argv[1])), print))
 """
 
@@ -156,7 +162,11 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
-def test_a_signal_goes_to_one_rank_and_a_second_one_ends_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pause", ["0", "1.5"])
+def test_a_signal_goes_to_one_rank_and_a_second_one_ends_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: str
+) -> None:
+    monkeypatch.setenv("PAUSE", pause)
     tells = (
         "signal.signal(signal.SIGINT, lambda *_: (folder / f'heard-{rank}').touch())" + READY
         + "while True: time.sleep(0.1)\n"

@@ -93,3 +93,21 @@ def test_a_rank_ends_when_its_launcher_has_died(tmp_path: Path) -> None:
     while not (tmp_path / "said").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert (tmp_path / "said").read_text() == "rank 1: the launcher has died"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that outlive their parent")
+def test_a_rank_ends_whose_launcher_had_died_before_it_looked(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    rank = (
+        "import time\n"
+        "from fastnst.ranks.launch import end_with_launcher\n"
+        "end_with_launcher(print)\n"
+        "time.sleep(60)\n"
+    )
+    about = {"RANK": "1", "TORCHELASTIC_RUN_ID": "x", launch.LAUNCHER: str(gone.pid)}
+    done = subprocess.run(
+        [sys.executable, "-u", "-c", rank], env={**os.environ, **about}, capture_output=True,
+        text=True, timeout=50,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "rank 1: the launcher has died\n"), done.stderr

@@ -12,8 +12,11 @@ import torch
 
 import fastnst
 from fastnst.errors import InvalidInput
+from fastnst.evaluation import Terms
 from fastnst.ops import extension
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
+from fastnst.run.footprint import PAIR
+from fastnst.run.losses import Losses
 from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
 from helpers.pictures import smooth
@@ -260,3 +263,34 @@ def test_a_checkpoint_is_plain_data(tmp_path: Path) -> None:
     }  # fmt: skip
     (tmp_path / "b").touch()
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_ctrl_c_before_the_losses_are_known_spoils_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, of, calls = tmp_path / "a.checkpoint", Losses.of, 0
+
+    def pressed(terms: Terms) -> Losses:
+        nonlocal calls
+        calls += 1
+        if calls == 8:
+            raise KeyboardInterrupt
+        return of(terms)
+
+    monkeypatch.setattr(Losses, "of", pressed)
+    with pytest.raises(fastnst.Interrupted):
+        fastnst.stylize(CONTENT, STYLE, **SMALL, checkpoint=path, checkpoint_every=3)
+    monkeypatch.undo()
+    resumed = fastnst.stylize(CONTENT, STYLE, **SMALL, resume=path)
+    assert np.array_equal(resumed.pixels, uninterrupted("lbfgs", 100).pixels)
+
+
+def test_a_checkpoint_of_adam_needs_no_room_for_curvature_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr("fastnst.files.check_writable", lambda *given: asked.append(given[2]))
+    for optimizer in ("adam", "lbfgs"):
+        settings = fastnst.Settings(optimizer=optimizer, iterations=300)
+        Checkpoints(tmp_path / "a.checkpoint").check(1000, settings)
+    assert asked == [100_000, 1000 * (100 * PAIR + 100)]

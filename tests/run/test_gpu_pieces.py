@@ -227,6 +227,40 @@ def test_ranks_of_a_machine_take_its_gpus_in_turn(
     assert own_device(torch.device("cuda", 7), speech) == torch.device("cuda", 7)
 
 
+@pytest.mark.parametrize(
+    ("local", "gpus", "device", "fits"),
+    [(4, 4, "auto", True), (4, 1, "cuda", False), (4, 4, "cuda:1", False), (2, 4, "cuda", True)],
+)
+def test_ranks_with_a_gpu_each_have_all_of_it(
+    local: int, gpus: int, device: str, fits: bool, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(communication, "_current", Several(0, local, local))
+    monkeypatch.setattr(sharing, "MOST_ON_GPU", 10**6)
+    need = Need(4096, 3072, replace(FP32, device=device), torch.device("cuda", 1))
+    memory(4, 256)
+    if fits:
+        assert make_plan(need).grid is not None
+        return
+    with pytest.raises(InvalidInput, match="a rank of 4 needs about .* of memory on cuda:1"):
+        make_plan(need)
+
+
+def test_a_shared_picture_in_one_piece_lies_on_its_gpu(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The curvature pairs too: more than a piece of a cut picture takes."""
+    monkeypatch.setattr(communication, "_current", Several(0, 1, 1))
+    need = Need(12000, 180, FP32, GPU)
+    memory(need.whole() / 0.9 / 1e9 * 1.01, 64)
+    plan = make_plan(need)
+    assert plan.grid is not None
+    assert plan.grid.is_whole
+    memory(need.whole() / 0.9 / 1e9 * 0.99, 64)
+    with pytest.raises(InvalidInput, match="a rank of 1 needs about .* of memory on cuda"):
+        make_plan(need)
+
+
 def test_ranks_on_gpus_share_a_picture(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     memory(24, 64)
     monkeypatch.setattr(communication, "_current", Several(1, 2, 2))

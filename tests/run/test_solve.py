@@ -9,6 +9,7 @@ from fastnst.engines.planned.cuda import PlannedEngine
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.network.weights import Weights
 from fastnst.objective.build import build_objective
+from fastnst.ops import sums
 from fastnst.run.solve import runs_on_device
 from fastnst.settings.settings import Settings
 from fastnst.solvers.device.lbfgs import DeviceLBFGS
@@ -69,6 +70,7 @@ def test_an_iteration_fetches_nothing(random_weights: Weights, monkeypatch) -> N
                 patch.setattr(torch.Tensor, name, refuse(name))
             for maker in ("tensor", "as_tensor"):  # copies from the host
                 patch.setattr(torch, maker, refuse(maker))
+            patch.setattr(sums.extension, "is_available", lambda: False)  # it is not for GPUs
             before = places(solver)
             for _ in range(5):
                 solver.advance()

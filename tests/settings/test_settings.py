@@ -39,7 +39,7 @@ def test_what_the_network_and_the_losses_take() -> None:
     assert set(CHOICES["padding"]) == set(vgg.PADDINGS)
     assert set(CHOICES["tv_form"]) == set(total_variation.FORMS)
     assert set(STATISTICS) == set(losses.STYLE_LOSSES)
-    assert set(CHOICES["gradient_norm"]) == {"none", *gradients.ORDERS}
+    assert set(CHOICES["gradient_norm"]) == {"none", *gradients.NORMS}
     assert set(CHOICES["optimizer"]) == {"adam", *minimise.SOLVERS}
     assert set(CHOICES["provider"]) == {"auto", *providers.PROVIDERS}
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +13,7 @@ import fastnst
 from fastnst import minimise
 from fastnst.evaluation import Evaluation, Terms
 from fastnst.solvers.adam import BETAS, IterateAverage
+from helpers.functions import saved
 from helpers.pictures import smooth
 
 SHAPE = (1, 3, 5, 4)
@@ -94,3 +98,38 @@ def test_a_run_with_adam() -> None:
     assert result.evaluations == 42
     assert result.iterations == 40
     assert 0 <= result.pixels.min() <= result.pixels.max() <= 1
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_the_state_beside_the_average_is_that_of_the_last_iterate(optimizer: str) -> None:
+    """Though its evaluation has reused the memory of the last gradient, as engines do."""
+    good, memory = quadratic(*problem(2)), torch.empty(SHAPE)
+
+    def evaluate(image: torch.Tensor) -> Evaluation:
+        found = good(image)
+        return Evaluation(found.terms, memory.copy_(found.gradient))
+
+    start = torch.rand(SHAPE)
+    settings = {"optimizer": optimizer, "averaging": 0.7, "history_size": 5}
+    states = [saved(it) for it in minimise(evaluate, start, iterations=4, **settings)]
+    assert states[-1].difference(states[-2]) is None
+    whole = [it.loss for it in minimise(evaluate, start, iterations=6, **settings)]
+    rest = minimise(evaluate, start, iterations=6, **settings, resume=states[-1])
+    assert [it.loss for it in rest] == whole[5:]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"history_size": 0}, "history_size is 0: expected 1 or more"),
+        ({"history_size": -1}, "history_size is -1: expected 1 or more"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0: expected more than 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan: expected more than 0"),
+        ({"averaging": 1.0}, "averaging is 1.0: expected at least 0 and less than 1"),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd': choose one of lbfgs, "),
+    ],
+)
+def test_what_minimise_cannot_use_is_named(wrong: dict[str, Any], message: str) -> None:
+    target, scales = problem(1)
+    with pytest.raises(fastnst.InvalidInput, match=re.escape(message)):
+        next(minimise(quadratic(target, scales), torch.rand(SHAPE), iterations=3, **wrong))

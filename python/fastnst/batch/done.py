@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fastnst.batch.jobs import Job
 from fastnst.fingerprint import sha256_of_file
@@ -15,17 +16,26 @@ from fastnst.images.decode import SAMPLE_PREFIX
 from fastnst.network.weights import BUILT_IN
 from fastnst.settings.settings import INITS
 
+BITS = 8  # of a channel, unless something else is asked for
 PLACES = ("engine", "provider", "device")  # settings that say where to compute, not what
 
 
-def is_done(job: Job, journal: Mapping[str, str]) -> bool:
-    """Whether the output is there and was made from the same pictures with the same settings."""
+def is_done(job: Job, journal: Mapping[str, str], bits: int = BITS, pyramid: bool = False) -> bool:
+    """Whether the output is there, made from the same pictures with the same settings.
+
+    Args:
+        job: What is to be made.
+        journal: What was made, by output.
+        bits: Of a channel of the file that is to be made.
+        pyramid: Whether it is to have smaller copies of the picture.
+    """
     there = os.path.isfile(job.output)  # noqa: PTH113 - False for what no system takes
-    return there and journal.get(str(job.output.resolve())) == fingerprint(job)
+    made_from = fingerprint(job, bits, pyramid) if there else None
+    return made_from is not None and journal.get(str(job.output.resolve())) == made_from
 
 
-def fingerprint(job: Job) -> str | None:
-    """SHA-256 of what a job's picture depends on; None if a picture is missing.
+def fingerprint(job: Job, bits: int = BITS, pyramid: bool = False) -> str | None:
+    """SHA-256 of what a job's file depends on; None if a picture is missing.
 
     Settings that say where to compute, and not what, do not count.
     """
@@ -37,7 +47,10 @@ def fingerprint(job: Job) -> str | None:
         digests = [_file_digest(source) for source in sources]
     except OSError:
         return None
-    return hashlib.sha256(json.dumps([settings, digests]).encode()).hexdigest()
+    made_from: list[Any] = [settings, digests]
+    if (bits, pyramid) != (BITS, False):
+        made_from.append([bits, pyramid])
+    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
 
 def _file_digest(source: str) -> str:

@@ -13,7 +13,7 @@ from fastnst.batch.jobs import Job, Outcome
 from fastnst.batch.journal import Journal, note
 from fastnst.cache import Cache
 from fastnst.claims import claim
-from fastnst.errors import FastNSTError, InvalidInput
+from fastnst.errors import FastNSTError, StateRefused
 from fastnst.images.outputs import check_output
 from fastnst.inputs.sizes import result_size
 from fastnst.run.checkpoint import Checkpoints
@@ -66,7 +66,7 @@ def make(
     with claim(job.output) as mine:
         if not mine:
             return None
-        if is_done(job, journal.read()):
+        if is_done(job, journal.read(), making.bits, making.pyramid):
             return Outcome(job, "elsewhere")
         return _attempt(job, making, cache, listen)
 
@@ -76,7 +76,8 @@ def _attempt(job: Job, making: Making, cache: Cache, listen: Callable[[Step], No
     try:
         size = result_size(job.content, job.settings.size, making.resources.megapixels)
         check_output(job.output, making.bits, size=size, pyramid=making.pyramid)
-        made_from = fingerprint(job)  # before the run: a file may change while it runs
+        # before the run: a file may change while it runs
+        made_from = fingerprint(job, making.bits, making.pyramid)
         begin = functools.partial(
             run,
             job.content,
@@ -106,10 +107,7 @@ def _run(job: Job, checkpoint_every: int, begin: Callable[..., Result]) -> Resul
     go_on = functools.partial(begin, checkpoints=Checkpoints(path, checkpoint_every))
     try:
         result = go_on(resume=path if path.exists() else None)
-    except InvalidInput:
-        if not path.exists():
-            raise
-        # It is of another run, and written over; unless this one cannot begin at all.
+    except StateRefused:  # it is of another run, and written over
         result = go_on()
     path.unlink(missing_ok=True)
     return result

@@ -28,7 +28,7 @@ from fastnst.batch.journal import Journal, journal_size
 from fastnst.batch.make import Making, make
 from fastnst.cache import Cache
 from fastnst.claims import claim
-from fastnst.devices import choose_device, gpus, take_turn
+from fastnst.devices import choose_device, gpus, take_turn, turns
 from fastnst.run.available import available
 from fastnst.run.step import Step
 
@@ -76,6 +76,8 @@ def run_in_workers(
     threads: int | None = None,
     since: int | None = None,
     callback: Callable[[Report], None] | None = None,
+    part: int = 0,
+    parts: int = 1,
 ) -> Iterator[Outcome]:
     """Make the pictures of a batch, several at a time.
 
@@ -90,6 +92,8 @@ def run_in_workers(
             PyTorch takes by itself.
         since: As for ``run_batch``.
         callback: Called after each step of each worker; an exception ends the batch.
+        part: The number of this process, from 0, among those of the machine that have such workers.
+        parts: How many there are: what is free, and the GPUs, are for all their workers.
 
     Yields:
         What became of each job, in the order in which they end.
@@ -106,11 +110,12 @@ def run_in_workers(
     limit = making.resources.memory
     device, sharing = choose_device(jobs[0].settings.device), workers
     if limit is None:
-        limit, sharing = available(device), -(-workers // gpus(device))  # of those on one GPU
+        limit, sharing = available(device), turns(parts * workers, device)
     share = None if limit is None else max(1, limit // sharing)
     making = replace(making, resources=replace(making.resources, memory=share))
     shares = shared_out(torch.get_num_threads() if threads is None else threads, workers)
-    crew = _Crew(making, since, shares, gpus(device) > 1)
+    first = part * workers if gpus(device) > 1 else None
+    crew = _Crew(making, since, shares, first)
     try:
         yield from crew.make(jobs, callback)
     finally:
@@ -157,13 +162,15 @@ class _Crew:
         making: How pictures are made, by each of them.
         since: Where the journal ended when the batch began.
         shares: The threads of each.
-        turns: Whether they take one GPU after the other.
+        first: The number of the first where they take one GPU after the other, or None.
     """
 
-    def __init__(self, making: Making, since: int, shares: Sequence[int], turns: bool) -> None:
+    def __init__(
+        self, making: Making, since: int, shares: Sequence[int], first: int | None
+    ) -> None:
         self.making, self.since = making, since
         self.workers = [
-            _Worker(making, since, threads, number if turns else None)
+            _Worker(making, since, threads, None if first is None else first + number)
             for number, threads in enumerate(shares)
         ]
 

@@ -36,7 +36,14 @@ from fastnst.cli.options import (
 from fastnst.cli.ranks import BatchRanks, Join, Machines, Restarts, said_by_rank, start_ranks
 from fastnst.cli.sharing import read_shard
 from fastnst.errors import InvalidInput
-from fastnst.ranks.launch import end_with_launcher, is_rank, local_ranks, read_plan, writes
+from fastnst.ranks.launch import (
+    end_with_launcher,
+    is_rank,
+    local_rank,
+    local_ranks,
+    read_plan,
+    writes,
+)
 from fastnst.run.resources import Resources
 from fastnst.settings.settings import Settings
 
@@ -150,7 +157,7 @@ def batch(
     jobs = only_part(jobs, *part)
     since = journal_size(output)
     journal = {} if overwrite else read_journal(output)
-    done = [job for job in jobs if is_done(job, journal)]
+    done = [job for job in jobs if is_done(job, journal, bits, pyramid)]
     todo = [job for job in jobs if job not in done]
     if dry_run:
         for job in jobs:
@@ -164,7 +171,7 @@ def batch(
         start_ranks(plan)
     if is_rank():
         end_with_launcher(complain)
-        resources = _share_of_memory(resources, settings)
+        resources = _beside_others(resources, settings, workers)
     making = Making(output, bits, pyramid, checkpoint_every, resources)
     outcomes: list[Outcome] = []
     began = time.perf_counter()
@@ -202,17 +209,25 @@ def batch(
         raise typer.Exit(1)
 
 
-def _share_of_memory(resources: Resources, settings: Settings) -> Resources:
-    """What this process may take, where several ranks of a machine share its memory."""
-    from fastnst.devices import choose_device
+def _beside_others(resources: Resources, settings: Settings, workers: int) -> Resources:
+    """What this process may take, where several ranks of a machine make the batch.
+
+    They take the GPUs in turn, from here on; workers do that for themselves.
+    """
+    from fastnst.devices import choose_device, gpus, take_turn, turns
     from fastnst.run.available import available
 
     if local_ranks() == 1:
         return resources
-    limit = resources.memory
+    device = choose_device(settings.device)
+    if gpus(device) > 1:
+        take_turn(local_rank())
+    limit, sharing = resources.memory, local_ranks()
     if limit is None:
-        limit = available(choose_device(settings.device))
-    return replace(resources, memory=None if limit is None else max(1, limit // local_ranks()))
+        if workers > 1:
+            return resources
+        limit, sharing = available(device), turns(local_ranks(), device)
+    return replace(resources, memory=None if limit is None else max(1, limit // sharing))
 
 
 def _run(
@@ -232,7 +247,13 @@ def _run(
             bar.step(report.index, name, report.iteration, report.loss)
             interrupts.after_step()
 
-        yield from run_in_workers(jobs, making, workers, since=since, callback=hear)
+        yield from run_in_workers(
+            *(jobs, making, workers),
+            since=since,
+            callback=hear,
+            part=local_rank(),
+            parts=local_ranks(),
+        )
         return
     from fastnst.batch.in_turn import run_batch
 

@@ -44,7 +44,7 @@ from fastnst.cli.ranks import (
     check_ranks,
     share_picture,
 )
-from fastnst.errors import InvalidInput
+from fastnst.errors import InvalidInput, StateRefused
 from fastnst.output import video
 from fastnst.ranks.launch import may_restart, read_plan, writes
 from fastnst.settings.settings import Settings
@@ -212,7 +212,7 @@ def stylize(
         if checkpoint is not None and may_restart() and checkpoint.exists():
             try:
                 return begin(listen, resume=checkpoint)
-            except InvalidInput:
+            except StateRefused:
                 pass  # it is of another run, and written over
         return begin(listen, resume=resume)
 

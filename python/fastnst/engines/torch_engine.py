@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from fastnst.devices import ordinary, undisturbed
+from fastnst.devices import ordinary, rounds_to_tf32, undisturbed
 from fastnst.evaluation import Engine, Evaluation, Terms
 from fastnst.objective.objective import Objective
 
@@ -27,6 +27,8 @@ class TorchEngine(Engine):
         self.objective = objective
         self.precision = precision
         self.name = name
+        of = objective.normalize.mean
+        self.tf32 = (of.dtype, precision) == (torch.float32, "fp32") and rounds_to_tf32(of.device)
         if precision == "bf16":
             self.objective = copy.deepcopy(objective)  # another engine may use the same one
             self.objective.network.to(torch.bfloat16)

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-ORDERS = {"l1": 1, "l2": 2}
+from fastnst.ops import sums
+
+NORMS = {"l1": sums.norm1, "l2": sums.norm2}
 
 
 def normalise_gradient(gradient: Tensor, norm: str) -> Tensor:
     """A gradient divided by its norm, ``l1`` or ``l2``; zero stays zero."""
-    length = torch.linalg.vector_norm(gradient, ORDERS[norm])
+    length = NORMS[norm](gradient).to(gradient.dtype)
     normalised: Tensor = gradient / length.clamp_min(torch.finfo(gradient.dtype).tiny)
     return normalised
 

@@ -57,7 +57,7 @@ class StyleLoss(LayerLoss):
     def of_moments(self, mean: Tensor, gram: Tensor) -> Tensor:  # noqa: ARG002
         """The loss, 0-dimensional, of the means of features and of their products."""
         target = self.target_gram.reshape(gram.shape)
-        return (gram - target.to(gram.dtype)).square().mean() + self.spread
+        return (gram - target.to(gram.dtype)).square().mean(-1).mean() + self.spread
 
     def forward(self, features: Tensor) -> Tensor:
         """The loss, 0-dimensional, of features F ``(B, C, H, W)`` or ``(C, H, W)``."""

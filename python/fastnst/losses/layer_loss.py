@@ -15,7 +15,7 @@ class LayerLoss(nn.Module):
             computed for a part of a picture at a time: a content loss, or one with ``of_moments``.
         needs_mean: Whether ``of_moments`` reads the mean.
         guidance: How much each position counts in a style loss, ``(H, W)`` with a mean square of 1;
-            None: all alike.
+            None, or no such attribute: all alike.
     """
 
     needs_host: bool = False

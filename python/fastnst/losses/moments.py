@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fastnst.devices import one_thread
+from fastnst.errors import InvalidInput
 from fastnst.losses.guidance import guide
 from fastnst.losses.layer_loss import LayerLoss
 from fastnst.ops import gram_matrix
@@ -73,8 +74,18 @@ class _MomentLoss(LayerLoss):
         raise NotImplementedError
 
     def forward(self, features: Tensor) -> Tensor:
-        """The loss, 0-dimensional, of features ``(1, C, H, W)``."""
-        return self._distance(self.statistics(features, self.guidance, self.backend))
+        """The loss, 0-dimensional, of features ``(1, C, H, W)``.
+
+        Raises:
+            InvalidInput: for features of another shape, or with other channels than the targets.
+        """
+        found = self.statistics(features, self.guidance, self.backend)
+        for name, statistic in zip(self.names, found, strict=True):
+            if statistic.shape != getattr(self, name).shape:
+                raise InvalidInput(
+                    f"features: expected {len(getattr(self, name))} channels, got {len(statistic)}"
+                )
+        return self._distance(found)
 
     def of_moments(self, mean: Tensor, gram: Tensor) -> Tensor:
         """The loss, 0-dimensional, of the means of features and of their products."""
@@ -84,7 +95,8 @@ class _MomentLoss(LayerLoss):
         """The sum of the mean squares of the differences from the targets."""
         loss = found[0].new_zeros(()) + self.spread
         for name, statistic in zip(self.names, found, strict=True):
-            loss = loss + (statistic - getattr(self, name)).square().mean()
+            # row by row, so that threads change no bit
+            loss = loss + (statistic - getattr(self, name)).square().mean(-1).mean()
         return loss
 
 
@@ -118,7 +130,7 @@ class MeanStdLoss(_MomentLoss):
         backend: str = "auto",  # noqa: ARG004  (no Gram matrix in it)
     ) -> tuple[Tensor, ...]:
         """``(μ, σ)`` of features ``(1, C, H, W)``: ``(C,)`` each."""
-        features = _wide(features)
+        features = _wide(_one(features))
         mean = _mean(features, guidance)
         centred = guide(features[0] - mean.view(-1, 1, 1), guidance)
         variance = centred.square().mean((-2, -1))
@@ -214,6 +226,17 @@ def _ridged(covariance: Tensor) -> Tensor:
     return symmetric
 
 
+def _one(features: Tensor) -> Tensor:
+    """Features ``(1, C, H, W)`` as they are.
+
+    Raises:
+        InvalidInput: if they are not of one picture.
+    """
+    if features.ndim != 4 or len(features) != 1:
+        raise InvalidInput(f"features: expected shape (1, C, H, W), got {tuple(features.shape)}")
+    return features
+
+
 def _wide(features: Tensor) -> Tensor:
     """Half-precision features in float32, in which sums are taken."""
     return features if features.dtype == torch.float64 else features.float()
@@ -225,7 +248,7 @@ def _mean(features: Tensor, guidance: Tensor | None) -> Tensor:
 
 def _moments(features: Tensor, guidance: Tensor | None, backend: str) -> tuple[Tensor, Tensor]:
     """μ ``(C,)`` and Σ = G − μ μᵀ ``(C, C)`` of features ``(1, C, H, W)``."""
-    mean = _mean(_wide(features), guidance)
+    mean = _mean(_wide(_one(features)), guidance)
     gram = gram_matrix(guide(features, guidance), backend=backend)[0]
     return mean, _covariance(mean, gram)
 

@@ -44,5 +44,14 @@ class TemporalLoss(nn.Module):
         self.register_buffer("weights", weights.to(target.dtype))
 
     def forward(self, image: Tensor) -> Tensor:
-        """The loss, 0-dimensional, of a picture ``(1, 3, H, W)``; 0 if nothing is reliable."""
+        """The loss, 0-dimensional, of a picture ``(1, 3, H, W)``; 0 if nothing is reliable.
+
+        Raises:
+            InvalidInput: if its shape is not that of the warped frame.
+        """
+        if image.shape != self.target.shape:
+            raise InvalidInput(
+                f"the picture has shape {tuple(image.shape)} and the warped frame "
+                f"{tuple(self.target.shape)}"
+            )
         return sum_by_rows((image - self.target).square() * self.weights)

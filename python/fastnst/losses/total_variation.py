@@ -100,6 +100,8 @@ class TotalVariationLoss(nn.Module):
 
 def colour_differences(rgb: Tensor) -> Tensor:
     """U = B − L and V = R − L of red, green and blue ``(B, 3, h, w)``: ``(B, 2, h, w)``."""
+    if rgb.shape[1] != 3:
+        raise InvalidInput(f"tv_form color: expected 3 channels, got {rgb.shape[1]}")
     red, green, blue = rgb.unbind(1)  # no product of matrices, which may be rounded to TF32
     return torch.stack([r * red + g * green + b * blue for r, g, b in COLOUR_DIFFERENCES], 1)
 

@@ -170,7 +170,8 @@ class _Describer:
         if self.regions is not None:  # the statistics of those parts that are for a region
             return self._compute(picture, index, self.regions)
         seen = digest(picture)
-        key = (*made_with, self.backend, index, len(styles), statistics, seen, self.pixels)
+        of = (self.layers, self.backend, index, len(styles), statistics, seen, self.pixels)
+        key = (*made_with, *of)  # the network's layers do not say which of them are the style's
         whole = everywhere(len(styles))
         return cache.get("style targets", key, lambda: self._compute(picture, index, whole))
 

@@ -32,7 +32,8 @@ def unavailable_reason(device: torch.device) -> str | None:
         return f"no such kernel for device {device.type!r}"
     if not extension.is_available():
         return extension.unavailable_reason()
-    return buffers.unavailable_reason(torch.empty(1, 1, 1, 1, device=device))
+    one = torch.empty(1, 1, 1, 1, dtype=torch.float32, device=device)
+    return buffers.unavailable_reason(one)
 
 
 def _place(tensor: Tensor) -> tuple[contextlib.AbstractContextManager[object], int, int]:

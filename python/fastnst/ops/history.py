@@ -114,7 +114,10 @@ class CompressedRows(EightBitRows):
         return self.values, self.scales
 
     def tensors(self, used: int) -> dict[str, Tensor]:
-        """The first ``used`` rows as they are stored, in copies that ``restore`` takes."""
+        """The first ``used`` rows as they are stored, for ``restore``.
+
+        Where all rows are in use that is their own memory, which the next ``store`` changes.
+        """
         values, scales = self.values[:, :used], self.scales[:, :used]
         return {"values": values.contiguous(), "scales": scales.contiguous()}
 

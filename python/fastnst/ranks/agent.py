@@ -36,7 +36,7 @@ from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import C10dRen
 from torch.distributed.elastic.rendezvous.dynamic_rendezvous import create_handler
 
 from fastnst.errors import BackendUnavailable
-from fastnst.ranks.launch import LOOPBACK, Plan, share_of_threads
+from fastnst.ranks.launch import LAUNCHER, LOOPBACK, Plan, share_of_threads
 from fastnst.ranks.meeting import loopback_store
 
 RUN = "fastnst"  # the name of the run at the meeting place
@@ -110,7 +110,8 @@ class _Agent(LocalElasticAgent):
         self.plan, self.say = plan, say
         self.received = 0
         self._since = 0.0  # when it came
-        self._started = False
+        self._started = self._starting = False
+        self._kept = 0  # a signal that came while the ranks were being started
         self._at_the_end: set[int] = set()  # processes that still ran when another had ended
 
     def until_the_end(self) -> int:
@@ -134,10 +135,24 @@ class _Agent(LocalElasticAgent):
         return next((code for code in codes if code in FINAL), 1 if codes else 0)
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
-        started: dict[int, Any] = super()._start_workers(worker_group)
-        self._started = True
+        self._starting = True  # an exception here would lose processes that run already
+        try:
+            started: dict[int, Any] = super()._start_workers(worker_group)
+            for local_rank, pid in started.items():  # torch does it later, one by one
+                worker_group.workers[local_rank].id = pid
+            self._started = True
+        except Exception:
+            if not self._kept:
+                raise
+            self.received = self._kept
+            raise KeyboardInterrupt from None
+        finally:
+            self._starting = False
         self._listen()  # torch has put handlers of its own there
         self._end_soon()
+        if self._kept:
+            number, self._kept = self._kept, 0
+            self._receive(number, None)
         return started
 
     def _end_soon(self) -> None:
@@ -197,6 +212,9 @@ class _Agent(LocalElasticAgent):
                 signal.signal(number, self._receive)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
+        if self._starting:
+            self._kept = self._kept or number
+            return
         now = time.monotonic()
         if self.received and now - self._since < AT_ONCE:
             return  # of the same cause: a terminal that is closed sends SIGHUP twice
@@ -275,6 +293,7 @@ def _environment(plan: Plan) -> Iterator[None]:
     threads = share_of_threads(torch.get_num_threads(), plan.ranks)
     wanted = {
         "OMP_NUM_THREADS": str(threads),
+        LAUNCHER: str(os.getpid()),
         # Ranks that share the agents' store read addresses of before, after a restart.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         # Its warnings are traces of C++; what matters of them is said in a line of ours.

@@ -19,6 +19,7 @@ from fastnst.errors import InvalidInput
 LOOPBACK = "127.0.0.1"
 MOST_RANKS = 4096  # of a machine, and machines: more are a slip of the keyboard
 SPEAKING = "fastnst-rank-"  # the names of threads that speak to the meeting point begin so
+LAUNCHER = "FASTNST_LAUNCHER"  # its process id, which ranks that fastnst starts find there
 PARENT_SECONDS = 0.5  # between two looks at whether the launcher is still there
 
 
@@ -97,6 +98,11 @@ def writes() -> bool:
     return rank() == 0
 
 
+def local_rank() -> int:
+    """The number of this process among the ranks of its machine, from 0; 0 if it works alone."""
+    return _number("LOCAL_RANK", 0) if is_rank() else 0
+
+
 def local_ranks() -> int:
     """How many ranks share this machine, this one included."""
     return max(1, _number("LOCAL_WORLD_SIZE", 1)) if is_rank() else 1
@@ -126,7 +132,8 @@ def end_with_launcher(say: Callable[[str], None]) -> None:
     Args:
         say: Prints a line.
     """
-    parent = os.getppid()
+    # It may have died before this process comes here: then the parent is another already.
+    parent = _number(LAUNCHER, os.getppid())
     if "TORCHELASTIC_RUN_ID" not in os.environ or parent <= 1:
         return
 

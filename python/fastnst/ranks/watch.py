@@ -19,6 +19,8 @@ from fastnst.ranks.launch import SPEAKING
 
 BEAT = 1.0  # seconds between two counts
 GRACE = 3.0  # seconds that the numbers are looked at: three beats
+SILENT = 9.0  # seconds without a count, after which rank 0 waits no longer for a rank
+STAY = 30.0  # seconds that it stays at most for those that count: a busy machine lets them wait
 LOST = "lost"  # the word of a rank that ends because of another
 
 
@@ -72,9 +74,11 @@ class Watch:
         return found[0] if found else None
 
     def close(self) -> None:
-        """Stop counting; on rank 0, after an error, wait a while for the others to look."""
+        """Stop counting; on rank 0, after an error, wait for the others to look or to end."""
         if self._ends and self.rank == 0:
-            self._within(self._await_others, GRACE)
+            self._within(self._await_others, STAY)
+        elif self._ends and self._answers:
+            self._within(self._has_looked, GRACE)  # also where it ends for a reason of its own
         self._done.set()
         if self._answers:
             self._thread.join(GRACE)
@@ -108,18 +112,28 @@ class Watch:
                 self._store.set(f"word {self.rank}", reason)
 
     def _await_others(self) -> None:
-        keys = [f"looked {rank}" for rank in range(1, self.ranks) if rank not in self._gone]
-        while keys:
-            with self._lock:
-                if self._store.check(keys):
-                    return
+        awaited = set(range(1, self.ranks)) - self._gone
+        heard: dict[int, tuple[int, float]] = {}  # the last count of each, and since when
+        while awaited:
+            for rank in sorted(awaited):
+                with self._lock:
+                    looked = self._store.check([f"looked {rank}"])
+                    count = self._store.add(f"count {rank}", 0)
+                now = time.monotonic()
+                if rank not in heard or heard[rank][0] != count:
+                    heard[rank] = count, now
+                if looked or now - heard[rank][1] > SILENT:
+                    awaited.discard(rank)
             time.sleep(BEAT / 10)
+
+    def _has_looked(self) -> None:
+        with self._lock:
+            self._store.set(f"looked {self.rank}", "")
 
     def _look(self) -> str:
         """Who has left a word, or else who counts no longer, or else who has not come."""
         found = self._find_out()
-        with self._lock:
-            self._store.set(f"looked {self.rank}", "")
+        self._has_looked()
         return found
 
     def _find_out(self) -> str:

@@ -15,8 +15,9 @@ does not compress, and which decides where the run ends. So they are stored as t
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fastnst import files
-from fastnst.errors import InvalidInput, OutputFailed
+from fastnst.errors import InvalidInput, OutputFailed, StateRefused
 from fastnst.run import checkpoint_parts, checkpoint_tensors
 from fastnst.run.checkpoint_checks import (
     check_about,
@@ -76,7 +77,7 @@ class Checkpoints:
             InvalidInput: for a folder that is missing or not writable, or too little space.
         """
         most = max(settings.iterations, *(settings.scale_iterations or (0,)))
-        pairs = min(settings.pairs(pixels), most)
+        pairs = min(settings.kept_pairs(pixels), most)
         files.check_writable(self.path, "checkpoint", pixels * (pairs * PAIR + 100))
 
 
@@ -123,6 +124,21 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, parts: Sequence[Part] = 
     checkpoint_parts.sweep(path, parts)
     if not parts:
         checkpoint_parts.remove_folder(path)
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """Say that it is the checkpoint that cannot be used, for what is raised in the context.
+
+    Raises:
+        StateRefused: in the place of any other InvalidInput.
+    """
+    try:
+        yield
+    except StateRefused:
+        raise
+    except InvalidInput as error:
+        raise StateRefused(str(error)) from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

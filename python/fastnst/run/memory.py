@@ -14,7 +14,7 @@ from fastnst.engines.create import (
     targets_at_a_time,
 )
 from fastnst.images.large import WHOLE as LARGE
-from fastnst.run.footprint import BEGIN, SCRATCH, WEIGHTS, Footprint, footprint
+from fastnst.run.footprint import BEGIN, MAPS, SCRATCH, WEIGHTS, Footprint, footprint
 from fastnst.run.pieces import WHOLE, Plan
 from fastnst.run.schedule import make_schedule
 from fastnst.settings.settings import Settings
@@ -95,7 +95,8 @@ class Need:
     def in_pieces(self, plan: Plan, computed: int, at_a_time: int | None = None) -> int:
         """Bytes at the peak where the largest piece computes so many pixels.
 
-        On a GPU they are those of the GPU, which has the pieces alone: see ``beside``.
+        On a GPU they are those of the GPU, which has the pieces alone, see ``beside``, and of
+        regions where they are in the whole picture.
 
         Args:
             plan: Where content targets and vectors lie.
@@ -110,7 +111,8 @@ class Need:
         at_a_time = computed // 2 if at_a_time is None else at_a_time
         style = min(self.style_pixels, at_a_time) * STYLE_BYTES
         if self.device.type != "cpu":
-            return round(max(piece, takes.fixed_in_pieces + style))
+            maps = self.regions * MAPS * self.pixels
+            return round(max(piece, takes.fixed_in_pieces + style) + maps)
         solving, beginning = self._pictures(plan)
         return self._sources + round(max(piece + solving, max(piece, style) + beginning))
 

@@ -45,7 +45,9 @@ def make_plan(need: Need, limit: int | None = None, scratch: Path | None = None)
     if speech.joined:
         why = unavailable_reason(need.settings)
         if why is None:
-            each = budget if budget is None or limit is not None else budget // speech.local_ranks
+            each = budget
+            if budget is not None and limit is None:
+                each = budget // sharing.ranks_beside(need, speech)
             main = _main_memory(need.device)
             main = None if main is None else main // speech.local_ranks
             return sharing.make_shared_plan(need, speech, each, scratch, main)

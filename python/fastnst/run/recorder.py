@@ -35,6 +35,7 @@ class Recorder:
         best: The best picture of the scale at hand, ``(1, 3, H, W)``, in memory of the solver; None
             before the first evaluation. Where several ranks share the scale, this rank's rows.
         best_row: The row of the best picture in the history.
+        noted: How many iterates are in the history, and have been compared with the best.
         snapshots: ``{iteration: (H, W, 3) uint8}``, pictures of the start and of the middle,
             reduced to ``SNAPSHOT`` pixels.
         scales: What was done at the scales that are finished.
@@ -58,6 +59,7 @@ class Recorder:
         self.history: list[Losses] = []
         self.best: Tensor | None = None
         self.best_row = 0
+        self.noted = 0
         self.snapshots: dict[int, Tensor] = {}
         self.scales: tuple[ScaleRecord, ...] = ()
         self.here: ScaleRecord | None = None
@@ -111,6 +113,7 @@ class Recorder:
         self.best = iterate.best
         if iterate.is_best:
             self.best_row = len(self.history) - 1
+        self.noted += 1
         iterations = sum(scale.iterations for scale in self.prepared.schedule)
         iteration = sum(scale.iterations for scale in self.scales) + iterate.iteration
         if iteration in (0, iterations // 2) and iteration not in self.snapshots:

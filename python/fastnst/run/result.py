@@ -151,7 +151,7 @@ class Result:
             OutputFailed: if the file cannot be written.
         """
         totals = [losses.total for losses in self.history]
-        best = min(range(len(totals)), key=totals.__getitem__)
+        best = next(k for k, losses in enumerate(self.history) if losses is self.losses)
         pictures = {
             "start" if k == 0 else f"after {k} iterations": picture
             for k, picture in sorted(self.snapshots.items())

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from fastnst.cache import Cache
 from fastnst.devices import check_process, undisturbed
-from fastnst.errors import FastNSTError
+from fastnst.errors import FastNSTError, StateRefused
 from fastnst.images.decode import Picture
 from fastnst.images.large import DecodedRows
 from fastnst.inputs.pictures import Styles
 from fastnst.ranks.communication import current
 from fastnst.run.agreement import check_same
-from fastnst.run.checkpoint import Checkpoints, load_checkpoint
+from fastnst.run.checkpoint import Checkpoints, load_checkpoint, refusing
 from fastnst.run.exhaustion import enough
 from fastnst.run.outcome import outcome
 from fastnst.run.prepare import prepare
@@ -67,6 +67,8 @@ def run(
             *(content, style, settings, callback, content_mask, style_masks, checkpoints, resume),
             *(cache, resources, by_band),
         )
+    except StateRefused:  # the caller may begin anew, and the other ranks with it
+        raise
     except FastNSTError as error:
         current().fail(str(error))
         raise
@@ -90,8 +92,9 @@ def _run(
     settings = prepared.settings
     if checkpoints is not None and current().rank == 0:
         checkpoints.check(prepared.width * prepared.height, settings)
-    saved = [] if resume is None else [load_checkpoint(resume)]
-    check_same(saved, current())
+    with refusing():
+        saved = [] if resume is None else [load_checkpoint(resume)]
+        check_same(saved, current())
     with enough(prepared.width, prepared.height, settings, prepared.device):
         recorder = run_scales(prepared, callback, checkpoints, saved, resume, by_band)
     result = outcome(recorder)

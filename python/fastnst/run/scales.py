@@ -17,7 +17,7 @@ from fastnst.ranks.protocol import Communication
 from fastnst.ranks.share import Share
 from fastnst.run import pieces
 from fastnst.run.available import give_back, return_large_blocks
-from fastnst.run.checkpoint import Checkpoints
+from fastnst.run.checkpoint import Checkpoints, refusing
 from fastnst.run.checkpoint_checks import check_fits
 from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.checkpoint_writer import CheckpointWriter
@@ -114,8 +114,9 @@ def _run_scale(
     height, width = pictures.content.shape[-2:]
     if saved is not None:  # results depend on the grid: a run goes on with that it began with
         text = saved.identity.made_from.get("strips")
-        grid = pieces.restored(text, height, width, prepared.settings, prepared.device)
-        plan = pieces.with_grid(plan, grid)
+        with refusing():
+            grid = pieces.restored(text, height, width, prepared.settings, prepared.device)
+            plan = pieces.with_grid(plan, grid)
     if scale is prepared.schedule[-1]:
         check_shared(plan, current())
     pictures = pictures.to(plan.home(prepared.device))
@@ -139,10 +140,11 @@ def _run_scale(
         placement = Placement(share.bands, store, speech, len(plan.grid.rows))
     state = None
     if saved is not None and path is not None:
-        saved.identity.check(identity, path)
-        _check_fits(saved, prepared, start, path)
-        state = saved.part(placement)
-        take_up(recorder, saved, engine, colours, state, (height, width), start.device)
+        with refusing():
+            saved.identity.check(identity, path)
+            _check_fits(saved, prepared, start, path)
+            state = saved.part(placement)
+            take_up(recorder, saved, engine, colours, state, (height, width), start.device)
         engine.resume(recorder.totals())
     writer = None
     if checkpoints is not None and (speech.ranks > 1 or current().rank == 0):
@@ -158,7 +160,7 @@ def _run_scale(
         start,
         prepared.settings,
         scale.iterations,
-        stepwise=writer is not None,
+        stepwise=writer is not None or path is not None,  # as the run that wrote the file
         resume=state,
         placement=placement,
     )
@@ -186,10 +188,11 @@ def _follow(
         Unsaved: if a checkpoint, or what a callback writes, cannot be written.
     """
     last: Iterate | None = None
+    before = 0  # iterates that were recorded before it
     at_rest = False  # whether the solver waits between two iterates, so that its state can be saved
     try:
         for iterate in iterates:
-            last, at_rest = iterate, True
+            last, before, at_rest = iterate, recorder.noted, True
             try:
                 recorder.note(iterate, engine, colours)
             except KeyboardInterrupt:
@@ -209,7 +212,8 @@ def _follow(
         raise Unsaved(str(error), so_far) from error
     except KeyboardInterrupt as interrupt:
         unsaved: OutputFailed | None = None
-        if writer is not None and last is not None and at_rest and not last.averaged:
+        whole = at_rest and recorder.noted > before  # else the last one's losses are missing
+        if writer is not None and last is not None and whole and not last.averaged:
             try:
                 writer.write(last)
             except OutputFailed as error:

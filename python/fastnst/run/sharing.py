@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from fastnst.devices import choose_device, gpus
+from fastnst.devices import choose_device, gpus, turns
 from fastnst.engines.create import targets_at_a_time
 from fastnst.errors import InvalidInput
 from fastnst.ranks.protocol import Alone, Communication
@@ -185,6 +185,13 @@ def own_device(device: torch.device, communication: Communication) -> torch.devi
     return torch.device("cuda", local % gpus(device))
 
 
+def ranks_beside(need: Need, communication: Communication) -> int:
+    """How many ranks of this machine, with this one, compute on this rank's device."""
+    numbered = ":" in need.settings.device  # all ranks have this GPU
+    device = need.device if numbered else torch.device(need.device.type)
+    return turns(communication.local_ranks, device)
+
+
 def _check_alike(need: Need, communication: Communication) -> None:
     """Make sure that all ranks cut the picture in one way; all of them call it together.
 
@@ -242,6 +249,13 @@ def _ways(
             rest = 0 if in_scratch(plan, need.pixels) else 2 * PICTURE * (need.pixels - mine.pixels)
             at_a_time = targets_at_a_time(grid) if grid.exchanges else None
             on_cpu = need.device.type == "cpu"
-            takes.append(mine.in_pieces(plan, pixels, at_a_time) + (rest if on_cpu else 0))
-            beside.append(0 if on_cpu else mine.beside(plan) + rest)
+            if on_cpu:
+                takes.append(mine.in_pieces(plan, pixels, at_a_time) + rest)
+                beside.append(0)
+            elif grid.is_whole:  # it lies on the GPU with all that grows with it
+                takes.append(need.whole())
+                beside.append(0)
+            else:
+                takes.append(mine.in_pieces(plan, pixels, at_a_time))
+                beside.append(mine.beside(plan) + rest)
         yield plan, max(takes), max(beside)

@@ -422,6 +422,10 @@ class Settings:
             return self.history_size
         return HISTORY_SIZE_WHEN_LARGE if pixels > LARGE else HISTORY_SIZE
 
+    def kept_pairs(self, pixels: int) -> int:
+        """How many of them the solver keeps: as many, but none if it is Adam."""
+        return 0 if self.optimizer == "adam" else self.pairs(pixels)
+
     def blend(self, styles: int) -> tuple[float, ...]:
         """The proportions of so many style pictures, with sum 1.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -79,13 +80,20 @@ def minimise(
         only those after it.
 
     Raises:
-        InvalidInput: for an unknown optimizer, or a state that is of no such run.
+        InvalidInput: for an unknown optimizer, a number that is out of range, or a state that is of
+            no such run.
         NonFiniteLoss: if the loss or gradient of the start is NaN or infinite, or becomes so
             again after ``RESTARTS`` restarts.
     """
     create = SOLVERS.get(optimizer)
     if create is None:
         raise InvalidInput(f"optimizer is {optimizer!r}: choose one of {', '.join(SOLVERS)}")
+    if history_size < 1:
+        raise InvalidInput(f"history_size is {history_size}: expected 1 or more")
+    if not 0 < learning_rate < math.inf:
+        raise InvalidInput(f"learning_rate is {learning_rate}: expected more than 0")
+    if not 0 <= averaging < 1:
+        raise InvalidInput(f"averaging is {averaging}: expected at least 0 and less than 1")
     image = placement.copy(start).clamp_(low, high)
     del start  # which may be large; so may what it is resumed from
     best, restarts = BestSoFar(placement.copy(image)), Restarts()
@@ -170,6 +178,8 @@ def minimise(
         iteration += 1
     if average is not None:
         mean = average.value.clamp_(low, high)
+        # The state is that of the last iterate, and the next evaluation may reuse its memory.
+        evaluation = replace(evaluation, gradient=evaluation.gradient.clone())
         at_mean = evaluate(mean)
         loss_there = float(at_mean.terms.total)
         if math.isfinite(loss_there):

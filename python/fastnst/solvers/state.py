@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastnst.errors import InvalidInput
+from fastnst.errors import InvalidInput, StateRefused
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,18 @@ def restoring(saved: State, state: Callable[[], State]) -> Iterator[None]:
         state: Makes the state afterwards, which must be the same bit for bit.
 
     Raises:
-        InvalidInput: if the saved state is not of a computation like this one.
+        StateRefused: if the saved state is not of a computation like this one.
     """
     try:
         yield
         difference = saved.difference(state())
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         if isinstance(error, InvalidInput):
-            raise
+            raise StateRefused(str(error)) from error
         reason = " ".join(f"{type(error).__name__} {error}".split())
-        raise InvalidInput(f"the saved state does not fit: {reason}") from error
+        raise StateRefused(f"the saved state does not fit: {reason}") from error
     if difference is not None:
-        raise InvalidInput(f"the saved state does not fit: {difference}")
+        raise StateRefused(f"the saved state does not fit: {difference}")
 
 
 def _names(saved: Mapping[str, Any], taken: Mapping[str, Any]) -> str:

@@ -103,8 +103,9 @@ class FixedPointSum:
 class WideSum:
     """The same for addends whose size nobody knows beforehand: two integers for each entry.
 
-    What the first integer rounds away the second one has, so that entries from ``2 ** -66`` of the
-    expected size to ``2 ** 40`` times that are added exactly, in up to 65536 addends.
+    What the first integer rounds away the second one has: an entry is rounded to a multiple of
+    ``2 ** -64`` of the expected size, and may be ``2 ** 40`` times that size, in up to 65536
+    addends.
 
     Args:
         shape: Shape of the addends.

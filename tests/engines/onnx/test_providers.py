@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from fastnst.devices import allows_tf32
 from fastnst.engines.onnx import providers
 from fastnst.errors import BackendUnavailable
 
@@ -139,7 +140,7 @@ def test_on_a_gpu_the_tensors_are_bound_where_they_are(runtime: list[str]) -> No
     image = torch.zeros(1, 3, 4, 5)
     loaded.run(image)
     session = loaded.session
-    tf32 = str(int(torch.backends.cudnn.allow_tf32))
+    tf32 = str(int(allows_tf32()))
     assert session.asked == [("CUDAExecutionProvider", {"device_id": "1", "use_tf32": tf32})]
     assert session.fallback == 0
     assert session.options.entries == {"session.disable_cpu_ep_fallback": "1"}

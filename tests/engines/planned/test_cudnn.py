@@ -73,9 +73,13 @@ def test_what_errs_or_fails_is_not_used(
     assert torch.equal(choice.run(x, filters, 1), right(x, filters, 1))
 
 
-def test_the_slower_way_is_not_used(choice: cudnn.FusedChoice, filters: cudnn.Filters) -> None:
-    choice.clock["fused"] = 3.0  # type: ignore[attr-defined]
-    assert not choice.fuses(torch.randn(1, 3, 7, 5), filters, 1)
+@pytest.mark.parametrize(("seconds", "expected"), [(1.7, True), (2.3, True), (7.0, False)])
+def test_only_a_far_slower_way_is_not_used(
+    choice: cudnn.FusedChoice, filters: cudnn.Filters, seconds: float, expected: bool
+) -> None:
+    """Three passes take 2.0: which of two nearly as quick ways is taken must not be chance."""
+    choice.clock["fused"] = seconds  # type: ignore[attr-defined]
+    assert choice.fuses(torch.randn(1, 3, 7, 5), filters, 1) is expected
 
 
 def test_every_shape_and_tf32_is_tried_by_itself(

@@ -264,7 +264,22 @@ def test_a_loss_that_is_no_sum_is_refused_by_name(random_weights: Weights) -> No
         def forward(self, features: torch.Tensor) -> torch.Tensor:
             return features.amax()
 
-    it, _ = objective(random_weights, 107, 31, "gram", torch.float32)
+    class Squares(LayerLoss):
+        """Of the channels' mean squares; it knows of no guidance."""
+
+        sums_over_positions = True
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return features.square().mean((2, 3)).square().mean()
+
+        def of_moments(self, mean: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:
+            return gram.diagonal().square().mean()
+
+    it, image = objective(random_weights, 107, 31, "gram", torch.float32)
+    it.style["relu2_1"] = Squares()
+    strips = StripEngine(AutogradEvaluator(it), Grid.cut(107, 31, spacing_of(it), 32))
+    total = float(strips.evaluate(image).terms.total)
+    assert total == pytest.approx(float(it(image).total), rel=1e-5)  # rounding in float32
     it.style["relu2_1"] = Peak()
     with pytest.raises(InvalidInput, match="strips: the loss Peak on relu2_1 is no function of"):
         StripEngine(AutogradEvaluator(it), Grid.cut(107, 31, spacing_of(it), 32))

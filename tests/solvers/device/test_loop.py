@@ -116,3 +116,40 @@ def test_evaluations_change_where_a_total_that_was_read_asks_for_it(stepwise: bo
     changed = kinds.index("fp32")
     assert kinds == ["bf16"] * changed + ["fp32"] * (31 - changed)
     assert changed == 7 if stepwise else 7 <= changed <= 7 + 2 * BATCH
+
+
+def test_a_resumed_run_knows_the_best_of_its_precision() -> None:
+    """bfloat16 finds lower losses, and those of float32 are not compared with them."""
+    good = curved(uniform(0.3, 0.7))
+
+    class Mixed:
+        def __init__(self, done: int = 0) -> None:
+            self.done = done
+
+        def __call__(self, image: Tensor) -> Evaluation:
+            self.done += 1
+            found, early = good(image), self.done <= 5
+            terms = Terms(found.terms.total * (0.01 if early else 1), {}, {}, found.terms.tv)
+            return Evaluation(terms, found.gradient, "bf16" if early else "fp32")
+
+        def note(self, total: float) -> bool:
+            del total
+            return self.done == 5
+
+    settings = {"iterations": 9, "history_size": 3, "stepwise": True}
+    whole, states = [], []
+    evaluate = Mixed()
+    start = uniform(0, 1, seed=1)
+    for iterate in minimise_on_device(evaluate, start, **settings, note=evaluate.note):
+        whole.append((iterate.precision, iterate.is_best, iterate.best.clone()))
+        states.append(saved(iterate))
+    assert [precision for precision, *_ in whole] == ["bf16"] * 5 + ["fp32"] * 5
+    assert sum(is_best for _, is_best, _ in whole[5:]) > 1
+    for k in (2, 5, 7):
+        evaluate = Mixed(k + 1)
+        rest = minimise_on_device(
+            evaluate, torch.zeros_like(start), **settings, note=evaluate.note, resume=states[k]
+        )
+        for it, expected in zip(rest, whole[k + 1 :], strict=True):
+            assert (it.precision, it.is_best) == expected[:2]
+            assert torch.equal(it.best, expected[2])

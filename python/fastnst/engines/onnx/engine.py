@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fastnst.devices import ordinary, undisturbed
+from fastnst.devices import ordinary, rounds_to_tf32, undisturbed
 from fastnst.engines.onnx import providers
 from fastnst.errors import InvalidInput
 from fastnst.evaluation import Engine, Evaluation, Terms
@@ -55,6 +55,7 @@ class OnnxEngine(Engine):
         device = objective.normalize.mean.device
         self._provider, self.precision = providers.choose(provider, device, precision)
         self.provider = self._provider
+        self.tf32 = rounds_to_tf32(device)
 
         from fastnst.onnx_graph import read  # needs the package onnx
 

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from fastnst.devices import allows_tf32
 from fastnst.errors import BackendUnavailable
 
 EXECUTION_PROVIDERS = MappingProxyType(
@@ -215,7 +216,7 @@ def provider_options(provider: str, device: torch.device) -> list[tuple[str, dic
     if provider == "cpu":
         return [(EXECUTION_PROVIDERS["cpu"], {})]
     index = str(device.index or 0)
-    tf32 = "1" if torch.backends.cudnn.allow_tf32 else "0"  # as torch's convolutions do
+    tf32 = "1" if allows_tf32() else "0"  # as torch's convolutions do
     wanted = [(EXECUTION_PROVIDERS["cuda"], {"device_id": index, "use_tf32": tf32})]
     if provider == "tensorrt":
         wanted.insert(0, (EXECUTION_PROVIDERS["tensorrt"], {"device_id": index}))

@@ -25,13 +25,12 @@ from torch.nn import functional
 
 from fastnst import devices
 from fastnst.cache import Cache
-from fastnst.devices import guard
+from fastnst.devices import guard, rounds_to_tf32
 from fastnst.engines.planned.cudnn import (
     Filters,
     arrange_filters,
     convolve,
     convolve_relu,
-    rounds_to_tf32,
     same_plans,
 )
 from fastnst.engines.planned.l2_pooling import unpool_l2
@@ -76,7 +75,7 @@ class PlannedEngine(Walk):
         self.filters: Mapping[str, Filters] = (cache or Cache()).get(
             "planned filters", (network, precision), lambda: _arrange(network, self._dtype)
         )
-        self.tf32 = self._wide == torch.float32 and rounds_to_tf32(objective.normalize.mean.device)
+        self.tf32 = self._dtype == torch.float32 and rounds_to_tf32(objective.normalize.mean.device)
         self._pooled_at: dict[str, Tensor] = {}  # where each maximum was, by pooling
 
     def evaluate(self, image: Tensor) -> Evaluation:

@@ -177,7 +177,7 @@ class KernelEngine(PlannedEngine):
         terms.append(kernels.LossTerm(tv, objective.tv_weight))
         if temporal is not None:
             terms.append(kernels.LossTerm(temporal, objective.temporal_weight))
-        row = torch.empty(1 + len(terms), device=tv.device)
+        row = torch.empty(1 + len(terms), dtype=torch.float32, device=tv.device)
         kernels.weigh_losses(terms, row)
         total, *parts = row.unbind()
         temporal = None if temporal is None else parts.pop()

@@ -33,6 +33,7 @@ from fastnst.engines.planned.terms import (
     plain_content,
     plain_style,
 )
+from fastnst.errors import InvalidInput
 from fastnst.evaluation import Engine, Evaluation, Terms
 from fastnst.network.architecture import Architecture
 from fastnst.network.vgg import VGG
@@ -144,8 +145,24 @@ class Walk(Engine, ABC):
         """The memory of one picture size, reused by every evaluation of that size."""
         has = self._gradient
         if (has.shape, has.dtype, has.device) != (image.shape, image.dtype, image.device):
-            self._allocate(image.shape[-2], image.shape[-1])
+            height, width = image.shape[-2:]
+            self._check_targets(height, width)
+            self._allocate(height, width)
             self._gradient = torch.empty_like(image, memory_format=torch.contiguous_format)
+
+    def _check_targets(self, height: int, width: int) -> None:
+        """Make sure that the content targets are of a picture of this size.
+
+        Raises:
+            InvalidInput: if one is not, which it names.
+        """
+        for key, target in self._content_targets.items():
+            size = self.objective.network.architecture.size_at(key, (height, width))
+            if target.shape[-2:] != size:
+                raise InvalidInput(
+                    f"content loss at {key}: features of {size[0]}×{size[1]} positions, and a "
+                    f"target of {target.shape[-2]}×{target.shape[-1]}"
+                )
 
     def _forward(self, image: Tensor) -> None:
         """The features of every layer."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fastnst.devices import rounds_to_tf32
 from fastnst.engines.strips.evaluator import Evaluator, Key, Sums, owned, owned_within
 from fastnst.engines.strips.statistics import Moments, Seed, groups
 from fastnst.objective.objective import Objective
@@ -28,9 +29,10 @@ class AutogradEvaluator(Evaluator):
         self.objective = objective
         self.precision = precision
         self.name = name
-        self.tf32 = False
+        of = objective.normalize.mean
+        self.tf32 = (of.dtype, precision) == (torch.float32, "fp32") and rounds_to_tf32(of.device)
         self._network = objective.network
-        self._wide = objective.normalize.mean.dtype
+        self._wide = of.dtype
         if precision == "bf16":
             self._network = copy.deepcopy(objective.network).to(torch.bfloat16)
         self._groups = groups(objective)

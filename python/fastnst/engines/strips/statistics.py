@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
-from fastnst.losses import LayerLoss
+from fastnst.losses import ContentLoss, LayerLoss
 from fastnst.objective.objective import Objective
 
 
@@ -82,7 +82,10 @@ def unavailable_reason(objective: Objective) -> str | None:
         )
     if not objective.layers:
         return "it has no loss on the network"
-    for layer, loss in (*objective.content.items(), *objective.style.items()):
+    for layer, loss in objective.content.items():
+        if type(loss) is not ContentLoss:
+            return f"the loss {type(loss).__name__} on {layer} is no content loss"
+    for layer, loss in objective.style.items():
         for _, part in cast(LayerLoss, loss).parts():
             if not part.sums_over_positions:
                 name = type(part).__name__
@@ -102,11 +105,12 @@ def groups(objective: Objective) -> dict[tuple[str, int], Group]:
     for layer, loss in objective.style.items():
         gathered: list[tuple[Tensor | None, list[tuple[float, LayerLoss]]]] = []
         for weight, part in cast(LayerLoss, loss).parts():
-            same = [parts for guidance, parts in gathered if _equal(guidance, part.guidance)]
+            its: Tensor | None = getattr(part, "guidance", None)
+            same = [parts for guidance, parts in gathered if _equal(guidance, its)]
             if same:
                 same[0].append((weight, part))
             else:
-                gathered.append((part.guidance, [(weight, part)]))
+                gathered.append((its, [(weight, part)]))
         for index, (guidance, parts) in enumerate(gathered):
             found[layer, index] = Group(tuple(parts), guidance)
     return found

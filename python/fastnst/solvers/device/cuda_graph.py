@@ -60,6 +60,8 @@ class CudaGraph:
             if self.thread != threading.get_ident():  # cuDNN keeps its plans by thread
                 self.thread, self.warm = threading.get_ident(), 0
             if self.warm < WARM_UP:
+                if not self.warm:
+                    self._give_back()
                 self._warm_up()
                 self.warm += 1
             else:
@@ -70,7 +72,16 @@ class CudaGraph:
         """Record anew: what the work does has changed. What was launched is done first."""
         if self.graph is not None:
             torch.cuda.current_stream(self.device).synchronize()
-        self.graph, self.warm = None, 0  # its memory goes before that of the next comes
+        self.graph, self.warm = None, 0
+        self._give_back()  # its memory goes before that of the next comes
+
+    def _give_back(self) -> None:
+        """Give back what PyTorch keeps of the memory of other streams and recordings.
+
+        It never serves this stream, and other processes may need it.
+        """
+        if self.record:
+            torch.cuda.empty_cache()
 
     def _warm_up(self) -> None:
         """Do the work on the stream of the recording, where what is made for a stream then is."""

@@ -22,6 +22,7 @@ that of a triangular solve and does not grow with the number of iterations.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -99,6 +100,10 @@ class DeviceLBFGS:
     def best_loss(self) -> Tensor:
         """Its loss, 0-dimensional."""
         return self.memory.numbers[BEST_LOSS]
+
+    def forget_best(self) -> None:
+        """Take the next evaluation that is finite for the best, whatever its loss."""
+        self.best_loss.fill_(math.inf)
 
     def begin(self) -> None:
         """Evaluate the start."""

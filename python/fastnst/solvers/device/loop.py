@@ -85,7 +85,13 @@ def minimise_on_device(
         if pending or unseen:
             raise RuntimeError("the solver has gone on since; this needs stepwise")
         counts = {"iteration": iteration, "evaluations": evaluations, "restarts": restarts.done}
-        return State({**counts, "precision": best.precision}) | solver.state()
+        shown = {"shown_loss": best.loss, "precision": best.precision}
+        return State({**counts, **shown}, {"shown": best.image}) | solver.state()
+
+    def anew() -> None:
+        """Evaluations to come are in another precision: their losses are not compared."""
+        solver.forget_best()
+        work.renew()
 
     def seen(values: list[float], image: Tensor, precision: str) -> Iterate:
         terms = _terms(values, solver.layers, image.dtype)
@@ -103,7 +109,7 @@ def minimise_on_device(
         if not (math.isfinite(values[0]) and math.isfinite(gradient_norm1)):
             raise refuse_start()
         if note is not None and note(values[0]):
-            work.renew()
+            anew()
         yield seen(values, image, start_batch.precision)
     else:
         numbers = resume.numbers
@@ -111,7 +117,7 @@ def minimise_on_device(
             iteration, evaluations = numbers["iteration"], numbers["evaluations"]
             restarts = Restarts(numbers["restarts"])
             solver.restore(resume)
-            best.restore(solver.best, float(solver.best_loss), numbers["precision"])
+            best.restore(resume.tensors["shown"], numbers["shown_loss"], numbers["precision"])
     while iteration < iterations or failed:
         planned = iteration + sum(waiting.count for waiting in pending)
         while len(pending) < depth:
@@ -130,7 +136,7 @@ def minimise_on_device(
             iteration += not failed  # after a failure the best picture is evaluated again
             failed = not (math.isfinite(values[0]) and math.isfinite(gradient_norm1))
             if note is not None and note(values[0]):
-                work.renew()
+                anew()
             if failed:
                 restarts.begin_again(iteration)
             else:
