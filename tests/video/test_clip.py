@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from fastnst.errors import BackendUnavailable, FastNSTError, InvalidInput
+from fastnst.errors import BackendUnavailable, FastNSTError, InvalidInput, OutputFailed
 from fastnst.images.encode import save_image
 from fastnst.output import video
-from fastnst.output.encoder import Colours
+from fastnst.output.encoder import Colours, Sound
 from fastnst.video.clip import VideoFile, open_clip
 from fastnst.video.options import Selection
 from helpers.films import pan, write_clip
@@ -259,20 +262,27 @@ def test_frames_that_change_their_size(tmp_path: Path) -> None:
 def test_sound_goes_along(tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     path = tmp_path / "a.mkv"
-    for codec, expected in (("aac", "aac"), ("pcm_s16le", "aac"), ("mp3", "mp3float")):
+    cases = (
+        ("aac", 16000, "aac"),
+        ("pcm_s16le", 16000, "aac"),
+        ("mp3", 16000, "mp3float"),
+        ("pcm_s16le", 192_000, "aac"),  # AAC has no such rates
+        ("pcm_s16le", 4000, "aac"),
+    )
+    for codec, rate, expected in cases:
         with av.open(str(path), "w") as container:
             stream = container.add_stream("ffv1", rate=25)
             stream.width, stream.height, stream.pix_fmt = 40, 32, "yuv420p"
-            track = container.add_stream(codec, rate=16000, layout="mono")
+            track = container.add_stream(codec, rate=rate, layout="mono")
             for pixels in pan(25):
                 levels = (pixels * 255).round().astype(np.uint8)
                 frame = av.VideoFrame.from_ndarray(levels, format="rgb24")
                 container.mux(stream.encode(frame.reformat(format="yuv420p")))
             container.mux(stream.encode(None))
-            tone = (np.sin(np.arange(16000) / 10) * 9000).astype(np.int16)[None]
+            tone = (np.sin(np.arange(rate) / 10) * 9000).astype(np.int16)[None]
             sound = av.AudioFrame.from_ndarray(tone, "s16", "mono")
-            sound.sample_rate = 16000
-            fifo = av.AudioResampler(track.codec_context.format, "mono", 16000, 1152)
+            sound.sample_rate = rate
+            fifo = av.AudioResampler(track.codec_context.format, "mono", rate, 1152)
             for part in (*fifo.resample(sound), *fifo.resample(None)):
                 container.mux(track.encode(part))
             container.mux(track.encode(None))
@@ -286,5 +296,79 @@ def test_sound_goes_along(tmp_path: Path) -> None:
         with av.open(str(tmp_path / "b.mp4")) as film:
             track = film.streams.audio[0]
             assert track.codec_context.name in (expected, expected.removesuffix("float"))
-            seconds = sum(frame.samples for frame in film.decode(track)) / 16000
-        assert abs(seconds - 0.5) < 0.15, codec  # whole packets of up to 72 ms
+            heard = rate if rate == 16000 else track.codec_context.sample_rate
+            seconds = sum(frame.samples for frame in film.decode(track)) / heard
+        # packets of up to 1152 samples are whole
+        assert abs(seconds - 0.5) < 0.15 + 1152 / rate, (
+            codec,
+            rate,
+        )  # whole packets of up to 72 ms
+
+
+def test_sound_of_an_unknown_kind_is_left_out(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.mov"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 40, 32, "yuv420p"
+        track = container.add_stream("pcm_s16be", rate=44100, layout="mono")
+        for pixels in pan(3):
+            levels = (pixels * 255).round().astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(levels, format="rgb24")))
+        container.mux(stream.encode(None))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), "s16", "mono")
+        silence.sample_rate = 44100
+        container.mux(track.encode(silence))
+        container.mux(track.encode(None))
+    assert not open_clip(str(path)).loses_sound
+    path.write_bytes(path.read_bytes().replace(b"twos", b"apac"))
+    clip = open_clip(str(path))
+    assert clip.loses_sound
+    assert clip.sound(Fraction(0), None) is None
+    assert len(list(clip.frames(Selection()))) == 3
+
+
+def test_a_film_that_cannot_be_begun_leaves_the_old_one(tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("av")
+    target = tmp_path / "a.mp4"
+    target.write_bytes(b"....ftypisom, an old film")
+
+    def fails(*_: object) -> None:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr("fastnst.output.encoder._Track", fails)
+    with (
+        pytest.raises(OutputFailed, match="Invalid argument"),
+        video.encoding(target, Fraction(25), sound=Sound(tmp_path / "b.mp4")) as encoder,
+    ):
+        encoder.add(pan(1)[0])
+    assert target.read_bytes() == b"....ftypisom, an old film"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_names_that_are_no_text_and_other_digits(tmp_path: Path) -> None:
+    for name in (b"5\xb20.png", "5²0.png".encode(), b"f\xfcr1.png"):
+        Image.fromarray((pan(1)[0] * 255).astype(np.uint8)).save(tmp_path / "a.png")
+        (tmp_path / "a.png").rename(Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)))
+    clip = open_clip(str(tmp_path))
+    assert len(clip.digest()) == 64
+    assert len(list(clip.frames(Selection()))) == 3
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch) -> None:
+    clip = write_clip(tmp_path / "a.mp4", pan(2)) if importlib.util.find_spec("av") else None
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    Image.fromarray((pan(1)[0] * 255).astype(np.uint8)).save(folder / "1.png")
+    frames = open_clip(str(folder))
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    for name in (clip, folder):
+        if name is not None:
+            with pytest.raises(InvalidInput, match=rf"{name} cannot be read: Permission denied"):
+                open_clip(str(name))
+    with pytest.raises(InvalidInput, match=r"1\.png cannot be read: Permission denied"):
+        frames.digest()

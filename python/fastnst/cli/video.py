@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fastnst.video.film_frame import FilmFrame
     from fastnst.video.tally import Tally
 
+SLOWEST = 0.001  # frames a second
 FRAMES = "Frames"
 HELD = "From frame to frame"
 _DEFAULTS = FilmOptions()
@@ -112,8 +113,8 @@ def video(
         cuts=cuts,
     )
     selection = Selection(start, end, every)
-    if rate is not None and not 0 < rate <= 1000:
-        raise InvalidInput(f"--rate is {rate:g}: expected a number above 0 and up to 1000")
+    if rate is not None and not SLOWEST <= rate <= 1000:
+        raise InvalidInput(f"--rate is {rate:g}: expected a number from {SLOWEST:g} to 1000")
     check_pictures(style, content_mask, style_mask)
     if not any(character in clip for character in "*?["):
         check_exists(clip, "clip")
@@ -128,6 +129,8 @@ def video(
 
     frames_a_second = None if rate is None else Fraction(rate).limit_denominator(1001)
     source = open_clip(clip, frames_a_second)
+    if source.loses_sound:
+        complain(f"{source.name} has sound of an unknown kind: the film is silent")
     shown = _Shown(source.count(selection), quiet)
     painter = Painter(
         *(style, settings, options, choose_flow(flow)),

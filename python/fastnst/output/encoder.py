@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SUFFIX = ".mp4"
 TICKS = 90_000  # a second, of the times in the file: exact for every usual frame rate
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000,
+             7350)  # fmt: skip
+USUAL_RATE = 48000  # of sound that is none of these
 COPIED = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac", "mp2")  # sound that MP4 files hold
 
 
@@ -82,6 +85,7 @@ class Encoder:
         self._stream: Any = None
         self._track: _Track | None = None
         self._last: tuple[Any, Fraction] | None = None  # the last frame, and when it is shown
+        self._begun = False  # whether a frame was encoded
 
     def add(self, pixels: Pixels, at: Fraction | None = None) -> None:
         """Add a frame.
@@ -114,6 +118,9 @@ class Encoder:
             OSError: if some of it could not be written.
         """
         if self._container is None or self._sink is None:
+            return False
+        if not self._begun:  # it could not even be opened: nothing is put in place of an old film
+            self._sink.close()
             return False
         for packet in self._stream.encode(None):  # what the encoder still holds
             self._container.mux(packet)
@@ -155,6 +162,7 @@ class Encoder:
         frame.pts, frame.time_base = round(at * TICKS), Fraction(1, TICKS)
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
+        self._begun = True
         assert self._sink is not None
         self._sink.check()
 
@@ -209,7 +217,7 @@ class _Sink:
 
 
 class _Track:
-    """Copies the first sound track of a clip packet by packet, or as AAC where MP4 lacks its codec.
+    """Copies the sound of a clip packet by packet, or as AAC where MP4 lacks its codec.
 
     Args:
         container: Where to.
@@ -219,13 +227,15 @@ class _Track:
     def __init__(self, container: Any, sound: Sound) -> None:
         self._container = container
         self._source = open_media(sound.path)
-        stream = self._source.streams.audio[0]
+        stream = audible(self._source)
+        assert stream is not None  # or there would be no ``Sound``
         self._copies = stream.codec_context.codec.canonical_name in COPIED
         if self._copies:
             self._out = container.add_stream_from_template(stream)
             self._packets = self._copied(stream, sound)
         else:
-            self._out = container.add_stream("aac", rate=stream.codec_context.sample_rate)
+            rate = stream.codec_context.sample_rate
+            self._out = container.add_stream("aac", rate=rate if rate in AAC_RATES else USUAL_RATE)
             self._packets = self._encoded(stream, sound)
         self._next = next(self._packets, None)
 
@@ -280,6 +290,11 @@ def open_media(path: Path) -> Any:
     """
     allowed = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     return load_av().open(f"file:{path}", options=allowed)
+
+
+def audible(container: Any) -> Any:
+    """The first sound track of a clip that can be read, a PyAV stream; None: there is none."""
+    return next((s for s in container.streams.audio if s.codec_context is not None), None)
 
 
 def load_av() -> Any:

@@ -19,7 +19,7 @@ from fastnst.fingerprint import sha256_of_file
 from fastnst.images.decode import load_image
 from fastnst.images.formats import READ, identify
 from fastnst.images.pixels import Pixels
-from fastnst.output.encoder import Colours, Sound, load_av, open_media
+from fastnst.output.encoder import Colours, Sound, audible, load_av, open_media
 from fastnst.video.flow import Frame
 from fastnst.video.options import Selection
 
@@ -40,12 +40,14 @@ class Clip(ABC):
         rate: Frames a second, on average.
         frame_count: How many frames it has, as far as the file says; None: it does not.
         colours: How its colours are written down.
+        loses_sound: Whether it has a sound track that cannot be read.
     """
 
     name: str
     rate: Fraction
     frame_count: int | None
     colours: Colours
+    loses_sound: bool = False
 
     @abstractmethod
     def frames(self, selection: Selection) -> Iterator[Frame]:
@@ -57,7 +59,11 @@ class Clip(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """SHA-256 of all that it is read from."""
+        """SHA-256 of all that it is read from.
+
+        Raises:
+            InvalidInput: for a file that cannot be read.
+        """
 
     @abstractmethod
     def sound(self, start: Fraction, end: Fraction | None) -> Sound | None:
@@ -95,14 +101,21 @@ def open_clip(name: str, rate: Fraction | None = None) -> Clip:
         raise InvalidInput("the clip's name is empty")
     path = Path(name)
     there = os.path.exists(name)  # noqa: PTH110 - False for what no system takes
-    if there and path.is_dir():
-        return PictureFrames(name, _pictures_in(path), rate or RATE)
+    pictures: list[Path] | None = None
+    try:
+        if there and path.is_dir():
+            pictures = _pictures_in(path)
+        elif there:
+            with path.open("rb") as file:
+                head = file.read(_HEAD)
+    except OSError as error:
+        raise InvalidInput(f"clip {name} cannot be read: {error.strerror}") from error
     if not there and glob.has_magic(name):
-        return PictureFrames(name, [Path(p) for p in glob.glob(name)], rate or RATE)  # noqa: PTH207
+        pictures = [Path(p) for p in glob.glob(name)]  # noqa: PTH207
+    if pictures is not None:
+        return PictureFrames(name, pictures, RATE if rate is None else rate)
     if not there:
         raise InvalidInput(f"clip {name} does not exist")
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
     if not head:
         raise InvalidInput(f"clip {name} is empty")
     if identify(head) in READ and identify(head) != "GIF":
@@ -147,7 +160,7 @@ class PictureFrames(Clip):
         """As of ``Clip``."""
         found = hashlib.sha256()
         for path in self.paths:
-            found.update(f"{path.name} {sha256_of_file(path)}\n".encode())
+            found.update(os.fsencode(path.name) + f" {_digest(self.name, path)}\n".encode())
         return found.hexdigest()
 
     def sound(self, start: Fraction, end: Fraction | None) -> None:  # noqa: ARG002
@@ -166,6 +179,7 @@ class VideoFile(Clip):
     Attributes:
         width: Of a frame, in pixels, as the file says.
         height: Likewise.
+        has_sound: Whether there is a sound track that can be read.
 
     Raises:
         InvalidInput: if it has no video, is damaged or HDR, or its frames are too large.
@@ -183,7 +197,8 @@ class VideoFile(Clip):
                 stream = container.streams.video[0]
                 self.rate = stream.average_rate or stream.guessed_rate or RATE
                 self.frame_count = stream.frames or None
-                self.has_sound = bool(container.streams.audio)
+                self.has_sound = audible(container) is not None
+                self.loses_sound = bool(container.streams.audio) and not self.has_sound
                 self.width, self.height = stream.width, stream.height
                 if self.width * self.height > most_pixels:
                     raise InvalidInput(
@@ -252,7 +267,7 @@ class VideoFile(Clip):
 
     def digest(self) -> str:
         """As of ``Clip``."""
-        return sha256_of_file(self.path)
+        return _digest(self.name, self.path)
 
     def sound(self, start: Fraction, end: Fraction | None) -> Sound | None:
         """As of ``Clip``."""
@@ -291,6 +306,13 @@ def _same(
     return found
 
 
+def _digest(name: str, path: Path) -> str:
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise InvalidInput(f"{name}: {path} cannot be read: {error.strerror}") from error
+
+
 def _pictures_in(folder: Path) -> list[Path]:
     found = []
     for path in folder.iterdir():
@@ -304,7 +326,7 @@ def _pictures_in(folder: Path) -> list[Path]:
 def _natural(path: Path) -> list[tuple[int, int, str]]:
     """A key that sorts ``frame 9`` before ``frame 10``."""
     parts = re.findall(r"\d+|\D+", path.name)
-    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts]
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
 
 
 def _reason(error: Exception) -> str:

@@ -169,8 +169,11 @@ def scale_flow(vectors: Tensor, width: int, height: int) -> Tensor:
 
 def _from_folder(folder: Path, first: Frame, second: Frame) -> Tensor | None:
     path = folder / flo_name(first.index, second.index)
-    if not path.exists():
-        return None
+    try:
+        if not path.exists():
+            return None
+    except OSError as error:
+        raise InvalidInput(f"flow {path} cannot be read: {error.strerror}") from error
     height, width, _ = first.pixels.shape
     return scale_flow(torch.from_numpy(read_flo(path)), width, height)
 
