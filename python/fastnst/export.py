@@ -54,7 +54,7 @@ def build(
     if kind != "loss" and inputs:
         raise InvalidInput(f"inputs are for a loss, not for {kind}")
     if kind == "loss":
-        if content is None or not style:
+        if content is None or style is None or (isinstance(style, (list, tuple)) and not style):
             raise InvalidInput("a loss needs a content and a style picture: --content C --style S")
         return _loss(prepare(content, style, settings), dynamic, inputs)
     every = (*settings.content_layers, *settings.style_layers)

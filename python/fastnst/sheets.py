@@ -18,7 +18,7 @@ from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.step import Step
 from fastnst.settings.presets import DEFAULT_PRESET, make_settings
 from fastnst.settings.settings import Settings
-from fastnst.sheet.axes import PICTURES, make_axes
+from fastnst.sheet.axes import make_axes
 from fastnst.sheet.cells import Cell, make_cells
 from fastnst.sheet.sheet import Sheet
 
@@ -90,11 +90,14 @@ def contact_sheet(
     target = None if output is None else Path(output)
     if target is not None:
         check_format(target)
-        styles = style if isinstance(style, (list, tuple)) else [style]
-        varied = [value for axis in axes if axis.name in PICTURES for value in axis.values]
-        named = [content, *styles, *varied]
-        paths = [path for path in named if isinstance(path, (str, os.PathLike))]
-        files.check_outputs({"output": target}, {f"the picture {path}": path for path in paths})
+        read: dict[str, str | os.PathLike[str]] = {}
+        for cell in cells:
+            styles = cell.style if isinstance(cell.style, (list, tuple)) else [cell.style]
+            for path in (cell.content, *styles, cell.settings.init):
+                if isinstance(path, (str, os.PathLike)):
+                    read[f"the picture {os.fspath(path)}"] = path
+            read[f"the weights {cell.settings.weights}"] = cell.settings.weights
+        files.check_outputs({"output": target}, read)
     sheet = Sheet(axes, cells, resources)
     if target is not None:
         check_output(target, size=sheet.size)

@@ -70,6 +70,20 @@ def test_it_is_refused_before_the_work(folder: Path, arguments: list[str], messa
     assert contents(folder) == before
 
 
+def test_pictures_on_the_way_replace_nothing_but_pictures(folder: Path) -> None:
+    (folder / "o-00002.png").write_text("words")
+    for arguments, message in (
+        (["--save-every", "2"], "o-00002.png exists and is no picture"),
+        (["--save-every", "2", "--plot", "o-00004.png"], "are the same file"),
+        (["--save-every", "2", "--checkpoint", "o-00004.png"], "are the same file"),
+    ):
+        before = contents(folder)
+        code, said = fastnst("stylize", "c.png", "s.png", "-o", "o.png", *arguments, *QUICK)
+        assert code == 2
+        assert message in said
+        assert contents(folder) == before
+
+
 def test_a_model_replaces_no_picture(folder: Path) -> None:
     (folder / "x.onnx").symlink_to("c.png")
     (folder / "words.onnx").write_text("words")

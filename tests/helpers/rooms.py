@@ -20,7 +20,7 @@ ROOMS = {
     "devices": "errors",
     "evaluation": "errors",
     "data": "",
-    "samples": "errors",
+    "samples": "errors files",
     "strips": "ground",
     "ranks": "ground strips",
     "ops": "errors devices _C",

@@ -138,3 +138,22 @@ def test_upright_is_what_pillow_does() -> None:
     values = np.arange(6).reshape(2, 3)
     assert np.array_equal(upright(values, 5), values.T)
     assert np.array_equal(upright(values, 7), values[::-1, ::-1].T)
+
+
+def test_what_follows_a_picture_has_no_scans(tmp_path: Path) -> None:
+    """As the film does that a telephone puts behind a photograph."""
+    assert np.array_equal(load(tmp_path, jpeg() + b"\xff\xda" * 1000), load(tmp_path, jpeg()))
+    plain = jpeg()
+    comment = b"\xff\xfe" + struct.pack(">H", 6) + b"\xff\xd9\xff\xd9"  # whose text ends nothing
+    for count, fits in ((50, True), (200, False)):
+        out = io.BytesIO()
+        PICTURE.save(out, "JPEG", progressive=True)
+        data = out.getvalue()
+        first = data.index(b"\xff\xda")
+        end = data.index(b"\xff\xda", first + 2)
+        scans = data[:first] + (comment + data[first:end]) * count + data[first:]
+        if fits:
+            assert load(tmp_path, scans).shape == load(tmp_path, plain).shape
+        else:
+            with pytest.raises(InvalidInput, match="has more than 100 scans"):
+                load(tmp_path, scans)

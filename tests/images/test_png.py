@@ -185,3 +185,42 @@ def test_a_palette_that_is_missing(tmp_path: Path) -> None:
     for chunks in ((), ((b"PLTE", b""),)):
         with pytest.raises(InvalidInput, match="its palette is missing"):
             load(tmp_path, png(np.zeros((2, 2, 1)), 8, 3, *chunks))
+
+
+def p3() -> bytes:
+    """sRGB's profile with red and blue exchanged: another one, with its own curve."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+
+
+def test_a_transparent_colour_is_that_of_the_file_not_of_its_profile(tmp_path: Path) -> None:
+    profile = (b"iCCP", b"x\0\0" + zlib.compress(p3()))
+    values = np.array([[[200, 60, 30], [10, 200, 30]]], np.uint8)
+    key = (b"tRNS", struct.pack(">3H", 200, 60, 30))
+    shown = load(tmp_path, png(values, 8, 2, profile))
+    got = load(tmp_path, png(values, 8, 2, profile, key))
+    assert (got[0, 0] == 1).all()  # on white
+    assert np.array_equal(got[0, 1], shown[0, 1])
+    grey = np.array([[[100], [200]]], np.uint8)
+    got = load(tmp_path, png(grey, 8, 0, profile, (b"tRNS", struct.pack(">H", 100))))
+    assert (got[0, 0] == 1).all()
+    assert (got[0, 1] < 0.99).all()
+
+
+def test_coded_primaries(tmp_path: Path) -> None:
+    """A chunk cICP of Display P3 is what the same primaries in cHRM are; others change nothing."""
+    values = np.array([[[200, 60, 30], [10, 200, 30]]], np.uint8)
+    points = (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
+    chrm = (b"cHRM", struct.pack(">8I", *(round(100_000 * x) for x in points)))
+    expected = load(tmp_path, png(values, 8, 2, chrm))
+    plain = load(tmp_path, png(values, 8, 2))
+    profile = (b"iCCP", b"x\0\0" + zlib.compress(p3()))
+    wide = (b"cICP", bytes((12, 13, 0, 1)))
+    assert not np.allclose(expected, plain, atol=0.02)
+    for chunks in ((wide,), (wide, profile)):
+        got = load(tmp_path, png(values, 8, 2, *chunks))
+        np.testing.assert_allclose(got, expected, atol=1e-6)  # both in float64
+    assert np.array_equal(load(tmp_path, png(values, 8, 2, (b"cICP", bytes((1, 13, 0, 1))))), plain)
+    unknown = (b"cICP", bytes((12, 8, 0, 1)))  # linear light: the profile says more
+    by_profile = load(tmp_path, png(values, 8, 2, profile))
+    assert np.array_equal(load(tmp_path, png(values, 8, 2, unknown, profile)), by_profile)

@@ -294,3 +294,11 @@ def test_a_checkpoint_of_adam_needs_no_room_for_curvature_pairs(
         settings = fastnst.Settings(optimizer=optimizer, iterations=300)
         Checkpoints(tmp_path / "a.checkpoint").check(1000, settings)
     assert asked == [100_000, 1000 * (100 * PAIR + 100)]
+
+
+def test_a_checkpoint_replaces_no_file_of_another_kind(tmp_path: Path, photo) -> None:
+    path = photo("c.png")
+    before = path.read_bytes()
+    with pytest.raises(InvalidInput, match=r"c\.png exists and is no checkpoint"):
+        fastnst.stylize(path, STYLE, checkpoint=path, **SMALL)
+    assert path.read_bytes() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,3 +82,27 @@ def test_without_any_style_a_run_starts_from_the_photograph() -> None:
     assert torch.equal(pictures.start, pictures.content)
     loaded = load_pictures(CONTENT, STYLE, settings, 48)
     assert torch.equal(loaded.start, loaded.content)
+
+
+@pytest.mark.parametrize("form", [list, tuple, lambda masks: masks[0]])
+def test_masks_are_named_by_anything_that_is_a_picture(form) -> None:
+    white = np.ones((24, 32, 3), np.float32)
+    settings = Settings(size=32, engine="torch", **SMALL)
+    prepared = prepare.prepare(CONTENT, STYLE, settings, style_masks=form([white]))
+    assert prepared.pictures(prepared.schedule[-1]).regions
+    for none in ([], ()):
+        prepared = prepare.prepare(CONTENT, STYLE, settings, style_masks=none)
+        assert prepared.pictures(prepared.schedule[-1]).regions is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("tv_weight", 1e39, "a number from 0 to"),
+        ("learning_rate", 1e39, "a number from 0 to"),
+        ("style_scale", (1e300,), "above 0, up to 1000"),
+    ],
+)
+def test_numbers_that_float32_has_no_room_for_are_refused(name, value, expected: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{name} is .*: expected .*{expected}"):
+        Settings(**{name: value})

@@ -113,3 +113,13 @@ def test_drawing_needs_no_torch() -> None:
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_write_all_replaces_nothing(tmp_path: Path) -> None:
+    (tmp_path / "waves.png").write_text("precious")
+    with pytest.raises(InvalidInput, match=r"waves\.png exists and is something else"):
+        samples.write_all(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["waves.png"]
+    (tmp_path / "waves.png").unlink()
+    paths = samples.write_all(tmp_path)
+    assert samples.write_all(tmp_path) == paths  # the same files

@@ -64,3 +64,10 @@ def test_nothing_left_to_optimise() -> None:
     with pytest.raises(InvalidInput, match="every weight is 0 at strength 0"):
         Settings(strength=0, content_weight=0.0)
     assert Settings(strength=0, content_weight=0.0, tv_weight=1.0).balanced().style_weight == 0
+
+
+def test_only_no_strength_at_all_starts_from_the_photograph() -> None:
+    """Not a run that has no style for another reason, as a reconstruction."""
+    for strength in (0.0, 0.2, 0.4, 0.6, 0.9):
+        made = Settings(strength=strength, style_weight=0.0).balanced()
+        assert made.init == ("content" if strength == 0 else "noise")

@@ -208,3 +208,15 @@ def test_a_sheet_is_not_lost_when_its_name_is_taken(tmp_path: Path) -> None:
         contact_sheet(CONTENT, STYLE, {"seed": (1,)}, output=target, callback=take, **QUICK)
     assert target.read_text() == "somebody's"
     assert len(list(tmp_path.glob("sheet-saved-*.png"))) == 1
+
+
+def test_an_output_is_none_of_what_the_cells_read(tmp_path: Path, photo: Any) -> None:
+    start, other = photo("start.png"), photo("b.png")
+    before = start.read_bytes()
+    for vary, further in (
+        ({"seed": (1, 2)}, {"init": str(start)}),
+        ({"style": ([str(start), str(other)], str(other))}, {}),
+    ):
+        with pytest.raises(InvalidInput, match="is the same file as the picture"):
+            contact_sheet(CONTENT, STYLE, vary, output=start, **{**QUICK, **further})
+    assert start.read_bytes() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gc
 import re
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from fastnst.errors import InvalidInput
+from fastnst.settings.presets import make_settings
+from fastnst.ui.limits import Limits
 from fastnst.ui.picture_wish import PictureWish
-from fastnst.ui.studio import Job, Studio
+from fastnst.ui.studio import VISITORS, Job, Studio
+from fastnst.ui.wish import Ended
 from helpers.pictures import huge_png
 
 
@@ -148,7 +152,7 @@ def test_what_visitors_may_ask_for_is_limited(studio, wish, photo) -> None:
         (wish, {"iterations": 100_001}, "iterations is 100001"),
         (
             wish,
-            {"min_size": 24, "scale_iterations": (100_000, 100_000)},
+            {"min_size": 6, "scale_iterations": (100_000,)},
             "iterations over all scales",
         ),
         (wish, {"style_blend": (1.0, 2.0)}, "style_blend has 2 values for 1 style picture"),
@@ -233,3 +237,76 @@ def test_fifty_visitors_at_once(studio, wish, finish) -> None:
     kept = [found for found in large_objects() if not any(found is old for old in of_other_tests)]
     # the thread may not have dropped the last one yet; each run's would be 50 of them
     assert len(kept) <= len(LARGE)
+
+
+class _Asked:
+    """A run of another kind: it leaves a state and is stopped, or goes on until it is let go."""
+
+    kind, styles, settings, content_mask, style_masks = "picture", (), None, None, ()
+
+    def __init__(self, go_on: threading.Event | None = None) -> None:
+        self.go_on = go_on
+
+    def check(self, limits: Limits) -> None:
+        del limits
+
+    def owned(self, folder: Path) -> _Asked:
+        del folder
+        return self
+
+    def state(self, folder: Path) -> Path:
+        return folder / "state"
+
+    def run(self, stage) -> Ended:
+        if self.go_on is not None:
+            self.go_on.wait(60)
+            return Ended("removed")
+        self.state(stage.folder).write_text("so far")
+        return Ended("stopped")
+
+
+def test_a_resumed_run_that_waits_and_is_stopped_can_be_resumed_again(studio, finish) -> None:
+    first, second = studio.admit(None), studio.admit(None)
+    finish(studio.start(first, _Asked()))
+    assert studio.resumable(studio.visitor(first))
+    gate = threading.Event()
+    other = studio.start(second, _Asked(gate))
+    deadline = time.monotonic() + 60
+    while other.state != "running" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    waiting = studio.resume(first)
+    studio.stop(first)
+    assert waiting.state == "stopped"
+    assert studio.resumable(studio.visitor(first))
+    assert waiting.can_go_on
+    gate.set()
+
+
+def test_a_newcomer_is_let_in_however_many_wait(studio, tmp_path: Path) -> None:
+    for number in range(VISITORS + 3):
+        visitor = studio.visitor(studio.admit(None))
+        visitor.job = Job(_Asked(), tmp_path / str(number))
+    assert studio.visitor(studio.admit(None)).job is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"min_size": 32, "scale_step": 1.05, "scale_iterations": (1000,)},
+            "iterations over all scales is",
+        ),
+        ({"style_size": 0}, "style_size is 5000: this page allows 1024"),
+        ({"size": 0}, "size is 3000: this page allows 1024"),
+    ],
+)
+def test_what_a_visitor_may_ask_for_is_what_will_be_done(changes, message: str) -> None:
+    settings = make_settings("fast", {"size": 1024, "iterations": 1000, **changes})
+    with pytest.raises(InvalidInput, match=message):
+        Limits().check(settings, 3000, 5000)
+
+
+def test_the_size_that_is_not_said_is_limited_too() -> None:
+    with pytest.raises(InvalidInput, match="size is 512: this page allows 256"):
+        Limits(size=256).check(make_settings("fast"), 100, 100)
+    Limits().check(make_settings("fast"), 100, 100)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from fastnst import files, plots
 from fastnst.cli.inputs import check_read_once
 from fastnst.images.outputs import check_output
 from fastnst.output import video
+from fastnst.run.checkpoint_kind import is_checkpoint
 from fastnst.settings.settings import Settings
 
 if sys.version_info >= (3, 11):
@@ -50,15 +51,17 @@ def check_run(
     output = outputs["--output"]
     assert output is not None
     check_read_once(*inputs.values(), settings.init)
+    on_the_way = _pictures_on_the_way(output, save_every, outputs.values())
     files.check_outputs(
-        {**outputs, **_pictures_on_the_way(output, save_every)},
+        {**outputs, **on_the_way},
         {**inputs, "init": settings.init, "the weights": settings.weights, "--resume": resume},
         same=[("--checkpoint", "--resume")],
     )
-    check_output(output, bits, pyramid=pyramid)
+    for path in (output, *on_the_way.values()):
+        check_output(path, bits, pyramid=pyramid)
     checkpoint = outputs.get("--checkpoint")
     if checkpoint is not None:
-        files.check_writable(checkpoint, "checkpoint", 0, _is_checkpoint, "checkpoint")
+        files.check_writable(checkpoint, "checkpoint", 0, is_checkpoint, "checkpoint")
     plot, film = outputs.get("--plot"), outputs.get("--video")
     if plot is not None:
         plots.check(plot)
@@ -106,22 +109,21 @@ def picture_on_the_way(output: Path, iteration: int) -> Path:
     return output.with_name(f"{output.stem}-{iteration:05d}{output.suffix}")
 
 
-def _pictures_on_the_way(output: Path, save_every: int) -> dict[str, Path]:
-    """Those that are there already and would be replaced."""
+def _pictures_on_the_way(
+    output: Path, save_every: int, others: Iterable[Path | None]
+) -> dict[str, Path]:
+    """Those that are there already and would be replaced, or whose name another output has."""
     if not save_every:
         return {}
     pattern = re.compile(rf"{re.escape(output.stem)}-(\d{{5,}}){re.escape(output.suffix)}")
     try:
-        names = [path.name for path in output.parent.iterdir()]
+        names = {path.name for path in output.parent.iterdir()}
     except (OSError, ValueError):
         return {}  # what is wrong with the folder is said of the output
+    names |= {path.name for path in others if path is not None and path.parent == output.parent}
     numbers = [int(found[1]) for name in names if (found := pattern.fullmatch(name))]
     paths = [picture_on_the_way(output, k) for k in numbers if k and k % save_every == 0]
     return {f"a picture of --save-every, {path.name},": path for path in paths}
-
-
-def _is_checkpoint(head: bytes) -> bool:
-    return head[8:9] == b"{" and b'"__metadata__"' in head and b"fastnst" in head
 
 
 def _is_toml(path: Path) -> bool:

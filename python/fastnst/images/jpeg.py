@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import BinaryIO
 
 from PIL import Image
@@ -12,6 +13,8 @@ from fastnst.images import exif
 from fastnst.images.levels import Levels, Opened, check_size, levels_of
 from fastnst.images.srgb import Colours
 
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # that is no part of a scan's data
+_SCAN, _END = 0xDA, 0xD9
 MOST_SCANS = 100  # a progressive picture has about ten; each takes the time of a whole picture
 _SCAN, _COMMENT, _ADOBE, _JFIF = 0xDA, 0xFE, 0xEE, 0xE0
 _PROFILE = b"ICC_PROFILE\0"
@@ -25,7 +28,7 @@ def open_jpeg(file: BinaryIO) -> Opened:
     """
     data = file.read()
     pixels, segments = _split(data)
-    if pixels.count(b"\xff\xda") > MOST_SCANS:
+    if _scans(pixels) > MOST_SCANS:
         raise InvalidInput(f"has more than {MOST_SCANS} scans; save it anew")
     blocks = [s for s in segments if s.startswith(exif.PREFIX)]
     with Image.open(io.BytesIO(pixels), formats=("JPEG",)) as image:
@@ -60,6 +63,18 @@ def _split(data: bytes) -> tuple[bytes, list[bytes]]:
             kept.append(data[at:end])
         at = end
     return b"".join((*kept, data[at:])), segments
+
+
+def _scans(data: bytes) -> int:
+    """How many scans a picture has, counted no further than is allowed; what follows it is none."""
+    count, at = 0, 2
+    while count <= MOST_SCANS and (found := _MARKER.search(data, at)) is not None:
+        at, kind = found.start(), found[0][1]
+        if kind == _END:
+            break
+        count += kind == _SCAN
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return count
 
 
 def _profile(segments: list[bytes]) -> bytes | None:

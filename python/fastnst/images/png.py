@@ -19,11 +19,17 @@ from PIL import Image
 from fastnst.errors import InvalidInput
 from fastnst.images.exif import orientation
 from fastnst.images.levels import Levels, Opened, check_size, levels_of
-from fastnst.images.srgb import Colours
+from fastnst.images.srgb import BT709, Colours
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LARGEST_PROFILE = 16 << 20  # bytes; a longer one is ignored
 _HDR = {b"\x10": "PQ", b"\x12": "HLG"}  # transfer functions of H.273 in a chunk cICP
+_SRGB_FULL = bytes((13, 0, 1))  # transfer function, matrix and range of H.273
+_PRIMARIES = {  # of H.273: BT.709, BT.2020 and Display P3
+    1: BT709,
+    9: (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
+    12: (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+}
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 
 
@@ -99,11 +105,13 @@ def _load(data: bytes, header: _Header, colours: Colours, transparent: bytes | N
     if transparent is None or samples is None or len(transparent) < 2 * samples:
         return levels
     key = np.array(struct.unpack(f">{samples}H", transparent[: 2 * samples]), np.int64)
-    stored = (1 << header.depth) - 1
-    key = (key & stored) * int(levels.white) // stored  # fewer than 8 bits are spread over 255
-    if levels.values.shape[2] != samples:  # grey became RGB by its profile: its key is lost
-        return levels
-    opaque = (levels.values != key.astype(levels.values.dtype)).any(axis=2, keepdims=True)
+    deepest = (1 << header.depth) - 1
+    key = (key & deepest) * int(levels.white) // deepest  # fewer than 8 bits are spread over 255
+    stored = levels.values
+    if colours.profile is not None and header.depth < 16:  # it was applied already
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            stored = levels_of(image, Colours()).values
+    opaque = (stored != key.astype(stored.dtype)).any(axis=2, keepdims=True)
     alpha = (opaque * levels.white).astype(levels.values.dtype)
     values = np.concatenate([levels.values, alpha], axis=2)
     return Levels(values, levels.white, levels.colours)
@@ -138,11 +146,17 @@ def _bytes(data: bytes, raw: str) -> np.ndarray:
 
 
 def _colours(chunks: dict[bytes, bytes]) -> Colours:
-    """The order of precedence is the standard's: cICP, iCCP, sRGB, then gAMA and cHRM."""
-    if b"iCCP" in chunks and b"cICP" not in chunks:
+    """The order of precedence is the standard's: cICP, iCCP, sRGB, then gAMA and cHRM.
+
+    A chunk cICP counts if it is of full range and has sRGB's transfer function.
+    """
+    coded = chunks.get(b"cICP", b"")
+    if coded[1:4] == _SRGB_FULL and coded[0] in _PRIMARIES:
+        return Colours(primaries=_PRIMARIES[coded[0]])
+    if b"iCCP" in chunks:
         _, _, packed = chunks[b"iCCP"].partition(b"\0")
         return Colours(_inflated(packed[1:]))
-    if b"sRGB" in chunks or b"cICP" in chunks:
+    if b"sRGB" in chunks:
         return Colours()
     gamma = primaries = None
     if len(chunks.get(b"gAMA", b"")) == 4:

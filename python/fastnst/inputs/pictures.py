@@ -178,8 +178,9 @@ def decode(
     pixels = open_rows(content, store, largest, "content")
     styles = open_styles(style, store, largest, cache)
     masks = None
-    if content_mask is not None or style_masks:
-        given = () if style_masks is None else _named(style_masks, "style mask")
+    none = style_masks is None or (isinstance(style_masks, (list, tuple)) and not style_masks)
+    if content_mask is not None or not none:
+        given = () if none or style_masks is None else _named(style_masks, "style mask")
         masks = read_masks(
             None if content_mask is None else load_image(content_mask, "the content mask"),
             [_mask(picture, name) for picture, name in given],

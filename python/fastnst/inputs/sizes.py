@@ -25,7 +25,9 @@ def most_pixels(long_side: int | None, megapixels: float | None = None) -> int:
     if megapixels is None:
         return max(large.LARGEST, (long_side or 0) ** 2)
     if not 0 < megapixels < 1e9:
-        raise InvalidInput(f"max_megapixels is {megapixels!r}: expected more than 0")
+        raise InvalidInput(
+            f"max_megapixels is {megapixels!r}: expected more than 0 and less than 1e9"
+        )
     return round(megapixels * 1e6)
 
 

@@ -35,6 +35,7 @@ from fastnst.run.checkpoint_checks import (
     check_tensors,
     digest_of,
 )
+from fastnst.run.checkpoint_kind import is_checkpoint
 from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.footprint import PAIR
 from fastnst.run.identity import Identity
@@ -74,11 +75,13 @@ class Checkpoints:
             settings: The settings of the run.
 
         Raises:
-            InvalidInput: for a folder that is missing or not writable, or too little space.
+            InvalidInput: for a folder that is missing or not writable, too little space, or a file
+                that is there and is something else.
         """
         most = max(settings.iterations, *(settings.scale_iterations or (0,)))
         pairs = min(settings.kept_pairs(pixels), most)
-        files.check_writable(self.path, "checkpoint", pixels * (pairs * PAIR + 100))
+        needed = pixels * (pairs * PAIR + 100)
+        files.check_writable(self.path, "checkpoint", needed, is_checkpoint, "checkpoint")
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, parts: Sequence[Part] = ()) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from fastnst import files
 from fastnst.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -113,15 +116,23 @@ def write_all(directory: str | Path) -> list[Path]:
 
     Returns:
         The files, in the order of `names`.
+
+    Raises:
+        InvalidInput: if a file of such a name is there that is something else.
+        OutputFailed: if one cannot be written.
     """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    found: dict[Path, bytes] = {}
     for name in SAMPLES:
-        path = folder / f"{name}.png"
-        load(name).save(path)
-        paths.append(path)
-    return paths
+        path, data = folder / f"{name}.png", io.BytesIO()
+        load(name).save(data, "PNG")
+        if os.path.lexists(path) and not (path.is_file() and path.read_bytes() == data.getvalue()):
+            raise InvalidInput(f"{path} exists and is something else: name another folder")
+        found[path] = data.getvalue()
+    for path, content in found.items():
+        files.write(path, content)
+    return list(found)
 
 
 __all__ = ["PREFIX", "SAMPLES", "Kind", "Sample", "find", "load", "names", "write_all"]

@@ -203,7 +203,7 @@ def _from_picture(path: Path) -> dict[str, Any]:
 
     try:
         with Image.open(path, formats=["PNG"]) as image:
-            record = json.loads(getattr(image, "text", {})["fastnst"])
+            record = json.loads(image.info["fastnst"])  # its pixels are not decoded
         settings = dict(record["settings"])
     except Image.DecompressionBombError as error:
         raise InvalidInput(f"config {path} is a picture too large to be read") from error

@@ -140,6 +140,8 @@ class Number(Kind):
             return f"a finite {self.noun}, {low}"
         if self.below:
             return f"a {self.noun}, {low}, less than {self.high:g}"
+        if self.above:
+            return f"a {self.noun}, {low}, up to {self.high:g}"
         return f"a {self.noun} from {self.low:g} to {self.high:g}"
 
     def check(self, name: str, value: Any) -> float:

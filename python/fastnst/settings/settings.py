@@ -37,9 +37,10 @@ LARGE = 4_000_000  # pixels of a result above which it is large
 MIDDLE = 0.5  # the strength that leaves the weights as they are
 STEEPNESS = 2.0  # of the weights' ratio in the strength: 0.25 is a ninth of it, 0.75 nine times
 
+LARGEST_WEIGHT = 1e30  # products with it are finite in float32
 _PIXELS = Whole(0, 100_000)
 _ITERATIONS = Whole(0, 1_000_000)
-_WEIGHT = Number()
+_WEIGHT = Number(high=LARGEST_WEIGHT)
 _WEIGHT_LIST = Several(_WEIGHT, "numbers")
 _LAYERS = Several(Text("a layer's name", r"\w[\w.-]*"), "layer names", distinct=True)
 
@@ -138,7 +139,7 @@ class Settings:
     style_scale: tuple[float, ...] = field(
         default=(1.0,),
         metadata=spec(
-            Several(Number(above=True), "numbers", least=1),
+            Several(Number(0.0, 1000.0, above=True), "numbers", least=1),
             LOOK,
             "Factor on the style's size, for all or one each; more: larger strokes.",
         ),
@@ -225,7 +226,7 @@ class Settings:
     style_blend: tuple[float, ...] | None = field(
         default=None,
         metadata=spec(
-            Several(Number(high=1e30), "numbers", least=1),  # their sum is finite
+            Several(_WEIGHT, "numbers", least=1),  # their sum is finite
             LOOK,
             "Proportions of several styles, as 1,3.",
             none="equal",
@@ -287,7 +288,7 @@ class Settings:
         ),
     )
     learning_rate: float = field(
-        default=0.02, metadata=spec(Number(), SOLVER, "Adam's learning rate.")
+        default=0.02, metadata=spec(_WEIGHT, SOLVER, "Adam's learning rate.")
     )
     averaging: float = field(
         default=0.0,
@@ -393,7 +394,7 @@ class Settings:
             strength=MIDDLE,
             content_weight=content,
             style_weight=style,
-            init=self.init if style else "content",
+            init=self.init if self.strength else "content",
         )
 
     def _balance(self) -> tuple[float, float]:

@@ -73,8 +73,8 @@ class FilmWish(Wish):
         if reason is not None:
             raise BackendUnavailable(reason)
         clip = open_clip(self.clip, limits.megapixels)
-        self.check_pictures(limits)
-        limits.check(self.settings, max(clip.width, clip.height))
+        style = self.check_pictures(limits)
+        limits.check(self.settings, max(clip.width, clip.height), style)
         limits.check_film(self.selection, self.options, clip.counted())
 
     def owned(self, folder: Path) -> Self:

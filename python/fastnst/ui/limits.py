@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fastnst.devices import DEFAULT_SIZE
 from fastnst.errors import InvalidInput
+from fastnst.run.schedule import make_schedule
 from fastnst.settings.kinds import NameOrFile, Text
 from fastnst.settings.settings import SPECS, Settings
 from fastnst.video.options import FilmOptions, Selection
@@ -36,29 +38,29 @@ class Limits:
     frames: int = 250
     cells: int = 16
 
-    def check(self, settings: Settings, longest: int) -> None:
+    def check(self, settings: Settings, longest: int, style: int = 0) -> None:
         """Make sure that a run is one that a visitor may ask for.
 
         Args:
             settings: Of the run.
             longest: Long side of the content picture, which a result of size 0 has.
+            style: The longest side of a style picture, which styles of size 0 have.
 
         Raises:
             InvalidInput: naming the setting and what is allowed.
         """
-        size = settings.size or (longest if settings.size == 0 else 1)
-        iterations = settings.iterations
-        if settings.min_size is not None:
-            iterations += sum(settings.scale_iterations or (settings.iterations,))
-        for name, value, most in (
-            ("size", size, self.size),
-            ("style_size", settings.style_size or 0, self.size),
+        size = max(DEFAULT_SIZE.values()) if settings.size is None else settings.size or longest
+        iterations = sum(scale.iterations for scale in make_schedule(settings, size, longest))
+        most = self.size
+        for name, value, allowed in (
+            ("size", size, most),
+            ("style_size", settings.style_size or (style if settings.style_size == 0 else 0), most),
             ("style_scale", max(settings.style_scale), LARGEST_STYLE_SCALE),
             ("iterations", settings.iterations, self.iterations),
             ("iterations over all scales", iterations, 2 * self.iterations),
         ):
-            if value > most:
-                raise InvalidInput(f"{name} is {value:g}: this page allows {most:g}")
+            if value > allowed:
+                raise InvalidInput(f"{name} is {value:g}: this page allows {allowed:g}")
 
     def check_film(self, selection: Selection, options: FilmOptions, frames: int) -> None:
         """Make sure that a film is one that a visitor may ask for.

@@ -40,8 +40,7 @@ class PictureWish(Wish):
     def check(self, limits: Limits) -> None:
         """As of ``Wish``."""
         longest = check_content(self.content, limits)
-        self.check_pictures(limits)
-        limits.check(self.settings, longest)
+        limits.check(self.settings, longest, self.check_pictures(limits))
 
     def owned(self, folder: Path) -> Self:
         """As of ``Wish``."""

@@ -61,14 +61,14 @@ class SheetWish(Wish):
         longest = check_content(self.content, limits)
         if self.content_mask or self.style_masks:
             raise InvalidInput("a sheet has no masks: take them out, or make a single picture")
-        self.check_pictures(limits)
+        style = self.check_pictures(limits)
         cells = self.cells
         if len(cells) > limits.cells:
             raise InvalidInput(
                 f"the sheet has {len(cells)} pictures: this page allows {limits.cells}"
             )
         for cell in cells:
-            limits.check(cell.settings, longest)
+            limits.check(cell.settings, longest, style)
 
     def owned(self, folder: Path) -> Self:
         """As of ``Wish``."""

@@ -115,8 +115,8 @@ class Studio:
         with self._lock:
             if not isinstance(token, str) or token not in self._visitors:
                 token = secrets.token_urlsafe(24)
-                self._visitors[token] = Visitor()
                 self._make_room()
+                self._visitors[token] = Visitor()
             self._visitors.move_to_end(token)
             return token
 
@@ -214,8 +214,12 @@ class Studio:
     def _stop(self, job: Job) -> None:
         if job in self._line:
             self._line.remove(job)
-            job.state = "removed"
-            shutil.rmtree(job.folder, ignore_errors=True)
+            if job.resumed and job.can_go_on:
+                job.state = "stopped"
+                self._keep(job)
+            else:
+                job.state = "removed"
+                shutil.rmtree(job.folder, ignore_errors=True)
         elif job.state == "running":
             job.stop()
 
@@ -261,11 +265,15 @@ class Studio:
         elif job.outcome is not None:
             _drop(job)
         if owner is not None and state == "stopped" and job.can_go_on:
-            self._stopped.append(job)
-            while len(self._stopped) > RESUMABLE:
-                shutil.rmtree(self._stopped.pop(0).folder, ignore_errors=True)
+            self._keep(job)
         else:
             shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _keep(self, job: Job) -> None:
+        """Keep the state of a run that was stopped, in the place of the oldest one."""
+        self._stopped.append(job)
+        while len(self._stopped) > RESUMABLE:
+            shutil.rmtree(self._stopped.pop(0).folder, ignore_errors=True)
 
     def _keeps_too_much(self) -> bool:
         sizes = [
@@ -285,9 +293,9 @@ class Studio:
                     self._stop(visitor.job)
 
     def _make_room(self) -> None:
-        """Forget those who were heard of least recently, if none of their runs goes on."""
+        """For one more: forget those heard of least recently, if none of their runs goes on."""
         idle = [k for k, v in self._visitors.items() if v.job is None or not v.job.active]
-        for token in idle[: max(0, len(self._visitors) - VISITORS)]:
+        for token in idle[: max(0, len(self._visitors) + 1 - VISITORS)]:
             gone = self._visitors.pop(token)
             for job in gone.finished:
                 _drop(job)

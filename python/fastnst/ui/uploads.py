@@ -47,5 +47,5 @@ def open_clip(path: str | None, megapixels: float | None = None) -> VideoFile:
     """
     if not path:
         raise InvalidInput("choose a clip first")
-    most = MOST_PIXELS if megapixels is None else round(megapixels * 1e6)
+    most = MOST_PIXELS if megapixels is None else round(min(megapixels * 1e6, MOST_PIXELS))
     return VideoFile(Path(path), most, "the clip")

@@ -115,8 +115,11 @@ class Wish(ABC):
             FastNSTError: if it fails with nothing to show.
         """
 
-    def check_pictures(self, limits: Limits) -> None:
+    def check_pictures(self, limits: Limits) -> int:
         """Make sure that the styles and the masks are what a visitor may give.
+
+        Returns:
+            The longest side of a style picture, in pixels.
 
         Raises:
             InvalidInput: if not.
@@ -131,6 +134,7 @@ class Wish(ABC):
         if self.content_mask:
             check_upload(self.content_mask, "content mask", limits.megapixels)
         self.settings.blend(len(self.styles))
+        return max(_longest(path) for path in self.styles)
 
     def copies(self, folder: Path) -> dict[str, Any]:
         """Copies of the styles and the masks, by the names of these fields."""
@@ -148,8 +152,11 @@ def check_content(path: str | None, limits: Limits) -> int:
     Raises:
         InvalidInput: if it is not, or there is none.
     """
-    content = check_upload(path, "content picture", limits.megapixels)
-    with open_image(Path(content)) as image:
+    return _longest(check_upload(path, "content picture", limits.megapixels))
+
+
+def _longest(path: str) -> int:
+    with open_image(Path(path)) as image:
         return max(image.width, image.height)
 
 
