@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
 from fastnst.errors import BackendUnavailable, InvalidInput
@@ -108,6 +111,71 @@ def test_profiles_are_converted_to_srgb(tmp_path: Path) -> None:
     grey = Image.fromarray(GREY)
     grey.save(tmp_path / "grey.png", icc_profile=srgb)
     assert np.array_equal(_read(tmp_path / "grey.png")[..., 0], GREY / np.float32(255))
+
+
+def _with_chunks(path: Path, *chunks: tuple[bytes, bytes]) -> None:
+    """Put chunks before a PNG's pixels."""
+    data = path.read_bytes()
+    at = data.index(b"IDAT") - 4
+    more = b"".join(
+        struct.pack(">I", len(b)) + n + b + struct.pack(">I", zlib.crc32(n + b)) for n, b in chunks
+    )
+    path.write_bytes(data[:at] + more + data[at:])
+
+
+@pytest.mark.parametrize(
+    ("write", "tolerance"),
+    [
+        ("thumbnail first", 0),
+        ("12 bits", 0),
+        ("12 bits by its tag", 0),
+        ("an extra channel without a meaning", 0),
+        ("two extra channels", LEVEL),
+        ("premultiplied", 2 * LEVEL),  # both divide by alpha, and round
+        ("gamma", LEVEL),
+        ("Display P3", LEVEL),
+        ("Display P3 and a profile", LEVEL),
+    ],
+)
+def test_what_a_file_says_of_itself_counts(tmp_path: Path, write: str, tolerance: float) -> None:
+    deep = (smooth(203, 131).astype(np.uint16) << 4) | 7
+    path = tmp_path / ("a.png" if write.startswith(("gamma", "Display")) else "a.tif")
+    if path.suffix == ".png":
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        kept = {"icc_profile": profile.replace(b"rXYZ", b"gXYZ")} if "profile" in write else {}
+        Image.fromarray(RGB).save(path, **kept)
+        gamma = (b"gAMA", struct.pack(">I", 100_000))
+        _with_chunks(path, gamma if write == "gamma" else (b"cICP", bytes((12, 13, 0, 1))))
+    else:
+        with tifffile.TiffWriter(path) as file:
+            if write == "thumbnail first":
+                file.write(RGB[::4, ::4], photometric="rgb", subfiletype=1)
+                file.write(RGB, photometric="rgb")
+            elif write.startswith("12 bits"):
+                top = [(281, "H", 1, 4000, True)] if "tag" in write else []
+                file.write(deep.clip(0, 4000), photometric="rgb", extratags=top)
+            elif write == "premultiplied":
+                alpha = FOUR[..., 3:] // 2 + 128
+                colours = (FOUR[..., :3].astype(float) * alpha / 255).round().astype(np.uint8)
+                four = np.concatenate([colours, alpha], axis=2)
+                file.write(four, photometric="rgb", extrasamples=["assocalpha"])
+            else:
+                extra = ["unspecified"] if "an extra" in write else ["unassalpha", "unspecified"]
+                values = FOUR if "an extra" in write else np.dstack([FOUR, GREY])
+                file.write(values, photometric="rgb", extrasamples=extra)
+    whole = load_image(path)
+    assert large.size_of(path) == (whole.shape[1], whole.shape[0]) == (203, 131)
+    np.testing.assert_allclose(_read(path), whole, rtol=0, atol=tolerance + 1e-6)
+
+
+def test_hdr_and_camera_data_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    _with_chunks(tmp_path / "a.png", (b"cICP", bytes((9, 16, 0, 1))))
+    with pytest.raises(InvalidInput, match=r"a\.png is HDR \(PQ\)"):
+        open_large(tmp_path / "a.png", MemoryStore())
+    tifffile.imwrite(tmp_path / "a.tif", GREY, extratags=[(50706, "B", 4, b"\1\4\0\0", True)])
+    with pytest.raises(InvalidInput, match=r"a\.tif is a raw photograph"):
+        open_large(tmp_path / "a.tif", MemoryStore())
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

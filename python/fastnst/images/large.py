@@ -24,8 +24,11 @@ from fastnst.images.decode import Picture, load_image, open_image
 from fastnst.images.exif import valid
 from fastnst.images.formats import HEAD, identify
 from fastnst.images.levels import TooLarge, white_of_floats
+from fastnst.images.png import colours_of
 from fastnst.images.rows import PixelRows, StoredRows, extremes
 from fastnst.images.source import open_source
+from fastnst.images.srgb import Colours, to_srgb
+from fastnst.images.tiff import Described, describe
 from fastnst.strips.storage import Store
 
 DecodedRows: TypeAlias = "PixelRows | StoredRows"
@@ -42,6 +45,7 @@ WHOLE = 1 << 25
 _LOADERS = {"TIFF": "tiffload", "PNG": "pngload", "JPEG": "jpegload"}
 _ROWS = 64  # decoded at a time; libvips buffers several times as much
 _DTYPES = {"uchar": torch.uint8, "ushort": torch.uint16, "float": torch.float32}
+_CHANNELS = {"b-w": 1, "grey16": 1, "cmyk": 4}  # of colour, by libvips' interpretations; else 3
 _COLOURS = {"GRAY": 1, "RGB ": 3, "CMYK": 4}  # channels of a profile's colour space
 
 
@@ -104,7 +108,7 @@ def size_of(picture: str | os.PathLike[str], largest: int = LARGEST) -> tuple[in
             return opened.size
     except TooLarge as error:
         _check_streams(picture, error)
-    image = _header(picture)
+    image = _header(picture, _described(Path(picture)))
     _check_size(image, Path(picture), largest)
     turned = valid(_field(image, "orientation", 1))
     return (image.width, image.height) if turned < 5 else (image.height, image.width)
@@ -156,17 +160,21 @@ def open_large(picture: str | os.PathLike[str], store: Store, largest: int = LAR
         kind = identify(file.read(HEAD))
     if kind not in _LOADERS:
         raise InvalidInput(f"{path} is read by rows only as a TIFF, PNG or JPEG file")
-    image = _header(path)
+    described = _described(path)
+    image = _header(path, described)
     if image is None:
         raise InvalidInput(f"{path} is not a picture that can be read: it is damaged")
     _check_size(image, path, largest)
     try:
         turned = valid(_field(image, "orientation", 1))
-        image, white = _to_rgb(image)
+        colours = _png_colours(path) if kind == "PNG" else None
+        image, white = _to_rgb(image, described, colours is None or colours.profile is not None)
         values = store.zeros((image.height, image.width, 3), _DTYPES[image.format])
-        _decode(image, values, store)
+        top = _decode(image, values, store, colours or Colours(), white)
         if not white:  # floats, of which a file does not say where white is
             white = white_of_floats(*extremes(values, store))
+        elif described is not None and white == 65535:  # it may have fewer bits
+            white = described.white(int(top))
     except _vips().Error as error:
         raise InvalidInput(f"{path} cannot be read: {_reason(error)}") from error
     except InvalidInput as error:
@@ -174,12 +182,35 @@ def open_large(picture: str | os.PathLike[str], store: Store, largest: int = LAR
     return StoredRows(values, store, turned, white)
 
 
-def _header(path: str | os.PathLike[str]) -> Any:
+def _described(path: Path) -> Described | None:
+    """What the directory of a TIFF says; None for other files.
+
+    Raises:
+        InvalidInput: for a TIFF that is damaged, or camera data.
+    """
+    try:
+        with path.open("rb") as file:
+            if identify(file.read(HEAD)) != "TIFF":
+                return None
+            return describe(file)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path} {error}") from error
+    except Exception as error:  # tifffile raises of everything
+        raise InvalidInput(f"{path} is not a picture that can be read: it is damaged") from error
+
+
+def _png_colours(path: Path) -> Colours:
+    with path.open("rb") as file:
+        return colours_of(file)
+
+
+def _header(path: str | os.PathLike[str], described: Described | None = None) -> Any:
     """A TIFF, PNG or JPEG file opened for one pass from top to bottom; None for any other file."""
     vips = _vips()
     try:
-        # Brackets at the end would hold options; empty ones, so that a name may end in brackets.
-        name = f"{os.fspath(path)}[]"
+        # Brackets at the end hold options; empty ones, so that a name may end in brackets.
+        page = f"page={described.page}" if described is not None and described.page else ""
+        name = f"{os.fspath(path)}[{page}]"
         image = vips.Image.new_from_file(name, access="sequential", fail_on="error")
     except vips.Error:
         return None
@@ -220,8 +251,14 @@ def _field(image: Any, name: str, default: int) -> int:
     return int(image.get(name)) if image.get_typeof(name) else default
 
 
-def _to_rgb(image: Any) -> tuple[Any, float]:
-    """An image in sRGB without alpha, three bands, and its white; 0 if that must be looked for."""
+def _to_rgb(image: Any, described: Described | None, profiled: bool) -> tuple[Any, float]:
+    """An image in sRGB without alpha, three bands, and its white; 0 if that must be looked for.
+
+    Args:
+        image: As it is stored.
+        described: What a TIFF says of it.
+        profiled: Whether its ICC profile counts.
+    """
     if image.format not in ("uchar", "ushort", "float", "double"):
         raise InvalidInput(
             "holds integers of more than 16 bits or with signs: save it as a 16-bit TIFF or PNG"
@@ -229,11 +266,16 @@ def _to_rgb(image: Any) -> tuple[Any, float]:
     white = {"uchar": 255.0, "ushort": 65535.0}.get(image.format, 0.0)
     if image.format == "double":
         image = image.cast("float")
-    image = _profile_applied(image)
+    if profiled:
+        image = _profile_applied(image)
     if image.interpretation == "lab":
         image = image.colourspace("srgb")
         white = 255.0
     alpha = image.hasalpha()
+    if alpha and described is not None:  # further channels mean nothing
+        alpha = described.alpha
+        kept = _CHANNELS.get(image.interpretation, 3) + alpha
+        image = image[0:kept] if kept > 1 else image[0]
     if image.interpretation == "cmyk":
         image = _cmyk_to_rgb(image, white)
     if alpha:
@@ -269,15 +311,34 @@ def _cmyk_to_rgb(image: Any, white: float) -> Any:
     return rgb.copy(interpretation="srgb" if white == 255 else "rgb16")
 
 
-def _decode(image: Any, values: Tensor, store: Store) -> None:
-    """Decode an image from top to bottom into ``(h, w, 3)``, a few rows at a time."""
+def _decode(image: Any, values: Tensor, store: Store, colours: Colours, white: float) -> float:
+    """Decode an image from top to bottom into ``(h, w, 3)``, a few rows at a time.
+
+    Args:
+        image: In RGB.
+        values: Where to, the levels of the image.
+        store: What they lie in.
+        colours: What is still to be applied: gamma and primaries of a PNG.
+        white: The level of white.
+
+    Returns:
+        The largest level.
+    """
+    top = 0.0
+    rest = Colours(None, colours.gamma, colours.primaries)
     region = _vips().Region.new(image)
     dtype = values.numpy().dtype
     for start in range(0, image.height, _ROWS):
         rows = values[start : start + _ROWS]
         data = region.fetch(0, start, image.width, len(rows))
-        rows.numpy()[:] = np.frombuffer(data, dtype).reshape(rows.shape)
+        found = np.frombuffer(data, dtype).reshape(rows.shape)
+        if rest != Colours():
+            found = to_srgb(found.astype(np.float32) / white, rest)
+            found = (found * white).round().astype(dtype)
+        top = max(top, float(found.max()))
+        rows.numpy()[:] = found
         store.release(rows)
+    return top
 
 
 def _reason(error: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -24,6 +24,7 @@ from fastnst.images.srgb import BT709, Colours
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LARGEST_PROFILE = 16 << 20  # bytes; a longer one is ignored
 _HDR = {b"\x10": "PQ", b"\x12": "HLG"}  # transfer functions of H.273 in a chunk cICP
+_ABOUT_COLOURS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 _SRGB_FULL = bytes((13, 0, 1))  # transfer function, matrix and range of H.273
 _PRIMARIES = {  # of H.273: BT.709, BT.2020 and Display P3
     1: BT709,
@@ -56,9 +57,7 @@ def open_png(file: BinaryIO) -> Opened:
     check_size(header.width, header.height)
     if header.kind == _PALETTE and not chunks.get(b"PLTE"):
         raise InvalidInput("cannot be read: its palette is missing")
-    transfer = _HDR.get(chunks.get(b"cICP", b"")[1:2])
-    if transfer is not None:
-        raise InvalidInput(f"is HDR ({transfer}), which has no white: map its tones and save it")
+    _refuse_hdr(chunks)
     colours = _colours(chunks)
     return Opened(
         header.width,
@@ -66,6 +65,30 @@ def open_png(file: BinaryIO) -> Opened:
         lambda: _load(data, header, colours, chunks.get(b"tRNS")),
         orientation(chunks.get(b"eXIf")),
     )
+
+
+def colours_of(file: BinaryIO) -> Colours:
+    """What a PNG says about its colours, which stands before its pixels; these are not read.
+
+    Raises:
+        InvalidInput: for an HDR picture.
+    """
+    file.seek(len(SIGNATURE))
+    chunks: dict[bytes, bytes] = {}
+    while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+        length = int.from_bytes(head[:4], "big")
+        if head[4:] in _ABOUT_COLOURS and length <= LARGEST_PROFILE:
+            chunks.setdefault(head[4:], file.read(length))
+            length = 0
+        file.seek(length + 4, io.SEEK_CUR)
+    _refuse_hdr(chunks)
+    return _colours(chunks)
+
+
+def _refuse_hdr(chunks: Mapping[bytes, bytes]) -> None:
+    transfer = _HDR.get(chunks.get(b"cICP", b"")[1:2])
+    if transfer is not None:
+        raise InvalidInput(f"is HDR ({transfer}), which has no white: map its tones and save it")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

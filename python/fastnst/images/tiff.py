@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -47,6 +48,40 @@ def open_tiff(file: BinaryIO) -> Opened:
             width, height = image.size  # as turned
             return Opened(width, height, lambda: _load_eight(file, index, colours))
     return Opened(width, height, lambda: _load_deep(file, index, colours), turned)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a TIFF's directory says of its picture that libvips does not ask for.
+
+    Attributes:
+        page: Which picture of the file it is, from 0: the first that is no reduced copy or mask.
+        alpha: Whether its first extra channel is alpha; any others mean nothing.
+        bits: Of a channel.
+        largest: The largest level that occurs, as its tag has it; None: it has none.
+    """
+
+    page: int
+    alpha: bool
+    bits: int
+    largest: Any
+
+    def white(self, top: int) -> float:
+        """The level of white of whole numbers up to ``top``."""
+        return _white(top, self.bits, self.largest)
+
+
+def describe(file: BinaryIO) -> Described:
+    """Read a TIFF's directories.
+
+    Raises:
+        InvalidInput: if it is damaged, or camera data.
+    """
+    with _tifffile(file) as opened:
+        index, page = _full_picture(opened)
+        extra = [int(e) for e in page.extrasamples][:1]
+        bits = max(_numbers(page.tags.valueof(258, 1)))
+        return Described(index, extra in ([1], [2]), bits, page.tags.valueof(281))
 
 
 @contextlib.contextmanager
@@ -124,7 +159,7 @@ def _load_deep(file: BinaryIO, index: int, colours: Colours) -> Levels:
         return Levels(
             levels.values, levels.white, colours, levels.premultiplied, photometric == WHITE_IS_ZERO
         )
-    white = _white(values, max(_numbers(packed)), largest)
+    white = _white(int(values.max()), max(_numbers(packed)), largest)
     if photometric == SEPARATED:
         ink = (values[..., :4] * (255 / white)).clip(0, 255).round().astype(np.uint8)
         return levels_of(Image.fromarray(ink, "CMYK"), colours)
@@ -226,14 +261,13 @@ def _inflates_beyond(data: bytes, allowed: int) -> bool:
     return length > allowed
 
 
-def _white(values: np.ndarray, bits: int, largest: Any) -> float:
+def _white(top: int, bits: int, largest: Any) -> float:
     """The level of white: by its tag, or of fewer bits in 16 if no level is beyond them.
 
     Cameras and microscopes store 10 or 12 bits in words of 16. Were white 65535, nothing of such a
     picture would be brighter than 6 %.
     """
     full = (1 << bits) - 1
-    top = int(values.max())
     if bits != 16:
         return float(full)
     tagged = max(_numbers(largest), default=0) if largest is not None else 0
