@@ -157,3 +157,13 @@ def test_what_follows_a_picture_has_no_scans(tmp_path: Path) -> None:
         else:
             with pytest.raises(InvalidInput, match="has more than 100 scans"):
                 load(tmp_path, scans)
+
+
+def test_scans_in_a_segment_that_means_nothing_are_counted(tmp_path: Path) -> None:
+    """Markers below 0xC0 have no length: what follows is read, whatever the number says."""
+    data = jpeg()
+    at = data.rindex(b"\xff\xda")
+    scans = data[at:-2] * 200
+    hidden = b"\xff\x20" + struct.pack(">H", min(65_535, len(scans)))
+    with pytest.raises(InvalidInput, match="has more than 100 scans"):
+        load(tmp_path, data[:at] + data[at:-2] + hidden + scans + data[-2:])

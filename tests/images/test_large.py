@@ -123,16 +123,29 @@ def _with_chunks(path: Path, *chunks: tuple[bytes, bytes]) -> None:
     path.write_bytes(data[:at] + more + data[at:])
 
 
+def _swapped() -> bytes:
+    """sRGB's profile with red and blue exchanged."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+
+
 @pytest.mark.parametrize(
     ("write", "tolerance"),
     [
         ("thumbnail first", 0),
-        ("12 bits", 0),
-        ("12 bits by its tag", 0),
+        ("12 bits", 1 / 65535),  # spread over all 16
+        ("12 bits by its tag", 1 / 65535),
+        ("12 bits with alpha", 2 / 65535),
+        ("12 bits of grey, white is 0", 1 / 65535),
+        ("12 bits of ink", 2 * LEVEL),  # which is read with 8
+        ("12 bits and a profile", 3 * LEVEL),
         ("an extra channel without a meaning", 0),
         ("two extra channels", LEVEL),
+        ("two channels without a meaning and a profile", 3 * LEVEL),
         ("premultiplied", 2 * LEVEL),  # both divide by alpha, and round
         ("gamma", LEVEL),
+        ("gamma and alpha", LEVEL),
+        ("gamma, grey and alpha", LEVEL),
         ("Display P3", LEVEL),
         ("Display P3 and a profile", LEVEL),
     ],
@@ -143,9 +156,10 @@ def test_what_a_file_says_of_itself_counts(tmp_path: Path, write: str, tolerance
     if path.suffix == ".png":
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
         kept = {"icc_profile": profile.replace(b"rXYZ", b"gXYZ")} if "profile" in write else {}
-        Image.fromarray(RGB).save(path, **kept)
+        kinds = {"gamma and alpha": FOUR, "gamma, grey and alpha": FOUR[..., 2:]}
+        Image.fromarray(kinds.get(write, RGB)).save(path, **kept)
         gamma = (b"gAMA", struct.pack(">I", 100_000))
-        _with_chunks(path, gamma if write == "gamma" else (b"cICP", bytes((12, 13, 0, 1))))
+        _with_chunks(path, gamma if write.startswith("gamma") else (b"cICP", bytes((12, 13, 0, 1))))
     else:
         with tifffile.TiffWriter(path) as file:
             if write == "thumbnail first":
@@ -153,7 +167,14 @@ def test_what_a_file_says_of_itself_counts(tmp_path: Path, write: str, tolerance
                 file.write(RGB, photometric="rgb")
             elif write.startswith("12 bits"):
                 top = [(281, "H", 1, 4000, True)] if "tag" in write else []
-                file.write(deep.clip(0, 4000), photometric="rgb", extratags=top)
+                four = np.dstack([deep, deep[..., 1]])
+                values, kept = {
+                    "12 bits with alpha": (four, {"extrasamples": ["unassalpha"]}),
+                    "12 bits of grey, white is 0": (deep[..., 0], {"photometric": "miniswhite"}),
+                    "12 bits of ink": (four, {"photometric": "separated"}),
+                    "12 bits and a profile": (deep, {"iccprofile": _swapped()}),
+                }.get(write, (deep.clip(0, 4000), {}))
+                file.write(values, **{"photometric": "rgb", "extratags": top, **kept})
             elif write == "premultiplied":
                 alpha = FOUR[..., 3:] // 2 + 128
                 colours = (FOUR[..., :3].astype(float) * alpha / 255).round().astype(np.uint8)
@@ -162,7 +183,9 @@ def test_what_a_file_says_of_itself_counts(tmp_path: Path, write: str, tolerance
             else:
                 extra = ["unspecified"] if "an extra" in write else ["unassalpha", "unspecified"]
                 values = FOUR if "an extra" in write else np.dstack([FOUR, GREY])
-                file.write(values, photometric="rgb", extrasamples=extra)
+                profile = _swapped() if "profile" in write else None
+                extra = ["unspecified"] * 2 if profile else extra
+                file.write(values, photometric="rgb", extrasamples=extra, iccprofile=profile)
     whole = load_image(path)
     assert large.size_of(path) == (whole.shape[1], whole.shape[0]) == (203, 131)
     np.testing.assert_allclose(_read(path), whole, rtol=0, atol=tolerance + 1e-6)

@@ -123,8 +123,11 @@ def test_the_state_beside_the_average_is_that_of_the_last_iterate(optimizer: str
     [
         ({"history_size": 0}, "history_size is 0: expected 1 or more"),
         ({"history_size": -1}, "history_size is -1: expected 1 or more"),
-        ({"learning_rate": -1.0}, "learning_rate is -1.0: expected more than 0"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan: expected more than 0"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0: expected a finite number, 0 or more"),
+        (
+            {"learning_rate": float("nan")},
+            "learning_rate is nan: expected a finite number, 0 or more",
+        ),
         ({"averaging": 1.0}, "averaging is 1.0: expected at least 0 and less than 1"),
         ({"optimizer": "sgd"}, "optimizer is 'sgd': choose one of lbfgs, "),
     ],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastnst import files
 from fastnst.batch.done import fingerprint, is_done
 from fastnst.batch.jobs import Job, Outcome
 from fastnst.batch.journal import Journal, note
@@ -17,6 +19,7 @@ from fastnst.errors import FastNSTError, StateRefused
 from fastnst.images.outputs import check_output
 from fastnst.inputs.sizes import result_size
 from fastnst.run.checkpoint import Checkpoints
+from fastnst.run.checkpoint_kind import is_checkpoint
 from fastnst.run.rescue import save_or_rescue
 from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.result import Result
@@ -99,11 +102,21 @@ def _attempt(job: Job, making: Making, cache: Cache, listen: Callable[[Step], No
     return Outcome(job, "done", loss=result.losses.total, seconds=time.perf_counter() - began)
 
 
+def _drop_damaged(path: Path) -> None:
+    """Remove a checkpoint of a batch's own that is none any more: nobody has named it."""
+    with contextlib.suppress(FileNotFoundError):
+        with path.open("rb") as file:
+            head = file.read(files.HEAD)
+        if not is_checkpoint(head):
+            path.unlink()
+
+
 def _run(job: Job, checkpoint_every: int, begin: Callable[..., Result]) -> Result:
     """Make a picture, or go on where its checkpoint is; ``begin`` is ``run`` for this job."""
     if not checkpoint_every:
         return begin()
     path = job.output.with_name(f".{job.output.name}.checkpoint")
+    _drop_damaged(path)
     go_on = functools.partial(begin, checkpoints=Checkpoints(path, checkpoint_every))
     try:
         result = go_on(resume=path if path.exists() else None)

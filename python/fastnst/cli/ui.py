@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -64,6 +65,10 @@ def ui(
         raise InvalidInput(f"--port is {port}: expected 1 to 65535")
     resources = read_resources(memory, scratch)
     pages = load_pages()
+    from fastnst.devices import DEFAULT_SIZE
+
+    if settings.size is None:  # the page shows a size that it allows
+        settings = replace(settings, size=min(most_size, *DEFAULT_SIZE.values()))
     limits = pages.Limits(max_megabytes, max_megapixels, most_size, most_iterations, max_frames)
     address = ""
     with Interrupts() as interrupts:  # around all: the pictures of visitors go whatever comes

@@ -13,8 +13,8 @@ from fastnst.images import exif
 from fastnst.images.levels import Levels, Opened, check_size, levels_of
 from fastnst.images.srgb import Colours
 
-_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # that is no part of a scan's data
-_SCAN, _END = 0xDA, 0xD9
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # those below mean nothing, and have no length
+_END = 0xD9
 MOST_SCANS = 100  # a progressive picture has about ten; each takes the time of a whole picture
 _SCAN, _COMMENT, _ADOBE, _JFIF = 0xDA, 0xFE, 0xEE, 0xE0
 _PROFILE = b"ICC_PROFILE\0"

@@ -168,13 +168,15 @@ def open_large(picture: str | os.PathLike[str], store: Store, largest: int = LAR
     try:
         turned = valid(_field(image, "orientation", 1))
         colours = _png_colours(path) if kind == "PNG" else None
-        image, white = _to_rgb(image, described, colours is None or colours.profile is not None)
+        profiled = colours is None or colours.profile is not None
+        rest = None if colours is None or profiled else colours
+        if described is not None:
+            image = _of_all_bits(_colours_alone(image, described), path, described)
+        image, white = _to_rgb(image, profiled, flat=rest is None)
         values = store.zeros((image.height, image.width, 3), _DTYPES[image.format])
-        top = _decode(image, values, store, colours or Colours(), white)
+        _decode(image, values, store, rest, white)
         if not white:  # floats, of which a file does not say where white is
             white = white_of_floats(*extremes(values, store))
-        elif described is not None and white == 65535:  # it may have fewer bits
-            white = described.white(int(top))
     except _vips().Error as error:
         raise InvalidInput(f"{path} cannot be read: {_reason(error)}") from error
     except InvalidInput as error:
@@ -251,13 +253,39 @@ def _field(image: Any, name: str, default: int) -> int:
     return int(image.get(name)) if image.get_typeof(name) else default
 
 
-def _to_rgb(image: Any, described: Described | None, profiled: bool) -> tuple[Any, float]:
-    """An image in sRGB without alpha, three bands, and its white; 0 if that must be looked for.
+def _colours_alone(image: Any, described: Described) -> Any:
+    """A TIFF's image without the channels that mean nothing: what is left are colours and alpha."""
+    if not image.hasalpha():
+        return image
+    kept = _CHANNELS.get(image.interpretation, 3) + described.alpha
+    return image[0:kept] if kept > 1 else image[0]
+
+
+def _of_all_bits(image: Any, path: Path, described: Described) -> Any:
+    """A TIFF's image of 16 bits whose white is 65535: many have 10 or 12 in words of 16.
+
+    The largest level is looked for first, which takes a pass through the file of its own.
+    """
+    if image.format != "ushort":
+        return image
+    looked_at = _colours_alone(_header(path, described), described)
+    top = 65535 - looked_at.min() if described.inverted else looked_at.max()
+    white = described.white(int(top))
+    if white == 65535:
+        return image
+    scale = 65535 / white
+    of_zero = 65535 * (1 - scale) if described.inverted else 0.0  # libvips has inverted it
+    whole = image.linear(scale, of_zero).round("rint").cast("ushort")
+    return whole.copy(interpretation=image.interpretation)
+
+
+def _to_rgb(image: Any, profiled: bool, flat: bool) -> tuple[Any, float]:
+    """An image in sRGB, three bands, and its white; 0 if that must be looked for.
 
     Args:
         image: As it is stored.
-        described: What a TIFF says of it.
         profiled: Whether its ICC profile counts.
+        flat: Whether alpha is composited on white; otherwise it stays as a fourth band.
     """
     if image.format not in ("uchar", "ushort", "float", "double"):
         raise InvalidInput(
@@ -271,11 +299,10 @@ def _to_rgb(image: Any, described: Described | None, profiled: bool) -> tuple[An
     if image.interpretation == "lab":
         image = image.colourspace("srgb")
         white = 255.0
-    alpha = image.hasalpha()
-    if alpha and described is not None:  # further channels mean nothing
-        alpha = described.alpha
-        kept = _CHANNELS.get(image.interpretation, 3) + alpha
-        image = image[0:kept] if kept > 1 else image[0]
+    alpha, above = image.hasalpha(), None
+    if alpha and not flat:
+        above, alpha = image[image.bands - 1], False
+        image = image[0 : image.bands - 1] if image.bands > 2 else image[0]
     if image.interpretation == "cmyk":
         image = _cmyk_to_rgb(image, white)
     if alpha:
@@ -284,7 +311,8 @@ def _to_rgb(image: Any, described: Described | None, profiled: bool) -> tuple[An
     if image.bands < 3:
         grey = image[0]
         image = grey.bandjoin([grey, grey])
-    return image[0:3] if image.bands > 3 else image, white
+    image = image[0:3] if image.bands > 3 else image
+    return image if above is None else image.bandjoin(above), white
 
 
 def _profile_applied(image: Any) -> Any:
@@ -311,34 +339,31 @@ def _cmyk_to_rgb(image: Any, white: float) -> Any:
     return rgb.copy(interpretation="srgb" if white == 255 else "rgb16")
 
 
-def _decode(image: Any, values: Tensor, store: Store, colours: Colours, white: float) -> float:
+def _decode(
+    image: Any, values: Tensor, store: Store, colours: Colours | None, white: float
+) -> None:
     """Decode an image from top to bottom into ``(h, w, 3)``, a few rows at a time.
 
     Args:
-        image: In RGB.
+        image: In RGB, with alpha only beside ``colours``.
         values: Where to, the levels of the image.
         store: What they lie in.
-        colours: What is still to be applied: gamma and primaries of a PNG.
+        colours: Gamma and primaries of a PNG, which are still to be applied; None: there are none.
         white: The level of white.
-
-    Returns:
-        The largest level.
     """
-    top = 0.0
-    rest = Colours(None, colours.gamma, colours.primaries)
     region = _vips().Region.new(image)
     dtype = values.numpy().dtype
     for start in range(0, image.height, _ROWS):
         rows = values[start : start + _ROWS]
         data = region.fetch(0, start, image.width, len(rows))
-        found = np.frombuffer(data, dtype).reshape(rows.shape)
-        if rest != Colours():
-            found = to_srgb(found.astype(np.float32) / white, rest)
-            found = (found * white).round().astype(dtype)
-        top = max(top, float(found.max()))
+        found = np.frombuffer(data, dtype).reshape(*rows.shape[:2], image.bands)
+        if colours is not None:
+            parts = found.astype(np.float32) / np.float32(white)
+            alpha = parts[..., 3:] if image.bands > 3 else np.float32(1)
+            shown = to_srgb(np.ascontiguousarray(parts[..., :3]), colours) * alpha + (1 - alpha)
+            found = (shown * white).round().astype(dtype)
         rows.numpy()[:] = found
         store.release(rows)
-    return top
 
 
 def _reason(error: Any) -> str:

@@ -57,12 +57,14 @@ class Described:
     Attributes:
         page: Which picture of the file it is, from 0: the first that is no reduced copy or mask.
         alpha: Whether its first extra channel is alpha; any others mean nothing.
+        inverted: Whether 0 is white.
         bits: Of a channel.
         largest: The largest level that occurs, as its tag has it; None: it has none.
     """
 
     page: int
     alpha: bool
+    inverted: bool
     bits: int
     largest: Any
 
@@ -81,7 +83,8 @@ def describe(file: BinaryIO) -> Described:
         index, page = _full_picture(opened)
         extra = [int(e) for e in page.extrasamples][:1]
         bits = max(_numbers(page.tags.valueof(258, 1)))
-        return Described(index, extra in ([1], [2]), bits, page.tags.valueof(281))
+        inverted = int(page.photometric) == WHITE_IS_ZERO
+        return Described(index, extra in ([1], [2]), inverted, bits, page.tags.valueof(281))
 
 
 @contextlib.contextmanager

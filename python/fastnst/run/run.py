@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastnst.cache import Cache
 from fastnst.devices import check_process, undisturbed
-from fastnst.errors import FastNSTError, StateRefused
+from fastnst.errors import FastNSTError, InvalidInput, StateRefused
 from fastnst.images.decode import Picture
 from fastnst.images.large import DecodedRows
 from fastnst.inputs.pictures import Styles
@@ -93,8 +93,12 @@ def _run(
     if checkpoints is not None and current().rank == 0:
         checkpoints.check(prepared.width * prepared.height, settings)
     with refusing():
-        saved = [] if resume is None else [load_checkpoint(resume)]
-        check_same(saved, current())
+        saved, reason = [], None
+        try:
+            saved = [] if resume is None else [load_checkpoint(resume)]
+        except InvalidInput as error:
+            reason = str(error)
+        check_same(saved, current(), reason)
     with enough(prepared.width, prepared.height, settings, prepared.device):
         recorder = run_scales(prepared, callback, checkpoints, saved, resume, by_band)
     result = outcome(recorder)

@@ -90,8 +90,8 @@ def minimise(
         raise InvalidInput(f"optimizer is {optimizer!r}: choose one of {', '.join(SOLVERS)}")
     if history_size < 1:
         raise InvalidInput(f"history_size is {history_size}: expected 1 or more")
-    if not 0 < learning_rate < math.inf:
-        raise InvalidInput(f"learning_rate is {learning_rate}: expected more than 0")
+    if not 0 <= learning_rate < math.inf:
+        raise InvalidInput(f"learning_rate is {learning_rate}: expected a finite number, 0 or more")
     if not 0 <= averaging < 1:
         raise InvalidInput(f"averaging is {averaging}: expected at least 0 and less than 1")
     image = placement.copy(start).clamp_(low, high)

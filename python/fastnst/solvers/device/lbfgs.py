@@ -22,7 +22,6 @@ that of a triangular solve and does not grow with the number of iterations.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -103,7 +102,7 @@ class DeviceLBFGS:
 
     def forget_best(self) -> None:
         """Take the next evaluation that is finite for the best, whatever its loss."""
-        self.best_loss.fill_(math.inf)
+        self.best_loss.fill_(_BEYOND_ALL)
 
     def begin(self) -> None:
         """Evaluate the start."""
@@ -180,6 +179,7 @@ class DeviceLBFGS:
             self.scaling.restore(state.part("scaling"))
 
 
+_BEYOND_ALL = 3e38  # a loss that any other is below; a state that is saved has finite numbers alone
 _STATE = (
     *("image", "best", "row", "gradient", "step", "change", "numbers", "flags", "counters"),
     *("inverse", "diagonal", "products"),

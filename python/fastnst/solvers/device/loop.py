@@ -117,7 +117,10 @@ def minimise_on_device(
             iteration, evaluations = numbers["iteration"], numbers["evaluations"]
             restarts = Restarts(numbers["restarts"])
             solver.restore(resume)
-            best.restore(resume.tensors["shown"], numbers["shown_loss"], numbers["precision"])
+            # One of before has the solver's own best alone.
+            shown = resume.tensors.get("shown", solver.best)
+            shown_loss = numbers.get("shown_loss", float(solver.best_loss))
+            best.restore(shown, shown_loss, numbers["precision"])
     while iteration < iterations or failed:
         planned = iteration + sum(waiting.count for waiting in pending)
         while len(pending) < depth:
