@@ -70,7 +70,14 @@ class Arm:
 def pairs(options: Options) -> dict[str, tuple[str, str]]:
     """The user's own pairs of pictures, or built-in ones, by what they are called."""
     count = options.pairs or (1 if options.quick else len(PAIRS))
-    return {_title(*pair): pair for pair in options.own_pairs or PAIRS[:count]}
+    found: dict[str, tuple[str, str]] = {}
+    for pair in options.own_pairs or PAIRS[:count]:
+        title, number = _title(*pair), 1
+        while title in found:  # other pictures of the same names
+            number += 1
+            title = f"{_title(*pair)} {number}"
+        found[title] = pair
+    return found
 
 
 def cases(options: Options) -> list[Case]:

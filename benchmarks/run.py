@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     by_default = options.device == "cuda" and not (path or chosen.quick or chosen.report)
     if chosen.save or by_default:
         path = RESULTS / f"{environment.slug(document['environment']['machine'])}.json"
-    if path is not None:
+    if path is not None and (document["rows"] or not path.exists()):
         if (chosen.merge or by_default) and path.exists():
             document = merge(report.load(path), document)
         write_json(document, path)
@@ -86,17 +87,21 @@ def collect(
     rows: list[Row] = []
     machine = environment.describe(options)
     document = {"environment": machine, "rows": rows}
-    interrupted = False
+    unfinished: list[str] = []
     try:
         with progress:
             if any(suite.name == "ops" for suite in suites):
                 progress.say("measuring the machine's matrix product and copy")
                 machine["ceilings"] = environment.ceilings(options.device, options.quick)
             for suite in suites:
+                unfinished = [suite.name]
                 _run_suite(suite, options, rows.append, progress)
+            unfinished = []
     except KeyboardInterrupt:
         interrupted = True
-    machine["interrupted"] = interrupted
+    else:
+        interrupted = False
+    machine["interrupted"], machine["unfinished"] = interrupted, unfinished
     machine["seconds"] = progress.seconds
     return {**document, "rows": [row.to_dict() for row in rows]}, interrupted
 
@@ -140,19 +145,40 @@ def _run_suite(
 
 
 def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The old document with the suites of the new one in place of its own."""
-    suites = {row["suite"] for row in new["rows"]}
+    """The old document with the suites of the new one in place of its own.
+
+    A suite that Ctrl-C has cut short replaces none that was there.
+    """
+    there = {row["suite"] for row in old["rows"]}
+    cut_short = set(new["environment"].get("unfinished", ()))
+    rows = [row for row in new["rows"] if row["suite"] not in cut_short & there]
+    suites = {row["suite"] for row in rows}
     kept = [row for row in old["rows"] if row["suite"] not in suites]
-    rows = sorted([*kept, *new["rows"]], key=lambda row: list(SUITES).index(row["suite"]))
-    return {"environment": {**old["environment"], **new["environment"]}, "rows": rows}
+    unfinished = {*old["environment"].get("unfinished", ())} - suites | (cut_short - there)
+    about = {"interrupted": bool(unfinished), "unfinished": sorted(unfinished)}
+    return {
+        "environment": {**old["environment"], **new["environment"], **about},
+        "rows": sorted([*kept, *rows], key=lambda row: list(SUITES).index(row["suite"])),
+    }
 
 
 def write_json(document: Mapping[str, Any], path: Path) -> None:
-    """Write beside the target and rename, so that an old file is never half replaced."""
+    """Write beside the target and rename, so that an old file is never half replaced.
+
+    Numbers that are not finite, as the losses of a reference that diverged, are null there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.part")
-    draft.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    draft.write_text(json.dumps(_finite(document), indent=1, allow_nan=False) + "\n")
     draft.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _parser() -> argparse.ArgumentParser:

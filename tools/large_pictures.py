@@ -179,7 +179,7 @@ CASES: dict[str, Callable[[Path, int, ScratchStore], None]] = {
 
 def memory(key: str) -> float:
     """Megabytes, by a line of Linux's account of this process."""
-    return int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0]) / 1024
+    return int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0]) * 1024 / 1e6
 
 
 def measure(case: str, folder: Path, side: int) -> None:

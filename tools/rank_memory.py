@@ -80,7 +80,7 @@ def picture_by_band(own: torch.Tensor, share: Share, path: Path) -> None:
 def memory(name: str) -> float:
     """``VmRSS`` or ``VmHWM`` of this process in MB."""
     status = Path("/proc/self/status").read_text("ascii")
-    return int(status.split(f"{name}:")[1].split()[0]) / 1000
+    return int(status.split(f"{name}:")[1].split()[0]) * 1024 / 1e6
 
 
 def peak_of(work: Callable[[], object]) -> float:

@@ -15,6 +15,7 @@ the first scored picture that is as good as that one. The ratio of a row is alwa
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -218,7 +219,8 @@ class Search:
             if point.evaluation <= self._done:
                 continue
             loss = self.score(point.evaluation)
-            self.curve.append([point.seconds, loss])
+            if math.isfinite(loss):  # not of a stage at another size
+                self.curve.append([point.seconds, loss])
             if loss <= self.target:
                 between = [
                     p for p in points if p.kept and self._done < p.evaluation < point.evaluation
@@ -233,7 +235,7 @@ class Search:
             loss = self.score(point.evaluation)
             if loss <= self.target:
                 self.reached, self.loss = point, loss
-                self.curve[-1] = [point.seconds, loss]
+                self.curve[-1:] = [[point.seconds, loss]]
                 return
 
 

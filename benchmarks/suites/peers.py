@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import tempfile
+import threading
 import time
 import venv
 from collections.abc import Callable, Iterator, Sequence
@@ -282,14 +283,13 @@ def _run(peer: Peer, job: Job, options: Options) -> tuple[list[float], str | Non
 
 def _timed_lines(process: subprocess.Popen[str]) -> list[tuple[float, str]]:
     """Every line of a process with the time at which it came; ends it after ``TIME_LIMIT``."""
-    began = time.perf_counter()
-    lines = []
     assert process.stdout is not None
-    for line in process.stdout:
-        lines.append((time.perf_counter(), line.strip()))
-        if lines[-1][0] - began > TIME_LIMIT:
-            process.kill()
-    return lines
+    limit = threading.Timer(TIME_LIMIT, process.kill)  # one that says nothing is ended too
+    limit.start()
+    try:
+        return [(time.perf_counter(), line.strip()) for line in process.stdout]
+    finally:
+        limit.cancel()
 
 
 def _caffe_weights(folder: Path) -> Path:

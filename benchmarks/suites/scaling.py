@@ -94,9 +94,10 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
     if options.device != "cpu":
         return
     iterations = 6 if options.quick else 12
-    first: float | None = None
+    reference: float | None = None  # of the first team; without it there is no ratio
     optimizer = "spectral" if case.title == "spectral" else "lbfgs"
-    for team in (weak if case.title == "weak" else strong)(case.size, options.threads):
+    teams = (weak if case.title == "weak" else strong)(case.size, options.threads)
+    for team in teams:
         found = together(team, iterations, optimizer)
         row = partial(
             Row, "scaling", case.title, team.name, device="cpu", dtype="fp32", size=case.size
@@ -105,10 +106,11 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
             yield row(error=found)
             continue
         slowest = max((rank["seconds"] for rank in found), key=median)
-        first = median(slowest) if first is None else first
+        if team is teams[0]:
+            reference = median(slowest)
         yield row(
             **summary(slowest),
-            reference_seconds=first,
+            reference_seconds=reference,
             extra={
                 "ranks": team.ranks,
                 "sent": max(rank["sent"] for rank in found),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 from benchmarks import environment, report, run
 from benchmarks.options import Options
 from benchmarks.rows import Row
+from benchmarks.run import merge, write_json
 from benchmarks.suites import Case
 from helpers.benchmarks import checked, row_of, suite_of
 
@@ -128,3 +130,29 @@ def test_a_run_in_the_background_that_is_ended_writes_what_was_measured(
     assert process.wait(60) == 130
     process.stderr.close()
     assert checked(path)["environment"]["interrupted"] is True
+
+
+def _document(unfinished: list[str], *suites: str) -> dict:
+    rows = [{"suite": suite, "case": str(k)} for k, suite in enumerate(suites)]
+    about = {"interrupted": bool(unfinished), "unfinished": unfinished}
+    return {"environment": {"machine": "m", **about}, "rows": rows}
+
+
+def test_a_suite_that_was_cut_short_replaces_none() -> None:
+    old = _document([], "ops", "ops", "loss", "loss")
+    for name, count in (("loss", 2), ("ops", 2)):
+        found = merge(old, _document([name], name))
+        assert [row["suite"] for row in found["rows"]].count(name) == count
+        assert not found["environment"]["interrupted"]
+    found = merge(old, _document(["memory"], "memory"))
+    assert found["environment"]["unfinished"] == ["memory"]
+    found = merge(found, _document([], "ops"))  # which says nothing of memory
+    assert found["environment"]["interrupted"]
+    found = merge(found, _document([], "memory", "memory"))
+    assert not found["environment"]["interrupted"]
+    assert [row["suite"] for row in found["rows"]].count("memory") == 2
+
+
+def test_numbers_that_json_has_not_are_null(tmp_path: Path) -> None:
+    write_json({"a": [1.5, float("inf"), {"b": float("nan")}]}, tmp_path / "a.json")
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1.5, None, {"b": None}]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -147,3 +148,67 @@ def test_disk_needs_are_those_of_the_files(folder: Path, tmp_path: Path) -> None
     make(film, count=5)
     used = sum(path.stat().st_size for path in (tmp_path / "out").glob("*.[ps]*"))
     assert used < needed < 6 * (100_000 + 24 * 40 * 32)
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """Two shots of three frames, of other colours."""
+    found = tmp_path / "shots"
+    found.mkdir()
+    for k, pixels in enumerate(pan(6)):
+        tint = np.array([1.0, 0.6, 0.3] if k < 3 else [0.3, 0.5, 1.0], np.float32)
+        mirrored = pixels if k < 3 else pixels[::-1, ::-1]
+        save_image(mirrored * tint * np.float32(0.6 + 0.05 * k), found / f"{k}.png")
+    return found
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("color", ["luminance", "match-covariance", "match-histogram"])
+def test_a_film_goes_on_in_the_colours_of_its_shot(
+    shots: Path, tmp_path: Path, color: str, passes: int
+) -> None:
+    """Styles that are coloured by the content have those of the shot's first frame."""
+    way = {"color": color, "options": FilmOptions(frame_iterations=2, passes=passes, band=0.0)}
+    make(plan(shots, tmp_path / "whole", **way))
+    begun = [json.loads(p.read_text())["begins_shot"] for p in (tmp_path / "whole").glob("*.json")]
+    assert begun.count(True) == 2 or passes == 2  # a cut was found
+    for count in (2, 4, 5) if passes == 1 else (4, 7, 8):
+        parts = tmp_path / f"parts {count}"
+        make(plan(shots, parts, **way), count=count)
+        make(plan(shots, parts, **way), resume=True)
+        assert pictures(parts) == pictures(tmp_path / "whole")
+
+
+def test_a_finished_film_of_two_passes_has_nothing_left_to_do(folder: Path, tmp_path: Path) -> None:
+    way = {"options": FilmOptions(frame_iterations=2, passes=2)}
+    make(plan(folder, tmp_path / "out", **way))
+    before = pictures(tmp_path / "out")
+    make(plan(folder, tmp_path / "out", **way), resume=True)
+    assert pictures(tmp_path / "out") == before
+
+
+def test_a_film_that_lacks_a_frame_does_not_go_on(folder: Path, tmp_path: Path) -> None:
+    make(plan(folder, tmp_path / "out"), count=4)
+    (tmp_path / "out" / "00001.json").unlink()
+    before = pictures(tmp_path / "out")
+    with pytest.raises(InvalidInput, match="lacks frame 1 and has frames that were made after it"):
+        make(plan(folder, tmp_path / "out"), resume=True)
+    assert pictures(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("way", [{"backwards": True}, {"options": FilmOptions(passes=2)}])
+def test_another_end_is_another_film_where_it_decides_what_comes_first(
+    folder: Path, tmp_path: Path, way
+) -> None:
+    make(plan(folder, tmp_path / "out", selection=Selection(0, 4), **way), count=2)
+    with pytest.raises(InvalidInput, match="frames"):
+        make(plan(folder, tmp_path / "out", selection=Selection(0, 5), **way), resume=True)
+
+
+def test_a_film_goes_on_with_its_engine(folder: Path, tmp_path: Path) -> None:
+    make(plan(folder, tmp_path / "out", engine="torch"), count=2)
+    record = tmp_path / "out" / "00000.json"
+    record.write_text(record.read_text().replace('"engine": "torch"', '"engine": "native"'))
+    with pytest.raises(InvalidInput, match="was begun with engine native, not torch"):
+        make(plan(folder, tmp_path / "out", engine="torch"), resume=True)
+    assert not (tmp_path / "out" / "00002.json").exists()

@@ -50,7 +50,7 @@ def test_frames_come_back_bit_for_bit(state: FilmState, frames: list[FilmFrame])
         Fraction(1, 7),
         Fraction(2, 7),
     ]
-    past, shot = state.past(records[-2:])
+    past, shot = state.past(records[-2:]), shot_of(records[-1])
     assert shot == frames[-1].shot == shot_of(records[0])
     for got, expected in zip(past, frames[-2:], strict=True):
         assert torch.equal(got.image, expected.raw)
@@ -124,7 +124,7 @@ def test_a_record_is_plain(state: FilmState) -> None:
 def test_a_record_of_wrong_types_is_damaged(state: FilmState, change: dict) -> None:
     path = state.folder / "00003.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(InvalidInput, match=r"00003.json is damaged: remove it and go on"):
+    with pytest.raises(InvalidInput, match=r"00003.json is damaged: remove it and all later ones"):
         state.records()
 
 

@@ -209,11 +209,12 @@ def test_a_second_pass_goes_against_the_first() -> None:
     options = FilmOptions(frame_iterations=3, passes=2, band=0.0)
     it = painter(options)
     first = list(stylise(frames, it))
-    known = {f.frame.index: (Past(f.frame, f.raw), f.shot) for f in first}
-    again = list(refine(known.__getitem__, [2, 1, 0], it))
+    known = {f.frame.index: Past(f.frame, f.raw) for f in first}
+    shots = {f.frame.index: f.shot for f in first}
+    again = list(refine(known.__getitem__, shots, [2, 1, 0], it))
     assert [frame.frame.index for frame in again] == [1, 0]
     assert all(frame.temporal is not None for frame in again)
-    part = list(refine(known.__getitem__, [2, 1, 0], it, done={1}))
+    part = list(refine(known.__getitem__, shots, [2, 1, 0], it, done={1}))
     assert [frame.frame.index for frame in part] == [0]
 
 

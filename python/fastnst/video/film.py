@@ -7,7 +7,8 @@ A film is made by ``make``, written by ``write`` and its state removed by ``fini
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -127,12 +128,13 @@ def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
         state.begin(identity)
     records = state.records()
     done = {record["frame"] for record in records}
-    rest = (frame for frame in chain([first], source) if frame.index not in done)
-
+    shot = _shot(film, records) if records else None
+    rest = _rest(film, chain([first], source), done, shot)
     following = next(rest, None)
     if following is not None:
-        past, shot = _past(film, records) if records else ([], None)
+        past = _past(film, records) if records else []
         for painted in stylise(chain([following], rest), film.painter, past, shot):
+            _check_engine(film, painted, records)
             state.save(painted)
             yield painted
     for number in range(2, film.options.passes + 1):
@@ -187,12 +189,65 @@ def _frames(film: Film) -> Iterator[Frame]:
     return iter(list(frames)[::-1]) if film.backwards else frames
 
 
-def _past(film: Film, records: list[dict[str, Any]]) -> tuple[list[Past], Shot]:
+def _rest(
+    film: Film, frames: Iterable[Frame], done: AbstractSet[int], shot: Shot | None
+) -> Iterator[Frame]:
+    """The frames that are not done, in their order, which is that of painting.
+
+    Args:
+        film: The film.
+        frames: All of them.
+        done: The numbers of those that are.
+        shot: That of the last of these, which goes on.
+
+    Raises:
+        InvalidInput: if one is missing before others that are done.
+    """
+    passed = 0
+    for frame in frames:
+        if shot is not None and frame.index == shot.first:
+            film.painter.take_up(frame)
+        if frame.index in done:
+            passed += 1
+            continue
+        if passed < len(done):
+            raise InvalidInput(
+                f"{film.state.folder} lacks frame {frame.index} and has frames that were made "
+                "after it: remove the records of these to make them again"
+            )
+        yield frame
+        passed, done = 0, frozenset()
+
+
+def _in_order(film: Film, records: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Records in the order in which the frames are painted."""
+    return records[::-1] if film.backwards else records
+
+
+def _shot(film: Film, records: Sequence[dict[str, Any]]) -> Shot:
+    """The shot of the frame that was painted last."""
+    return shot_of(_in_order(film, records)[-1])
+
+
+def _past(film: Film, records: Sequence[dict[str, Any]]) -> list[Past]:
     """The frames that the next one is held to: the last ones of one shot, in painting order."""
-    ordered = records[::-1] if film.backwards else records
-    shot = shot_of(ordered[-1])
-    mine = [record for record in ordered if shot_of(record) == shot]
+    shot = _shot(film, records)
+    mine = [record for record in _in_order(film, records) if shot_of(record) == shot]
     return film.state.past(mine[-max(film.options.distances) :])
+
+
+def _check_engine(film: Film, painted: FilmFrame, records: Sequence[dict[str, Any]]) -> None:
+    """Make sure that a film goes on with the engine that it began with.
+
+    Raises:
+        InvalidInput: if another one has painted this frame.
+    """
+    engine = painted.result.engine
+    if records and records[0].get("engine", engine) != engine:
+        raise InvalidInput(
+            f"{film.state.folder} was begun with engine {records[0]['engine']}, not {engine}: "
+            "choose it with --engine"
+        )
 
 
 def _pass(film: Film, number: int) -> Iterator[FilmFrame]:
@@ -202,11 +257,11 @@ def _pass(film: Film, number: int) -> Iterator[FilmFrame]:
     order = sorted(records, reverse=against)
     done = {index for index, record in records.items() if record["pass"] >= number}
 
-    def load(index: int) -> tuple[Past, Shot]:
-        past, shot = film.state.past([records[index]])
-        return past[0], shot
+    def load(index: int) -> Past:
+        return film.state.past([records[index]])[0]
 
-    return refine(load, order, film.painter, done)
+    shots = {index: shot_of(record) for index, record in records.items()}
+    return refine(load, shots, order, film.painter, done)
 
 
 def _check_disk(film: Film, prepared: Preparation) -> None:
@@ -231,6 +286,8 @@ def _identity(film: Film, prepared: Preparation) -> Identity:
     pictures["content picture"] = film.clip.digest()
     selection = film.selection
     chosen = f"--start {selection.start} --every {selection.every}"
+    if film.backwards or film.options.passes > 1:  # it decides what comes before what
+        chosen += f" --end {selection.end}"
     options = {name: str(value) for name, value in film.options.to_dict().items()}
     return Identity.of(
         prepared.settings,
@@ -241,5 +298,6 @@ def _identity(film: Film, prepared: Preparation) -> Identity:
             "device": model(prepared.device),
             "frames": chosen + (" --backwards" if film.backwards else ""),
             "iterations": str(prepared.settings.iterations),
+            "precision": prepared.settings.precision,
         },
     )

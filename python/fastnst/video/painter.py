@@ -104,6 +104,17 @@ class Painter:
         return self._prepared
 
     @undisturbed()
+    def take_up(self, first: Frame) -> None:
+        """Go on within a shot: the styles are in the colours that its first frame gives them.
+
+        Args:
+            first: That frame, in any size.
+        """
+        prepared = self.prepare(first)
+        sources = replace(prepared.sources, content=PixelRows(first.pixels))
+        self._pictures = replace(prepared, sources=sources).pictures(prepared.schedule[-1])
+
+    @undisturbed()
     def paint(self, frame: Frame, past: Sequence[Past], shot: Shot | None) -> FilmFrame:
         """Stylise a frame.
 
@@ -127,8 +138,9 @@ class Painter:
         view = self._look_back(small, past) if past and shot is not None else None
         if view is None or shot is None:
             return self._first(frame, small, began)
-        if self._pictures is None:  # of a film that goes on
-            self._pictures = self._shot_pictures(small)
+        if self._pictures is None:  # of a film that goes on, and nobody has taken up its shot
+            self.take_up(frame)
+            assert self._pictures is not None
         pictures = with_content(self._pictures, small.pixels, self.settings)
         rest = match_colours(pictures.content, pictures.styles, self._blend())
         start = view.seen * view.start + (1 - view.seen) * rest
@@ -144,10 +156,10 @@ class Painter:
             shot: The shot that both belong to.
         """
         began = time.perf_counter()
-        self.prepare(own.frame)
         view = self._warped(own.frame, [neighbour])
         if self._pictures is None:
-            self._pictures = self._shot_pictures(own.frame)
+            self.take_up(own.frame)
+            assert self._pictures is not None
         pictures = with_content(self._pictures, own.frame.pixels, self.settings)
         share = OWN * view.reliable  # §4.4: a blend, where the neighbour can be trusted
         start = share * view.target + (1 - share) * own.image
@@ -246,10 +258,6 @@ class Painter:
         for flow in (backward, forward):
             check_flow(flow, frame)
         return backward, consistency(forward, backward)
-
-    def _shot_pictures(self, frame: Frame) -> Pictures:
-        prepared = self.prepare(frame)
-        return prepared.pictures(prepared.schedule[-1])
 
     def _blend(self) -> tuple[float, ...]:
         assert self._pictures is not None

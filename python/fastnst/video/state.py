@@ -134,17 +134,19 @@ class FilmState:
                 record = json.loads(path.read_text("utf-8"))
                 _check(record, _number(path))
             except _WRONG as error:
-                raise InvalidInput(f"{path} is damaged: remove it and go on") from error
+                raise InvalidInput(
+                    f"{path} is damaged: remove it and all later ones to make these frames again"
+                ) from error
             found.append(record)
         return sorted(found, key=lambda record: int(record["frame"]))
 
-    def past(self, records: Sequence[dict[str, Any]]) -> tuple[list[Past], Shot]:
-        """What later frames need of these finished ones, and the shot of the last of them.
+    def past(self, records: Sequence[dict[str, Any]]) -> list[Past]:
+        """What later frames need of these finished ones.
 
         Raises:
             InvalidInput: for a frame that is missing or damaged.
         """
-        return [self._load(record) for record in records], shot_of(records[-1])
+        return [self._load(record) for record in records]
 
     def picture(self, record: dict[str, Any]) -> Path:
         """The file of a finished frame.

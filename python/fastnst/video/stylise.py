@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import pairwise
 
 from fastnst.video.film_frame import FilmFrame, Past, Shot
 from fastnst.video.flow import Frame
@@ -39,7 +40,8 @@ def stylise(
 
 
 def refine(
-    load: Callable[[int], tuple[Past, Shot]],
+    load: Callable[[int], Past],
+    shots: Mapping[int, Shot],
     order: Sequence[int],
     painter: Painter,
     done: AbstractSet[int] = frozenset(),
@@ -47,7 +49,8 @@ def refine(
     """Go over finished frames once more (multi-pass algorithm, Ruder et al. 2016, §4.4).
 
     Args:
-        load: Finds a frame as it was left last, and its shot, by its number in the clip.
+        load: Finds a frame as it was left last by its number in the clip.
+        shots: The shot of each frame.
         order: The numbers of the frames in the order in which they are gone over.
         painter: What paints them.
         done: Those that were gone over in this pass already.
@@ -55,11 +58,16 @@ def refine(
     Yields:
         Each frame that was gone over. The first of a shot in this order stays as it is.
     """
-    before: tuple[Past, Shot] | None = None
-    for index in order:
-        own, shot = load(index)
-        if before is not None and before[1] == shot and index not in done:
-            painted = painter.refine(own, before[0], shot)
-            own = Past(painted.frame, painted.raw)
-            yield painted
-        before = own, shot
+    taken_up: int | None = None  # the first frame of the shot at hand
+    last: Past | None = None  # the frame before, if it was gone over just now
+    for before, index in pairwise(order):
+        shot = shots[index]
+        if shots[before] != shot or index in done:
+            last = None
+            continue
+        if taken_up != shot.first:
+            painter.take_up(load(shot.first).frame)
+            taken_up = shot.first
+        painted = painter.refine(load(index), last or load(before), shot)
+        last = Past(painted.frame, painted.raw)
+        yield painted
