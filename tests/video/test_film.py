@@ -9,12 +9,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import load_image
 from fastnst.images.encode import save_image
 from fastnst.video import film as films
 from fastnst.video.clip import open_clip
+from fastnst.video.flow import Flow, Frame
 from fastnst.video.options import FilmOptions, Selection
 from fastnst.video.painter import Painter
 from helpers.films import pan, pan_flow, settings, texture, write_clip
@@ -40,9 +43,10 @@ def plan(
     options: FilmOptions = QUICK,
     selection: Selection | None = None,
     backwards: bool = False,
+    flow: Flow | None = None,
     **further,
 ) -> films.Film:
-    painter = Painter(STYLE, settings(iterations=3, **further), options, pan_flow())
+    painter = Painter(STYLE, settings(iterations=3, **further), options, flow or pan_flow())
     chosen = selection or Selection()
     return films.Film(open_clip(str(clip)), painter, output, chosen, backwards)
 
@@ -162,16 +166,24 @@ def shots(tmp_path: Path) -> Path:
     return found
 
 
+def flow_of_shots(first: Frame, second: Frame) -> Tensor:
+    """That of the pan within each shot; nonsense between them, as any flow's would be."""
+    if (first.index < 3) == (second.index < 3):
+        return pan_flow()(first, second)
+    return torch.full((32, 40, 2), 9.0 + 3 * first.index)
+
+
 @pytest.mark.parametrize("passes", [1, 2])
 @pytest.mark.parametrize("color", ["luminance", "match-covariance", "match-histogram"])
 def test_a_film_goes_on_in_the_colours_of_its_shot(
     shots: Path, tmp_path: Path, color: str, passes: int
 ) -> None:
     """Styles that are coloured by the content have those of the shot's first frame."""
-    way = {"color": color, "options": FilmOptions(frame_iterations=2, passes=passes, band=0.0)}
+    options = FilmOptions(frame_iterations=2, passes=passes, band=0.0)
+    way = {"color": color, "options": options, "flow": flow_of_shots}
     make(plan(shots, tmp_path / "whole", **way))
-    begun = [json.loads(p.read_text())["begins_shot"] for p in (tmp_path / "whole").glob("*.json")]
-    assert begun.count(True) == 2 or passes == 2  # a cut was found
+    records = [json.loads(path.read_text()) for path in (tmp_path / "whole").glob("0*.json")]
+    assert {record["shot"]["first"] for record in records} == {0, 3}  # the cut was found
     for count in (2, 4, 5) if passes == 1 else (4, 7, 8):
         parts = tmp_path / f"parts {count}"
         make(plan(shots, parts, **way), count=count)
