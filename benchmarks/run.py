@@ -193,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--size", type=int, action="append", default=[], help="long side in pixels; repeatable")
     add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of everyone")
-    add("--quick", action="store_true", help="small: about two minutes on two cores")
+    add("--quick", action="store_true", help="small: about five minutes on two cores")
     add("--json", type=Path, metavar="FILE", help="write the results here")
     add(
         "--save",

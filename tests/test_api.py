@@ -395,3 +395,17 @@ def test_hostile_settings_are_one_line(settings: dict) -> None:
         fastnst.stylize(smooth(32, 24), smooth(24, 32), **{**TINY, "size": 32, **settings})
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda a: fastnst.texture(a, aspect="2"), "aspect is '2': expected width : height"),
+        (lambda a: fastnst.stylize(a, a, max_megapixels="5"), "max_megapixels is '5'"),
+        (lambda a: fastnst.stylize(a, a, checkpoint=5), "checkpoint and resume are paths"),
+        (lambda a: fastnst.stylize(a, a, resume=5), "checkpoint and resume are paths"),
+    ],
+)
+def test_what_is_of_another_type_is_one_line(call, message: str) -> None:
+    with pytest.raises(fastnst.InvalidInput, match=message):
+        call(np.zeros((32, 32, 3), np.float32))

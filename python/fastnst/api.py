@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,12 @@ def stylize(
         Interrupted: on Ctrl-C during the optimisation; ``error.result`` has the best picture.
         OutputFailed: if a checkpoint cannot be written.
     """
+    try:
+        path = None if checkpoint is None else Path(checkpoint)
+        resumed = None if resume is None else Path(resume)
+    except TypeError as error:
+        raise InvalidInput(f"checkpoint and resume are paths of files: {error}") from error
+    checkpoints = None if path is None else Checkpoints(path, checkpoint_every)
     return run(
         content,
         style,
@@ -106,8 +113,8 @@ def stylize(
         with_progress(callback, progress),
         content_mask=content_mask,
         style_masks=style_masks,
-        checkpoints=None if checkpoint is None else Checkpoints(Path(checkpoint), checkpoint_every),
-        resume=None if resume is None else Path(resume),
+        checkpoints=checkpoints,
+        resume=resumed,
         resources=Resources.of(memory, scratch, max_megapixels),
     )
 
@@ -234,7 +241,7 @@ def run_texture(
     if settings.color != "style":
         raise InvalidInput(f"color is {settings.color!r}: a texture has the colours of its style")
     low, high = PROPORTIONS
-    if aspect is not None and not low <= aspect <= high:
+    if aspect is not None and not (isinstance(aspect, Real) and low <= aspect <= high):
         raise InvalidInput(f"aspect is {aspect!r}: expected width : height from {low} to {high}")
     grey = np.full((1, 1, 3), 0.5, np.float32)
     size = settings.size

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import onnx
 
+from fastnst.engines.create import TARGETS_AT_A_TIME
 from fastnst.errors import InvalidInput
-from fastnst.images.decode import Picture
+from fastnst.images.decode import Picture, load_image
 from fastnst.inputs.pictures import Styles
 from fastnst.network.normalization import Normalization
 from fastnst.network.vgg import VGG
@@ -63,10 +65,17 @@ def build(
         raise InvalidInput(f"there are no layers to export the {kind} of")
     size: Size = None
     if content is not None and not dynamic:
-        prepared = prepare(content, content, settings)
+        picture = load_image(content)  # once: a pipe is empty afterwards
+        alone = replace(settings, style_blend=None, style_scale=(1.0,))
+        prepared = prepare(picture, picture, alone)
         size, weights = (prepared.height, prepared.width), prepared.weights
     else:
         weights = load_weights(settings.weights, settings.preprocessing)
+    if size is not None and min(size) < weights.architecture.smallest_side(names):
+        raise InvalidInput(
+            f"a picture of {size[1]}×{size[0]} is too small for these layers: its short side must "
+            f"have {weights.architecture.smallest_side(names)} pixels"
+        )
     network = VGG(weights.architecture, weights.tensors, names, settings.pooling, settings.padding)
     normalize = Normalization(weights.preprocessing.mean, weights.preprocessing.std)
     make = features_model if kind == "features" else targets_model
@@ -79,7 +88,9 @@ def _loss(prepared: Preparation, dynamic: bool, inputs: Collection[str]) -> onnx
     """The loss of a run at its largest scale."""
     pictures = prepared.pictures(prepared.schedule[-1])
     settings, weights = prepared.settings, prepared.weights
-    objective = build_objective(weights, pictures.content, pictures.styles, settings)
+    objective = build_objective(
+        *(weights, pictures.content, pictures.styles, settings), pixels=TARGETS_AT_A_TIME
+    )
     size = None if dynamic else (prepared.height, prepared.width)
     metadata = _metadata(settings, weights, size)
     return loss_model(read(objective), size, inputs=inputs, metadata=metadata)

@@ -162,6 +162,15 @@ def test_texture_and_reconstruct(tmp_path: Path, pair) -> None:
     record = json.loads(done.stdout)
     assert record["loss"]["style"] == {}
     assert set(record["loss"]["content"]) == {"relu4_2"}
+    # from noise, whatever the preset starts from, as the library does
+    preset = ["--preset", "fast", "--iterations", "0"]
+    assert fastnst("texture", pair[1], "-o", out, *QUICK, *preset, "-q").returncode == 0
+    done = fastnst("reconstruct", pair[0], "-o", out, *QUICK, *preset, "--json", "-q")
+    assert json.loads(done.stdout)["settings"]["init"] == "noise"
+    (tmp_path / "a.toml").write_text('preset = "fast"\ninit = "content"\n')
+    config = ["--config", tmp_path / "a.toml", "--iterations", "0"]
+    done = fastnst("reconstruct", pair[0], "-o", out, *QUICK, *config, "--json", "-q")
+    assert json.loads(done.stdout)["settings"]["init"] == "content"
     for arguments, message in (
         (["--init", "content"], "init is 'content': a texture has no content"),
         (["--color", "luminance"], "color is 'luminance': a texture has"),

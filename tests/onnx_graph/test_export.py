@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -25,6 +26,7 @@ from fastnst.export import build
 from fastnst.inputs.pictures import white_noise
 from fastnst.losses import ContentLoss
 from fastnst.network.architecture import VGG19
+from fastnst.network.vgg import VGG
 from fastnst.network.weights import Weights, load_weights
 from fastnst.objective.build import build_objective
 from fastnst.objective.objective import Objective
@@ -435,3 +437,42 @@ def test_plans_are_plain(random_weights: Weights) -> None:
     assert plan.depth() == len(VGG19.up_to(["relu3_1"]))
     assert [term.layer for term in plan.style] == ["relu1_1", "relu2_1", "relu3_1"]
     assert all(term.target.dtype == np.float32 for term in (*plan.content, *plan.style))
+
+
+def test_features_of_a_picture_need_no_style_and_read_it_once() -> None:
+    blended = Settings(size=32, style_blend=(1.0, 3.0), style_scale=(1.0, 2.0))
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as file:
+        Image.new("RGB", (40, 30), "teal").save(file, "PNG")
+    try:
+        model = build(blended, f"/dev/fd/{read}", kind="features")
+    finally:
+        os.close(read)
+    assert model.graph.input[0].type.tensor_type.shape.dim[3].dim_value == 32
+
+
+def test_features_of_a_picture_too_small_for_its_layers() -> None:
+    settings = Settings(size=8, style_weight=0.0, content_layers=("relu1_1",))
+    with pytest.raises(InvalidInput, match="8×6 is too small for these layers: .* 16 pixels"):
+        build(settings, "sample:harbour", kind="features")
+
+
+def test_a_model_larger_than_a_file_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastnst.onnx_graph.graph.LARGEST", 10**6)
+    with pytest.raises(InvalidInput, match="the model has .* GB of numbers"):
+        build(Settings(size=32), "sample:harbour", "sample:swirl")
+
+
+def test_targets_of_a_large_picture_are_made_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    forward = VGG.forward
+
+    def watched(self: VGG, x: torch.Tensor, names: Any) -> Any:
+        sizes.append(x.shape[-2] * x.shape[-1])
+        return forward(self, x, names)
+
+    monkeypatch.setattr(VGG, "forward", watched)
+    monkeypatch.setattr("fastnst.export.TARGETS_AT_A_TIME", 40_000)
+    build(Settings(size=400, style_layers=("relu1_1",), content_layers=("relu2_1",)),
+          "sample:harbour", "sample:swirl")  # fmt: skip
+    assert max(sizes) < 400 * 300

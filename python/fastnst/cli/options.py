@@ -11,7 +11,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, get_type_hints
@@ -131,12 +131,15 @@ class Chosen:
         preset: The preset that it names; None: the file's, or the default.
         options: The settings in its options.
         default: The preset where neither names one.
+        unsaid: Settings of the command itself, where neither the file nor an option has them: they
+            go before the preset's.
     """
 
     config: Mapping[str, Any]
     preset: str | None
     options: Mapping[str, Any]
     default: str
+    unsaid: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self, changes: Mapping[str, Any] = MappingProxyType({})) -> Settings:
         """The settings of a run.
@@ -149,20 +152,24 @@ class Chosen:
         """
         own = {name: value for name, value in changes.items() if name != PRESET}
         preset = changes.get(PRESET, self.preset)
-        return combine(self.config, preset, {**self.options, **own}, self.default)
+        unsaid = {name: value for name, value in self.unsaid.items() if name not in self.config}
+        return combine(self.config, preset, {**unsaid, **self.options, **own}, self.default)
 
 
-def settings_options(command: Command, default: str = FIRST_PRESET) -> Command:
+def settings_options(
+    command: Command, default: str = FIRST_PRESET, unsaid: Mapping[str, Any] = MappingProxyType({})
+) -> Command:
     """Give a command an option for each setting in place of its parameter ``settings``.
 
     Args:
         command: The command.
         default: The preset where none is named.
+        unsaid: As of ``Chosen``.
 
     Beside them stand ``--preset``, ``--threads``, ``--config`` and ``--save-config``. The
     command is called with a ready ``Settings``.
     """
-    return _with_options(command, "settings", Chosen.settings, default)
+    return _with_options(command, "settings", Chosen.settings, default, unsaid)
 
 
 def chosen_options(command: Command) -> Command:
@@ -171,7 +178,11 @@ def chosen_options(command: Command) -> Command:
 
 
 def _with_options(
-    command: Command, parameter: str, given: Callable[[Chosen], Any], default: str
+    command: Command,
+    parameter: str,
+    given: Callable[[Chosen], Any],
+    default: str,
+    unsaid: Mapping[str, Any] = MappingProxyType({}),
 ) -> Command:
     """Give a command the options in place of a parameter.
 
@@ -180,6 +191,7 @@ def _with_options(
         parameter: The parameter's name.
         given: What the parameter is made of what the command line says.
         default: The preset where none is named.
+        unsaid: As of ``Chosen``.
     """
     hints = get_type_hints(command, include_extras=True)
     parameters = inspect.signature(command).parameters.values()
@@ -213,7 +225,8 @@ def _with_options(
             text = options.pop(name)
             if text is not None:
                 overrides[name] = of.kind.parse(flag(name), text)
-        chosen = Chosen(read_config(config) if config else {}, preset, overrides, default)
+        file = read_config(config) if config else {}
+        chosen = Chosen(file, preset, overrides, default, unsaid)
         settings = chosen.settings()
         check_packages(settings, preset)
         check_layers(settings)

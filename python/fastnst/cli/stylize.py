@@ -193,7 +193,7 @@ def stylize(
             found.append(_save_pictures(target, bits, save_every))
         if video_path is not None:
             add = stack.enter_context(video.film(video_path)) if writes() else _drop
-            found.append(_film(add, video.every(settings.iterations)))
+            found.append(_film(add))
         return found
 
     begin = partial(
@@ -254,9 +254,9 @@ def _drop(_: Pixels) -> None:
     """Rank 0 has the film."""
 
 
-def _film(add: Callable[[Pixels], None], every: int) -> Callable[[Step], None]:
+def _film(add: Callable[[Pixels], None]) -> Callable[[Step], None]:
     def listen(step: Step) -> None:
-        if step.iteration % every == 0:
+        if step.iteration % video.every(step.iterations) == 0:  # of all scales
             add(step.pixels)
 
     return listen

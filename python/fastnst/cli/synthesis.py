@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -40,8 +41,10 @@ from fastnst.ranks.launch import read_plan, writes
 from fastnst.settings.presets import DEFAULT_PRESET
 from fastnst.settings.settings import Settings
 
+FROM_NOISE = MappingProxyType({"init": "noise"})  # whatever the preset starts from
 
-@partial(settings_options, default=DEFAULT_PRESET)
+
+@partial(settings_options, default=DEFAULT_PRESET, unsaid=FROM_NOISE)
 def texture(
     style: Annotated[
         list[str], typer.Argument(help="Pictures of a texture: files, or sample:NAME.")
@@ -116,7 +119,7 @@ def texture(
         )
 
 
-@partial(settings_options, default=DEFAULT_PRESET)
+@partial(settings_options, default=DEFAULT_PRESET, unsaid=FROM_NOISE)
 def reconstruct(
     content: Annotated[str, typer.Argument(help="A picture: a file, or sample:NAME.")],
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from numbers import Real
 
 from fastnst.devices import DEFAULT_SIZE
 from fastnst.errors import InvalidInput
@@ -24,7 +25,7 @@ def most_pixels(long_side: int | None, megapixels: float | None = None) -> int:
     """
     if megapixels is None:
         return max(large.LARGEST, (long_side or 0) ** 2)
-    if not 0 < megapixels < 1e9:
+    if not (isinstance(megapixels, Real) and 0 < megapixels < 1e9):
         raise InvalidInput(
             f"max_megapixels is {megapixels!r}: expected more than 0 and less than 1e9"
         )

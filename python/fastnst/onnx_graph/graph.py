@@ -14,7 +14,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fastnst._version import __version__
+from fastnst.errors import InvalidInput
 
+LARGEST = 2_000_000_000  # bytes of all numbers; a file of ONNX's kind has fewer than 2^31
 OPSET = 17
 IR_VERSION = 8  # the oldest that goes with the opset, so that older runtimes read the file too
 
@@ -80,7 +82,17 @@ class Graph:
         )
 
     def model(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
-        """The model, which has passed ``onnx.checker``."""
+        """The model, which has passed ``onnx.checker``.
+
+        Raises:
+            InvalidInput: if it is larger than an ONNX file can be.
+        """
+        size = sum(len(constant.raw_data) for constant in self._constants.values())
+        if size > LARGEST:
+            raise InvalidInput(
+                f"the model has {size / 1e9:.1f} GB of numbers and an ONNX file holds "
+                f"{LARGEST / 1e9:.0f}: choose a smaller size, or --dynamic"
+            )
         graph = helper.make_graph(
             self._nodes,
             self.name,

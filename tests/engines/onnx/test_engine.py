@@ -119,6 +119,25 @@ def test_pictures_of_another_size(random_weights: Weights) -> None:
         with_content.evaluate(image[..., :16, :16])
 
 
+def test_a_size_that_cannot_be_loaded_leaves_the_engine_as_it_was(
+    random_weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(engine="onnx", content_weight=0.0, style_layers=("relu1_1",))
+    content, style, image = pictures(24, 32)
+    engine = create_engine(random_weights, content, style, settings)
+    expected = engine.evaluate(image).gradient.clone()
+
+    def refused(*_: object) -> None:
+        raise BackendUnavailable("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fastnst.engines.onnx.providers.load", refused)
+        for _ in range(2):  # and not the old graph, the second time
+            with pytest.raises(BackendUnavailable, match="no room"):
+                engine.evaluate(image[..., :17, :21])
+    assert torch.equal(engine.evaluate(image).gradient, expected)
+
+
 def test_it_does_not_take_every_objective(
     random_weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,17 +69,17 @@ class OnnxEngine(Engine):
 
         model = loss_model(self._plan, size)
         shapes = {"gradient": (1, 3, *size)}
-        self._outputs = {
+        outputs = {
             output.name: torch.empty(
                 shapes.get(output.name, ()), dtype=torch.float32, device=self._device
             )
             for output in model.graph.output
         }
-        self._size = size
-        self._process = os.getpid()  # the threads of a runtime do not come along with a fork
         self._runtime = providers.load(
-            model.SerializeToString(), self._provider, self.precision, self._outputs, self._device
+            model.SerializeToString(), self._provider, self.precision, outputs, self._device
         )
+        self._outputs, self._size = outputs, size
+        self._process = os.getpid()  # the threads of a runtime do not come along with a fork
 
     def evaluate(self, image: Tensor) -> Evaluation:
         """The objective and its gradient at ``image`` ``(1, 3, H, W)`` float32."""
