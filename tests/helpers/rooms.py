@@ -40,7 +40,7 @@ ROOMS = {
     "video": "ground evaluation losses images settings inputs run output",
     "info": "ground ops network settings engines",
     "estimate": "ground strips ranks network images settings objective inputs engines run",
-    "export": "ground network images settings objective inputs onnx_graph run",
+    "export": "ground network images settings objective inputs onnx_graph engines run",
     "notebook": "ground run",
     "api": "ground ranks network images settings inputs run notebook video",
     "batch": "ground samples network images settings inputs run",
