@@ -107,7 +107,9 @@ def test_engines_of_autograd_say_what_cudnn_rounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for module in ("torch_engine", "strips.autograd"):
-        monkeypatch.setattr(f"fastnst.engines.{module}.rounds_to_tf32", lambda device: True)
+        monkeypatch.setattr(
+            f"fastnst.engines.{module}.rounds_to_tf32", lambda device, dtype: dtype == torch.float32
+        )
     content, style, _ = pictures(24, 31)
     objective = build_objective(random_weights, content, style, SETTINGS[0], "torch").to(dtype)
     assert TorchEngine(objective, precision).tf32 is rounds

@@ -80,9 +80,12 @@ def allows_tf32() -> bool:
     return allowed
 
 
-def rounds_to_tf32(device: torch.device) -> bool:
-    """Whether convolutions in float32 are rounded to TF32 there: on a GPU that can, if allowed."""
-    if device.type != "cuda" or not allows_tf32():
+def rounds_to_tf32(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether convolutions in this dtype are rounded to TF32 there: on a GPU that can, if allowed.
+
+    Only those in float32 are.
+    """
+    if dtype != torch.float32 or device.type != "cuda" or not allows_tf32():
         return False
     return torch.cuda.get_device_capability(device) >= (8, 0)
 

@@ -238,7 +238,8 @@ def _place(real: Path, make: Callable[[Path], None]) -> Iterator[Path]:
             yield draft
         finally:
             with contextlib.suppress(OSError):
-                shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
+                remove = shutil.rmtree if draft.is_dir() else Path.unlink
+                remove(draft)
 
 
 def put_in_place(draft: Path, target: Path) -> None:

@@ -135,6 +135,8 @@ def _swapped() -> bytes:
         ("thumbnail first", 0),
         ("12 bits", 1 / 65535),  # spread over all 16
         ("12 bits by its tag", 1 / 65535),
+        ("12 bits, dark above", 1 / 65535),
+        ("16 bits, dark above", 1e-6),
         ("12 bits with alpha", 2 / 65535),
         ("12 bits of grey, white is 0", 1 / 65535),
         ("12 bits of ink", 2 * LEVEL),  # which is read with 8
@@ -165,10 +167,13 @@ def test_what_a_file_says_of_itself_counts(tmp_path: Path, write: str, tolerance
             if write == "thumbnail first":
                 file.write(RGB[::4, ::4], photometric="rgb", subfiletype=1)
                 file.write(RGB, photometric="rgb")
-            elif write.startswith("12 bits"):
+            elif write.startswith(("12 bits", "16 bits")):
+                dark = np.where(np.arange(131)[:, None, None] < 70, deep >> 4, deep)
                 top = [(281, "H", 1, 4000, True)] if "tag" in write else []
                 four = np.dstack([deep, deep[..., 1]])
                 values, kept = {
+                    "12 bits, dark above": (dark, {}),
+                    "16 bits, dark above": (dark << 4, {}),
                     "12 bits with alpha": (four, {"extrasamples": ["unassalpha"]}),
                     "12 bits of grey, white is 0": (deep[..., 0], {"photometric": "miniswhite"}),
                     "12 bits of ink": (four, {"photometric": "separated"}),

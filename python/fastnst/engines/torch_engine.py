@@ -28,7 +28,7 @@ class TorchEngine(Engine):
         self.precision = precision
         self.name = name
         of = objective.normalize.mean
-        self.tf32 = (of.dtype, precision) == (torch.float32, "fp32") and rounds_to_tf32(of.device)
+        self.tf32 = rounds_to_tf32(of.device, torch.bfloat16 if precision == "bf16" else of.dtype)
         if precision == "bf16":
             self.objective = copy.deepcopy(objective)  # another engine may use the same one
             self.objective.network.to(torch.bfloat16)

@@ -264,19 +264,30 @@ def _colours_alone(image: Any, described: Described) -> Any:
 def _of_all_bits(image: Any, path: Path, described: Described) -> Any:
     """A TIFF's image of 16 bits whose white is 65535: many have 10 or 12 in words of 16.
 
-    The largest level is looked for first, which takes a pass through the file of its own.
+    The largest level is looked for first, in as many rows as tell.
     """
     if image.format != "ushort":
         return image
-    looked_at = _colours_alone(_header(path, described), described)
-    top = 65535 - looked_at.min() if described.inverted else looked_at.max()
-    white = described.white(int(top))
+    white = described.white(_top(_colours_alone(_header(path, described), described), described))
     if white == 65535:
         return image
     scale = 65535 / white
     of_zero = 65535 * (1 - scale) if described.inverted else 0.0  # libvips has inverted it
     whole = image.linear(scale, of_zero).round("rint").cast("ushort")
     return whole.copy(interpretation=image.interpretation)
+
+
+def _top(image: Any, described: Described) -> int:
+    """The largest level that a TIFF of 16 bits has stored, or one that tells what white is."""
+    region, top = _vips().Region.new(image), 0
+    for start in range(0, image.height, _ROWS):
+        data = region.fetch(0, start, image.width, min(_ROWS, image.height - start))
+        levels = np.frombuffer(data, np.uint16)
+        # libvips has inverted them where 0 is white
+        top = max(top, 65535 - int(levels.min()) if described.inverted else int(levels.max()))
+        if described.has_all_bits(top):
+            break
+    return top
 
 
 def _to_rgb(image: Any, profiled: bool, flat: bool) -> tuple[Any, float]:

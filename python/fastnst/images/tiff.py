@@ -18,6 +18,7 @@ from fastnst.images.exif import upright, valid
 from fastnst.images.levels import Levels, Opened, check_size, levels_of, of_floats
 from fastnst.images.srgb import Colours
 
+FEWER = (10, 12)  # bits that are looked for in words of 16
 MOST_PAGES = 64  # that are looked at for the full picture
 NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 8, 32946, 32773
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, SEPARATED = 0, 1, 2, 5
@@ -71,6 +72,10 @@ class Described:
     def white(self, top: int) -> float:
         """The level of white of whole numbers up to ``top``."""
         return _white(top, self.bits, self.largest)
+
+    def has_all_bits(self, top: int) -> bool:
+        """Whether white is the largest number there is, whatever levels follow beyond ``top``."""
+        return top >= 1 << FEWER[-1] and self.white(top) == (1 << self.bits) - 1
 
 
 def describe(file: BinaryIO) -> Described:
@@ -276,7 +281,7 @@ def _white(top: int, bits: int, largest: Any) -> float:
     tagged = max(_numbers(largest), default=0) if largest is not None else 0
     if 255 <= tagged < full and top <= tagged:
         return float(tagged)
-    for fewer in (10, 12):
+    for fewer in FEWER:
         if 255 < top < 1 << fewer:
             return float((1 << fewer) - 1)
     return float(full)

@@ -178,9 +178,10 @@ def decode(
     pixels = open_rows(content, store, largest, "content")
     styles = open_styles(style, store, largest, cache)
     masks = None
-    none = style_masks is None or (isinstance(style_masks, (list, tuple)) and not style_masks)
-    if content_mask is not None or not none:
-        given = () if none or style_masks is None else _named(style_masks, "style mask")
+    given: list[tuple[Picture | DecodedRows, str]] = []
+    if style_masks is not None and not (isinstance(style_masks, (list, tuple)) and not style_masks):
+        given = _named(style_masks, "style mask")
+    if content_mask is not None or given:
         masks = read_masks(
             None if content_mask is None else load_image(content_mask, "the content mask"),
             [_mask(picture, name) for picture, name in given],

@@ -138,7 +138,7 @@ def _check_pair(prefix: str, features: Tensor, target: Tensor) -> None:
             f"{prefix}target_gram: expected shape {' or '.join(map(str, allowed))}, "
             f"got {tuple(target.shape)}"
         )
-    exact = torch.float64 in (target.dtype, features.dtype) and target.dtype == features.dtype
+    exact = target.dtype == features.dtype == torch.float64
     if target.dtype != torch.float32 and not exact:
         raise InvalidInput(f"{prefix}target_gram: expected torch.float32, got {target.dtype}")
     if target.device != features.device:

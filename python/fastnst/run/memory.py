@@ -104,9 +104,8 @@ class Need:
             at_a_time: Pixels of a style picture that are computed together; None: half as many.
         """
         takes = self.footprint(spare=1)
-        anew = (
-            not plan.keeps_content or self.device.type != "cpu"
-        )  # the piece's targets, beside all
+        # the piece's targets, beside all
+        anew = not plan.keeps_content or self.device.type != "cpu"
         piece = takes.fixed_in_pieces + (takes.piece + (takes.content if anew else 0)) * computed
         at_a_time = computed // 2 if at_a_time is None else at_a_time
         style = min(self.style_pixels, at_a_time) * STYLE_BYTES

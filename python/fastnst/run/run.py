@@ -14,6 +14,7 @@ from fastnst.inputs.pictures import Styles
 from fastnst.ranks.communication import current
 from fastnst.run.agreement import check_same
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint, refusing
+from fastnst.run.checkpoint_state import Checkpoint
 from fastnst.run.exhaustion import enough
 from fastnst.run.outcome import outcome
 from fastnst.run.prepare import prepare
@@ -92,15 +93,26 @@ def _run(
     settings = prepared.settings
     if checkpoints is not None and current().rank == 0:
         checkpoints.check(prepared.width * prepared.height, settings)
-    with refusing():
-        saved, reason = [], None
-        try:
-            saved = [] if resume is None else [load_checkpoint(resume)]
-        except InvalidInput as error:
-            reason = str(error)
-        check_same(saved, current(), reason)
+    saved = _saved(resume)
     with enough(prepared.width, prepared.height, settings, prepared.device):
         recorder = run_scales(prepared, callback, checkpoints, saved, resume, by_band)
     result = outcome(recorder)
     assert result is not None  # a solver yields the start at least
     return result
+
+
+def _saved(resume: Path | None) -> list[Checkpoint]:
+    """The checkpoint to go on from, if there is one; all ranks call it together.
+
+    Raises:
+        StateRefused: on every rank, if one of them cannot use it.
+    """
+    saved: list[Checkpoint] = []
+    reason = None
+    try:
+        saved += [] if resume is None else [load_checkpoint(resume)]
+    except InvalidInput as error:
+        reason = str(error)
+    with refusing():
+        check_same(saved, current(), reason)
+    return saved

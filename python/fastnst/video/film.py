@@ -216,7 +216,6 @@ def _rest(
                 "after it: remove the records of these to make them again"
             )
         yield frame
-        passed, done = 0, frozenset()
 
 
 def _in_order(film: Film, records: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:

@@ -138,10 +138,7 @@ class Painter:
         view = self._look_back(small, past) if past and shot is not None else None
         if view is None or shot is None:
             return self._first(frame, small, began)
-        if self._pictures is None:  # of a film that goes on, and nobody has taken up its shot
-            self.take_up(frame)
-            assert self._pictures is not None
-        pictures = with_content(self._pictures, small.pixels, self.settings)
+        pictures = with_content(self._of_shot(frame), small.pixels, self.settings)
         rest = match_colours(pictures.content, pictures.styles, self._blend())
         start = view.seen * view.start + (1 - view.seen) * rest
         return self._further(small, pictures, start, view, shot, began)
@@ -157,10 +154,7 @@ class Painter:
         """
         began = time.perf_counter()
         view = self._warped(own.frame, [neighbour])
-        if self._pictures is None:
-            self.take_up(own.frame)
-            assert self._pictures is not None
-        pictures = with_content(self._pictures, own.frame.pixels, self.settings)
+        pictures = with_content(self._of_shot(own.frame), own.frame.pixels, self.settings)
         share = OWN * view.reliable  # §4.4: a blend, where the neighbour can be trusted
         start = share * view.target + (1 - share) * own.image
         return self._further(own.frame, pictures, start, view, shot, began)
@@ -258,6 +252,13 @@ class Painter:
         for flow in (backward, forward):
             check_flow(flow, frame)
         return backward, consistency(forward, backward)
+
+    def _of_shot(self, frame: Frame) -> Pictures:
+        """The pictures of the shot; of this frame if nobody has taken it up."""
+        if self._pictures is None:
+            self.take_up(frame)
+        assert self._pictures is not None
+        return self._pictures
 
     def _blend(self) -> tuple[float, ...]:
         assert self._pictures is not None

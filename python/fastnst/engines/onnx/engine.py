@@ -55,7 +55,7 @@ class OnnxEngine(Engine):
         device = objective.normalize.mean.device
         self._provider, self.precision = providers.choose(provider, device, precision)
         self.provider = self._provider
-        self.tf32 = rounds_to_tf32(device)
+        self.tf32 = rounds_to_tf32(device, torch.float32)
 
         from fastnst.onnx_graph import read  # needs the package onnx
 

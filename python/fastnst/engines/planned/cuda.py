@@ -75,7 +75,7 @@ class PlannedEngine(Walk):
         self.filters: Mapping[str, Filters] = (cache or Cache()).get(
             "planned filters", (network, precision), lambda: _arrange(network, self._dtype)
         )
-        self.tf32 = self._dtype == torch.float32 and rounds_to_tf32(objective.normalize.mean.device)
+        self.tf32 = rounds_to_tf32(objective.normalize.mean.device, self._dtype)
         self._pooled_at: dict[str, Tensor] = {}  # where each maximum was, by pooling
 
     def evaluate(self, image: Tensor) -> Evaluation:

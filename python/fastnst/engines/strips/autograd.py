@@ -30,7 +30,7 @@ class AutogradEvaluator(Evaluator):
         self.precision = precision
         self.name = name
         of = objective.normalize.mean
-        self.tf32 = (of.dtype, precision) == (torch.float32, "fp32") and rounds_to_tf32(of.device)
+        self.tf32 = rounds_to_tf32(of.device, torch.bfloat16 if precision == "bf16" else of.dtype)
         self._network = objective.network
         self._wide = of.dtype
         if precision == "bf16":
