@@ -20,7 +20,7 @@ def test_floors_are_those_of_the_tighter_ceiling() -> None:
     assert floors.evaluation(100, "bf16", CEILINGS) == pytest.approx(100 * flops / 8e9)
     slow = {**CEILINGS, "copy_bytes_per_second": 1e6}
     assert floors.evaluation(100, "bf16", slow) == pytest.approx(100 * 290 * 5 * 2 / 1e6)
-    # 7 pairs s, y of 3 float32 values a pixel, read twice
+    # 7 pairs s, y of 3 values a pixel, a byte each and a scale for 64, read twice
     assert floors.step(100, 7, CEILINGS) == pytest.approx(2 * 7 * 2 * 100 * 3 * (1 + 1 / 16) / 1e9)
 
 
