@@ -112,6 +112,29 @@ def test_nothing_beyond_the_rows_is_touched() -> None:
         assert not (whole[1:-1, 1] == 77).all()
 
 
+@pytest.mark.parametrize("used", range(8))
+def test_rows_are_saved_in_no_more_memory_than_that_of_all_rows(used: int) -> None:
+    x = vectors(7, 5000)
+    rows, _ = stored(x)
+    kept = rows.values[:, :used].clone(), rows.scales[:, :used].clone()
+    rows.values[:, used:], rows.scales[:, used:] = 77, float("nan")  # of steps given up
+    saved = rows.tensors(used)
+    copied = {
+        k for k, v in saved.items() if v.data_ptr() not in {m.data_ptr() for m in rows.memory()}
+    }
+    count = saved["values"].shape[1]
+    assert (count, copied) == ((used, {"values", "scales"}) if used < 4 else (7, set()))
+    for found, its in zip(saved.values(), kept, strict=True):
+        assert torch.equal(found[:, :used], its)
+        assert not found[:, used:].any()
+    other = CompressedRows(7, 5000)
+    other.values.fill_(1)
+    other.scales.fill_(1)
+    other.restore(saved)
+    for found, its in zip(other.tensors(used).values(), saved.values(), strict=True):
+        assert torch.equal(found, its)
+
+
 @pytest.mark.parametrize("history_size", [5, 60])
 def test_the_solver_gets_there_with_them(history_size: int) -> None:
     """A quadratic with condition number 1000, whose minimum is inside the range."""

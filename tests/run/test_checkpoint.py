@@ -223,9 +223,9 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
 
         save_file({"a": torch.zeros(3)}, path)
     elif damage == "version":
-        path.write_bytes(path.read_bytes().replace(b"checkpoint 2", b"checkpoint 9"))
+        path.write_bytes(path.read_bytes().replace(b"checkpoint 3", b"checkpoint 9"))
     elif damage == "earlier":
-        path.write_bytes(path.read_bytes().replace(b"checkpoint 2", b"checkpoint 1"))
+        path.write_bytes(path.read_bytes().replace(b"checkpoint 3", b"checkpoint 1"))
     elif damage == "nul":
         path = tmp_path / "a\0run.checkpoint"
     with pytest.raises(InvalidInput, match=r"run\.checkpoint") as caught:

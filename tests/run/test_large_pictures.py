@@ -16,6 +16,7 @@ from PIL import Image
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images import large
 from fastnst.run import checkpoint_tensors
+from fastnst.run.available import LIBRARIES
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.ending import Interrupted, Unsaved
 from fastnst.run.finish import finished
@@ -104,7 +105,7 @@ def test_a_checkpoint_under_two_names_is_copied_before_it_is_written_over(tmp_pa
 def test_a_picture_wider_than_a_strip_can_be_is_computed_in_tiles(tmp_path: Path) -> None:
     settings = Settings(size=0, engine="torch", iterations=2, **SHALLOW)
     need = Need(600, 64, settings, source_pixels=600 * 64 + STYLE.shape[0] * STYLE.shape[1])
-    limit = need.whole()
+    limit = LIBRARIES + need.whole()
     while True:  # down to a limit that no row of the whole width meets
         limit -= 1 << 20
         grid = make_plan(need, limit).grid

@@ -16,6 +16,7 @@ import torch
 from fastnst import devices
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.run import pieces, preparation
+from fastnst.run.available import LIBRARIES
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.ending import Unsaved
 from fastnst.run.memory import Need, estimate
@@ -39,7 +40,7 @@ def settings(**further) -> Settings:
 def test_a_run_in_strips_is_the_run(tmp_path: Path) -> None:
     content, style = smooth(36, 300), smooth(40, 44, seed=1)
     whole = run(content, style, settings())
-    limit = estimate(Need(36, 300, settings())) - 1
+    limit = LIBRARIES + estimate(Need(36, 300, settings())) - 1
     path = tmp_path / "run.fnst"
     cut = run(
         content, style, settings(), checkpoints=Checkpoints(path, 2), resources=Resources(limit)
@@ -69,7 +70,7 @@ def cut_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
 
     def go(changes: Mapping[str, Any], scratch: Path | None = None, **further: Any) -> Result:
         content, style = smooth(36, 300), smooth(40, 44, seed=1)
-        limit = estimate(Need(36, 300, settings())) - 1
+        limit = LIBRARIES + estimate(Need(36, 300, settings())) - 1
 
         def plan(*arguments: Any) -> pieces.Plan:
             made = make_plan(*arguments)

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from fastnst import InvalidInput
 from fastnst.ops import extension
-from fastnst.run import available
+from fastnst.run import available, planning
+from fastnst.run.available import LIBRARIES
 from fastnst.run.memory import Need, estimate
 from fastnst.run.pieces import WHOLE
 from fastnst.run.planning import SHARE, make_plan
@@ -40,6 +42,16 @@ def test_what_cannot_be_cut_says_why(monkeypatch: pytest.MonkeyPatch, field) -> 
     free(monkeypatch, 4e9)
     with pytest.raises(InvalidInput, match=f"{next(iter(field)).split('_')[0]}.*use --size"):
         make_plan(Need(8192, 6144, Settings(**field)))
+
+
+def test_a_limit_counts_what_the_process_has_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 24e9)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert planning.budget_of(cpu, None) == SHARE * 24 * 10**9
+    assert planning.budget_of(cpu, 8 * 10**9) == int(SHARE * (8 * 10**9 - LIBRARIES))
+    assert planning.budget_of(gpu, 8 * 10**9) == int(SHARE * 8 * 10**9)  # they are not on a GPU
+    with pytest.raises(InvalidInput, match=r"1 MiB of the 191 MiB allowed are left beside PyTorch"):
+        make_plan(Need(1024, 768, FP32), 200 * 10**6)
 
 
 @eight_bits

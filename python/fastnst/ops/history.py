@@ -116,16 +116,22 @@ class CompressedRows(EightBitRows):
     def tensors(self, used: int) -> dict[str, Tensor]:
         """The first ``used`` rows as they are stored, for ``restore``.
 
-        Where all rows are in use that is their own memory, which the next ``store`` changes.
+        Where they are more than half of all, it is all rows, in their own memory, which the next
+        ``store`` changes; those that are not in use become zeros. So no more memory is ever taken
+        than that of all rows: a copy of up to half of them takes what the others have not yet.
         """
-        values, scales = self.values[:, :used], self.scales[:, :used]
-        return {"values": values.contiguous(), "scales": scales.contiguous()}
+        own = {"values": self.values, "scales": self.scales}
+        if 2 * used <= self.rows:
+            return {name: rows[:, :used].clone() for name, rows in own.items()}
+        for rows in own.values():
+            rows[:, used:] = 0
+        return own
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Overwrite the first rows with what ``tensors`` of rows of this length returned."""
-        used = tensors["values"].shape[1]
-        self.values[:, :used] = tensors["values"]
-        self.scales[:, :used] = tensors["scales"]
+        rows = tensors["values"].shape[1]
+        self.values[:, :rows] = tensors["values"]
+        self.scales[:, :rows] = tensors["scales"]
 
     def _check_used(self, used: int) -> None:
         if not 1 <= used <= self.rows:

@@ -10,6 +10,9 @@ from pathlib import Path
 import torch
 
 LARGE_BLOCK = 1 << 20  # bytes
+# Main memory that a process has before a run begins: Python, PyTorch and this package. PyTorch's
+# builds for GPUs take more, also on a CPU.
+LIBRARIES = 250_000_000 if torch.version.cuda is torch.version.hip is None else 550_000_000
 _MMAP_THRESHOLD = -3  # glibc's name of the limit from which a block is mapped on its own
 
 
@@ -19,6 +22,11 @@ def available(device: torch.device) -> int | None:
         return int(torch.cuda.mem_get_info(device)[0]) + _cached(device)
     free = [_system_memory(), *_group_memory(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))]
     return min((number for number in free if number is not None), default=None)
+
+
+def left_of(limit: int, device: torch.device) -> int:
+    """Bytes that a run may take where its process may have so many; a GPU has no libraries."""
+    return limit if device.type != "cpu" else max(0, limit - LIBRARIES)
 
 
 def give_back() -> None:

@@ -44,9 +44,10 @@ from fastnst.settings.settings import Settings
 from fastnst.solvers.sharing import is_picture
 from fastnst.solvers.state import State
 
-FORMAT = "fastnst checkpoint 2"
-IN_PARTS = "fastnst checkpoint 2 in parts"
-_EARLIER = ("fastnst checkpoint 1",)  # they have no digest: nothing tells a damaged one
+FORMAT = "fastnst checkpoint 3"
+IN_PARTS = "fastnst checkpoint 3 in parts"
+# Without a digest; with fewer rows of a history than are stored now.
+_EARLIER = ("fastnst checkpoint 1", "fastnst checkpoint 2", "fastnst checkpoint 2 in parts")
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def parts_of(path: Path) -> tuple[Part, ...] | None:
 def _check_format(path: Path, found: str | None) -> None:
     if found in _EARLIER:
         raise InvalidInput(
-            f"checkpoint {path} was written by an earlier version of fastnst and has no checksum: "
+            f"checkpoint {path} was written by an earlier version of fastnst: "
             "go on with that version, or begin again"
         )
     if found not in (FORMAT, IN_PARTS):

@@ -55,7 +55,8 @@ def enough(width: int, height: int, settings: Settings, device: torch.device) ->
     fits = max(memory.SMALLEST, int(side))
     ways = [f"--size {fits} or less", "a smaller --history-size"]
     if no_pieces_reason(settings) is None and least(need, None, None) <= left:
-        ways.insert(1, f"--memory {max(1, round(left / 1e6))}MB for strips, or smaller ones")
+        limit = left + (available.LIBRARIES if device.type == "cpu" else 0)
+        ways.insert(1, f"--memory {round(limit / 1e6)}MB for strips, or smaller ones")
     raise InvalidInput(
         f"{device} ran out of memory with a {width}×{height} picture; use {', or '.join(ways)}"
     )

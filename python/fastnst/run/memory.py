@@ -77,7 +77,8 @@ class Need:
         settings = self.settings
         side = max(self.width, self.height)
         iterations = make_schedule(settings, side, side)[-1].iterations
-        pairs = min(settings.pairs(self.pixels) + spare, iterations)
+        # Of fewer pairs than half of the history a checkpoint makes a copy.
+        pairs = min(settings.pairs(self.pixels) + spare, 2 * iterations)
         return footprint(
             settings, self.device, pairs, self.width, self.height, regions=self.regions
         )

@@ -65,12 +65,14 @@ def make_plan(need: Need, limit: int | None = None, scratch: Path | None = None)
         short |= grid is not None
     if short and main is not None:
         raise refuse_main_memory(need, main, scratch)
-    raise refuse(need, budget, scratch, reason)
+    allowed = None if limit is None else int(SHARE * available.left_of(limit, need.device))
+    raise refuse(need, budget, scratch, reason, limit if budget == allowed else None)
 
 
 def budget_of(device: torch.device, limit: int | None) -> int | None:
     """Bytes that a run may take; None: nobody says."""
-    known = [number for number in (available.available(device), limit) if number is not None]
+    most = None if limit is None else available.left_of(limit, device)
+    known = [number for number in (available.available(device), most) if number is not None]
     return int(SHARE * min(known)) if known else None
 
 

@@ -17,7 +17,9 @@ MOST_PAIRS = 20
 SAFE = 0.9  # of the memory, which a size that is proposed may take
 
 
-def refuse(need: Need, budget: int, scratch: Path | None, whole: str | None) -> InvalidInput:
+def refuse(
+    need: Need, budget: int, scratch: Path | None, whole: str | None, limit: int | None = None
+) -> InvalidInput:
     """The error that says that a run does not fit, and what would.
 
     Args:
@@ -25,10 +27,14 @@ def refuse(need: Need, budget: int, scratch: Path | None, whole: str | None) -> 
         budget: Bytes that it may take.
         scratch: The folder for a scratch file that it may have; None: none.
         whole: Why it cannot be computed in strips; None: it can, but does not fit.
+        limit: Bytes that its process may take, if that is what is too little.
     """
-    why = "" if whole is None else f" ({whole})"
     needed = least(need, scratch, whole)
-    free = f"{amount(budget)} are free{why}"
+    free = f"{amount(budget)} are free"
+    if limit is not None:
+        beside = " beside PyTorch" if need.device.type == "cpu" else ""
+        free = f"{amount(budget)} of the {amount(limit)} allowed are left{beside}"
+    free += "" if whole is None else f" ({whole})"
     if least(replace(need, style_pixels=0), scratch, whole) <= budget:
         return InvalidInput(
             f"a style picture of {need.style_pixels / 1e6:.1f} megapixels when scaled needs about "

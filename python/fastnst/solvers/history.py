@@ -35,7 +35,7 @@ class Rows(Protocol):
         ...
 
     def tensors(self, used: int) -> dict[str, Tensor]:
-        """The first rows, in a form that ``restore`` takes."""
+        """The first rows, in a form that ``restore`` takes; the others hold nothing afterwards."""
         ...
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
