@@ -286,7 +286,7 @@ struct CudaLossTerm {
     const float* value;  // null: 0
     double offset, factor;
 };
-constexpr std::size_t kMaxLossTerms = 64;
+constexpr std::size_t kMaxLossTerms = 80;
 
 void cuda_losses(const CudaLossTerm* terms, std::size_t count, float* losses, int device,
                  void* stream);

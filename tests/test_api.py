@@ -412,3 +412,8 @@ def test_hostile_settings_are_one_line(settings: dict) -> None:
 def test_what_is_of_another_type_is_one_line(call, message: str) -> None:
     with pytest.raises(fastnst.InvalidInput, match=message):
         call(np.zeros((32, 32, 3), np.float32))
+
+
+def test_a_texture_that_does_not_fit_is_refused_before_it_takes_memory() -> None:
+    with pytest.raises(InvalidInput, match="use --size"):
+        fastnst.texture("sample:swirl", size=100_000)

@@ -9,9 +9,10 @@ import sys
 import pytest
 import torch
 
-from fastnst.devices import gpus, take_turn
+from fastnst.devices import choose_device, gpus, take_turn
 from fastnst.engines.strips.autograd import AutogradEvaluator
 from fastnst.engines.torch_engine import TorchEngine
+from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.network.weights import Weights
 from fastnst.objective.build import build_objective
 from helpers.engines import SETTINGS, pictures
@@ -37,6 +38,50 @@ def test_without_a_visible_gpu_everything_runs_on_the_cpu() -> None:
     first, second = done.stdout.splitlines()
     assert first == "cpu cpu"
     assert second.startswith("device cuda:1 cannot be used: ")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU of compute capability 8.6."""
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    ("built", "runs"),
+    [
+        ([], True),  # nothing is known
+        (["sm_75", "sm_86"], True),
+        (["sm_80"], True),  # of the same major
+        (["sm_75", "compute_80"], True),  # to be compiled for any later one
+        (["sm_75", "sm_90", "sm_100", "compute_90"], False),
+        (["sm_89"], False),
+        (["sm_90a"], False),
+    ],
+)
+def test_a_gpu_that_torch_has_no_code_for_is_not_chosen(
+    built: list[str], runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
+    assert choose_device("auto").type == ("cuda" if runs else "cpu")
+    if not runs:
+        with pytest.raises(BackendUnavailable, match=r"no code for compute capability 8\.6"):
+            choose_device("cuda")
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("name", ["cuda:128", "cuda:255", "cuda:256", "cuda:512", "cuda:00"])
+def test_a_number_that_torch_reads_as_another_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps eight bits: 256 would be the first GPU."""
+    monkeypatch.setattr(torch.cuda, "get_arch_list", list)
+    assert choose_device("cuda:0") == torch.device("cuda", 0)
+    with pytest.raises(InvalidInput, match=f"device is '{name}'"):
+        choose_device(name)
 
 
 def test_gpus_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,11 +133,11 @@ def test_tf32_is_as_the_newer_flags_say_too(flag: str, use_tf32: str) -> None:
         "from fastnst.engines.onnx.providers import provider_options\n"
         f"{f'torch.backends.{flag}fp32_precision = {chr(34)}ieee{chr(34)}' if flag else ''}\n"
         "((_, options),) = provider_options('cuda', torch.device('cuda', 1))\n"
-        "print(options)\n"
+        "print(options['device_id'], options['use_tf32'])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str({"device_id": "1", "use_tf32": use_tf32})
+    assert done.stdout.split() == ["1", use_tf32]
 
 
 @pytest.mark.parametrize(

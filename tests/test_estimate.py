@@ -136,3 +136,12 @@ def test_a_large_picture_is_tried_at_a_smaller_size(monkeypatch, cut: bool) -> N
     again = (3 - 1 / len(grid)) / (3 - 1 / len(trial))
     redone = grid.computed_pixels / trial.computed_pixels
     assert found.seconds == pytest.approx(again * redone * 2 * 0.5)
+
+
+def test_a_trial_is_no_smaller_than_the_network_needs(monkeypatch) -> None:
+    """Neither side of the content, nor of a style: the run's own are large enough."""
+    monkeypatch.setattr("fastnst.estimate.TRIAL", 400)
+    its = {"content_layers": ("relu5_1",), "style_layers": ("relu1_1",), "iterations": 1}
+    settings = Settings(size=0, style_size=0, **its)
+    for pictures in ((smooth(400, 17), smooth(40, 44)), (smooth(90, 80), smooth(200, 17))):
+        assert estimate(*pictures, settings).seconds > 0

@@ -60,7 +60,7 @@ __device__ __forceinline__ std::uint32_t compress(const float (&x)[4], float& sc
     for (int distance = 8; distance > 0; distance /= 2)
         largest = fmaxf(largest, exchange(largest, distance));
     scale = largest / 127.0f;
-    const float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
+    const float inverse = largest > 2e-36f ? 127.0f / largest : 0.0f;
     std::uint32_t four = 0;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from fastnst.devices import DEFAULT_SIZE, choose_device
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import Picture, load_image
 from fastnst.images.large import open_rows
 from fastnst.images.pixels import scaled_size
+from fastnst.images.rows import PixelRows
 from fastnst.images.scratch import PictureStore
 from fastnst.inputs.pictures import Styles, decode
 from fastnst.inputs.sizes import most_pixels
@@ -159,6 +161,8 @@ def stylize_video(
         raise InvalidInput(f"options is of type {type(chosen).__name__}: expected FilmOptions")
     if not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
         raise InvalidInput(f"frames is of type {type(frames).__name__}: expected several pictures")
+    if getattr(frames, "ndim", 4) == 3:
+        raise InvalidInput("frames is one picture, not several: put it into a list")
     if chosen.passes != 1:
         raise InvalidInput(f"passes is {chosen.passes}: expected 1; fastnst video makes more")
     painter = Painter(
@@ -255,7 +259,8 @@ def run_texture(
     if aspect is not None:
         width, height = (width, width / aspect) if aspect > 1 else (height * aspect, height)
     width, height = scaled_size(max(1, round(width)), max(1, round(height)), size)
-    blank = np.array(np.broadcast_to(grey, (height, width, 3)))
+    # One pixel, however large: the memory for a result is looked at in the run.
+    blank = PixelRows(as_strided(grey, (height, width, 3), (0, 0, grey.itemsize)), in_memory=1)
     return run(blank, styles, settings, callback, style_masks=style_masks, resources=resources)
 
 

@@ -22,12 +22,13 @@ def choose_device(name: str) -> torch.device:
         BackendUnavailable: if the GPU that was asked for is not there, with the reason.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        gpu = torch.device("cuda")
+        return torch.device("cpu") if unavailable_reason(gpu) else gpu
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError) as error:
         raise InvalidInput(f"device is {name!r}: choose auto, cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in ("cpu", "cuda") or str(device) != name:  # torch reads 256 as 0
         raise InvalidInput(f"device is {name!r}: choose auto, cpu, cuda or cuda:N")
     if reason := unavailable_reason(device):
         raise BackendUnavailable(f"device {name} cannot be used: {reason}")
@@ -63,7 +64,23 @@ def unavailable_reason(device: torch.device) -> str | None:
     count = torch.cuda.device_count()
     if device.index is not None and device.index >= count:
         return f"{count} GPU(s) were found, counted from 0"
+    capability, built = torch.cuda.get_device_capability(device), torch.cuda.get_arch_list()
+    if built and not any(_covers(name, capability) for name in built):
+        major, minor = capability
+        return (
+            f"torch {torch.__version__} has no code for compute capability {major}.{minor}, "
+            f"only for {' '.join(built)}"
+        )
     return None
+
+
+def _covers(architecture: str, capability: tuple[int, int]) -> bool:
+    """Whether code for one of torch's architectures (sm_80, compute_90) runs there."""
+    form, _, number = architecture.partition("_")
+    built = divmod(int(number.rstrip("af")), 10)
+    if form == "compute":
+        return built <= capability
+    return built[0] == capability[0] and built[1] <= capability[1]
 
 
 def model(device: torch.device) -> str:

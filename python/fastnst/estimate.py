@@ -8,6 +8,8 @@ trial as for the run.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,9 +18,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from fastnst.errors import InvalidInput
 from fastnst.images.decode import Picture
 from fastnst.images.large import DecodedRows
 from fastnst.inputs.pictures import Styles
+from fastnst.objective.build import check_sizes
 from fastnst.run import memory, pieces
 from fastnst.run.available import available
 from fastnst.run.exhaustion import enough
@@ -174,11 +178,18 @@ def _plan(prepared: Preparation, scale: Scale) -> Plan:
 
 
 def _trial(prepared: Preparation) -> Scale:
-    """The last scale, or one of ``TRIAL`` pixels if that is smaller."""
-    pixels = prepared.width * prepared.height
-    if pixels <= TRIAL:
-        return prepared.schedule[-1]
-    return Scale(int(max(prepared.width, prepared.height) * (TRIAL / pixels) ** 0.5), 0)
+    """The last scale; or one of ``TRIAL`` pixels if that is smaller, of more for small sides."""
+    last, pixels = prepared.schedule[-1], prepared.width * prepared.height
+    longest = max(prepared.width, prepared.height)
+    sources, settings = prepared.sources, prepared.settings
+    side = int(longest * (TRIAL / pixels) ** 0.5)
+    while side < longest:
+        with contextlib.suppress(InvalidInput):
+            sizes = sources.size(side), sources.style_sizes(settings, side)
+            check_sizes(prepared.weights.architecture, settings, *sizes)
+            return Scale(side, 0)
+        side = math.ceil(side * 1.1)
+    return last
 
 
 def _trial_plan(prepared: Preparation, image: Tensor, plan: Plan) -> Plan:

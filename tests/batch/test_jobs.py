@@ -101,3 +101,13 @@ def test_each_job_is_in_exactly_one_shard(pictures: Path) -> None:
         assert sorted(job.output for part in parts for job in part) == [j.output for j in jobs]
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert shard(jobs, 2, 3) == jobs[1:2]
+
+
+def test_pictures_of_folders_are_known_by_their_content(tmp_path: Path) -> None:
+    for name, kind in (("a.jpg", "JPEG"), ("b.gif", "GIF"), ("c.jfif", "JPEG"), ("d.ppm", "PPM")):
+        Image.new("RGB", (4, 4)).save(tmp_path / name, kind)
+    (tmp_path / "e.png").touch()  # damaged: it is said
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert [p.rpartition("/")[2] for p in expand([str(tmp_path)])] == [
+        "a.jpg", "b.gif", "c.jfif", "d.ppm", "e.png",
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,38 @@ def test_a_large_result_is_saved_elsewhere_if_it_cannot_be_put_in_its_place(
 def test_rounding_by_strips_is_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixels, "STRIP_PIXELS", 1700)
     assert np.array_equal(np.asarray(to_pil(PIXELS)), (PIXELS * 255).round().astype(np.uint8))
+
+
+FLOATS = np.full((8, 8, 3), 0.5, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.full((8, 8, 3), np.nan, np.float32), "values from nan to nan"),
+        (np.full((8, 8, 3), 1.01), r"values from 1\.01 to 1\.01, expected \[0, 1\]"),
+        (np.full((8, 8, 3), -0.1), "values from -0.1"),
+        (np.full((8, 8, 3), 200, np.uint8), "dtype uint8"),
+        (Image.new("RGB", (4, 4)), "type Image"),
+        (FLOATS.tolist(), "type list"),
+        (np.zeros((8, 8, 4)), r"shape \(8, 8, 4\)"),
+        (np.zeros((8, 8)), "shape"),
+        (np.zeros((0, 8, 3)), "shape"),
+    ],
+)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_what_is_no_picture_is_not_saved(
+    given: Any, message: str, bits: int, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        save_image(given, tmp_path / "a.png", bits)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pyramid_goes_where_one_can_be(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="to a path, not to an open file"):
+        save_image(FLOATS, io.BytesIO(), format="tiff", pyramid=True)
+    with pytest.raises(InvalidInput, match="PNG holds no pyramid"):
+        save_image(FLOATS, tmp_path / "a", format="png", pyramid=True)
+    with pytest.raises(InvalidInput, match="format is of type int"):
+        save_image(FLOATS, tmp_path / "a", format=5)

@@ -456,3 +456,25 @@ def test_subclasses_of_arrays_are_arrays() -> None:
 def test_what_is_no_place_for_a_picture_is_named(place) -> None:
     with pytest.raises(InvalidInput, match="expected a path or a binary file"):
         save_image(TENSOR.permute(1, 2, 0).numpy(), place, format="png")
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_a_tiff_that_pillow_has_opened_is_the_file(
+    tmp_path: Path, mode: str, orientation: int
+) -> None:
+    """Pillow maps one that is not compressed with the width that it has when it is turned."""
+    image = Image.fromarray(smooth(60, 40)).convert("L" if mode == "I;16" else mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.convert(mode).save(tmp_path / "a.tif", exif=exif)
+    opened = Image.open(tmp_path / "a.tif")
+    assert np.array_equal(load_image(opened), load_image(tmp_path / "a.tif"))
+    assert opened.filename
+
+
+@pytest.mark.parametrize("size", [None, "32", float("nan"), float("inf"), -1, True, 1.5])
+def test_a_size_that_is_none_is_refused(size: object) -> None:
+    grey = np.full((32, 32, 3), 0.5, np.float32)
+    with pytest.raises(InvalidInput, match="size is"):
+        load_pictures(grey, grey, Settings(), size)

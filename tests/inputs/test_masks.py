@@ -63,9 +63,28 @@ def test_styles_go_to_the_regions_in_order() -> None:
     for wrong in (3, 4):
         with pytest.raises(InvalidInput, match=rf"2 regions \(.*white.*black\) for {wrong} style"):
             read_masks(grey, (), wrong)
-    coloured = read_masks(pixels(halves(BLUE, GREEN)), (), 2)  # 260 is brighter than 270? no
+    coloured = read_masks(pixels(halves(BLUE, GREEN)), (), 2)  # green is the brighter one
     assert [of for _, _, of in coloured.regions] == [{0: None}, {1: None}]
-    assert coloured.regions[0][0] == "region #0a1ee6"
+    assert coloured.regions[0][0] == "region #14c828"
+
+
+@pytest.mark.parametrize("rows", [(49, 51, 50), (51, 49, 50), (40, 50, 60)])
+@pytest.mark.parametrize(
+    "save", [{"format": "PNG"}, *({"format": "JPEG", "quality": q} for q in (30, 60, 75, 95))]
+)
+def test_the_order_of_regions_is_that_of_their_colours(
+    tmp_path, rows: tuple[int, ...], save: dict
+) -> None:
+    """Not that of their areas, nor of what JPEG makes of them: all three add up to 255."""
+    paints = [(255, 0, 0), (0, 0, 255), (0, 255, 0)]
+    Image.fromarray(np.repeat(np.array(paints, np.uint8), rows, 0)[:, None].repeat(96, 1)).save(
+        tmp_path / "mask", **save
+    )
+    masks = read_masks(fastnst.load_image(tmp_path / "mask"), (), 3)
+    at = np.arange(sum(rows))
+    places = [(where.mean(1) * at).sum() / where.mean(1).sum() for _, where, _ in masks.regions]
+    middle = [rows[0] // 2, rows[0] + rows[1] // 2, sum(rows) - rows[2] // 2]
+    assert [int(np.abs(np.array(middle) - place).argmin()) for place in places] == [2, 0, 1]
 
 
 def test_regions_meet_their_colour_in_the_style_masks() -> None:
@@ -113,7 +132,7 @@ def test_masks_of_any_size_in_a_run() -> None:
 def test_scaled_maps_go_on_adding_up_to_one(size: tuple[int, int]) -> None:
     masks = read_masks(pixels(halves(RED, BLUE)), [pixels(halves(RED, BLUE))], 1)
     regions = masks.at(size, [(9, 11)])
-    assert [region.name for region in regions] == ["region #0a1ee6", "region #dc141e"]
+    assert [region.name for region in regions] == ["region #dc141e", "region #0a1ee6"]
     there = [region.content for region in regions]
     assert all(where is not None and where.shape == size for where in there)
     # float32 averages of zeros and ones
@@ -138,3 +157,10 @@ def test_an_all_black_mask_would_style_nothing(size: tuple[int, int]) -> None:
         read_masks(None, (black,), 1)
     regions = read_masks(black, (black,), 1).regions  # its colour is in the style's mask
     assert [name for name, *_ in regions] == ["region black"]
+
+
+def test_a_small_spot_is_a_region() -> None:
+    mask = np.zeros((1000, 1000, 3), np.float32)
+    mask[500:503, 500:503] = 1
+    ((name, where, _), _) = read_masks(mask, (), 2).regions
+    assert (name, where.sum()) == ("region white", 9)

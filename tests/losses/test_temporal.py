@@ -140,3 +140,11 @@ def test_a_graph_refuses_it_by_name(random_weights: Weights) -> None:
     objective = build_objective(random_weights, content, style, settings, temporal=temporal)
     with pytest.raises(BackendUnavailable, match="temporal term"):
         engine_of(objective, (24, 32), settings)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_reliability_that_is_no_number_is_refused(value: float) -> None:
+    reliability = torch.ones(1, 1, 4, 4)
+    reliability[0, 0, 1, 1] = value
+    with pytest.raises(InvalidInput, match="not finite"):
+        TemporalLoss(torch.zeros(1, 3, 4, 4), reliability)

@@ -366,7 +366,7 @@ def test_wrong_tensors_are_named(emulator: Emulator) -> None:
     with pytest.raises(InvalidInput, match="layer: a pooling needs"):
         device.layer_gradient(features, None, pooling="max", out=torch.empty_like(features))
     with pytest.raises(InvalidInput, match="too many terms"):
-        device.weigh_losses([device.LossTerm(torch.ones(1), 1.0)] * 65, torch.empty(66))
+        device.weigh_losses([device.LossTerm(torch.ones(1), 1.0)] * 81, torch.empty(82))
 
 
 def test_an_error_of_the_device_keeps_its_name(
@@ -388,3 +388,10 @@ def test_an_error_of_the_device_keeps_its_name(
         monkeypatch.setattr(emulator.module, "cuda_history_store", failing(error))
         with pytest.raises(expected, match="illegal memory access"):
             rows.store(torch.tensor(0), x)
+
+
+def test_every_layer_of_the_network_may_have_a_content_and_a_style_loss(emulator: Emulator) -> None:
+    """37 of each, the total variation and a temporal term."""
+    row = torch.empty(77)
+    device.weigh_losses([device.LossTerm(torch.tensor(float(i)), 2.0) for i in range(76)], row)
+    assert float(row[0]) == 2 * sum(range(76))

@@ -212,3 +212,23 @@ def test_the_instruction_sets_agree() -> None:
             grams.append(functional.gram_matrix(x, backend="native"))
     for gram in grams[1:]:
         assert torch.allclose(gram, grams[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("backend", ["auto", "torch", pytest.param("native", marks=needs_native)])
+def test_the_callers_autocast_takes_no_product_in_half_precision(
+    backend: str, dtype: torch.dtype
+) -> None:
+    """Its sums would be infinite: 256 products of 400."""
+    features = torch.full((1, 8, 16, 16), 20.0, requires_grad=True)
+    with torch.autocast("cpu", dtype):
+        gram = functional.gram_matrix(features, backend=backend)
+        loss = functional.style_loss(features, torch.zeros(8, 8), backend=backend)
+        (gradient,) = torch.autograd.grad(loss, features, create_graph=True)
+        (second,) = torch.autograd.grad(gradient.sum(), features)
+    assert gram.dtype == loss.dtype == torch.float32
+    assert torch.equal(gram, torch.full((1, 8, 8), 400.0))
+    assert float(loss) == 400.0**2
+    assert gradient.isfinite().all()
+    assert second.isfinite().all()
+    assert reference.gram_matrix(torch.empty(1, 3, 4, 4, device="meta")).shape == (1, 3, 3)

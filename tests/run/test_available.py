@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from fastnst.errors import BackendUnavailable
 from fastnst.run import available
 
 
@@ -53,6 +54,16 @@ def test_what_torch_has_cached_counts_as_free(monkeypatch: pytest.MonkeyPatch) -
     for name, answer in answers.items():
         monkeypatch.setattr(torch.cuda, name, lambda device, a=answer: a)
     assert available.available(torch.device("cuda", 0)) == 6 * 2**30
+
+
+def test_a_gpu_that_others_have_all_of_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(device: torch.device) -> tuple[int, int]:
+        raise torch.AcceleratorError("CUDA error: out of memory\nand how to look for it")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", refuse)
+    with pytest.raises(BackendUnavailable) as caught:
+        available.available(torch.device("cuda", 0))
+    assert str(caught.value) == "device cuda:0 cannot be used: CUDA error: out of memory"
 
 
 def test_large_blocks_go_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:

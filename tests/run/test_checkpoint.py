@@ -15,7 +15,6 @@ from fastnst.errors import InvalidInput
 from fastnst.evaluation import Terms
 from fastnst.ops import extension
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
-from fastnst.run.footprint import PAIR
 from fastnst.run.losses import Losses
 from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
@@ -244,8 +243,8 @@ def test_where_a_checkpoint_cannot_go_is_said_before_the_run(tmp_path: Path, mon
         fastnst.stylize(CONTENT, STYLE, **SMALL, checkpoint=tmp_path / "a", checkpoint_every=0)
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    with pytest.raises(InvalidInput, match="0.0 MB are free .* may need 4.3 MB"):
-        Checkpoints(tmp_path / "a").check(48 * 36, Settings(history_size=100))
+    with pytest.raises(InvalidInput, match="0.0 MB are free .* may need 2.6 MB"):
+        Checkpoints(tmp_path / "a").check(48 * 36, Settings(history_size=100), torch.device("cpu"))
     assert not called
 
 
@@ -292,8 +291,21 @@ def test_a_checkpoint_of_adam_needs_no_room_for_curvature_pairs(
     monkeypatch.setattr("fastnst.files.check_writable", lambda *given: asked.append(given[2]))
     for optimizer in ("adam", "lbfgs"):
         settings = fastnst.Settings(optimizer=optimizer, iterations=300)
-        Checkpoints(tmp_path / "a.checkpoint").check(1000, settings)
-    assert asked == [100_000, 1000 * (100 * PAIR + 100)]
+        Checkpoints(tmp_path / "a.checkpoint").check(1000, settings, torch.device("cpu"))
+    pair = 6.5 if extension.is_available() else 24
+    assert asked == [200_000, 2 * 1000 * (101 * pair + 100)]  # the last one and the next
+
+
+def test_a_checkpoint_has_no_more_bytes_than_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr("fastnst.files.check_writable", lambda *given: asked.append(given[2]))
+    for optimizer in ("lbfgs", "spectral", "adam", "torch-lbfgs"):
+        path = tmp_path / optimizer
+        given = {**SMALL, "size": 128, "iterations": 8, "optimizer": optimizer, "history_size": 6}
+        fastnst.stylize(CONTENT, STYLE, **given, checkpoint=path, checkpoint_every=1)
+        assert path.stat().st_size <= asked.pop() / 2
 
 
 def test_a_checkpoint_replaces_no_file_of_another_kind(tmp_path: Path, photo) -> None:

@@ -99,3 +99,17 @@ def test_a_preset_with_scales_has_all_its_pairs_where_there_is_one_scale() -> No
     alone = replace(fast, min_size=None)
     assert estimate(Need(512, 384, fast)) == estimate(Need(512, 384, alone))
     assert estimate(Need(2300, 1700, fast)) < estimate(Need(2300, 1700, alone))
+
+
+def test_every_style_picture_is_held_before_the_optimisation() -> None:
+    """Those that are large lie in the scratch folder, if there is one."""
+    alone = Need(64, 64, NATIVE, style_pixels=MEGA)
+    beside = replace(alone, further_styles=(LARGE + 1, MEGA // 2))
+    more = LARGE + 1 + MEGA // 2
+    assert beside.whole() - alone.whole() == pytest.approx(12 * more, rel=0.01)
+    for plan, counted in ((Plan(), more), (Plan(scratch=Path()), MEGA // 2)):
+        found = beside.in_pieces(plan, 64 * 64) - alone.in_pieces(plan, 64 * 64)
+        assert found == pytest.approx(12 * counted, rel=0.01)
+    assert replace(beside, settings=replace(NATIVE, style_size=None)).at(32).further_styles == (
+        round((LARGE + 1) / 4), round(MEGA / 8),
+    )  # fmt: skip

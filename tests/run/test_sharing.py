@@ -98,7 +98,7 @@ def test_each_rank_needs_memory_for_its_part(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @needs_native
-@pytest.mark.parametrize(("free", "exchanges"), [(40, True), (2.7, False)])
+@pytest.mark.parametrize(("free", "exchanges"), [(40, True), (2.8, False)])
 def test_rows_are_exchanged_where_there_is_memory(
     free: float, exchanges: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

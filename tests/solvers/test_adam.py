@@ -118,6 +118,20 @@ def test_the_state_beside_the_average_is_that_of_the_last_iterate(optimizer: str
     assert [it.loss for it in rest] == whole[5:]
 
 
+def test_a_run_of_no_iterations_can_be_prolonged_and_one_of_some_ended_at_once() -> None:
+    """With an average of the iterates, of which the start is none."""
+    evaluate, start, settings = quadratic(*problem(2)), torch.rand(SHAPE), {"averaging": 0.7}
+    (begun,) = [saved(it) for it in minimise(evaluate, start, iterations=0, **settings)]
+    whole = [it.loss for it in minimise(evaluate, start, iterations=5, **settings)]
+    rest = minimise(evaluate, start, iterations=5, **settings, resume=begun)
+    assert [it.loss for it in rest] == whole[1:]
+    few = [saved(it) for it in minimise(evaluate, start, iterations=3, **settings)]
+    assert not [
+        it for it in minimise(evaluate, start, iterations=0, **settings, resume=few[0])
+        if not it.averaged
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

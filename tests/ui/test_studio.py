@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gc
 import re
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -13,12 +14,19 @@ from pathlib import Path
 import pytest
 
 from fastnst.errors import InvalidInput
+from fastnst.output import video
 from fastnst.settings.presets import make_settings
+from fastnst.ui import boxes
+from fastnst.ui.film_wish import FilmWish
 from fastnst.ui.limits import Limits
 from fastnst.ui.picture_wish import PictureWish
 from fastnst.ui.studio import VISITORS, Job, Studio
 from fastnst.ui.wish import Ended
+from fastnst.video.options import FilmOptions
+from helpers.films import pan, quick, settings, write_clip
 from helpers.pictures import huge_png
+
+__all__ = ["quick"]
 
 
 def long(wish: PictureWish) -> PictureWish:
@@ -310,3 +318,34 @@ def test_the_size_that_is_not_said_is_limited_too() -> None:
     with pytest.raises(InvalidInput, match="size is 512: this page allows 256"):
         Limits(size=256).check(make_settings("fast"), 100, 100)
     Limits().check(make_settings("fast"), 100, 100)
+
+
+def test_a_page_whose_folder_was_tidied_away_goes_on(studio, wish, finish) -> None:
+    shutil.rmtree(studio._folder.name)
+    assert finish(studio.start(studio.admit(None), wish)).state == "done"
+    Path(boxes.sample_at("content", 0)).unlink()
+    assert Path(boxes.sample_at("content", 0)).exists()
+
+
+def test_a_film_that_cannot_be_written_can_be_resumed(
+    studio, quick, finish, tmp_path, photo, monkeypatch
+) -> None:
+    pytest.importorskip("av")
+    pytest.importorskip("cv2")
+    clip = write_clip(tmp_path / "clip.mp4", pan(3))
+    film = FilmWish(
+        str(clip), (str(photo("s.png", 36, 40)),), settings(iterations=2),
+        options=FilmOptions(frame_iterations=1),
+    )  # fmt: skip
+    put = video.files.put_in_place
+
+    def full(draft, target):
+        if target.suffix == ".mp4":
+            raise OSError(28, "No space left on device")
+        put(draft, target)
+
+    monkeypatch.setattr(video.files, "put_in_place", full)
+    who = studio.admit(None)
+    assert "resume writes it" in finish(studio.start(who, film)).error
+    monkeypatch.setattr(video.files, "put_in_place", put)
+    assert finish(studio.resume(who)).state == "done"

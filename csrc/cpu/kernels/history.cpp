@@ -29,7 +29,7 @@ void store(const HistoryTask& task) {
             largest = size > largest ? size : largest;
         }
         scales[block] = largest / 127.0f;
-        const float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
+        const float inverse = largest > 2e-36f ? 127.0f / largest : 0.0f;
         for (int64_t i = 0; i < kHistoryBlock; ++i) {
             // adding 1.5 * 2^23 leaves the nearest integer in the low bits
             const float rounded = x[i] * inverse + 12582912.0f;

@@ -14,6 +14,7 @@ from fastnst.batch.names import NAME, fill
 from fastnst.batch.tables import read_rows
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import SAMPLE_PREFIX
+from fastnst.images.formats import HEAD, READ, identify
 from fastnst.images.outputs import FORMATS, check_format
 from fastnst.settings.kinds import shown
 from fastnst.settings.presets import changed
@@ -138,14 +139,24 @@ def _pictures(pattern: str, made: Container[str]) -> list[str]:
     pictures = sorted(
         name
         for name in names
-        if Path(name).suffix.lower() in FORMATS
-        and not Path(name).name.startswith(".")
+        if not Path(name).name.startswith(".")
+        and _is_picture(Path(name))
         and str(Path(name).resolve()) not in made
     )
     if not pictures:
         kind = "has no pictures in it" if path.is_dir() else "fits no picture"
         raise InvalidInput(f"{pattern} {kind}")
     return pictures
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file is a picture by its name, so that a damaged one is said, or by its content."""
+    if path.suffix.lower() in FORMATS:
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return identify(file.read(HEAD)) in READ
 
 
 def read_table(path: Path, folder: Path, settings: Settings, name: str = NAME) -> list[Job]:

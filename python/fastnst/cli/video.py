@@ -151,18 +151,29 @@ def video(
                     if as_json:
                         print(json.dumps(painted.to_dict()), flush=True)
         except KeyboardInterrupt:
-            _tell(film, films.write(film), made, "interrupted")
+            _tell(film, _write(film), made, "interrupted")
             raise typer.Exit(interrupts.exit_code) from None
         except FastNSTError as error:
             if not made.frames:
                 raise
-            _tell(film, films.write(film), made, str(error))
+            _tell(film, _write(film), made, str(error))
             raise typer.Exit(error.exit_code) from None
-        films.write(film)
+        _write(film)
         films.finish(film)
         if not quiet:
             say(_summary(film, made))
         interrupts.leave()
+
+
+def _write(film: Film) -> Path | None:
+    """Write what there is, and say if it has lost its sound on the way."""
+    from fastnst.video import film as films
+
+    audible = not film.clip.loses_sound
+    written = films.write(film)
+    if audible and film.clip.loses_sound:
+        complain(f"{film.clip.name} has sound that is damaged: the film is silent")
+    return written
 
 
 class _Shown:

@@ -130,13 +130,30 @@ def _named(name: str) -> Iterator[None]:
         raise InvalidInput(f"{name} cannot be read: {lines[0]}") from error
 
 
+def _load(image: Image.Image) -> None:
+    """Decode a picture.
+
+    Pillow maps an uncompressed TIFF into memory with the width that it has after it is turned,
+    which shears it; one without a name is read.
+    """
+    name = getattr(image, "filename", None)
+    if image.format != "TIFF" or not name:
+        image.load()
+        return
+    image.filename = ""  # type: ignore[attr-defined]
+    try:
+        image.load()
+    finally:
+        image.filename = name  # type: ignore[attr-defined]
+
+
 def _from_pil(image: Image.Image, label: str) -> Pixels:
     """An image that the caller opened."""
     if image.format in NEVER:
         raise InvalidInput(f"{label} {refusal(NEVER[image.format])}")
     with _named(label):
         check_size(*image.size)
-        image.load()
+        _load(image)
         turned = valid(image.getexif().get(ORIENTATION, 1))
         colours = Colours(image.info.get("icc_profile"))
         pixels = levels_of(image, colours).pixels()

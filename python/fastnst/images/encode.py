@@ -54,7 +54,7 @@ def save_image(
         OutputFailed: if it cannot be written; a file that was there before is left as it was, and
             the picture is saved under another name, which the error tells.
     """
-    return save_rows(PixelRows(pixels), path, bits, metadata, format, pyramid)
+    return save_rows(PixelRows(_checked(pixels)), path, bits, metadata, format, pyramid)
 
 
 def save_rows(
@@ -89,14 +89,16 @@ def save_rows(
             raise InvalidInput(
                 f"output is of type {type(path).__name__}: expected a path or a binary file"
             )
-        kind = _format(format, bits, size)
+        kind = _format(format, bits, size, pyramid)
+        if pyramid:
+            raise InvalidInput("a pyramid of pictures is written to a path, not to an open file")
         path.write(encode(source.rows(0, source.height), kind, bits, metadata))
         return None
     if format is None:
         target = check_format(Path(path), bits, size, pyramid)
         kind = FORMATS[target.suffix.lower()]
     else:
-        target, kind = Path(path), _format(format, bits, size)
+        target, kind = Path(path), _format(format, bits, size, pyramid)
     with contextlib.suppress(OSError):  # writing says why, and saves the picture elsewhere
         files.check_kind(target, "output", is_picture, "picture")
     if kind == "TIFF" and is_tiled(size, pyramid):
@@ -107,17 +109,37 @@ def save_rows(
     return target
 
 
+def _checked(pixels: Any) -> Pixels:
+    """Pixels from anyone.
+
+    Raises:
+        InvalidInput: if they are no floats ``(H, W, 3)`` in [0, 1].
+    """
+    if not isinstance(pixels, np.ndarray):
+        raise InvalidInput(f"pixels are of type {type(pixels).__name__}: expected a NumPy array")
+    if pixels.dtype.kind != "f":
+        raise InvalidInput(f"pixels are of dtype {pixels.dtype}: expected floats in [0, 1]")
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise InvalidInput(f"pixels have the shape {pixels.shape}, expected (H, W, 3)")
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0 and high <= 1):  # also NaN
+        raise InvalidInput(f"pixels have values from {low:g} to {high:g}, expected [0, 1]")
+    return pixels
+
+
 def is_tiled(size: tuple[int, int], pyramid: bool = False) -> bool:
     """Whether a TIFF file of a picture, of this width and height, is a tiled BigTIFF."""
     return pyramid or size[0] * size[1] >= TILED
 
 
-def _format(name: str | None, bits: int, size: tuple[int, int]) -> str:
+def _format(name: str | None, bits: int, size: tuple[int, int], pyramid: bool = False) -> str:
     if name is None:
         raise InvalidInput(
             "an open file needs a format: png, jpeg, webp, tiff or bmp, as in format='png'"
         )
-    target = check_format(Path(f"picture.{name.lower().removeprefix('.')}"), bits)
+    if not isinstance(name, str):
+        raise InvalidInput(f"format is of type {type(name).__name__}: expected text such as 'png'")
+    target = check_format(Path(f"picture.{name.lower().removeprefix('.')}"), bits, pyramid=pyramid)
     kind = FORMATS[target.suffix]
     check_size("the picture", kind, size, bits)
     return kind

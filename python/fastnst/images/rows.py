@@ -42,12 +42,13 @@ class PixelRows:
 
     Args:
         pixels: ``(H, W, 3)`` float32, RGB in [0, 1].
+        in_memory: How many pixels it takes the memory of; None: all.
     """
 
-    def __init__(self, pixels: Pixels) -> None:
+    def __init__(self, pixels: Pixels, in_memory: int | None = None) -> None:
         self._pixels = pixels
         self.height, self.width = pixels.shape[:2]
-        self.pixels_in_memory = self.height * self.width
+        self.pixels_in_memory = self.height * self.width if in_memory is None else in_memory
 
     def rows(self, start: int, stop: int) -> Pixels:
         """The rows ``start`` to ``stop - 1``: a view."""

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
+from fastnst.images.colour import LUMINANCE
 from fastnst.images.pixels import Pixels, to_tensor
 from fastnst.objective.regions import Region
 
@@ -94,7 +95,7 @@ def read_masks(content_mask: Pixels | None, style_masks: Sequence[Pixels], style
                 raise InvalidInput(f"style mask {k} is all black: nothing of the style would count")
         return Masks((("the picture", None, dict(enumerate(coloured))),))
     found = colour_regions(content_mask, "the content mask")
-    order = sorted(found, key=sum, reverse=True)
+    order = sorted(found, key=_brightness, reverse=True)
     if style_masks:
         return Masks(tuple(_by_colour(order, found, parts)))
     return Masks(tuple(_in_order(order, found, styles)))
@@ -117,7 +118,8 @@ def colour_regions(mask: Pixels, label: str) -> dict[Colour, Map]:
     if np.mean(np.ptp(values, axis=2) > GREY) < SMALLEST:
         white = mask.mean(axis=2, dtype=np.float32)
         maps: dict[Colour, Map] = {WHITE: white, BLACK: 1 - white}
-        return {colour: m for colour, m in maps.items() if m.mean() > 1e-4}
+        # A small spot is meant, however small; what JPEG leaves in black is not.
+        return {c: m for c, m in maps.items() if m.mean() > 1e-4 or m.max() > 0.5}
     colours = _palette(values)
     distances = np.stack([np.abs(values - np.array(c, np.int16)).max(axis=2) for c in colours])
     if len(colours) > MOST or np.mean(distances.min(axis=0) <= GREY) < PLAIN:
@@ -198,6 +200,11 @@ def _in_order(
             "left without), or style masks"
         )
     return [(_name(colour), found[colour], {k: None}) for k, colour in enumerate(coloured)]
+
+
+def _brightness(colour: Colour) -> tuple[float, Colour]:
+    """Its luminance, in which red, green and blue are far apart."""
+    return sum(w * v for w, v in zip(LUMINANCE, colour, strict=True)), colour
 
 
 def _name(colour: Colour) -> str:

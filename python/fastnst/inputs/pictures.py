@@ -78,16 +78,24 @@ class Sources:
 
     def style_pixels(self, settings: Settings, size: int) -> int:
         """Pixels of the largest style picture, scaled for a result with this long side."""
-        return max(width * height for width, height in self.style_sizes(settings, size))
+        return self.styles_held(settings, size)[0]
+
+    def styles_held(self, settings: Settings, size: int) -> tuple[int, ...]:
+        """Pixels of every style picture that is held for a result with this long side, scaled.
+
+        The largest comes first. Where they are recoloured the originals are held as well.
+        """
+        sizes = [width * height for width, height in self.style_sizes(settings, size)]
+        return tuple(sorted(sizes * _copies(settings), reverse=True))
 
     def scratch_bytes(self, settings: Settings, size: int) -> int:
         """Bytes that the pictures of a result with this long side take in a store, at most."""
         width, height = self.size(size)
         styles = [w * h for w, h in self.style_sizes(settings, size)]
+        held = self.styles_held(settings, size)
         content = width * height * (3 if settings.color == "luminance" else 2)  # and the start
-        changed = 2 if settings.color in ("luminance", "match-covariance", "match-histogram") else 1
         total = content * PIXEL if width * height > large.WHOLE else 0
-        total += sum(changed * PIXEL * pixels for pixels in styles if pixels > large.WHOLE)
+        total += sum(PIXEL * pixels for pixels in held if pixels > large.WHOLE)
         if settings.color == "match-histogram":  # colours and one axis of either picture in float64
             pairs = [(pixels, width * height) for pixels in styles]
             total += sum(4 * 8 * sum(pair) for pair in pairs if max(pair) > large.WHOLE)
@@ -362,6 +370,11 @@ def _noise(shape: tuple[int, ...], seed: int, store: Store) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     torch.randn(noise.shape, generator=generator, dtype=torch.float32, device="cpu", out=noise)
     return noise.mul_(NOISE_STD).add_(NOISE_MEAN).clamp_(0, 1)
+
+
+def _copies(settings: Settings) -> int:
+    """How often a style picture is held before the optimisation: once more where recoloured."""
+    return 2 if settings.color in ("luminance", "match-covariance", "match-histogram") else 1
 
 
 def _style_size(

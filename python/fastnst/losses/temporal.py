@@ -37,6 +37,8 @@ class TemporalLoss(nn.Module):
                 f"each pixel of the warped frame, which has {tuple(target.shape)}"
             )
         total = reliability.double().sum() * target.shape[1]
+        if not bool(total.isfinite()):
+            raise InvalidInput("the reliability has values that are not finite: expected 0 to 1")
         self.target: Tensor
         self.weights: Tensor
         self.register_buffer("target", target.detach())

@@ -248,9 +248,10 @@ class _GramGradients(torch.autograd.Function):
             features, weight = tensors[index], tensors[count + index]
             f, v = features.flatten(2).float(), grad.flatten(2).float()
             s, symmetric = scales[index], (weight + weight.mT) / 2
-            outer = v @ f.mT
+            with reference.full_precision(f.device.type):
+                outer, inner = v @ f.mT, symmetric @ v
             d_scales.append((symmetric * outer).sum())
-            d_features.append((s * (symmetric @ v)).reshape(features.shape).to(features.dtype))
+            d_features.append((s * inner).reshape(features.shape).to(features.dtype))
             d_weights.append(s * (outer + outer.mT) / 2)
         return torch.stack(d_scales), *d_features, *d_weights
 

@@ -8,6 +8,7 @@ each normalised by the number of its terms.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -15,12 +16,20 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def full_precision(device: str) -> contextlib.AbstractContextManager[object]:
+    """Without the caller's autocast, which would take the products in half precision."""
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()
+
+
 def gram_matrix(features: Tensor) -> Tensor:
     """G = F Fᵀ / N for features (C, H, W) or (B, C, H, W) with N = H·W."""
     f = features.flatten(-2)
     if f.dtype != torch.float64:
         f = f.float()
-    return f @ f.mT / f.shape[-1]
+    with full_precision(f.device.type):
+        return f @ f.mT / f.shape[-1]
 
 
 def style_loss(features: Tensor, target_gram: Tensor) -> Tensor:

@@ -136,7 +136,9 @@ class Encoder:
         av = load_av()
         self._sink = _Sink(self.path)
         self._container = av.open(self._sink, "w", format="mp4")
-        stream = self._container.add_stream("libx264", rate=self.rate, options={"crf": "18"})
+        stream = self._container.add_stream(
+            "libx264", rate=_nominal(self.rate), options={"crf": "18"}
+        )
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p"  # what every player shows
         stream.codec_context.time_base = Fraction(1, TICKS)
@@ -165,6 +167,11 @@ class Encoder:
         self._begun = True
         assert self._sink is not None
         self._sink.check()
+
+
+def _nominal(rate: Fraction) -> Fraction:
+    """A rate that FFmpeg's 32-bit fractions hold; the frames have times of their own."""
+    return rate.limit_denominator(TICKS) or Fraction(1, TICKS)
 
 
 class _Sink:
@@ -268,9 +275,16 @@ class _Track:
 
 def _within(parts: Iterable[Any], sound: Sound) -> Iterator[tuple[Fraction, Any]]:
     """Packets or frames between the ends of a sound, each with its time from there."""
+    shift, last, end = 0, None, 0  # recordings that were put together begin again in the middle
     for part in parts:
         if part.pts is None:
             continue
+        if last is not None and part.pts + shift < last:
+            shift = end - part.pts
+        if shift:
+            part.pts += shift
+            part.dts = part.pts
+        last, end = part.pts, part.pts + (part.duration or 0)
         at = part.pts * part.time_base
         if at < sound.start:
             continue

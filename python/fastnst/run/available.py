@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from fastnst.errors import BackendUnavailable
+
 LARGE_BLOCK = 1 << 20  # bytes
 # Main memory that a process has before a run begins: Python, PyTorch and this package. PyTorch's
 # builds for GPUs take more, also on a CPU.
@@ -17,9 +19,17 @@ _MMAP_THRESHOLD = -3  # glibc's name of the limit from which a block is mapped o
 
 
 def available(device: torch.device) -> int | None:
-    """Free bytes on the device, or None if the system does not say."""
+    """Free bytes on the device, or None if the system does not say.
+
+    Raises:
+        BackendUnavailable: if a GPU refuses: others may have all of it.
+    """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0]) + _cached(device)
+        try:
+            return int(torch.cuda.mem_get_info(device)[0]) + _cached(device)
+        except RuntimeError as error:  # the first that a process does there: nothing may be free
+            reason = str(error).partition("\n")[0]
+            raise BackendUnavailable(f"device {device} cannot be used: {reason}") from error
     free = [_system_memory(), *_group_memory(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))]
     return min((number for number in free if number is not None), default=None)
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -37,7 +38,7 @@ from fastnst.run.checkpoint_checks import (
 )
 from fastnst.run.checkpoint_kind import is_checkpoint
 from fastnst.run.checkpoint_state import Checkpoint
-from fastnst.run.footprint import PAIR
+from fastnst.run.footprint import pair_bytes
 from fastnst.run.identity import Identity
 from fastnst.run.part import Part
 from fastnst.settings.settings import Settings
@@ -68,20 +69,23 @@ class Checkpoints:
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
             raise InvalidInput(f"checkpoint_every is {self.every!r}: expected 1 or more")
 
-    def check(self, pixels: int, settings: Settings) -> None:
+    def check(self, pixels: int, settings: Settings, device: torch.device) -> None:
         """Make sure, before the work starts, that the largest checkpoint can be written.
 
         Args:
             pixels: Pixels of the result.
             settings: The settings of the run.
+            device: Where it runs.
 
         Raises:
             InvalidInput: for a folder that is missing or not writable, too little space, or a file
                 that is there and is something else.
         """
         most = max(settings.iterations, *(settings.scale_iterations or (0,)))
-        pairs = min(settings.kept_pairs(pixels), most)
-        needed = pixels * (pairs * PAIR + 100)
+        pairs = min(settings.kept_pairs(pixels) + 1, 2 * most)  # one is spare, in strips
+        pairs = 0 if settings.optimizer == "adam" else pairs
+        # The last one stays whole until the next one is: both are on the disk together.
+        needed = round(2 * pixels * (pairs * pair_bytes(settings, device) + 100))
         files.check_writable(self.path, "checkpoint", needed, is_checkpoint, "checkpoint")
 
 

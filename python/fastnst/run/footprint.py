@@ -127,7 +127,7 @@ def footprint(
         fixed_in_pieces,
         piece,
         copies,
-        (kept + 1) * VECTOR + pairs * _pair(settings, device),
+        (kept + 1) * VECTOR + pairs * pair_bytes(settings, device),
         _targets(settings),
         (made + average) * VECTOR,
         SNAPSHOTS + colours + regions * MAPS,
@@ -141,7 +141,8 @@ def counts(settings: Settings, device: torch.device) -> bool:
     return wanted and unavailable_reason("native", device) is None
 
 
-def _pair(settings: Settings, device: torch.device) -> float:
+def pair_bytes(settings: Settings, device: torch.device) -> float:
+    """Bytes of a curvature pair for each pixel."""
     compressed = settings.optimizer in ("lbfgs", "spectral") and extension.is_available()
     if device.type == "cuda":  # in the kernels of engine native, whose solver stays on the device
         compressed &= not settings.averaging and _on_kernels(settings, device)

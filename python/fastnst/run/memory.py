@@ -40,6 +40,8 @@ class Need:
         device: The device that it runs on.
         style_pixels: Pixels of the largest style picture, scaled. It is gone before the
             optimisation begins.
+        further_styles: Pixels of every picture that is held beside that one: the other styles, and
+            the originals of those that are recoloured.
         source_pixels: Pixels of all pictures as they were decoded, which a run keeps.
         regions: How many there are, where masks say which style goes where.
     """
@@ -49,6 +51,7 @@ class Need:
     settings: Settings
     device: torch.device = CPU
     style_pixels: int = 0
+    further_styles: tuple[int, ...] = ()
     source_pixels: int = 0
     regions: int = 0
 
@@ -65,8 +68,17 @@ class Need:
         scale = side / max(self.width, self.height)
         width, height = (max(1, round(n * scale)) for n in (self.width, self.height))
         follow = self.settings.style_size is None or self.settings.style_fit == "content"
-        style = round(self.style_pixels * scale**2) if follow else self.style_pixels
-        return replace(self, width=width, height=height, style_pixels=style)
+        style = scale**2 if follow else 1.0
+        further = tuple(round(pixels * style) for pixels in self.further_styles)
+        largest = round(self.style_pixels * style)
+        return replace(
+            self, width=width, height=height, style_pixels=largest, further_styles=further
+        )
+
+    @property
+    def styles(self) -> tuple[int, ...]:
+        """Pixels of every style picture that is held before the optimisation begins."""
+        return (self.style_pixels, *self.further_styles)
 
     def footprint(self, spare: int = 0) -> Footprint:
         """What such a run takes, by what it grows with.
@@ -86,7 +98,7 @@ class Need:
     def whole(self) -> int:
         """Bytes at the peak of a picture that is computed whole."""
         takes = self.footprint()
-        pictures = takes.begin * self.pixels + PICTURE * self.style_pixels
+        pictures = takes.begin * self.pixels + PICTURE * sum(self.styles)
         beginning = min(takes.fixed, SCRATCH + WEIGHTS) + max(
             CONTENT_BYTES * min(self.pixels, TARGETS_AT_A_TIME),
             STYLE_BYTES * min(self.style_pixels, TARGETS_AT_A_TIME),
@@ -136,7 +148,7 @@ class Need:
         takes, mapped = self.footprint(spare=1), plan.scratch is not None
         held = takes.content if plan.keeps_content and not mapped else 0
         begin = takes.begin + held - (BEGIN if in_scratch(plan, self.pixels) else 0)
-        styles = 0 if in_scratch(plan, self.style_pixels) else PICTURE * self.style_pixels
+        styles = PICTURE * sum(n for n in self.styles if not in_scratch(plan, n))
         solving = takes.held + takes.temporary + held + (0 if mapped else takes.vectors)
         solving += 0 if plan.keeps_content else PICTURE
         return solving * self.pixels, begin * self.pixels + styles

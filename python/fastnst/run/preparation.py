@@ -77,10 +77,12 @@ class Preparation:
     def need(self, pictures: Pictures) -> Need:
         """What the memory of the run at the scale of these pictures depends on."""
         height, width = pictures.content.shape[-2:]
-        styles = max((x.shape[-2] * x.shape[-1] for x in pictures.styles), default=0)
+        largest, *further = self.sources.styles_held(self.settings, max(height, width))
         regions = 0 if pictures.regions is None else len(pictures.regions)
         sources = self.sources.pixels
-        return Need(width, height, self.settings, self.device, styles, sources, regions)
+        return Need(
+            *(width, height, self.settings, self.device, largest, tuple(further), sources, regions)
+        )
 
     def engine(
         self,
@@ -126,6 +128,8 @@ class Preparation:
 def need_of(sources: Sources, settings: Settings, size: int, device: torch.device) -> Need:
     """What the memory of a run depends on; ``size`` is the long side of its result."""
     width, height = sources.size(size)
-    styles = sources.style_pixels(settings, size)
+    largest, *further = sources.styles_held(settings, size)
     regions = 0 if sources.masks is None else len(sources.masks.regions)
-    return Need(width, height, settings, device, styles, sources.pixels, regions)
+    return Need(
+        *(width, height, settings, device, largest, tuple(further), sources.pixels, regions)
+    )

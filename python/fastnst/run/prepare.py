@@ -26,7 +26,7 @@ from fastnst.run.preparation import Preparation, need_of
 from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.schedule import make_schedule
 from fastnst.run.sharing import check_shared, own_device
-from fastnst.settings.settings import Settings
+from fastnst.settings.settings import SPECS, Settings
 from fastnst.strips.scratch import check_scratch
 
 
@@ -107,6 +107,7 @@ def load_pictures(
         InvalidInput: for a picture that cannot be used, or a size that does not fit in memory.
     """
     store, settings = PictureStore(), settings.balanced()
+    size = SPECS["size"].kind.check("size", size)
     sources = decode(
         *(content, style, content_mask, style_masks),
         init=settings.init,

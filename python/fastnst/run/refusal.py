@@ -35,7 +35,7 @@ def refuse(
         beside = " beside PyTorch" if need.device.type == "cpu" else ""
         free = f"{amount(budget)} of the {amount(limit)} allowed are left{beside}"
     free += "" if whole is None else f" ({whole})"
-    if least(replace(need, style_pixels=0), scratch, whole) <= budget:
+    if least(replace(need, style_pixels=0, further_styles=()), scratch, whole) <= budget:
         return InvalidInput(
             f"a style picture of {need.style_pixels / 1e6:.1f} megapixels when scaled needs about "
             f"{amount(needed)} of memory and {free}; "

@@ -92,7 +92,7 @@ def _run(
     prepared = prepare(content, style, settings, content_mask, style_masks, cache, resources)
     settings = prepared.settings
     if checkpoints is not None and current().rank == 0:
-        checkpoints.check(prepared.width * prepared.height, settings)
+        checkpoints.check(prepared.width * prepared.height, settings, prepared.device)
     saved = _saved(resume)
     with enough(prepared.width, prepared.height, settings, prepared.device):
         recorder = run_scales(prepared, callback, checkpoints, saved, resume, by_band)

@@ -145,7 +145,10 @@ def _run_scale(
             _check_fits(saved, prepared, start, path)
             state = saved.part(placement)
             take_up(recorder, saved, engine, colours, state, (height, width), start.device)
-        engine.resume(recorder.totals())
+        totals = recorder.totals()
+        unheard = state.tensors.get("unheard")  # totals that the engine has not been told of yet
+        late = 0 if unheard is None else int(unheard[:, 1].isfinite().sum())
+        engine.resume(totals[: len(totals) - late])
     writer = None
     if checkpoints is not None and (speech.ranks > 1 or current().rank == 0):
         done = 0 if state is None else state.numbers["iteration"]

@@ -97,7 +97,7 @@ def minimise(
     image = placement.copy(start).clamp_(low, high)
     del start  # which may be large; so may what it is resumed from
     best, restarts = BestSoFar(placement.copy(image)), Restarts()
-    average = IterateAverage(averaging, image) if averaging and iterations else None
+    average = IterateAverage(averaging, image) if averaging else None
     solver: Solver | None = None
     evaluations = iteration = 0
 
@@ -176,7 +176,7 @@ def minimise(
             solver = create_solver()
         solver.step(evaluation)
         iteration += 1
-    if average is not None:
+    if average is not None and iteration:
         mean = average.value.clamp_(low, high)
         # The state is that of the last iterate, and the next evaluation may reuse its memory.
         evaluation = replace(evaluation, gradient=evaluation.gradient.clone())

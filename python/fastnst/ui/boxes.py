@@ -147,7 +147,10 @@ def sample_strip(kind: samples.Kind, label: str) -> Any:
 def sample_at(kind: samples.Kind, index: Any) -> str:
     """The file of a built-in picture by its place in the strip, drawn when it is first chosen."""
     names = samples.names(kind)
-    return _drawn(names[index] if isinstance(index, int) and 0 <= index < len(names) else names[0])
+    name = names[index] if isinstance(index, int) and 0 <= index < len(names) else names[0]
+    if not Path(_drawn(name)).is_file():  # systems tidy their folders for temporary files
+        _drawn.cache_clear()
+    return _drawn(name)
 
 
 @functools.cache

@@ -195,7 +195,12 @@ class Studio:
 
     def _own(self, wish: Wish) -> Job:
         """A run with copies of its files: uploads are removed after an hour."""
-        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        try:
+            # systems tidy their folders for temporary files
+            Path(self._folder.name).mkdir(mode=0o700, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        except OSError as error:
+            raise InvalidInput(f"the server cannot keep the files: {error.strerror}") from error
         try:
             return Job(wish.owned(folder), folder)
         except InvalidInput:
@@ -264,7 +269,7 @@ class Studio:
                 _drop(next(v for v in self._visitors.values() if v.finished).finished.pop(0))
         elif job.outcome is not None:
             _drop(job)
-        if owner is not None and state == "stopped" and job.can_go_on:
+        if owner is not None and state in ("stopped", "failed") and job.can_go_on:
             self._keep(job)
         else:
             shutil.rmtree(job.folder, ignore_errors=True)

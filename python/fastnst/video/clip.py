@@ -28,6 +28,7 @@ HIGH_DEFINITION = 720  # rows, from which colours that are not described are tho
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of H.273
 _MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}  # of H.273
 WHOLE = 0.95  # of the frames that a file says it has, from which it is not cut short
+MOST_STRETCHED = 4  # a pixel's width over its height, or the other way round
 _HEAD = 64  # bytes of a file by which a picture is recognised
 MOST_PIXELS = 100_000_000  # of a frame that is decoded: thrice a frame of 8K film
 
@@ -111,7 +112,7 @@ def open_clip(name: str, rate: Fraction | None = None) -> Clip:
     except OSError as error:
         raise InvalidInput(f"clip {name} cannot be read: {error.strerror}") from error
     if not there and glob.has_magic(name):
-        pictures = [Path(p) for p in glob.glob(name)]  # noqa: PTH207
+        pictures = [p for p in map(Path, glob.glob(name)) if _is_picture(p)]  # noqa: PTH207
     if pictures is not None:
         return PictureFrames(name, pictures, RATE if rate is None else rate)
     if not there:
@@ -199,7 +200,8 @@ class VideoFile(Clip):
                 self.frame_count = stream.frames or None
                 self.has_sound = audible(container) is not None
                 self.loses_sound = bool(container.streams.audio) and not self.has_sound
-                self.width, self.height = stream.width, stream.height
+                self._pixel_shape = _pixel_shape(stream)
+                self.width, self.height = self._shown(stream.width), stream.height
                 if self.width * self.height > most_pixels:
                     raise InvalidInput(
                         f"{self.name} has frames of {self.width * self.height / 1e6:.3g} "
@@ -226,7 +228,8 @@ class VideoFile(Clip):
         """As of ``Clip``."""
         av = load_av()
         shape: tuple[int, ...] | None = None
-        index = -1
+        index, covered = -1, 1.0
+        clock = _Clock(1 / self.rate)
         try:
             with open_media(self.path) as container:
                 stream = container.streams.video[0]
@@ -234,18 +237,21 @@ class VideoFile(Clip):
                 for index, decoded in enumerate(container.decode(stream)):
                     if selection.is_over(index):
                         return
+                    time = self._time(decoded, index)
+                    covered = _covered(stream, time + 1 / self.rate)
+                    at = clock.at(time)
                     if selection.takes(index):
                         size = decoded.height, decoded.width
                         shape = _same(self.name, index, size, shape)
-                        pixels = self._pixels(decoded)
-                        yield Frame(index, self._time(decoded, index), pixels)
+                        yield Frame(index, at, self._pixels(decoded))
         except av.FFmpegError as error:
             raise InvalidInput(
                 f"{self.name} is damaged after frame {index}: {_reason(error)}; --end {index + 1} "
                 "takes what can be read"
             ) from error
-        # A few frames fewer than the file says are left out by its edit list.
-        if index + 1 < WHOLE * (self.frame_count or 0) and selection.end is None:
+        # Frames that its edit list leaves out are missing in the number of them, but not in time.
+        fewer = index + 1 < WHOLE * (self.frame_count or 0)
+        if fewer and covered < WHOLE and selection.end is None:
             raise InvalidInput(
                 f"{self.name} is cut short: it has {index + 1} frames of {self.frame_count}; "
                 f"--end {index + 1} takes what can be read"
@@ -279,14 +285,58 @@ class VideoFile(Clip):
         time: Fraction = frame.pts * frame.time_base
         return time
 
+    def _shown(self, width: int) -> int:
+        """The columns of square pixels that a frame of so many columns is shown with."""
+        return max(1, round(width * self._pixel_shape))
+
     def _pixels(self, frame: Any) -> Pixels:
         """The frame upright, with the colours that its file means."""
         deep = frame.format.components[0].bits > 8
         space = {"bt709": "ITU709", "bt601": "ITU601"}[self.colours.matrix or "bt601"]
-        rgb = frame.reformat(format="rgb48le" if deep else "rgb24", src_colorspace=space)
+        clear = any(component.is_alpha for component in frame.format.components)
+        pixel_format = (("rgb24", "rgba"), ("rgb48le", "rgba64le"))[deep][clear]
+        rgb = frame.reformat(
+            width=self._shown(frame.width), format=pixel_format, src_colorspace=space
+        )
         levels = rgb.to_ndarray().astype(np.float32) / (65535 if deep else 255)
+        if clear:  # on white, as pictures are
+            levels = levels[..., :3] * levels[..., 3:] + (1 - levels[..., 3:])
         turns = round(getattr(frame, "rotation", 0) / 90) % 4
         return np.ascontiguousarray(np.rot90(levels, turns))
+
+
+class _Clock:
+    """Times that rise: recordings that were put together begin again in the middle.
+
+    Args:
+        step: Seconds from a frame to one that is not later than it.
+    """
+
+    def __init__(self, step: Fraction) -> None:
+        self._step, self._shift = step, Fraction(0)
+        self._last: Fraction | None = None
+
+    def at(self, time: Fraction) -> Fraction:
+        """When a frame is shown, by the time that its file says."""
+        if self._last is not None and time + self._shift <= self._last:
+            self._shift = self._last + self._step - time
+        self._last = time + self._shift
+        return self._last
+
+
+def _pixel_shape(stream: Any) -> Fraction:
+    """Width over height of a pixel; what no camera has is an error of the file, and means 1."""
+    shape = Fraction(stream.sample_aspect_ratio or 1)
+    return shape if 1 / MOST_STRETCHED <= shape <= MOST_STRETCHED else Fraction(1)
+
+
+def _covered(stream: Any, end: Fraction) -> float:
+    """Which share of a stream lies before a time; 1 where the file does not say how long it is."""
+    if not stream.duration:
+        return 1.0
+    return float(
+        (end - (stream.start_time or 0) * stream.time_base) / (stream.duration * stream.time_base)
+    )
 
 
 def _same(
@@ -314,19 +364,24 @@ def _digest(name: str, path: Path) -> str:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    found = []
-    for path in folder.iterdir():
-        if path.is_file() and not path.name.startswith("."):
-            with path.open("rb") as file:
-                if identify(file.read(_HEAD)) in READ:
-                    found.append(path)
-    return found
+    return [p for p in folder.iterdir() if not p.name.startswith(".") and _is_picture(p)]
 
 
-def _natural(path: Path) -> list[tuple[int, int, str]]:
-    """A key that sorts ``frame 9`` before ``frame 10``."""
-    parts = re.findall(r"\d+|\D+", path.name)
-    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
+def _is_picture(path: Path) -> bool:
+    """Whether a file's content says that it is a picture."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return identify(file.read(_HEAD)) in READ
+
+
+def _natural(path: Path) -> tuple[list[list[tuple[int, int, str]]], str]:
+    """A key that sorts ``frame 9`` before ``frame 10``, folder by folder; all names differ."""
+    found = [
+        [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in re.findall(r"\d+|\D+", part)]
+        for part in path.parts
+    ]
+    return found, str(path)
 
 
 def _reason(error: Exception) -> str:

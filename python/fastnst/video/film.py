@@ -15,15 +15,16 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from fastnst import claims
 from fastnst.devices import model
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images.decode import load_image
 from fastnst.images.outputs import most_bytes
 from fastnst.output import video
-from fastnst.output.encoder import SUFFIX
+from fastnst.output.encoder import SUFFIX, Sound, load_av
 from fastnst.run.identity import Identity
 from fastnst.run.preparation import Preparation
-from fastnst.video.clip import Clip
+from fastnst.video.clip import Clip, VideoFile
 from fastnst.video.film_frame import FilmFrame, Past, Shot
 from fastnst.video.flow import Frame
 from fastnst.video.options import FilmOptions, Selection
@@ -112,8 +113,17 @@ def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
         Each frame that was made, when it is saved.
 
     Raises:
-        InvalidInput: for a frame that cannot be read, too little disk, or frames of another film.
+        InvalidInput: for a frame that cannot be read, too little disk, frames of another film, or
+            a film that another process is making.
     """
+    with claims.claim(film.state.folder) as mine:
+        if not mine:
+            raise InvalidInput(f"{film.output} is being made by another process")
+        yield from _make(film, resume)
+
+
+def _make(film: Film, resume: bool) -> Iterator[FilmFrame]:
+    """As ``make``, by the one process that has claimed the film."""
     state = film.state
     source = _frames(film)
     first = next(source, None)
@@ -152,16 +162,27 @@ def write(film: Film) -> Path | None:
     """
     state = film.state
     records = state.records() if state.exists else []
+    records = [record for record in records if not film.selection.is_over(record["frame"])]
     if not records or not film.is_file:
         return film.output if records else None
     times = [Fraction(record["exact_time"]) for record in records]
     step = film.selection.every / film.clip.rate
     sound = film.clip.sound(times[0], times[-1] + step)
     rate = film.clip.rate / film.selection.every
-    try:
-        with video.encoding(film.output, rate, film.clip.colours, sound) as encoder:
+
+    def encode(heard: Sound | None) -> None:
+        with video.encoding(film.output, rate, film.clip.colours, heard) as encoder:
             for record, time in zip(records, times, strict=True):
                 encoder.add(load_image(state.picture(record)), time - times[0])
+
+    try:
+        try:
+            encode(sound)
+        except OutputFailed as error:
+            if sound is None or not isinstance(error.__cause__, load_av().FFmpegError):
+                raise
+            film.clip.loses_sound = True  # it is damaged
+            encode(None)
     except OutputFailed as error:
         raise OutputFailed(
             f"{error}; its frames are in {state.folder}: --resume writes it once there is room"
@@ -287,6 +308,8 @@ def _identity(film: Film, prepared: Preparation) -> Identity:
     chosen = f"--start {selection.start} --every {selection.every}"
     if film.backwards or film.options.passes > 1:  # it decides what comes before what
         chosen += f" --end {selection.end}"
+    if not isinstance(film.clip, VideoFile):  # whose rate is its own
+        chosen += f" --rate {film.clip.rate}"
     options = {name: str(value) for name, value in film.options.to_dict().items()}
     return Identity.of(
         prepared.settings,

@@ -66,6 +66,9 @@ class Painter:
         style_masks: Which part of each style counts.
         listen: Called with the number of a frame and each ``Step`` of its optimisation.
         resources: What a frame may take of the machine.
+
+    Raises:
+        InvalidInput: for an engine that has no temporal term, if there is to be one.
     """
 
     def __init__(
@@ -80,6 +83,8 @@ class Painter:
         listen: Listener | None = None,
         resources: Resources = UNLIMITED,
     ) -> None:
+        if settings.engine == "onnx" and options.temporal_weight:
+            raise InvalidInput("engine onnx has no temporal term: choose another, or weight 0")
         self.settings = settings
         self.options = options
         self.flow = flow

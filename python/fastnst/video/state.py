@@ -103,10 +103,8 @@ class FilmState:
         """
         name = f"{painted.frame.index:05d}"
         picture = encode(painted.result.pixels, "PNG")
-        files.write(self.folder / f"{name}.png", picture)
         content = torch.from_numpy(painted.frame.pixels).contiguous()
         state = save({"image": painted.raw.contiguous(), "content": content})
-        files.write(self.folder / f"{name}.safetensors", state)
         record = {
             **painted.to_dict(),
             "pass": number,
@@ -115,7 +113,13 @@ class FilmState:
             "picture_sha256": _sha256(picture),
             "state_sha256": _sha256(state),
         }
-        files.write(self.folder / f"{name}.json", json.dumps(record).encode())
+        text = json.dumps(record).encode()
+        if number > 1:  # the frame of the pass before is replaced: a kill in between is seen
+            files.write(self.folder / f"{name}.next", text)
+        files.write(self.folder / f"{name}.png", picture)
+        files.write(self.folder / f"{name}.safetensors", state)
+        files.write(self.folder / f"{name}.json", text)
+        (self.folder / f"{name}.next").unlink(missing_ok=True)
         if self.kept is not None:
             states = _numbered(self.folder, "safetensors")
             made = sorted(states, key=_number, reverse=self.backwards)
@@ -129,6 +133,8 @@ class FilmState:
             InvalidInput: for one that cannot be read.
         """
         found = []
+        for path in _numbered(self.folder, "next"):
+            self._settle(path)
         for path in _numbered(self.folder, "json"):
             try:
                 record = json.loads(path.read_text("utf-8"))
@@ -165,6 +171,17 @@ class FilmState:
                 path.unlink()
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+    def _settle(self, path: Path) -> None:
+        """Finish a frame whose record a kill kept from being written, or leave it to be made."""
+        try:
+            text = path.read_bytes()
+            state = path.with_suffix(".safetensors").read_bytes()
+            if _sha256(state) == json.loads(text)["state_sha256"]:
+                files.write(path.with_suffix(".json"), text)
+            path.unlink()
+        except _WRONG as error:
+            raise InvalidInput(f"{path} cannot be read: remove it") from error
 
     def _load(self, record: dict[str, Any]) -> Past:
         path = self.folder / f"{record['frame']:05d}.safetensors"
@@ -205,7 +222,7 @@ def _check(record: dict[str, Any], number: int) -> None:
     shot = shot_of(record)
     if not (
         record["frame"] == number
-        and Fraction(record["exact_time"]) >= 0
+        and Fraction(record["exact_time"]) is not None  # or it raises
         and type(record["pass"]) is int
         and type(shot.first) is int
         and math.isfinite(shot.loss + shot.style)

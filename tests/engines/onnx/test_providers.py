@@ -141,7 +141,8 @@ def test_on_a_gpu_the_tensors_are_bound_where_they_are(runtime: list[str]) -> No
     loaded.run(image)
     session = loaded.session
     tf32 = str(int(allows_tf32()))
-    assert session.asked == [("CUDAExecutionProvider", {"device_id": "1", "use_tf32": tf32})]
+    options = {"device_id": "1", "use_tf32": tf32, "cudnn_conv_algo_search": "HEURISTIC"}
+    assert session.asked == [("CUDAExecutionProvider", options)]
     assert session.fallback == 0
     assert session.options.entries == {"session.disable_cpu_ep_fallback": "1"}
     assert runtime == ["preloaded", "torch is done"]

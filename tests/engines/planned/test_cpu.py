@@ -243,6 +243,26 @@ def test_pictures_of_another_size_make_a_new_plan(random_weights: Weights) -> No
         compare(planned.evaluate(x), autograd.evaluate(x))
 
 
+def test_buffers_that_could_not_be_had_leave_the_engine_as_it_was(
+    random_weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(content_weight=0.0, style_layers=("relu1_1", "relu2_1"))
+    planned, _, image = engines(random_weights, settings, 24, 32)
+    found = planned.evaluate(image)
+    total, gradient = found.terms.total.clone(), found.gradient.clone()
+
+    def refuse(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(cpu, "Workspace", refuse)
+    with pytest.raises(MemoryError):
+        planned.evaluate(image[..., :17, :21].contiguous())
+    monkeypatch.undo()
+    again = planned.evaluate(image)
+    assert torch.equal(again.terms.total, total)
+    assert torch.equal(again.gradient, gradient)
+
+
 def test_the_total_variation_alone_needs_no_plan(random_weights: Weights) -> None:
     settings = Settings(content_weight=0.0, style_weight=0.0, tv_weight=1.0)
     content, style, image = pictures(20, 20)

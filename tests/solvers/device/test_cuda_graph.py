@@ -64,10 +64,21 @@ def test_work_is_warmed_up_recorded_once_and_replayed(monkeypatch) -> None:
         work()
     on = "cuda:1 ["
     warm = ["side waits for main", "side [", "work", "]", "main waits for side", "]"]
-    record = [on, "record on side [", "work", "]", "replay", "]"]
+    record = [on, "side [", "record on side [", "work", "]", "]", "replay", "]"]
     first = [on, "give back", *warm]  # what the default stream had
     again = [on, *warm] * (WARM_UP - 1)
     assert notes.log == first + again + record + [on, "replay", "]"] * 2
+
+
+def test_what_fails_while_it_is_warmed_up_is_waited_for_too(monkeypatch) -> None:
+    notes = StandIn(monkeypatch)
+
+    def fail() -> None:
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        CudaGraph(fail, torch.device("cuda", 1))()
+    assert notes.log[-2:] == ["main waits for side", "]"]
 
 
 @pytest.mark.parametrize(("device", "record"), [("cpu", True), ("cuda", False)])

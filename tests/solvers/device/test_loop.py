@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from fastnst.evaluation import Evaluation, Terms
 from fastnst.solvers.device.loop import BATCH, minimise_on_device
+from fastnst.solvers.iterate import Iterate
 from helpers.functions import assert_same_path, curved, failing, path_of, saved, uniform
 
 
@@ -90,8 +92,11 @@ def test_the_best_is_of_the_iterates_that_were_seen(stepwise: bool) -> None:
         assert iterate.is_best == (lowest == len(losses) - 1)
 
 
+@pytest.mark.parametrize("at", [1, 2, 6, 7, 11])
 @pytest.mark.parametrize("stepwise", [True, False])
-def test_evaluations_change_where_a_total_that_was_read_asks_for_it(stepwise: bool) -> None:
+def test_evaluations_change_where_a_total_that_was_read_asks_for_it(
+    stepwise: bool, at: int
+) -> None:
     """As mixed precision does it: the change comes late, and every iterate says what it is of."""
     target = uniform(0.3, 0.7)
     good, precision, totals = curved(target), ["bf16"], []
@@ -102,7 +107,7 @@ def test_evaluations_change_where_a_total_that_was_read_asks_for_it(stepwise: bo
 
     def note(total: float) -> bool:
         totals.append(total)
-        if len(totals) != 7:
+        if len(totals) != at:
             return False
         precision[0] = "fp32"
         return True
@@ -111,11 +116,52 @@ def test_evaluations_change_where_a_total_that_was_read_asks_for_it(stepwise: bo
         evaluate, uniform(0, 1, seed=1), iterations=30, stepwise=stepwise, note=note
     )
     seen = [(i.precision, i.loss) for i in iterates]
-    assert [loss for _, loss in seen] == totals
+    assert [loss for _, loss in seen][: len(totals)] == totals
+    assert len(totals) > 30 - 2 * BATCH
     kinds = [kind for kind, _ in seen]
     changed = kinds.index("fp32")
     assert kinds == ["bf16"] * changed + ["fp32"] * (31 - changed)
-    assert changed == 7 if stepwise else 7 <= changed <= 7 + 2 * BATCH
+    assert changed == {1: 1, 2: 11, 6: 11, 7: 16, 11: 16}[at]  # with the second batch after it
+
+
+@pytest.mark.parametrize("stop", [8, 11, 13, 17, 20])
+def test_evaluations_change_at_the_same_place_however_a_run_is_made(stop: int) -> None:
+    """Launched ahead, waited for, and resumed before or after the change."""
+
+    class Mixed:
+        def __init__(self) -> None:
+            self.good, self.totals = curved(uniform(0.3, 0.7)), []
+
+        def evaluate(self, image: Tensor) -> Evaluation:
+            found = self.good(image)
+            if len(self.totals) < 9:
+                return Evaluation(found.terms, found.gradient, "bf16")
+            return Evaluation(found.terms, found.gradient * 1.5, "fp32")
+
+        def note(self, total: float) -> bool:
+            self.totals.append(total)
+            return len(self.totals) == 9
+
+    def go(engine: Mixed, **how) -> Iterator[Iterate]:
+        its = {"iterations": 25, "history_size": 4, "note": engine.note, **how}
+        return minimise_on_device(engine.evaluate, uniform(0, 1, seed=1), **its)
+
+    ahead = [(i.precision, i.loss, i.image.clone()) for i in go(Mixed())]
+    one, waited = Mixed(), []
+    for iterate in go(one, stepwise=True):
+        waited.append((iterate.precision, iterate.loss, iterate.image.clone()))
+        if iterate.iteration == stop:
+            state = saved(iterate)
+    again = Mixed()
+    losses = [loss for _, loss, _ in waited[: stop + 1]]
+    again.totals = losses[: len(losses) - len(state.tensors["unheard"])]
+    for iterate in go(again, stepwise=True, resume=state):
+        waited.append((iterate.precision, iterate.loss, iterate.image.clone()))
+    assert [kind for kind, _, _ in ahead].index("fp32") == 16
+    for whole, found in ((ahead, waited[:26]), (ahead[stop + 1 :], waited[26:])):
+        for (kind, loss, image), (its, other, picture) in zip(whole, found, strict=True):
+            assert (kind, loss) == (its, other)
+            assert torch.equal(image, picture)
 
 
 def test_a_resumed_run_knows_the_best_of_its_precision() -> None:

@@ -217,7 +217,9 @@ def provider_options(provider: str, device: torch.device) -> list[tuple[str, dic
         return [(EXECUTION_PROVIDERS["cpu"], {})]
     index = str(device.index or 0)
     tf32 = "1" if allows_tf32() else "0"  # as torch's convolutions do
-    wanted = [(EXECUTION_PROVIDERS["cuda"], {"device_id": index, "use_tf32": tf32})]
+    # The default is a race of cuDNN's algorithms, which a resumed run may end otherwise.
+    options = {"device_id": index, "use_tf32": tf32, "cudnn_conv_algo_search": "HEURISTIC"}
+    wanted = [(EXECUTION_PROVIDERS["cuda"], options)]
     if provider == "tensorrt":
         wanted.insert(0, (EXECUTION_PROVIDERS["tensorrt"], {"device_id": index}))
     return wanted

@@ -147,6 +147,7 @@ class Walk(Engine, ABC):
         if (has.shape, has.dtype, has.device) != (image.shape, image.dtype, image.device):
             height, width = image.shape[-2:]
             self._check_targets(height, width)
+            self._gradient = has.new_empty(0)  # no size fits until all of it is there
             self._allocate(height, width)
             self._gradient = torch.empty_like(image, memory_format=torch.contiguous_format)
 

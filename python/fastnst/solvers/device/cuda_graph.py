@@ -88,14 +88,17 @@ class CudaGraph:
         current = torch.cuda.current_stream()
         self.stream = self.stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.stream.wait_stream(current)
-        with torch.cuda.stream(self.stream):
-            self.work()
-        current.wait_stream(self.stream)
+        try:
+            with torch.cuda.stream(self.stream):
+                self.work()
+        finally:  # what the current stream is given next may lie in memory that is freed now
+            current.wait_stream(self.stream)
 
     def _record(self) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
         # other threads may go on using their devices meanwhile
         capture = torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local")
-        with _RECORDING, capture:
+        # of its own: where a recording cannot be ended, torch leaves its stream the current one
+        with _RECORDING, torch.cuda.stream(self.stream), capture:
             self.work()
         return graph

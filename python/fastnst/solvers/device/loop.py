@@ -3,6 +3,10 @@
 ``DeviceLBFGS`` needs the host for nothing. So the host launches a few iterations at a time, each of
 them one replayed CUDA graph, and reads meanwhile what the iterations before them left in a ring
 buffer: the losses and the picture of each, so that nobody sees less than ``minimise`` shows.
+
+What follows from a loss that was read, another precision, begins with a batch: with the next one
+that is not launched yet. It begins there as well where each iterate is waited for, so that the
+pictures are the same.
 """
 
 from __future__ import annotations
@@ -56,8 +60,9 @@ def minimise_on_device(
             of any iterate can be had.
         record: Whether ``evaluate`` can be recorded as a CUDA graph; otherwise it is called each
             time.
-        note: Takes every total as it is read, up to two batches late, and says whether evaluations
-            to come are others (in another precision): they are then recorded anew. None: never.
+        note: Takes the totals in their order, each before the second batch after its own, and says
+            whether evaluations to come are others (in another precision): they are then recorded
+            anew. None: never.
         resume: State of an iterate to go on from, as for ``minimise``.
 
     Yields:
@@ -78,7 +83,8 @@ def minimise_on_device(
     work = CudaGraph(solver.advance, start.device, record)
     pending: deque[Batch] = deque()
     unseen = 0  # iterates of the batch at hand that were not yielded yet
-    iteration = evaluations = 0
+    iteration = evaluations = launched = 0
+    unheard: deque[tuple[int, float]] = deque()  # totals, and the evaluations they are noted before
     failed = False  # whether the last evaluation was not finite
 
     def state() -> State:
@@ -86,12 +92,20 @@ def minimise_on_device(
             raise RuntimeError("the solver has gone on since; this needs stepwise")
         counts = {"iteration": iteration, "evaluations": evaluations, "restarts": restarts.done}
         shown = {"shown_loss": best.loss, "precision": best.precision}
-        return State({**counts, **shown}, {"shown": best.image}) | solver.state()
+        late = torch.tensor(list(unheard), dtype=torch.float64, device="cpu").view(-1, 2)
+        tensors = {"shown": best.image, "unheard": late}
+        return State({**counts, **shown}, tensors) | solver.state()
 
     def anew() -> None:
         """Evaluations to come are in another precision: their losses are not compared."""
         solver.forget_best()
         work.renew()
+
+    def hear(evaluation: int) -> None:
+        """Note the totals that are noted before an evaluation."""
+        while note is not None and unheard and unheard[0][0] <= evaluation:
+            if note(unheard.popleft()[1]):
+                anew()
 
     def seen(values: list[float], image: Tensor, precision: str) -> Iterate:
         terms = _terms(values, solver.layers, image.dtype)
@@ -103,7 +117,7 @@ def minimise_on_device(
 
     if resume is None:
         solver.begin()
-        evaluations = 1
+        evaluations = launched = 1
         start_batch = buffer.fetch(1)
         ((values, gradient_norm1, image),) = start_batch.read()
         if not (math.isfinite(values[0]) and math.isfinite(gradient_norm1)):
@@ -115,6 +129,8 @@ def minimise_on_device(
         numbers = resume.numbers
         with restoring(resume, lambda: resume):  # with more slots its state may be another
             iteration, evaluations = numbers["iteration"], numbers["evaluations"]
+            launched = evaluations
+            unheard.extend((int(due), total) for due, total in resume.tensors["unheard"].tolist())
             restarts = Restarts(numbers["restarts"])
             solver.restore(resume)
             # One of before has the solver's own best alone.
@@ -127,8 +143,11 @@ def minimise_on_device(
             count = min(batch, iterations - planned) or int(failed and not pending)
             if not count:
                 break
+            count = min(count, BATCH - (launched - 1) % BATCH)  # not into the next batch
+            hear(launched + 1)
             for _ in range(count):
                 work()
+            launched += count
             pending.append(buffer.fetch(count))
             planned += count
         now = pending.popleft()
@@ -138,12 +157,20 @@ def minimise_on_device(
             evaluations += 1
             iteration += not failed  # after a failure the best picture is evaluated again
             failed = not (math.isfinite(values[0]) and math.isfinite(gradient_norm1))
-            if note is not None and note(values[0]):
-                anew()
+            unheard.append((_noted_before(evaluations), values[0]))
             if failed:
                 restarts.begin_again(iteration)
             else:
                 yield seen(values, image, now.precision)
+
+
+def _noted_before(evaluation: int) -> int:
+    """The evaluation before which the total of another one is noted.
+
+    Evaluations are counted from 1, the start; batches follow it. Two batches later the total has
+    been read.
+    """
+    return ((evaluation - 2) // BATCH + 2) * BATCH + 2
 
 
 def _terms(

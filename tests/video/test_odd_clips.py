@@ -1,0 +1,240 @@
+"""Clips as cameras, cutters and broken disks make them, and films that end early."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastnst import files
+from fastnst.errors import InvalidInput
+from fastnst.images.encode import save_image
+from fastnst.output import video
+from fastnst.video import film as films
+from fastnst.video.clip import open_clip
+from fastnst.video.options import FilmOptions, Selection
+from fastnst.video.painter import Painter
+from helpers.films import pan, pan_flow, settings, texture, write_clip
+
+av = pytest.importorskip("av")
+pytestmark = pytest.mark.usefixtures("quick")
+QUICK = FilmOptions(frame_iterations=1, cuts=False, distances=(1,))
+
+
+def plan(clip, output, options=QUICK, rate=None):
+    painter = Painter(texture(40, 36, seed=7), settings(iterations=2), options, pan_flow())
+    return films.Film(open_clip(str(clip), rate), painter, output, Selection())
+
+
+def make(film, resume=False, count=None):
+    films.check(film, resume)
+    for _ in itertools.islice(films.make(film, resume), count):
+        pass
+    if count is None:
+        films.write(film)
+        films.finish(film)
+
+
+def times(path):
+    with av.open(str(path)) as container:
+        return [round(float(f.pts * f.time_base), 4) for f in container.decode(video=0)]
+
+
+def stream(path, pts, **how):
+    with av.open(str(path), "w", **how) as container:
+        out = container.add_stream("mpeg2video", rate=25)
+        out.width, out.height, out.pix_fmt = 40, 32, "yuv420p"
+        for at, pixels in zip(pts, pan(len(pts)), strict=True):
+            frame = av.VideoFrame.from_ndarray((pixels * 255).astype(np.uint8), format="rgb24")
+            frame.pts, frame.time_base = at, Fraction(1, 25)
+            container.mux(out.encode(frame))
+        container.mux(out.encode(None))
+    return path
+
+
+def test_recordings_that_were_put_together(tmp_path: Path) -> None:
+    one = stream(tmp_path / "a.ts", range(4)).read_bytes()
+    (tmp_path / "ab.ts").write_bytes(one * 2)
+    make(plan(tmp_path / "ab.ts", tmp_path / "o.mp4"))
+    assert times(tmp_path / "o.mp4") == [round(k / 25, 4) for k in range(8)]
+
+
+def test_times_before_zero(tmp_path: Path) -> None:
+    """FFmpeg has them of what was recorded just before the clock of MPEG-TS began anew."""
+    clip = stream(tmp_path / "w.ts", range(-3, 3), options={"avoid_negative_ts": "disabled"})
+    assert next(open_clip(str(clip)).frames(Selection())).time < 0
+    make(plan(clip, tmp_path / "o.mp4"))
+    assert len(times(tmp_path / "o.mp4")) == 6
+
+
+def test_a_clip_that_was_trimmed_by_its_edit_list(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mp4", pan(8))
+    trimmed = tmp_path / "trim.mp4"
+    with av.open(str(whole)) as source, av.open(str(trimmed), "w") as target:
+        track = source.streams.video[0]
+        out = target.add_stream_from_template(track)
+        for packet in source.demux(track):
+            if packet.dts is not None:
+                shift = int(Fraction(4, 25) / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = out
+                target.mux(packet)
+    assert len(list(open_clip(str(trimmed)).frames(Selection()))) == 4
+
+
+def test_another_rate_is_another_film(tmp_path: Path, frames: Path) -> None:
+    make(plan(frames, tmp_path / "o.mp4", rate=Fraction(25)), count=3)
+    with pytest.raises(InvalidInput, match="--rate 25 and is .*--rate 50"):
+        make(plan(frames, tmp_path / "o.mp4", rate=Fraction(50)), resume=True)
+
+
+def test_damaged_sound_does_not_cost_the_film(tmp_path: Path) -> None:
+    clip = tmp_path / "a.mkv"
+    with av.open(str(clip), "w") as container:
+        out = container.add_stream("mpeg4", rate=25)
+        out.width, out.height, out.pix_fmt = 40, 32, "yuv420p"
+        track = container.add_stream("ac3", rate=48000, layout="stereo")
+        packets, heard = [], []
+        for k, pixels in enumerate(pan(8)):
+            frame = av.VideoFrame.from_ndarray((pixels * 255).astype(np.uint8), format="rgb24")
+            frame.pts, frame.time_base = k, Fraction(1, 25)
+            packets += out.encode(frame)
+        packets += out.encode(None)
+        for at in range(0, 15360, 1536):
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 3072), np.int16), "s16", "stereo")
+            sound.sample_rate, sound.pts, sound.time_base = 48000, at, Fraction(1, 48000)
+            heard += track.encode(sound)
+        heard += track.encode(None)
+        bad = av.Packet(b"\xff" * 40)
+        bad.pts, bad.dts, bad.time_base = heard[3].pts, heard[3].dts, heard[3].time_base
+        bad.stream = track
+        packets += [*heard[:3], bad, *heard[4:]]
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+            container.mux(packet)
+    film = plan(clip, tmp_path / "o.mp4")
+    make(film)
+    assert len(times(tmp_path / "o.mp4")) == 8
+    assert film.clip.loses_sound
+
+
+def test_a_rate_that_ffmpeg_has_no_fraction_for(tmp_path: Path) -> None:
+    rate = Fraction(17983 * 90000, 53949037) / 97  # of a telephone, every so many-th frame
+    with video.encoding(tmp_path / "o.mp4", rate) as encoder:
+        for k, pixels in enumerate(pan(3)):
+            encoder.add(pixels, k / rate)
+    assert len(times(tmp_path / "o.mp4")) == 3
+
+
+def test_pixels_that_are_no_squares(tmp_path: Path) -> None:
+    clip = tmp_path / "dv.mp4"
+    with av.open(str(clip), "w") as container:
+        out = container.add_stream("mpeg4", rate=25)
+        out.width, out.height, out.pix_fmt = 40, 32, "yuv420p"
+        out.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        container.mux(out.encode(av.VideoFrame.from_ndarray(np.zeros((32, 40, 3), np.uint8))))
+        container.mux(out.encode(None))
+    assert next(open_clip(str(clip)).frames(Selection())).pixels.shape == (32, 58, 3)
+
+
+def test_a_glob_over_folders_goes_folder_by_folder(tmp_path: Path) -> None:
+    for name in ("b/0", "a/1", "b/1", "a/0"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save_image(pan(1)[0], tmp_path / f"{name}.png")
+    found = open_clip(str(tmp_path / "*" / "*.png")).paths
+    assert [os.fspath(p.relative_to(tmp_path)) for p in found] == [
+        "a/0.png", "a/1.png", "b/0.png", "b/1.png",
+    ]  # fmt: skip
+
+
+def test_a_glob_takes_pictures_alone(tmp_path: Path) -> None:
+    save_image(pan(1)[0], tmp_path / "0.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "folder").mkdir()
+    assert [p.name for p in open_clip(str(tmp_path / "*")).paths] == ["0.png"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "pixels"), [("mov", "qtrle", "argb"), ("mkv", "ffv1", "gbrap16le")]
+)
+def test_what_is_clear_is_white(tmp_path: Path, kind: str, codec: str, pixels: str) -> None:
+    clip = tmp_path / f"clear.{kind}"
+    levels = np.zeros((32, 40, 4), np.uint8)
+    levels[:16, :, 3] = 255  # black above, black that is not to be seen below
+    with av.open(str(clip), "w") as container:
+        out = container.add_stream(codec, rate=25)
+        out.width, out.height, out.pix_fmt = 40, 32, pixels
+        container.mux(out.encode(av.VideoFrame.from_ndarray(levels, format="rgba")))
+        container.mux(out.encode(None))
+    found = next(open_clip(str(clip)).frames(Selection())).pixels
+    assert found.shape == (32, 40, 3)
+    assert found[:15].max() < 0.02
+    assert found[17:].min() > 0.98
+
+
+def test_pixels_that_no_camera_has_are_squares(tmp_path: Path) -> None:
+    clip = tmp_path / "wide.mkv"
+    with av.open(str(clip), "w") as container:
+        out = container.add_stream("ffv1", rate=25)
+        out.width, out.height, out.pix_fmt = 40, 32, "yuv420p"
+        out.codec_context.sample_aspect_ratio = Fraction(200)
+        container.mux(out.encode(av.VideoFrame.from_ndarray(np.zeros((32, 40, 3), np.uint8))))
+        container.mux(out.encode(None))
+    assert open_clip(str(clip)).width == 40
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for k, pixels in enumerate(pan(4)):
+        save_image(pixels * np.float32(0.6 + 0.1 * k), folder / f"{k}.png")
+    return folder
+
+
+def test_frames_beyond_the_end_are_not_written(tmp_path: Path, frames: Path) -> None:
+    make(plan(frames, tmp_path / "o.mp4"), count=4)
+    make(replace(plan(frames, tmp_path / "o.mp4"), selection=Selection(end=2)), resume=True)
+    assert len(times(tmp_path / "o.mp4")) == 2
+
+
+def test_a_film_is_made_by_one_process(tmp_path: Path, frames: Path) -> None:
+    film = plan(frames, tmp_path / "o.mp4")
+    first = films.make(film)
+    next(first)
+    with pytest.raises(InvalidInput, match="being made by another process"):
+        next(films.make(film, resume=True))
+    first.close()
+    make(film, resume=True)
+
+
+def test_an_engine_without_a_temporal_term_is_refused_at_once() -> None:
+    fields = {"flow": pan_flow()}
+    with pytest.raises(InvalidInput, match="engine onnx has no temporal term"):
+        Painter("style.png", settings(engine="onnx"), QUICK, **fields)
+    Painter("style.png", settings(engine="onnx"), replace(QUICK, temporal_weight=0.0), **fields)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_kill_within_a_second_pass(tmp_path: Path, frames: Path, monkeypatch, after: int) -> None:
+    options = FilmOptions(frame_iterations=2, band=0.0, cuts=False, distances=(1,), passes=2)
+    make(plan(frames, tmp_path / "whole", options))
+    make(plan(frames, tmp_path / "parts", options), count=5)  # one of them in the second pass
+    write, count = files.write, itertools.count()
+
+    def killed(path: Path, data: bytes) -> None:
+        if next(count) == after:
+            raise SystemExit
+        write(path, data)
+
+    monkeypatch.setattr(files, "write", killed)
+    with pytest.raises(SystemExit):
+        make(plan(frames, tmp_path / "parts", options), resume=True)
+    monkeypatch.setattr(files, "write", write)
+    make(plan(frames, tmp_path / "parts", options), resume=True)
+    for path in (tmp_path / "whole").glob("*.png"):
+        assert path.read_bytes() == (tmp_path / "parts" / path.name).read_bytes()
