@@ -9,7 +9,7 @@ import torch
 
 from fastnst.cli.console import duration
 from fastnst.errors import InvalidInput
-from fastnst.estimate import ScaleEstimate, estimate
+from fastnst.estimate import ScaleEstimate, _passes, estimate
 from fastnst.run import available, memory, pieces, preparation
 from fastnst.run.pieces import Plan
 from fastnst.settings.settings import Settings
@@ -145,3 +145,20 @@ def test_a_trial_is_no_smaller_than_the_network_needs(monkeypatch) -> None:
     settings = Settings(size=0, style_size=0, **its)
     for pictures in ((smooth(400, 17), smooth(40, 44)), (smooth(90, 80), smooth(200, 17))):
         assert estimate(*pictures, settings).seconds > 0
+
+
+@pytest.mark.parametrize("keeps_content", [True, False])
+def test_targets_that_are_not_kept_take_time_and_a_scratch_file_space(
+    monkeypatch, tmp_path, keeps_content: bool
+) -> None:
+    settings = Settings(size=96, iterations=1, engine="torch", **SMALL)
+    spacing = pieces.cuts(settings, torch.device("cpu"))
+    grid = Grid.cut(72, 96, spacing, spacing.smallest)
+    way = Plan(grid, keeps_content=keeps_content, scratch=tmp_path)
+    monkeypatch.setattr("fastnst.estimate.make_plan", lambda *_: way)
+    found = estimate(*PICTURES, settings)
+    need = memory.Need(96, 72, settings)
+    assert found.scratch_bytes == need.mapped() > 0
+    # forward twice but for the last piece, once back; and as often again for the targets
+    forward = 2 - 1 / len(grid)
+    assert _passes(way) == pytest.approx(1 + (1 if keeps_content else 2) * forward)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 import fastnst
 from fastnst.batch.done import fingerprint, is_done
 from fastnst.batch.in_turn import run_batch
 from fastnst.batch.journal import read_journal
-from fastnst.network import weights
 from helpers.batches import SMALL, jobs_of
 from helpers.pictures import smooth
 
@@ -37,7 +38,6 @@ def test_a_fingerprint_needs_the_files(pictures: Path) -> None:
     (pictures / "c" / "one.png").unlink()
     assert fingerprint(job) is None
     assert not is_done(job, {str(job.output.resolve()): "x"})
-    assert weights.BUILT_IN  # names of weights are no files
 
 
 def test_a_picture_that_is_missing_is_not_done(pictures: Path) -> None:
@@ -60,3 +60,14 @@ def test_bits_and_smaller_copies_count(pictures: Path) -> None:
     assert is_done(jobs[0], read_journal(out), bits=16)
     with Image.open(jobs[0].output) as image:
         assert image.format == "PNG"
+
+
+@pytest.mark.parametrize("name", ["init", "weights"])
+def test_what_a_setting_names_counts_by_its_contents(pictures: Path, name: str) -> None:
+    path = pictures / "named"
+    path.write_bytes(b"one")
+    job = replace(jobs_of(pictures)[0], settings=replace(SMALL, **{name: str(path)}))
+    before = fingerprint(job)
+    path.write_bytes(b"another")
+    assert before is not None
+    assert fingerprint(job) not in (before, None)

@@ -11,9 +11,12 @@ from PIL import Image
 
 import fastnst
 from fastnst.batch import make
+from fastnst.batch.done import is_done
 from fastnst.batch.in_turn import Progress, run_batch
+from fastnst.batch.journal import read_journal
 from fastnst.run.run import run
 from helpers.batches import SMALL, jobs_of, statuses
+from helpers.pictures import smooth
 
 
 def test_a_batch_goes_on_from_the_checkpoint_of_a_run(pictures: Path) -> None:
@@ -89,3 +92,15 @@ def test_memory_that_runs_out_loses_no_checkpoint(pictures: Path) -> None:
     assert outcome.status == "failed"
     assert "ran out of memory" in str(outcome.message)
     assert path.read_bytes() == before
+
+
+def test_a_picture_of_a_file_that_changed_meanwhile_is_not_done(pictures: Path) -> None:
+    """What it was made from is what the file held before."""
+    (job,) = jobs_of(pictures)[:1]
+    out = pictures / "out"
+
+    def change(progress: Progress) -> None:
+        Image.fromarray(smooth(41, 36, 9)).save(job.content)
+
+    assert statuses(run_batch([job], out, callback=change)) == ["done"]
+    assert not is_done(job, read_journal(out))

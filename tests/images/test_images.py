@@ -478,3 +478,13 @@ def test_a_size_that_is_none_is_refused(size: object) -> None:
     grey = np.full((32, 32, 3), 0.5, np.float32)
     with pytest.raises(InvalidInput, match="size is"):
         load_pictures(grey, grey, Settings(), size)
+
+
+@pytest.mark.parametrize("mode", ["PA", "LA", "La", "RGBA", "RGBa"])
+def test_alpha_of_every_mode_shows_white(mode: str) -> None:
+    image = Image.new("LA" if mode in ("LA", "La") else "RGBA", (3, 2))
+    image.putpixel((0, 0), (40, 255) if image.mode == "LA" else (40, 40, 40, 255))
+    pixels = load_image(image.convert(mode))
+    np.testing.assert_allclose(pixels[0, 0], 40 / 255, atol=1e-6)
+    np.testing.assert_array_equal(pixels[0, 1:], 1)
+    np.testing.assert_array_equal(pixels[1], 1)

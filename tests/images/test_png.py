@@ -224,3 +224,13 @@ def test_coded_primaries(tmp_path: Path) -> None:
     unknown = (b"cICP", bytes((12, 8, 0, 1)))  # linear light: the profile says more
     by_profile = load(tmp_path, png(values, 8, 2, profile))
     assert np.array_equal(load(tmp_path, png(values, 8, 2, unknown, profile)), by_profile)
+
+
+def test_white_stays_white_in_other_primaries(tmp_path: Path) -> None:
+    """Also where their white is another one, as that of print (D50): eyes adapt (Bradford)."""
+    points = (0.3457, 0.3585, 0.7347, 0.2653, 0.1596, 0.8404, 0.0366, 0.0001)  # ProPhoto RGB
+    chunk = (b"cHRM", struct.pack(">8I", *(round(100_000 * x) for x in points)))
+    greys = np.array([255, 128, 0]).repeat(3).reshape(1, 3, 3)
+    got = load(tmp_path, png(greys, 8, RGB, gama(0.45455), chunk))
+    # chromaticities have five digits
+    np.testing.assert_allclose(got, greys / 255, atol=2e-3)

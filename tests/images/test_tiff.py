@@ -15,6 +15,7 @@ from PIL import Image
 from fastnst.errors import InvalidInput
 from fastnst.images import tiff
 from fastnst.images.decode import load_image, open_image
+from fastnst.images.levels import white_of_floats
 from helpers.pictures import smooth
 
 DEEP = np.random.default_rng(3).integers(0, 65536, (11, 7, 3)).astype(np.uint16)
@@ -226,3 +227,18 @@ def tiff_file(width: int, height: int, bits: int, strip: bytes, compression: int
         out.write(struct.pack("<HHII", tag, kind, 1, value))
     out.write(struct.pack("<I", 0))
     return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("smallest", "largest", "white"),
+    [(-0.003, 1.003, 1), (-0.9, 255.9, 255), (0, 64, 255), (-0.9, 64, None), (-0.005, 1, None)],
+)
+def test_what_resampling_adds_does_not_count(
+    smallest: float, largest: float, white: float | None
+) -> None:
+    """A level of 8 bits beyond black and white, which grows with what is white."""
+    if white is not None:
+        assert white_of_floats(smallest, largest) == white
+        return
+    with pytest.raises(InvalidInput, match="cannot be told what is white"):
+        white_of_floats(smallest, largest)

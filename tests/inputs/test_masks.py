@@ -8,7 +8,7 @@ from PIL import Image
 
 import fastnst
 from fastnst.errors import InvalidInput
-from fastnst.inputs.masks import BLACK, WHITE, colour_regions, read_masks
+from fastnst.inputs.masks import BLACK, WHITE, Masks, colour_regions, read_masks
 from fastnst.ops import extension
 from helpers.pictures import smooth
 
@@ -164,3 +164,9 @@ def test_a_small_spot_is_a_region() -> None:
     mask[500:503, 500:503] = 1
     ((name, where, _), _) = read_masks(mask, (), 2).regions
     assert (name, where.sum()) == ("region white", 9)
+
+
+def test_a_digest_tells_which_style_a_map_is_for() -> None:
+    there = np.ones((3, 4), np.float32)
+    digests = {Masks((("red", there, {k: there}),)).digest() for k in (0, 1)}
+    assert len(digests) == 2

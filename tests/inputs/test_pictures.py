@@ -18,7 +18,7 @@ from fastnst.images import large
 from fastnst.images.pixels import to_pixels
 from fastnst.images.rows import PixelRows
 from fastnst.images.scratch import PictureStore
-from fastnst.inputs.pictures import Sources, decode, scale_pictures
+from fastnst.inputs.pictures import Sources, decode, scale_pictures, with_content
 from fastnst.inputs.sizes import most_pixels
 from fastnst.settings.settings import Settings
 from helpers.pictures import X86_64, smooth
@@ -226,3 +226,37 @@ def test_more_pixels_are_decoded_only_if_they_are_asked_for(
         assert sources.size(0) == (83, 64)
     with pytest.raises(InvalidInput, match="init: .*ask for them with --max-megapixels"):
         decode(smooth(9, 9), smooth(9, 9), init=str(tmp_path / "a.png"), store=store, largest=4000)
+
+
+def test_the_next_frame_is_seen_as_a_content_picture_is() -> None:
+    """Whatever is done to colours, but for the styles, which stay as they are."""
+    frame = np.ascontiguousarray(CONTENT[::-1]).astype(np.float32) / 255
+    for color in ("style", "original", "luminance", "match-covariance"):
+        settings = Settings(color=color, init="content")
+        first = scale_pictures(decode(CONTENT, STYLE), settings, 40)
+        alone = scale_pictures(decode(frame, STYLE), settings, 40)
+        following = with_content(first, frame, settings)
+        # luminance in float32, by another order of sums
+        torch.testing.assert_close(following.content, alone.content, rtol=0, atol=1e-6)
+        assert torch.equal(following.start, following.content)
+        assert following.styles is first.styles
+        assert (following.colours is None) == (alone.colours is None)
+        if following.colours is not None and alone.colours is not None:
+            assert torch.equal(following.colours, alone.colours)
+
+
+def test_the_matched_start_has_the_colours_of_the_styles_in_their_proportions() -> None:
+    sources = decode(CONTENT, [STYLE, 255 - STYLE // 4])
+    dark, light = (
+        scale_pictures(sources, Settings(init="matched", style_blend=blend), 40).start.mean()
+        for blend in ((3.0, 1.0), (1.0, 3.0))
+    )
+    assert float(light - dark) > 0.1
+
+
+def test_a_style_keeps_its_own_size_if_it_is_asked_to() -> None:
+    sources = decode(CONTENT, [STYLE, OTHER])
+    assert sources.style_sizes(Settings(style_size=0), 512) == [(40, 44), (33, 21)]
+    assert sources.style_sizes(Settings(style_size=0, style_scale=(0.5, 2)), 0) == [
+        (20, 22), (66, 42)
+    ]  # fmt: skip

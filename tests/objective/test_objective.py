@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
 
-from fastnst import samples
 from fastnst.cache import Cache
 from fastnst.engines.create import create_engine, unavailable_reason
 from fastnst.errors import InvalidInput
@@ -145,11 +145,6 @@ def test_a_picture_too_small_for_the_deepest_layer() -> None:
     build_objective(weights, large, torch.rand(1, 3, 16, 16), Settings())
 
 
-def test_samples_are_ordered_content_first() -> None:
-    assert samples.names("content")
-    assert samples.names("style")
-
-
 def test_style_targets_are_those_of_the_style_layers(random_weights) -> None:
     """Though another objective with the same network had other layers for the style."""
     cache = Cache()
@@ -162,3 +157,36 @@ def test_style_targets_are_those_of_the_style_layers(random_weights) -> None:
         assert list(built.style) == list(layers[first:])
         for key, loss in alone.style.items():
             assert torch.equal(built.style[key].target_gram, loss.target_gram)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"pooling": "max"},
+        {"padding": "replicate"},
+        {"statistics": ("covariance",)},
+        {"style_layers": ("relu1_1", "relu2_1")},
+    ],
+)
+def test_what_is_remembered_is_that_of_the_same_settings(random_weights, other: dict) -> None:
+    """Runs that share a cache, as those of a batch do, are what they are alone."""
+    cache = Cache()
+    content, style, image = (torch.rand(1, 3, 24, 24) for _ in range(3))
+    plain = Settings(content_layers=("relu2_2",), style_layers=("relu1_1", "relu2_2"))
+    for settings in (plain, replace(plain, **other), plain):
+        built = build_objective(random_weights, content, style, settings, cache=cache)
+        alone = build_objective(random_weights, content, style, settings)
+        assert torch.equal(built(image).total, alone(image).total)
+
+
+def test_targets_by_pieces_are_not_taken_for_those_of_the_whole(random_weights) -> None:
+    """They differ by rounding, and a run does not depend on the one before it."""
+    cache, style = Cache(), torch.rand(1, 3, 107, 31)
+    settings = Settings(content_layers=("relu1_1",), style_layers=("relu1_1", "relu2_2"))
+    found = []
+    for pixels in (600, None):
+        built = build_objective(random_weights, style, style, settings, cache=cache, pixels=pixels)
+        alone = build_objective(random_weights, style, style, settings, pixels=pixels)
+        found.append(built.style["relu2_2"].target_gram)
+        assert torch.equal(found[-1], alone.style["relu2_2"].target_gram)
+    assert not torch.equal(*found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fastnst.run.agreement import _differs
 from helpers import ranks_work
 from helpers.ranks import on_ranks
 
@@ -24,3 +25,9 @@ def test_all_ranks_go_on_from_the_same_checkpoint(tmp_path: Path) -> None:
             assert said.startswith("rank 1 has another checkpoint than rank 0")
     found = on_ranks(2, ranks_work.resumed, further, SIZE, [first, first])
     assert [x[4] for x in found] == [3, 3]
+
+
+def test_who_cannot_use_its_checkpoint_is_named_unless_nobody_can() -> None:
+    assert _differs([("a", None), ("a", None)]) is None
+    assert _differs([("a", None), ("", "it is damaged")]) == "rank 1: it is damaged"
+    assert _differs([("", "it is damaged"), ("", "it is damaged")]) == "it is damaged"

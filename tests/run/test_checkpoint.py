@@ -314,3 +314,42 @@ def test_a_checkpoint_replaces_no_file_of_another_kind(tmp_path: Path, photo) ->
     with pytest.raises(InvalidInput, match=r"c\.png exists and is no checkpoint"):
         fastnst.stylize(path, STYLE, checkpoint=path, **SMALL)
     assert path.read_bytes() == before
+
+
+def test_ctrl_c_at_the_average_leaves_the_checkpoint_of_the_last_iterate(tmp_path: Path) -> None:
+    """The average is no part of the way: a state that was saved with its losses fits no run."""
+    path, extra = tmp_path / "a.checkpoint", OTHERS["average"]
+
+    def stop(step: Step) -> None:
+        if step.evaluations == extra["iterations"] + 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(fastnst.Interrupted):
+        fastnst.stylize(CONTENT, STYLE, **{**SMALL, **extra}, checkpoint=path, callback=stop)
+    again = fastnst.stylize(CONTENT, STYLE, **{**SMALL, **extra}, resume=path)
+    assert again.history == other("average").history
+    assert np.array_equal(again.pixels, other("average").pixels)
+
+
+def test_the_room_for_a_checkpoint_is_that_of_the_scale_with_the_most_iterations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr("fastnst.files.check_writable", lambda *given: asked.append(given[2]))
+    settings = fastnst.Settings(min_size=24, iterations=5, scale_iterations=(2, 60))
+    Checkpoints(tmp_path / "a.checkpoint").check(1000, settings, torch.device("cpu"))
+    pair = 6.5 if extension.is_available() else 24
+    assert asked == [2 * 1000 * (101 * pair + 100)]  # room for all, once 51 are in use
+
+
+def test_checkpoints_come_as_often_after_a_run_was_resumed(tmp_path: Path) -> None:
+    path, seen = tmp_path / "run.checkpoint", []
+    interrupted(path, 6)
+
+    def callback(step: Step) -> None:
+        seen.append(load_checkpoint(path).solver.numbers["iteration"])
+
+    fastnst.stylize(
+        CONTENT, STYLE, **SMALL, resume=path, checkpoint=path, checkpoint_every=4, callback=callback
+    )
+    assert sorted(set(seen)) == [6, 10]

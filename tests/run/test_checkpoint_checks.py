@@ -130,6 +130,8 @@ def with_nan(x: Tensor) -> Tensor:
         (about("seconds", -1), "its seconds is not"),
         (about("seconds", float("nan")), "its seconds is not"),
         (about("terms", ["total", "total", "tv"]), "its terms is not"),
+        (about("terms", ["tv", "style.relu1_1", "content.relu1_1", "total"]), "its terms is not"),
+        (about("terms", ["total", "depth.relu1_1", "style.relu1_1", "tv"]), "its terms is not"),
         (about("scales", [[1, 2, 3]]), "its scales is not"),
         (about("scales", [[32, 24, 3, 4]]), "its scales is not|its history is not"),
         (about("more", 1), "its metadata are not"),
@@ -137,6 +139,7 @@ def with_nan(x: Tensor) -> Tensor:
         (number("iteration", 2.0), "iteration is not as expected: a whole number"),
         (number("iteration", -1), "iteration is not"),
         (number("evaluations", 1), "evaluations is not"),
+        (number("evaluations", 3), "evaluations is not"),
         (number("restarts", 10**30), "restarts is not"),
         (number("loss", "words"), "does not fit"),
         (number("loss", {}), "solver's loss is not"),
@@ -187,3 +190,22 @@ def test_every_tensor_of_every_solver_has_its_shape(tmp_path, sound, optimizer: 
         forge(tmp_path / "forged", parts)
         with pytest.raises(InvalidInput, match="does not fit"):
             resume(tmp_path / "forged", optimizer)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (about("best", 4), "its best is not as expected: 5 or more"),
+        (about("scales", [[16, 12, 5, 6]]), r"its scales is not as expected: \[4\] iterations"),
+        (about("scales", [[16, 12, 4, 5], [32, 24, 3, 4]]), "its scales is not .* fewer than 2"),
+        (about("scales", []), "does not fit|not as expected"),
+    ],
+)
+def test_a_fault_in_the_scales_is_named(tmp_path: Path, change, message: str) -> None:
+    path, run = tmp_path / "k", {**RUN, "min_size": 16, "iterations": 4, "scale_iterations": (3,)}
+    fastnst.stylize(CONTENT, STYLE, **run, checkpoint=path)
+    parts = read(path)
+    change(parts)
+    forge(path, parts)
+    with pytest.raises(InvalidInput, match=message):
+        fastnst.stylize(CONTENT, STYLE, **run, resume=path)

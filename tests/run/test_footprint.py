@@ -163,3 +163,19 @@ def test_pairs_on_a_gpu_are_in_eight_bits_where_its_kernels_run(
     assert ten_pairs(None) == ten_pairs(None, optimizer="spectral") == 65
     assert ten_pairs("fastnst was built without CUDA") == 240
     assert ten_pairs(None, engine="torch") == 240  # the host leads its solver
+
+
+def test_what_else_a_run_keeps_counts() -> None:
+    """Adam has moments and no pairs; an average is two vectors; a region has maps and copies."""
+    plain = footprint(Settings(engine="torch"), CPU, 100, 512, 384)
+    adam = footprint(Settings(engine="torch", optimizer="adam"), CPU, 100, 512, 384)
+    assert adam.vectors == (4 + 1) * module.VECTOR < plain.vectors
+    averaged = footprint(Settings(engine="torch", averaging=0.9), CPU, 100, 512, 384)
+    assert averaged.temporary - plain.temporary == 2 * module.VECTOR
+
+
+@native
+def test_each_region_takes_a_copy_of_the_features() -> None:
+    one, two = (footprint(Settings(engine="native"), CPU, 10, 512, 384, regions=n) for n in (1, 2))
+    assert two.copies - one.copies == 4 * 64  # of relu1_1, float32
+    assert two.held - one.held == module.MAPS

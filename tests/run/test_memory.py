@@ -113,3 +113,14 @@ def test_every_style_picture_is_held_before_the_optimisation() -> None:
     assert replace(beside, settings=replace(NATIVE, style_size=None)).at(32).further_styles == (
         round((LARGE + 1) / 4), round(MEGA / 8),
     )  # fmt: skip
+
+
+def test_styles_of_a_size_of_their_own_do_not_grow_with_the_result() -> None:
+    for fields, pixels in (
+        ({}, 4000),
+        ({"style_size": 200}, 1000),
+        ({"style_size": 200, "style_fit": "content"}, 4000),
+    ):
+        need = Need(100, 50, Settings(**fields), style_pixels=1000)
+        larger = need.at(200)
+        assert (larger.width, larger.height, larger.style_pixels) == (200, 100, pixels)

@@ -26,7 +26,7 @@ from fastnst.run.result import Result
 from fastnst.run.run import run
 from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
-from fastnst.strips.geometry import Grid
+from fastnst.strips.geometry import Grid, Spacing
 from helpers.pictures import smooth
 
 CPU = torch.device("cpu")
@@ -168,3 +168,22 @@ def test_after_a_kill_it_goes_on_from_its_checkpoint(
     again = cut_run({"scratch": tmp_path}, resume=path)
     assert [x.total for x in again.history] == [x.total for x in whole.history]
     assert (again.pixels == whole.pixels).all()
+
+
+def test_strips_of_a_checkpoint_are_computed_in_the_memory_that_there_is() -> None:
+    """Features are kept where it was found that there is room for those of just these strips."""
+    mine, other = (Grid.cut(300, 36, Spacing(8, 24), rows) for rows in (48, 96))
+    plan = pieces.Plan(mine, keeps_features=True)
+    assert pieces.with_grid(plan, mine) == plan
+    for grid in (other, None):
+        found = pieces.with_grid(plan, grid)
+        assert found.grid == grid
+        assert not found.keeps_features
+
+
+def test_only_the_native_engine_goes_on_with_rows_that_are_exchanged() -> None:
+    given = settings()
+    rows = pieces.cuts(given, CPU).exchanging().smallest * 4
+    text = f"36×{rows} pixels{pieces.EXCHANGING}"
+    with pytest.raises(InvalidInput, match="which this engine or precision cannot compute"):
+        pieces.restored(text, 300, 36, given, CPU)

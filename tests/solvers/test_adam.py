@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -13,7 +14,7 @@ import fastnst
 from fastnst import minimise
 from fastnst.evaluation import Evaluation, Terms
 from fastnst.solvers.adam import BETAS, IterateAverage
-from helpers.functions import saved
+from helpers.functions import failing, saved
 from helpers.pictures import smooth
 
 SHAPE = (1, 3, 5, 4)
@@ -150,3 +151,16 @@ def test_what_minimise_cannot_use_is_named(wrong: dict[str, Any], message: str) 
     target, scales = problem(1)
     with pytest.raises(fastnst.InvalidInput, match=re.escape(message)):
         next(minimise(quadratic(target, scales), torch.rand(SHAPE), iterations=3, **wrong))
+
+
+def test_steps_are_a_quarter_as_long_after_a_value_that_is_not_finite() -> None:
+    """The first step of Adam is its rate along each axis, whatever the gradient."""
+    target, scales = problem()
+    evaluate, calls = failing(quadratic(1 + target, scales), {2: math.nan})
+    rate = {"optimizer": "adam", "learning_rate": 0.1}
+    runs = list(minimise(evaluate, torch.full(SHAPE, 0.5), iterations=2, **rate))
+    # float32
+    torch.testing.assert_close(calls[1] - calls[0], torch.full(SHAPE, 0.1), atol=1e-6, rtol=0)
+    assert torch.equal(calls[2], calls[0])  # from the best again
+    torch.testing.assert_close(calls[3] - calls[2], torch.full(SHAPE, 0.025), atol=1e-6, rtol=0)
+    assert runs[-1].iteration == 2

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from fastnst.evaluation import Evaluation, Terms
 from fastnst.ranks.protocol import Alone
+from fastnst.solvers.banded_lbfgs import BandedLBFGS, Products
 from fastnst.solvers.minimise import minimise
+from fastnst.solvers.solver import Setup
 from fastnst.solvers.vectors import Placement
 from fastnst.strips import storage
 from fastnst.strips.geometry import Spacing, Span, spans
@@ -115,3 +117,14 @@ def test_an_iteration_takes_one_sum() -> None:
     ]
     # The first evaluation knows no solver yet; the first step asks for what it needs itself.
     assert [b - a for a, b in itertools.pairwise(calls)] == [2, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("cosine", "taken"), [(1e-7, True), (1e-9, False)])
+def test_curvature_below_rounding_is_none(cosine: float, taken: bool) -> None:
+    """As ``curvature_along`` has it."""
+    image = torch.rand((1, 3, 22, 5), generator=torch.Generator().manual_seed(0)).double()
+    placement = Placement(BANDS)
+    solver = BandedLBFGS(Setup(image, (0.0, 1.0), 3, 0.0, 1.0, 1.0, placement))
+    of = Products(1.0, 1.0, 2.0 * 3.0 * cosine, 9.0, 4.0, *torch.zeros(4, 4).double())
+    solver._learn(of)
+    assert (len(solver.order) == 1) == taken

@@ -86,3 +86,11 @@ def test_a_state_holds_all_that_counts() -> None:
         each.take([s], [y])
         directions.append(direction(each, gradient, 1.0))
     assert torch.equal(*directions)
+
+
+@pytest.mark.parametrize(("cosine", "taken"), [(1e-7, True), (1e-9, False)])
+def test_curvature_below_rounding_is_none(cosine: float, taken: bool) -> None:
+    s, y = torch.zeros(2, N, dtype=torch.float64)
+    s[0], y[0], y[1] = 1e-3, 5e2 * cosine, 5e2  # of any lengths
+    assert (curvature_along([s], [y]) is not None) == taken
+    assert (CurvaturePairs(3, s).take([s], [y]) is not None) == taken

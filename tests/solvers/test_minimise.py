@@ -114,3 +114,13 @@ def test_a_finished_run_with_an_average_goes_on_as_if_it_had_not_been_made() -> 
     *_, whole = minimise(evaluate, start, iterations=9, **common)
     *_, rest = minimise(evaluate, start, iterations=9, resume=state, **common)
     assert torch.equal(rest.image, whole.image)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_average_whose_loss_is_not_finite_is_not_shown(value: float) -> None:
+    evaluate, calls = failing(curved(uniform(0.2, 0.8)), {7: value})
+    start = uniform(0, 1, seed=1)
+    found = list(minimise(evaluate, start, iterations=5, optimizer="adam", averaging=0.8))
+    assert len(calls) == 7  # the start, five steps, the average
+    assert [iterate.averaged for iterate in found] == [False] * 6
+    assert all(math.isfinite(iterate.loss) for iterate in found)

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from fastnst.solvers.minimise import minimise
-from fastnst.solvers.spectral import FLOOR, OPPONENT_COLOURS, POWER, STRETCH, SpectralScaling
+from fastnst.solvers.spectral import (
+    FLOOR,
+    MEMORY,
+    OPPONENT_COLOURS,
+    POWER,
+    STRETCH,
+    SpectralScaling,
+)
 from helpers.functions import evaluator
 
 
@@ -113,3 +120,31 @@ def test_needs_fewer_iterations_where_curvature_goes_with_frequency() -> None:
         )  # fmt: skip
         distances[optimizer] = float((last.image - target).norm())
     assert distances["spectral"] < 0.5 * distances["lbfgs"]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (15, 18), (18, 15), (1, 9), (7, 1), (2, 2)])
+def test_the_sums_over_all_bands_are_those_over_the_pixels(size: tuple[int, int]) -> None:
+    """Parseval: each frequency counts once, with its conjugate where only one of them is kept."""
+    torch.manual_seed(0)
+    a, b = torch.randn(2, 3 * size[0] * size[1], dtype=torch.float64)
+    scaling = SpectralScaling(torch.zeros(1, 3, *size, dtype=torch.float64))
+    learn(scaling, a, b)
+    torch.testing.assert_close(scaling.ss.sum(), torch.dot(a, a), rtol=1e-12, atol=0)
+    torch.testing.assert_close(scaling.sy.sum(), torch.dot(a, b), rtol=1e-11, atol=1e-11)
+
+
+def test_past_steps_count_less_and_less() -> None:
+    torch.manual_seed(0)
+    scaling = SpectralScaling(torch.zeros(1, 3, 16, 16, dtype=torch.float64))
+    steps = torch.randn(3, 3 * 16 * 16, dtype=torch.float64)
+    for curvature, step in zip((1.0, 5.0, 2.0), steps, strict=True):
+        learn(scaling, step, curvature * step)
+    squares = [float(torch.dot(step, step)) for step in steps]
+    weights = MEMORY**2, MEMORY, 1
+    assert 0 < MEMORY < 1
+    assert float(scaling.ss.sum()) == pytest.approx(
+        sum(w * s for w, s in zip(weights, squares, strict=True)), rel=1e-12
+    )
+    assert float(scaling.sy.sum()) == pytest.approx(
+        sum(w * h * s for w, h, s in zip(weights, (1, 5, 2), squares, strict=True)), rel=1e-12
+    )

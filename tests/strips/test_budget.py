@@ -33,14 +33,15 @@ def test_what_is_no_number_of_bytes(text: str) -> None:
         read_bytes(text, "--memory")
 
 
+@pytest.mark.parametrize("spacing", [PAPER, Spacing(16, 80)])  # a rest may make pieces shorter
 @pytest.mark.parametrize("height", [200, 401, 1000, 5003])
-def test_bands_are_the_tallest_that_fit(height: int) -> None:
+def test_bands_are_the_tallest_that_fit(height: int, spacing: Spacing) -> None:
     for budget in range(0, 6000, 50):
-        rows = band_rows(height, 1, budget, PAPER, fixed=100)
+        rows = band_rows(height, 1, budget, spacing, fixed=100)
         fitting = [
             size
-            for size in [height, *range(PAPER.smallest, height, 96)]
-            if max(s.computed_length for s in spans(height, size, PAPER)) + 100 <= budget
+            for size in [height, *range(spacing.smallest, height, spacing.alignment)]
+            if max(s.computed_length for s in spans(height, size, spacing)) + 100 <= budget
         ]
         if rows is None:
             assert not fitting

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -224,3 +227,58 @@ def test_a_film_goes_on_with_its_engine(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="was begun with engine native, not torch"):
         make(plan(folder, tmp_path / "out", engine="torch"), resume=True)
     assert not (tmp_path / "out" / "00002.json").exists()
+
+
+def test_a_film_in_one_file_begins_at_zero_with_the_sound_of_its_frames(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames 1, 3 and 5 of 25 a second: times from 0 on, and the sound until the last one ends."""
+    pytest.importorskip("av")
+    film = plan(folder, tmp_path / "out.mp4", selection=Selection(1, None, 2))
+    make(film, count=3)
+    asked: list[object] = []
+    times: list[Fraction] = []
+
+    @contextlib.contextmanager
+    def encoding(path: Path, rate: Fraction, colours: object, sound: object):
+        asked.append((rate, sound))
+        yield SimpleNamespace(add=lambda pixels, time: times.append(time))
+
+    monkeypatch.setattr(films.video, "encoding", encoding)
+    monkeypatch.setattr(type(film.clip), "sound", lambda _, start, end: (start, end))
+    films.write(film)
+    assert times == [0, Fraction(2, 25), Fraction(4, 25)]
+    assert asked == [(Fraction(25, 2), (Fraction(1, 25), Fraction(7, 25)))]
+
+
+@pytest.mark.parametrize("changed", ["iterations", "precision", "device"])
+def test_a_film_goes_on_as_it_was_asked_for(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    make(plan(folder, tmp_path / "out"), count=2)
+    film = plan(folder, tmp_path / "out")
+    others = {"iterations": {"iterations": 4}, "precision": {"precision": "fp32"}}
+    film.painter.settings = replace(film.painter.settings, **others.get(changed, {}))
+    if changed == "device":
+        monkeypatch.setattr(films, "model", lambda _: "another processor")
+    with pytest.raises(InvalidInput, match=f"{changed} was .* and is "):
+        make(film, resume=True)
+
+
+def test_a_film_goes_on_with_frames_of_its_shot_alone(shots: Path, tmp_path: Path) -> None:
+    """Though the flow to the shot before agrees both ways, but for the frames at the cut."""
+
+    def flow(first: Frame, second: Frame) -> Tensor:
+        apart = {first.index, second.index}
+        crosses = min(apart) < 3 <= max(apart)
+        return (
+            flow_of_shots(first, second)
+            if apart == {2, 3} or not crosses
+            else torch.zeros(32, 40, 2)
+        )
+
+    way = {"options": QUICK, "flow": flow}
+    make(plan(shots, tmp_path / "whole", **way))
+    make(plan(shots, tmp_path / "parts", **way), count=4)
+    make(plan(shots, tmp_path / "parts", **way), resume=True)
+    assert pictures(tmp_path / "parts") == pictures(tmp_path / "whole")

@@ -57,3 +57,16 @@ def test_the_temporal_term_is_that_of_the_best_picture() -> None:
 def test_the_style_loss_of_a_frame_has_the_weights_of_its_layers() -> None:
     its = settings(style_layer_weights=(0.25, 2.0))
     assert style_loss_of({"relu2_1": 3.0, "relu1_1": 8.0}, its) == 0.25 * 8 + 2 * 3
+
+
+def test_the_temporal_term_does_not_keep_a_frame_from_being_done() -> None:
+    prepared = prepare(FRAME, STYLE, settings())
+    pictures = prepared.pictures(prepared.schedule[-1])
+    alone = FrameRun(prepared, None)
+    alone.optimise(pictures, pictures.start, 0)
+    shot = Shot(0, alone.finish()[0].losses.total, 1e9)
+    loss = TemporalLoss(pictures.content.flip(-1), torch.ones_like(pictures.content[:, :1]))
+    weight = 10 * shot.loss / float(loss(pictures.start))
+    it = FrameRun(prepared, None)
+    it.optimise(pictures, pictures.start, 3, (weight, loss), (shot, 0.1))
+    assert it.finish()[0].iterations == 0

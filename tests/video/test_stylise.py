@@ -234,3 +234,72 @@ def test_what_cannot_be_is_one_line() -> None:
     }.items():
         with pytest.raises(InvalidInput, match=f"{name} is .*expected"):
             FilmOptions(**{name: wrong})
+
+
+def test_a_start_is_what_is_seen_also_at_the_edge_of_a_motion() -> None:
+    """No frame is held to that, but nothing else is known there."""
+    frames = numbered(pan(2))
+
+    def flow(first: Frame, second: Frame) -> torch.Tensor:
+        found = torch.zeros(32, 40, 2)  # the right half goes left by three pixels
+        found[:, 20:, 0] = 3.0 * (first.index - second.index)
+        return found
+
+    options = FilmOptions(frame_iterations=0, cuts=False)
+    first, second = stylise(frames, painter(options, flow=flow))
+    assert second.reliable < 1 - 3 / 40 - 1 / 40  # what comes in, and the edge
+    assert torch.equal(second.raw[..., :20], first.raw[..., :20])
+    assert torch.equal(second.raw[..., 20:37], first.raw[..., 23:])
+
+
+def test_what_comes_in_has_the_colours_of_the_styles_in_their_proportions() -> None:
+    other = 0.3 * texture(36, 40, seed=8)
+    unseen = []
+    for blend in ((3.0, 1.0), (1.0, 3.0)):
+        its, options = settings(style_blend=blend), FilmOptions(frame_iterations=0)
+        it = Painter((STYLE, other), its, options, pan_flow())
+        unseen.append(list(stylise(numbered(pan(2)), it))[1].raw[..., -2:])
+    assert float(unseen[0].mean() - unseen[1].mean()) > 0.05  # the first one is brighter
+
+
+def test_after_a_cut_nothing_before_it_counts() -> None:
+    """Though the flow to a frame of the shot before agrees both ways, by chance."""
+    frames = numbered([*pan(3), *pan(3, seed=3)])
+
+    def flow(first: Frame, second: Frame) -> torch.Tensor:
+        indices = {first.index, second.index}
+        if indices == {2, 3}:  # nonsense: a cut
+            return torch.full((32, 40, 2), 9.0)
+        if min(indices) < 3 <= max(indices):
+            return torch.zeros(32, 40, 2)
+        return pan_flow()(first, second)
+
+    options = FilmOptions(frame_iterations=1, distances=(1, 2, 4))
+    whole = list(stylise(frames, painter(options, flow=flow)))
+    assert [frame.begins for frame in whole] == [True, False, False, True, False, False]
+    alone = list(stylise(frames[3:], painter(options, flow=flow)))
+    for one, other in zip(whole[3:], alone, strict=True):
+        assert torch.equal(one.raw, other.raw)
+
+
+def test_a_further_frame_has_no_average_of_iterates() -> None:
+    its = settings(optimizer="adam", averaging=0.5, iterations=30, content_weight=100.0)
+    options = FilmOptions(frame_iterations=3, band=0.0, temporal_weight=1e9)
+    first, second = film(dawn(2), its=its, options=options)
+    assert (first.result.iterations, first.result.evaluations) == (30, 32)
+    assert (second.result.iterations, second.result.evaluations) == (3, 4)
+
+
+def test_a_further_pass_starts_from_a_frame_blended_with_its_neighbour() -> None:
+    """In equal parts, where the neighbour can be trusted."""
+    it = painter(FilmOptions(frame_iterations=0, passes=2))
+    first = list(stylise(numbered(pan(2)), it))
+    noise = torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(0))
+    known = {0: Past(first[0].frame, first[0].raw), 1: Past(first[1].frame, noise)}
+    shots = {f.frame.index: f.shot for f in first}
+    (again,) = refine(known.__getitem__, shots, [1, 0], it)
+    # by whole pixels, but the spline goes through them to rounding
+    torch.testing.assert_close(
+        again.raw[..., 2:], (noise[..., :-2] + first[0].raw[..., 2:]) / 2, rtol=0, atol=1e-6
+    )
+    assert torch.equal(again.raw[..., :2], first[0].raw[..., :2])
