@@ -108,6 +108,10 @@ def test_pictures_of_folders_are_known_by_their_content(tmp_path: Path) -> None:
         Image.new("RGB", (4, 4)).save(tmp_path / name, kind)
     (tmp_path / "e.png").touch()  # damaged: it is said
     (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes").write_text("no picture")
+    (tmp_path / "folder").mkdir()
+    for copy in ("a.jpg_original", "a.jpg~", "a.jpg.bak", "f"):  # the last has no suffix
+        (tmp_path / copy).write_bytes((tmp_path / "a.jpg").read_bytes())
     assert [p.rpartition("/")[2] for p in expand([str(tmp_path)])] == [
-        "a.jpg", "b.gif", "c.jfif", "d.ppm", "e.png",
+        "a.jpg", "b.gif", "c.jfif", "d.ppm", "e.png", "f",
     ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,10 @@ from torch import Tensor
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.ops import extension, history
 from fastnst.ops.history import BLOCK, CompressedRows
+from fastnst.solvers.history import BandedRows
 from fastnst.solvers.minimise import minimise
+from fastnst.solvers.vectors import PLAIN, Placement
+from fastnst.strips.storage import ScratchStore
 from helpers.functions import curved
 from helpers.kernels import needs_native
 
@@ -133,6 +138,25 @@ def test_rows_are_saved_in_no_more_memory_than_that_of_all_rows(used: int) -> No
     other.restore(saved)
     for found, its in zip(other.tensors(used).values(), saved.values(), strict=True):
         assert torch.equal(found, its)
+
+
+def test_rows_in_a_scratch_file_are_never_copied(tmp_path: Path) -> None:
+    """There is no memory for a copy beside the file."""
+    like = torch.zeros(1, 3, 40, 50)
+    with ScratchStore(tmp_path) as store:
+        rows = BandedRows(7, like, Placement(store=store))
+        for row in range(2):
+            rows.store(row, [vectors(1, 6000, seed=row)[0]])
+        own = {x.data_ptr() for band in rows.bands for x in band.memory()}
+        saved = rows.state(2)
+        assert {x.data_ptr() for x in saved.tensors.values()} == own
+        elsewhere = BandedRows(7, like, PLAIN)  # goes on with it, and saves it again as it was
+        elsewhere.restore(saved)
+        assert saved.difference(elsewhere.state(2)) is None
+        few = BandedRows(7, like, PLAIN)
+        few.store(0, [vectors(1, 6000)[0]])
+        rows.restore(few.state(1))
+        assert few.state(1).difference(rows.state(1)) is None
 
 
 @pytest.mark.parametrize("history_size", [5, 60])

@@ -331,17 +331,6 @@ def test_ctrl_c_at_the_average_leaves_the_checkpoint_of_the_last_iterate(tmp_pat
     assert np.array_equal(again.pixels, other("average").pixels)
 
 
-def test_the_room_for_a_checkpoint_is_that_of_the_scale_with_the_most_iterations(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[float] = []
-    monkeypatch.setattr("fastnst.files.check_writable", lambda *given: asked.append(given[2]))
-    settings = fastnst.Settings(min_size=24, iterations=5, scale_iterations=(2, 60))
-    Checkpoints(tmp_path / "a.checkpoint").check(1000, settings, torch.device("cpu"))
-    pair = 6.5 if extension.is_available() else 24
-    assert asked == [2 * 1000 * (101 * pair + 100)]  # room for all, once 51 are in use
-
-
 def test_checkpoints_come_as_often_after_a_run_was_resumed(tmp_path: Path) -> None:
     path, seen = tmp_path / "run.checkpoint", []
     interrupted(path, 6)

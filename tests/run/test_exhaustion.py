@@ -62,6 +62,22 @@ def test_strips_are_proposed_where_they_would_fit(
         assert make_plan(Need(4096, 3072, settings), limit).strips > 1
 
 
+@pytest.mark.parametrize("share", [0.25, 0.4, 0.55, 0.7, 0.85, 1.0])
+def test_the_memory_that_is_proposed_is_enough(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need = Need(2048, 1536, Settings(iterations=100))
+    monkeypatch.setattr(available, "available", lambda device: int(share * need.whole()))
+    with (
+        pytest.raises(InvalidInput, match="ran out of memory") as caught,
+        enough(2048, 1536, need.settings, torch.device("cpu")),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    said = str(caught.value)
+    if "--memory" in said:
+        make_plan(need, int(said.split("--memory ")[1].split("MB")[0]) * 10**6)
+
+
 def test_a_recording_that_ran_out_of_memory_says_so_too() -> None:
     def record() -> None:
         try:

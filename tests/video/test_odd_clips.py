@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastnst import files
-from fastnst.errors import InvalidInput
+from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images.encode import save_image
 from fastnst.output import video
 from fastnst.video import film as films
@@ -93,8 +93,8 @@ def test_another_rate_is_another_film(tmp_path: Path, frames: Path) -> None:
         make(plan(frames, tmp_path / "o.mp4", rate=Fraction(50)), resume=True)
 
 
-def test_damaged_sound_does_not_cost_the_film(tmp_path: Path) -> None:
-    clip = tmp_path / "a.mkv"
+def sounding(clip: Path, damaged: bool = False) -> Path:
+    """A clip with AC-3 sound, of which a packet may be none."""
     with av.open(str(clip), "w") as container:
         out = container.add_stream("mpeg4", rate=25)
         out.width, out.height, out.pix_fmt = 40, 32, "yuv420p"
@@ -110,16 +110,47 @@ def test_damaged_sound_does_not_cost_the_film(tmp_path: Path) -> None:
             sound.sample_rate, sound.pts, sound.time_base = 48000, at, Fraction(1, 48000)
             heard += track.encode(sound)
         heard += track.encode(None)
-        bad = av.Packet(b"\xff" * 40)
-        bad.pts, bad.dts, bad.time_base = heard[3].pts, heard[3].dts, heard[3].time_base
-        bad.stream = track
-        packets += [*heard[:3], bad, *heard[4:]]
+        if damaged:
+            bad = av.Packet(b"\xff" * 40)
+            bad.pts, bad.dts, bad.time_base = heard[3].pts, heard[3].dts, heard[3].time_base
+            bad.stream = track
+            heard[3] = bad
+        packets += heard
         for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
             container.mux(packet)
+    return clip
+
+
+def test_damaged_sound_does_not_cost_the_film(tmp_path: Path) -> None:
+    clip = sounding(tmp_path / "a.mkv", damaged=True)
     film = plan(clip, tmp_path / "o.mp4")
     make(film)
     assert len(times(tmp_path / "o.mp4")) == 8
     assert film.clip.loses_sound
+
+
+def test_a_clip_that_is_gone_does_not_cost_its_sound(tmp_path: Path) -> None:
+    clip = sounding(tmp_path / "a.mkv")
+    film = plan(clip, tmp_path / "o.mp4")
+    list(films.make(film))
+    clip.rename(tmp_path / "b.mkv")
+    with pytest.raises(OutputFailed, match="--resume writes it"):
+        films.write(film)
+    (tmp_path / "b.mkv").rename(clip)
+    films.write(film)
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert container.streams.audio
+
+
+def test_a_glob_names_the_file_that_cannot_be_read(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "1.png").touch()
+
+    def refused(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(InvalidInput, match=r"clip .*1\.png cannot be read: Permission denied"):
+        open_clip(str(tmp_path / "*.png"))
 
 
 def test_a_rate_that_ffmpeg_has_no_fraction_for(tmp_path: Path) -> None:
@@ -221,7 +252,7 @@ def test_an_engine_without_a_temporal_term_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_a_kill_within_a_second_pass(tmp_path: Path, frames: Path, monkeypatch, after: int) -> None:
-    options = FilmOptions(frame_iterations=2, band=0.0, cuts=False, distances=(1,), passes=2)
+    options = replace(QUICK, frame_iterations=2, band=0.0, temporal_weight=50.0, passes=2)
     make(plan(frames, tmp_path / "whole", options))
     make(plan(frames, tmp_path / "parts", options), count=5)  # one of them in the second pass
     write, count = files.write, itertools.count()
@@ -238,3 +269,25 @@ def test_a_kill_within_a_second_pass(tmp_path: Path, frames: Path, monkeypatch, 
     make(plan(frames, tmp_path / "parts", options), resume=True)
     for path in (tmp_path / "whole").glob("*.png"):
         assert path.read_bytes() == (tmp_path / "parts" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_disk_that_is_full_within_a_second_pass(
+    tmp_path: Path, frames: Path, monkeypatch, after: int
+) -> None:
+    """What there is is written, with the picture of the last pass where that is whole."""
+    options = replace(QUICK, frame_iterations=2, band=0.0, temporal_weight=50.0, passes=2)
+    film = plan(frames, tmp_path / "o.mp4", options)
+    write, count = files.write, itertools.count()
+
+    def full(path: Path, data: bytes) -> None:
+        begun = path.suffix == ".next" or any(film.state.folder.glob("*.next"))
+        if begun and next(count) == after:
+            raise OutputFailed(f"{path}: No space left on device")
+        write(path, data)
+
+    monkeypatch.setattr(files, "write", full)
+    with pytest.raises(OutputFailed, match="No space left"):
+        list(films.make(film))
+    films.write(film)
+    assert len(times(tmp_path / "o.mp4")) == 4

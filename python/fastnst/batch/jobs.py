@@ -14,8 +14,8 @@ from fastnst.batch.names import NAME, fill
 from fastnst.batch.tables import read_rows
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import SAMPLE_PREFIX
-from fastnst.images.formats import HEAD, READ, identify
-from fastnst.images.outputs import FORMATS, check_format
+from fastnst.images.formats import HEAD, READ, SUFFIXES, identify
+from fastnst.images.outputs import check_format
 from fastnst.settings.kinds import shown
 from fastnst.settings.presets import changed
 from fastnst.settings.settings import Settings
@@ -150,13 +150,18 @@ def _pictures(pattern: str, made: Container[str]) -> list[str]:
 
 
 def _is_picture(path: Path) -> bool:
-    """Whether a file is a picture by its name, so that a damaged one is said, or by its content."""
-    if path.suffix.lower() in FORMATS:
-        return True
-    if not path.is_file():
+    """Whether a file is named as pictures are, so that a damaged one is said.
+
+    Other names are those of copies that programs keep beside a picture, and of what is none. A file
+    without a suffix is a picture by its content.
+    """
+    if path.suffix:
+        return path.suffix.lower() in SUFFIXES
+    try:
+        with path.open("rb") as file:
+            return identify(file.read(HEAD)) in READ
+    except OSError:  # a folder, or a file that is not ours
         return False
-    with path.open("rb") as file:
-        return identify(file.read(HEAD)) in READ
 
 
 def read_table(path: Path, folder: Path, settings: Settings, name: str = NAME) -> list[Job]:

@@ -12,6 +12,25 @@ import re
 HEAD = 1024  # bytes that are enough to tell
 
 READ = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF", "PPM")
+# Of the names that their files usually have, by which a folder's pictures are found.
+SUFFIXES = frozenset(
+    (
+        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".tif", ".tiff"),
+        *(
+            ".bmp",
+            ".dib",
+            ".gif",
+            ".avif",
+            ".heic",
+            ".heif",
+            ".hif",
+            ".ppm",
+            ".pgm",
+            ".pbm",
+            ".pnm",
+        ),
+    )
+)
 
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),

@@ -60,13 +60,18 @@ class CompressedRows(EightBitRows):
         rows: How many rows there is room for.
         length: n, the number of values of a row.
         allocate: Makes a contiguous tensor on the CPU of a shape and a dtype; None: PyTorch.
+        copies: Whether few rows are saved alone, as a copy; not where they lie in a file, beside
+            which there is no memory for one.
 
     Raises:
         BackendUnavailable: the extension is not loaded, or ``FASTNST_CPU_ISA`` cannot run here.
     """
 
-    def __init__(self, rows: int, length: int, allocate: Allocate | None = None) -> None:
+    def __init__(
+        self, rows: int, length: int, allocate: Allocate | None = None, copies: bool = True
+    ) -> None:
         super().__init__(rows, length, CPU, allocate)
+        self.copies = copies
         loaded()
 
     def store(self, row: int, x: Tensor) -> None:
@@ -121,7 +126,7 @@ class CompressedRows(EightBitRows):
         than that of all rows: a copy of up to half of them takes what the others have not yet.
         """
         own = {"values": self.values, "scales": self.scales}
-        if 2 * used <= self.rows:
+        if self.copies and 2 * used <= self.rows:
             return {name: rows[:, :used].clone() for name, rows in own.items()}
         for rows in own.values():
             rows[:, used:] = 0
@@ -130,6 +135,7 @@ class CompressedRows(EightBitRows):
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Overwrite the first rows with what ``tensors`` of rows of this length returned."""
         rows = tensors["values"].shape[1]
+        self.copies = rows < self.rows  # their state is that which they have been given
         self.values[:, :rows] = tensors["values"]
         self.scales[:, :rows] = tensors["scales"]
 

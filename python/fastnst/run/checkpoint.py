@@ -81,9 +81,8 @@ class Checkpoints:
             InvalidInput: for a folder that is missing or not writable, too little space, or a file
                 that is there and is something else.
         """
-        most = max(settings.iterations, *(settings.scale_iterations or (0,)))
-        pairs = min(settings.kept_pairs(pixels) + 1, 2 * most)  # one is spare, in strips
-        pairs = 0 if settings.optimizer == "adam" else pairs
+        kept = settings.kept_pairs(pixels)
+        pairs = kept + 1 if kept else 0  # one is spare, in strips
         # The last one stays whole until the next one is: both are on the disk together.
         needed = round(2 * pixels * (pairs * pair_bytes(settings, device) + 100))
         files.check_writable(self.path, "checkpoint", needed, is_checkpoint, "checkpoint")

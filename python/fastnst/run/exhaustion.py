@@ -11,6 +11,7 @@ import torch
 
 from fastnst.errors import InvalidInput
 from fastnst.run import available, memory
+from fastnst.run.planning import SHARE
 from fastnst.run.refusal import least
 from fastnst.run.shareable import no_pieces_reason
 from fastnst.settings.settings import Settings
@@ -54,7 +55,7 @@ def enough(width: int, height: int, settings: Settings, device: torch.device) ->
     side = max(width, height) * min(1.0, left / each / (width * height)) ** 0.5
     fits = max(memory.SMALLEST, int(side))
     ways = [f"--size {fits} or less", "a smaller --history-size"]
-    if no_pieces_reason(settings) is None and least(need, None, None) <= left:
+    if no_pieces_reason(settings) is None and least(need, None, None) <= SHARE * left:
         limit = left + (available.LIBRARIES if device.type == "cpu" else 0)
         ways.insert(1, f"--memory {round(limit / 1e6)}MB for strips, or smaller ones")
     raise InvalidInput(

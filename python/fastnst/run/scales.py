@@ -147,7 +147,7 @@ def _run_scale(
             take_up(recorder, saved, engine, colours, state, (height, width), start.device)
         totals = recorder.totals()
         unheard = state.tensors.get("unheard")  # totals that the engine has not been told of yet
-        late = 0 if unheard is None else int(unheard[:, 1].isfinite().sum())
+        late = 0 if unheard is None else len(unheard)
         engine.resume(totals[: len(totals) - late])
     writer = None
     if checkpoints is not None and (speech.ranks > 1 or current().rank == 0):

@@ -94,7 +94,8 @@ class BandedRows:
             if compressed:
                 allocate = partial(placement.empty, like=self._like)
                 return CompressedRows(
-                    rows, view.numel(), lambda shape, dtype: allocate(shape, dtype=dtype)
+                    *(rows, view.numel(), lambda shape, dtype: allocate(shape, dtype=dtype)),
+                    copies=placement.store is None,
                 )
             return DenseRows(rows, view, placement)
 

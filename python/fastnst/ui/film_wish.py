@@ -128,6 +128,8 @@ class FilmWish(Wish):
         last = load_image(film.state.picture(film.state.records()[-1]))
         written = films.write(film)
         assert written is not None
+        if error is None and film.clip.loses_sound:
+            error = "its sound cannot be read: the film is silent"
         if state == "done":
             films.finish(film)
         stage.kept.mkdir()

@@ -109,10 +109,11 @@ def open_clip(name: str, rate: Fraction | None = None) -> Clip:
         elif there:
             with path.open("rb") as file:
                 head = file.read(_HEAD)
+        elif glob.has_magic(name):
+            pictures = [p for p in map(Path, glob.glob(name)) if _is_picture(p)]  # noqa: PTH207
     except OSError as error:
-        raise InvalidInput(f"clip {name} cannot be read: {error.strerror}") from error
-    if not there and glob.has_magic(name):
-        pictures = [p for p in map(Path, glob.glob(name)) if _is_picture(p)]  # noqa: PTH207
+        named = error.filename or name
+        raise InvalidInput(f"clip {named} cannot be read: {error.strerror}") from error
     if pictures is not None:
         return PictureFrames(name, pictures, RATE if rate is None else rate)
     if not there:

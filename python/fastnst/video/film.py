@@ -179,9 +179,11 @@ def write(film: Film) -> Path | None:
         try:
             encode(sound)
         except OutputFailed as error:
-            if sound is None or not isinstance(error.__cause__, load_av().FFmpegError):
+            cause = error.__cause__
+            damaged = isinstance(cause, load_av().FFmpegError) and not isinstance(cause, OSError)
+            if sound is None or not damaged:  # a clip that is gone may be there again
                 raise
-            film.clip.loses_sound = True  # it is damaged
+            film.clip.loses_sound = True
             encode(None)
     except OutputFailed as error:
         raise OutputFailed(

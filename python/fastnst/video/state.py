@@ -173,12 +173,20 @@ class FilmState:
             self.folder.rmdir()
 
     def _settle(self, path: Path) -> None:
-        """Finish a frame whose record a kill kept from being written, or leave it to be made."""
+        """Finish a frame whose record could not be written, or leave it to be made again.
+
+        It may have its new picture and the state of before: a picture is whole, and can be shown.
+        """
         try:
             text = path.read_bytes()
+            following, last = json.loads(text), path.with_suffix(".json")
             state = path.with_suffix(".safetensors").read_bytes()
-            if _sha256(state) == json.loads(text)["state_sha256"]:
-                files.write(path.with_suffix(".json"), text)
+            picture = path.with_suffix(".png").read_bytes()
+            if _sha256(state) == following["state_sha256"]:
+                files.write(last, text)
+            elif _sha256(picture) == following["picture_sha256"]:
+                record = {**json.loads(last.read_bytes()), "picture_sha256": _sha256(picture)}
+                files.write(last, json.dumps(record).encode())
             path.unlink()
         except _WRONG as error:
             raise InvalidInput(f"{path} cannot be read: remove it") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -162,6 +163,33 @@ def test_evaluations_change_at_the_same_place_however_a_run_is_made(stop: int) -
         for (kind, loss, image), (its, other, picture) in zip(whole, found, strict=True):
             assert (kind, loss) == (its, other)
             assert torch.equal(image, picture)
+
+
+@pytest.mark.parametrize(("loss", "gradient"), [(math.nan, 1), (math.inf, 1), (1, math.inf)])
+def test_what_is_not_heard_yet_is_of_iterates_alone(loss: float, gradient: float) -> None:
+    """A run counts on it when it goes on; evaluations that fail are none of its totals."""
+    good, counted, heard = curved(uniform(0.3, 0.7)), 0, []
+
+    def evaluate(image: Tensor) -> Evaluation:
+        nonlocal counted
+        counted += 1
+        found = good(image)
+        if counted != 5:
+            return found
+        terms = replace(found.terms, total=found.terms.total * loss)
+        return Evaluation(terms, found.gradient * gradient)
+
+    def note(total: float) -> bool:
+        heard.append(total)
+        return False
+
+    iterates = minimise_on_device(
+        evaluate, uniform(0, 1, seed=1), iterations=14, stepwise=True, note=note
+    )
+    for shown, iterate in enumerate(iterates, start=1):
+        unheard = saved(iterate).tensors["unheard"]
+        assert unheard.isfinite().all()
+        assert len(heard) + len(unheard) == shown
 
 
 def test_a_resumed_run_knows_the_best_of_its_precision() -> None:

@@ -157,10 +157,10 @@ def minimise_on_device(
             evaluations += 1
             iteration += not failed  # after a failure the best picture is evaluated again
             failed = not (math.isfinite(values[0]) and math.isfinite(gradient_norm1))
-            unheard.append((_noted_before(evaluations), values[0]))
             if failed:
                 restarts.begin_again(iteration)
             else:
+                unheard.append((_noted_before(evaluations), values[0]))
                 yield seen(values, image, now.precision)
 
 
