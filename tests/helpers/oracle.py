@@ -124,7 +124,8 @@ def style_distance(name: str, f: Tensor, a: Tensor, t: Tensor, u: Tensor) -> Ten
         )  # the variance of a constant channel has a root with a slope
         return means + ((std - std_a) ** 2).sum() / len(f)
     assert name == "wasserstein"
-    eye = 1e-4 * torch.eye(len(f), dtype=f.dtype)
+    ridge = max(1e-4, 1e-6 * float(covariance_a.diagonal().mean()))
+    eye = ridge * torch.eye(len(f), dtype=f.dtype)
     covariance, covariance_a = covariance + eye, covariance_a + eye
     values, vectors = torch.linalg.eigh(covariance_a)
     root = vectors @ torch.diag(values.sqrt()) @ vectors.T

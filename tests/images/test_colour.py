@@ -118,3 +118,15 @@ def test_colours_are_put_back_by_strips_with_the_same_bits(
     for pixels in (1, 200, 1 << 20):
         monkeypatch.setattr(colour, "STRIP_PIXELS", pixels)
         assert torch.equal(colour.with_colours_of(image, content), whole)
+
+
+def test_matched_histogram_of_a_drawing_has_the_colours_of_the_reference() -> None:
+    """Most of it is of one white, which has to become the mean of what it stands for."""
+    generator = torch.Generator().manual_seed(0)
+    reference = torch.rand(1, 3, 48, 48, generator=generator)
+    ink = (torch.rand(1, 1, 48, 48, generator=generator) - 0.3).clamp(0, 1) / 0.7
+    drawing = (1 - (ink - 0.4).clamp(0, 1)).expand(1, 3, -1, -1).contiguous()
+    for image in (drawing, 1 - drawing, torch.full_like(drawing, 0.5)):
+        matched = match_histogram(image, reference)
+        # A quantile in 1024 of a range of 1, and the clamp of what sticks out of it.
+        assert torch.allclose(matched.mean((2, 3)), reference.mean((2, 3)), atol=0.01)

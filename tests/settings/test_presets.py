@@ -115,8 +115,10 @@ def wasserstein(f: Tensor, a: Tensor) -> Tensor:
     for flat in (f.flatten(1), a.flatten(1)):
         means.append(flat.mean(1))
         second = flat @ flat.T / flat.shape[1]
-        eye = torch.eye(len(flat), dtype=flat.dtype)
-        covariances.append(second - torch.outer(means[-1], means[-1]) + 1e-4 * eye)
+        covariances.append(second - torch.outer(means[-1], means[-1]))
+    # 1e-4, where features are as small as those of normalised weights
+    ridge = max(1e-4, 1e-6 * float(covariances[1].diagonal().mean()))
+    covariances = [c + ridge * torch.eye(len(c), dtype=c.dtype) for c in covariances]
     # the eigenvalues of Σ' Σ are those of Σ'^½ Σ Σ'^½
     roots = torch.linalg.eigvals(covariances[1] @ covariances[0]).real.clamp_min(0).sqrt()
     trace = covariances[0].trace() + covariances[1].trace() - 2 * roots.sum()

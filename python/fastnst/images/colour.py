@@ -14,6 +14,7 @@ from torch import Tensor
 LUMINANCE = (0.299, 0.587, 0.114)  # of RGB, ITU-R BT.601
 ROTATIONS = 12  # of match_histogram; the distance of the two clouds hardly falls after ten
 QUANTILES = 1024
+ALIKE = 1e-9  # values this near are one: rounding of a product of matrices tells them apart
 STRIP_PIXELS = 1 << 22  # of a large picture that are recoloured at a time
 
 Moments: TypeAlias = "tuple[Tensor, Tensor]"
@@ -124,11 +125,20 @@ def _match_values(values: Tensor, wanted: Tensor) -> Tensor:
 
 
 def between_quantiles(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
-    """Map values so that their quantiles ``source`` become ``target``, linearly in between."""
-    after = torch.searchsorted(source, values.contiguous()).clamp(1, len(source) - 1)
+    """Map values so that their quantiles ``source`` become ``target``, linearly in between.
+
+    A value that many quantiles have, as the paper of a drawing, becomes the mean of theirs.
+    """
+    values = values.contiguous()
+    after = torch.searchsorted(source, values).clamp(1, len(source) - 1)
     low, high = source[after - 1], source[after]
     part = ((values - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
-    return torch.lerp(target[after - 1], target[after], part)
+    mapped = torch.lerp(target[after - 1], target[after], part)
+    first = torch.searchsorted(source, values - ALIKE)
+    alike = torch.searchsorted(source, values + ALIKE, right=True) - first
+    sums = torch.cat([target.new_zeros(1), target.cumsum(0)])
+    mean = (sums[first + alike] - sums[first]) / alike.clamp_min(1)
+    return torch.where(alike > 1, mean, mapped)
 
 
 def quantiles(ordered: Tensor) -> Tensor:

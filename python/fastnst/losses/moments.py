@@ -8,7 +8,8 @@ With μ the mean and Σ the covariance of a layer's C features over its position
 
 The last is the squared 2-Wasserstein distance of the normal distributions N(μ, Σ) and N(μ_s, Σ_s),
 divided by C (Olkin & Pukelsheim 1982; as a style loss: K. Crowson's style-transfer-pytorch).
-Where there is guidance T, positions count T² in every mean.
+Where there is guidance T, positions count T² in every mean. For ``wasserstein`` both covariances
+have ε on their diagonals: 1e-4, or a millionth of the style's mean variance where that is more.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from fastnst.losses.guidance import guide
 from fastnst.losses.layer_loss import LayerLoss
 from fastnst.ops import gram_matrix
 
-# Added to the diagonal of both covariances, so that they have inverse roots. In units of features
-# whose mean is of order 1, as in a normalised network.
+# Added to the diagonal of both covariances, so that they have inverse roots: RIDGE in units of
+# features whose mean is of order 1, as in a normalised network; ROUNDING of the style's mean
+# variance where that is more, above what float32 leaves in a covariance.
 RIDGE = 1e-4
+ROUNDING = 1e-6
 SMALLEST_VARIANCE = 1e-8  # σ = √(σ² + this): a channel that is constant has a gradient
 
 
@@ -164,8 +167,9 @@ class WassersteinLoss(_MomentLoss):
         spread: float = 0.0,
     ) -> None:
         super().__init__(*targets, backend=backend, guidance=guidance, spread=spread)
+        self.ridge = max(RIDGE, ROUNDING * float(self.target_covariance.diagonal().double().mean()))
         with one_thread(self.target_covariance.device):
-            values, vectors = torch.linalg.eigh(_ridged(self.target_covariance))
+            values, vectors = torch.linalg.eigh(_ridged(self.target_covariance, self.ridge))
             root = vectors * values.clamp_min(0).sqrt() @ vectors.T
         self.register_buffer("root", root.to(self.target_covariance), persistent=False)
 
@@ -184,7 +188,7 @@ class WassersteinLoss(_MomentLoss):
     def _distance(self, found: tuple[Tensor, ...]) -> Tensor:
         mean, covariance = found
         apply: Any = _BuresDistance.apply  # untyped in torch
-        distance: Tensor = apply(covariance, self.target_covariance, self.root)
+        distance: Tensor = apply(covariance, self.target_covariance, self.root, self.ridge)
         means = (mean - self.target_mean).square().mean()
         return means + distance / len(mean) + self.spread
 
@@ -197,13 +201,13 @@ class _BuresDistance(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, covariance: Tensor, target: Tensor, root: Tensor) -> Tensor:
+    def forward(ctx: Any, covariance: Tensor, target: Tensor, root: Tensor, ridge: float) -> Tensor:
         root = root.double()
         with one_thread(root.device):
-            values, vectors = torch.linalg.eigh(root @ _ridged(covariance) @ root)
-            roots = values.clamp_min(RIDGE**2).sqrt()
+            values, vectors = torch.linalg.eigh(root @ _ridged(covariance, ridge) @ root)
+            roots = values.clamp_min(ridge**2).sqrt()
             half = (root @ vectors) / roots.sqrt()
-        ridges = 2 * RIDGE * len(roots)
+        ridges = 2 * ridge * len(roots)
         traces = covariance.diagonal().double().sum() + target.diagonal().double().sum() + ridges
         ctx.save_for_backward(half)
         ctx.dtype = covariance.dtype
@@ -212,17 +216,17 @@ class _BuresDistance(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (half,) = ctx.saved_tensors
         with one_thread(half.device):
             gradient = torch.eye(len(half), dtype=half.dtype, device=half.device) - half @ half.T
-        return grad * gradient.to(ctx.dtype), None, None
+        return grad * gradient.to(ctx.dtype), None, None, None
 
 
-def _ridged(covariance: Tensor) -> Tensor:
-    """Σ + RIDGE · I in float64, symmetric."""
+def _ridged(covariance: Tensor, ridge: float) -> Tensor:
+    """Σ + ridge · I in float64, symmetric."""
     symmetric = (covariance + covariance.T).double() / 2
-    symmetric.diagonal().add_(RIDGE)
+    symmetric.diagonal().add_(ridge)
     return symmetric
 
 
