@@ -14,6 +14,7 @@ from fastnst.batch import make
 from fastnst.batch.done import is_done
 from fastnst.batch.in_turn import Progress, run_batch
 from fastnst.batch.journal import read_journal
+from fastnst.batch.make import checkpoint_path
 from fastnst.run.run import run
 from helpers.batches import SMALL, jobs_of, statuses
 from helpers.pictures import smooth
@@ -104,3 +105,11 @@ def test_a_picture_of_a_file_that_changed_meanwhile_is_not_done(pictures: Path) 
 
     assert statuses(run_batch([job], out, callback=change)) == ["done"]
     assert not is_done(job, read_journal(out))
+
+
+def test_a_checkpoint_has_a_name_that_file_systems_take() -> None:
+    """Another one for each output, also where they begin alike."""
+    assert checkpoint_path(Path("out/a.png")) == Path("out/.a.png.checkpoint")
+    names = {checkpoint_path(Path(f"ä{'m' * 240}{end}.png")).name for end in "abc"}
+    assert len(names) == 3
+    assert max(len(name.encode()) for name in names) <= 255

@@ -36,18 +36,18 @@ def place(tmp_path: Path, disk: Path, monkeypatch: Any, random_weights: Any) -> 
     return tmp_path
 
 
-def fails(capsys: Any, *arguments: str) -> tuple[str, str]:
+def fails(capsys: Any, *arguments: str, lines: int = 1) -> tuple[str, str]:
     """What is said and printed by a command that cannot write all that it should."""
     assert cli.run_app(arguments) == 1
     printed = capsys.readouterr()
     assert printed.err.startswith("fastnst: ")
-    assert printed.err.count("\n") == 1
+    assert printed.err.count("\n") == lines
     assert "No space left on device" in printed.err
     return printed.err, printed.out
 
 
-def stylize(capsys: Any, *further: str) -> tuple[str, str]:
-    return fails(capsys, "stylize", "c.png", "s.png", *QUICK, *further)
+def stylize(capsys: Any, *further: str, lines: int = 1) -> tuple[str, str]:
+    return fails(capsys, "stylize", "c.png", "s.png", *QUICK, *further, lines=lines)
 
 
 def rescued(said: str) -> Path:
@@ -109,8 +109,10 @@ def test_a_film_of_the_iterations(place: Path, disk: Path, capsys: Any) -> None:
 
 
 def test_pictures_on_the_way(place: Path, disk: Path, capsys: Any) -> None:
-    said, _ = stylize(capsys, "-o", str(disk / "o.png"), "--save-every", "1")
-    assert is_picture(rescued(said))
+    """The one that ended the run, and the result."""
+    said, _ = stylize(capsys, "-o", str(disk / "o.png"), "--save-every", "1", lines=2)
+    for line in said.splitlines(keepends=True):
+        assert is_picture(rescued(line))
 
 
 def test_settings(place: Path, disk: Path, capsys: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -342,3 +343,11 @@ def test_checkpoints_come_as_often_after_a_run_was_resumed(tmp_path: Path) -> No
         CONTENT, STYLE, **SMALL, resume=path, checkpoint=path, checkpoint_every=4, callback=callback
     )
     assert sorted(set(seen)) == [6, 10]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_name_that_is_not_utf8_is_a_name(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.checkpoint")
+    interrupted(path, 2)
+    again = fastnst.stylize(CONTENT, STYLE, **SMALL, resume=path)
+    assert np.array_equal(again.pixels, uninterrupted("lbfgs", 100).pixels)

@@ -282,3 +282,30 @@ def test_a_film_goes_on_with_frames_of_its_shot_alone(shots: Path, tmp_path: Pat
     make(plan(shots, tmp_path / "parts", **way), count=4)
     make(plan(shots, tmp_path / "parts", **way), resume=True)
     assert pictures(tmp_path / "parts") == pictures(tmp_path / "whole")
+
+
+def test_what_a_killed_process_was_writing_is_tidied_away(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    output = tmp_path / "o.mp4"
+    make(plan(folder, output), count=2)
+    draft = tmp_path / "o.mp4.frames" / ".00002.png.12.0a1b2c3d.part"
+    draft.write_bytes(b"x")
+    make(plan(folder, output), resume=True)
+    assert not draft.parent.exists()
+    draft.parent.mkdir()
+    draft.with_name(".film.json.12.0a1b2c3d.part").touch()  # it had not begun yet
+    make(plan(folder, output))
+    assert not draft.parent.exists()
+
+
+def test_a_missing_frame_leaves_the_film_that_is_there(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    output = tmp_path / "o.mp4"
+    film = plan(folder, output)
+    make(film, count=4)
+    films.write(film)
+    before = output.read_bytes()
+    (tmp_path / "o.mp4.frames" / "00002.png").unlink()
+    with pytest.raises(InvalidInput, match=r"00002\.png"):
+        films.write(film)
+    assert output.read_bytes() == before

@@ -235,12 +235,11 @@ def test_frames_beyond_the_end_are_not_written(tmp_path: Path, frames: Path) -> 
 
 def test_a_film_is_made_by_one_process(tmp_path: Path, frames: Path) -> None:
     film = plan(frames, tmp_path / "o.mp4")
-    first = films.make(film)
-    next(first)
-    with pytest.raises(InvalidInput, match="being made by another process"):
-        next(films.make(film, resume=True))
-    first.close()
-    make(film, resume=True)
+    refused = pytest.raises(InvalidInput, match="being made by another process")
+    with films.claimed(film), refused, films.claimed(plan(frames, tmp_path / "o.mp4")):
+        pass
+    with films.claimed(film):
+        pass
 
 
 def test_an_engine_without_a_temporal_term_is_refused_at_once() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.result import Result
 from fastnst.run.run import run
 from fastnst.run.step import Step
+
+_LONGEST = 200  # bytes of an output's name in that of its checkpoint; most file systems take 255
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,15 @@ def _attempt(job: Job, making: Making, cache: Cache, listen: Callable[[Step], No
     return Outcome(job, "done", loss=result.losses.total, seconds=time.perf_counter() - began)
 
 
+def checkpoint_path(output: Path) -> Path:
+    """Where the state of a run is kept for as long as it lasts: a hidden file beside the output."""
+    name = os.fsencode(output.name)
+    if len(name) > _LONGEST:  # other names may begin alike
+        short = name[:_LONGEST].decode(errors="ignore")
+        return output.with_name(f".{short}-{hashlib.sha256(name).hexdigest()[:8]}.checkpoint")
+    return output.with_name(f".{output.name}.checkpoint")
+
+
 def _drop_damaged(path: Path) -> None:
     """Remove a checkpoint of a batch's own that is none any more: nobody has named it."""
     with contextlib.suppress(FileNotFoundError):
@@ -115,7 +128,7 @@ def _run(job: Job, checkpoint_every: int, begin: Callable[..., Result]) -> Resul
     """Make a picture, or go on where its checkpoint is; ``begin`` is ``run`` for this job."""
     if not checkpoint_every:
         return begin()
-    path = job.output.with_name(f".{job.output.name}.checkpoint")
+    path = checkpoint_path(job.output)
     _drop_damaged(path)
     go_on = functools.partial(begin, checkpoints=Checkpoints(path, checkpoint_every))
     try:

@@ -12,7 +12,7 @@ import typer
 
 from fastnst.cli.console import complain, say
 from fastnst.cli.interrupts import Interrupts
-from fastnst.errors import OutputFailed
+from fastnst.errors import FastNSTError, OutputFailed
 from fastnst.ranks.launch import is_rank, writes
 from fastnst.settings.settings import HISTORY_SIZE_WHEN_LARGE, Settings
 
@@ -94,7 +94,7 @@ def produce(
         is_rank()
     ) as interrupts:  # around all: a finished picture is saved whatever comes
         result: Result | None = None
-        told: list[str] = []
+        told: list[tuple[str, str]] = []  # what ended the run, and where its picture is then
         code = 0
         try:
             with contextlib.ExitStack() as stack:
@@ -112,15 +112,15 @@ def produce(
                     result = work(listen)
                 except Interrupted as ended:
                     result, code = ended.result, interrupts.exit_code
-                    told.append(f"interrupted; the best picture so far is in {output}")
+                    told.append(("interrupted", f"; the best picture so far is in {output}"))
                 except Unsaved as ended:
                     result, code = ended.result, ended.exit_code
-                    told.append(f"{ended}; the best picture so far is in {output}")
+                    told.append((str(ended), f"; the best picture so far is in {output}"))
                 except Diverged as ended:
                     if ended.result is None:
                         raise
                     result, code = ended.result, ended.exit_code
-                    told.append(f"{ended}; the best picture before that is in {output}")
+                    told.append((str(ended), f"; the best picture before that is in {output}"))
         except KeyboardInterrupt:
             tell("interrupted before there was a picture")
             raise typer.Exit(interrupts.exit_code) from None
@@ -128,10 +128,15 @@ def produce(
             if result is None:
                 raise
             code = code or error.exit_code
-            told = told or [str(error)]
-        save(result)
-        for message in told:
-            tell(message)
+            told = told or [(str(error), "")]
+        try:
+            save(result)
+        except FastNSTError:
+            for reason, _ in told:  # the error says where the picture is instead
+                tell(reason)
+            raise
+        for reason, where in told:
+            tell(reason + where)
         together()
         if code:
             raise typer.Exit(code)

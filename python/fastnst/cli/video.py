@@ -141,7 +141,7 @@ def video(
     film = films.Film(source, painter, output, selection, backwards)
     films.check(film, resume)
     made = Tally()
-    with Interrupts() as interrupts, _previewed(preview, output, shown):
+    with Interrupts() as interrupts, films.claimed(film), _previewed(preview, output, shown):
         shown.after = interrupts.after_step
         try:
             with shown:

@@ -24,7 +24,7 @@ from fastnst.images.decode import Picture, load_image, open_image
 from fastnst.images.exif import valid
 from fastnst.images.formats import HEAD, identify
 from fastnst.images.levels import TooLarge, white_of_floats
-from fastnst.images.png import colours_of
+from fastnst.images.png import colours_of, orientation_of
 from fastnst.images.rows import PixelRows, StoredRows, extremes
 from fastnst.images.source import open_source
 from fastnst.images.srgb import Colours, to_srgb
@@ -110,7 +110,7 @@ def size_of(picture: str | os.PathLike[str], largest: int = LARGEST) -> tuple[in
         _check_streams(picture, error)
     image = _header(picture, _described(Path(picture)))
     _check_size(image, Path(picture), largest)
-    turned = valid(_field(image, "orientation", 1))
+    turned = _orientation(image, Path(picture))
     return (image.width, image.height) if turned < 5 else (image.height, image.width)
 
 
@@ -166,7 +166,7 @@ def open_large(picture: str | os.PathLike[str], store: Store, largest: int = LAR
         raise InvalidInput(f"{path} is not a picture that can be read: it is damaged")
     _check_size(image, path, largest)
     try:
-        turned = valid(_field(image, "orientation", 1))
+        turned = _orientation(image, path)
         colours = _png_colours(path) if kind == "PNG" else None
         profiled = colours is None or colours.profile is not None
         rest = None if colours is None or profiled else colours
@@ -253,6 +253,13 @@ def _field(image: Any, name: str, default: int) -> int:
     return int(image.get(name)) if image.get_typeof(name) else default
 
 
+def _orientation(image: Any, path: Path) -> int:
+    if image.get("vips-loader") == "pngload":  # libvips has read no further than to the pixels
+        with path.open("rb") as file:
+            return orientation_of(file)
+    return valid(_field(image, "orientation", 1))
+
+
 def _colours_alone(image: Any, described: Described) -> Any:
     """A TIFF's image without the channels that mean nothing: what is left are colours and alpha."""
     if not image.hasalpha():
@@ -281,7 +288,7 @@ def _top(image: Any, described: Described) -> int:
     """The largest level that a TIFF of 16 bits has stored, or one that tells what white is."""
     region, top = _vips().Region.new(image), 0
     for start in range(0, image.height, _ROWS):
-        data = region.fetch(0, start, image.width, min(_ROWS, image.height - start))
+        data = _fetched(region, start, image.width, min(_ROWS, image.height - start))
         levels = np.frombuffer(data, np.uint16)
         # libvips has inverted them where 0 is white
         top = max(top, 65535 - int(levels.min()) if described.inverted else int(levels.max()))
@@ -366,7 +373,7 @@ def _decode(
     dtype = values.numpy().dtype
     for start in range(0, image.height, _ROWS):
         rows = values[start : start + _ROWS]
-        data = region.fetch(0, start, image.width, len(rows))
+        data = _fetched(region, start, image.width, len(rows))
         found = np.frombuffer(data, dtype).reshape(*rows.shape[:2], image.bands)
         if colours is not None:
             parts = found.astype(np.float32) / np.float32(white)
@@ -375,6 +382,20 @@ def _decode(
             found = (shown * white).round().astype(dtype)
         rows.numpy()[:] = found
         store.release(rows)
+
+
+def _fetched(region: Any, start: int, width: int, rows: int) -> Any:
+    """Decoded rows. A tile that cannot be decoded is black to libvips, which only notes an error.
+
+    Raises:
+        pyvips.Error: for such a tile too.
+    """
+    vips = _vips()
+    vips.vips_lib.vips_error_clear()
+    data = region.fetch(0, start, width, rows)
+    if vips.ffi.string(vips.vips_lib.vips_error_buffer()):
+        raise vips.Error("a tile cannot be decoded")  # takes what was noted along
+    return data
 
 
 def _reason(error: Any) -> str:

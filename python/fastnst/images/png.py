@@ -85,6 +85,17 @@ def colours_of(file: BinaryIO) -> Colours:
     return _colours(chunks)
 
 
+def orientation_of(file: BinaryIO) -> int:
+    """How a PNG is to be turned, 1 to 8: its chunk eXIf may also follow the pixels."""
+    file.seek(len(SIGNATURE))
+    while len(head := file.read(8)) == 8:
+        length = int.from_bytes(head[:4], "big")
+        if head[4:] == b"eXIf" and length <= LARGEST_PROFILE:
+            return orientation(file.read(length))
+        file.seek(length + 4, io.SEEK_CUR)
+    return 1
+
+
 def _refuse_hdr(chunks: Mapping[bytes, bytes]) -> None:
     transfer = _HDR.get(chunks.get(b"cICP", b"")[1:2])
     if transfer is not None:

@@ -88,6 +88,8 @@ def describe(file: BinaryIO) -> Described:
         index, page = _full_picture(opened)
         extra = [int(e) for e in page.extrasamples][:1]
         bits = max(_numbers(page.tags.valueof(258, 1)))
+        if not 1 <= bits <= 64:
+            raise InvalidInput("cannot be read: its number of bits is damaged")
         inverted = int(page.photometric) == WHITE_IS_ZERO
         return Described(index, extra in ([1], [2]), inverted, bits, page.tags.valueof(281))
 

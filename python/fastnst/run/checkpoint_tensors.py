@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -38,7 +40,7 @@ def write(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The texts of a file alone; raises what ``read`` does."""
-    with safe_open(path, framework="pt") as file:
+    with _opened(path) as file:
         return file.metadata() or {}
 
 
@@ -52,8 +54,21 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         OSError: if it cannot be read.
         SafetensorError: if it is no such file; ValueError and RuntimeError likewise.
     """
-    with safe_open(path, framework="pt") as file:
+    with _opened(path) as file:
         mapped = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         copies = os.name == "nt" or path.stat().st_nlink > 1
         tensors = {name: x.clone() for name, x in mapped.items()} if copies else mapped
         return file.metadata() or {}, tensors
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A file of tensors; by its number if its name is not UTF-8, which safetensors would refuse."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file, safe_open(f"/dev/fd/{file.fileno()}", framework="pt") as it:
+            yield it
+        return
+    with safe_open(path, framework="pt") as it:
+        yield it

@@ -6,6 +6,7 @@ A film is made by ``make``, written by ``write`` and its state removed by ``fini
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -102,8 +103,21 @@ def disk_needed(film: Film, width: int, height: int) -> int | None:
     return pictures + kept * STATE * width * height
 
 
+@contextlib.contextmanager
+def claimed(film: Film) -> Iterator[None]:
+    """Claim a film while it is made, written and its state removed.
+
+    Raises:
+        InvalidInput: if another process has claimed it.
+    """
+    with claims.claim(film.state.folder) as mine:
+        if not mine:
+            raise InvalidInput(f"{film.output} is being made by another process")
+        yield
+
+
 def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
-    """Make a film, frame by frame, and write it at the end.
+    """Make the frames of a film, by the one process that has claimed it.
 
     Args:
         film: What to make; it has been checked.
@@ -113,17 +127,8 @@ def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
         Each frame that was made, when it is saved.
 
     Raises:
-        InvalidInput: for a frame that cannot be read, too little disk, frames of another film, or
-            a film that another process is making.
+        InvalidInput: for a frame that cannot be read, too little disk, or frames of another film.
     """
-    with claims.claim(film.state.folder) as mine:
-        if not mine:
-            raise InvalidInput(f"{film.output} is being made by another process")
-        yield from _make(film, resume)
-
-
-def _make(film: Film, resume: bool) -> Iterator[FilmFrame]:
-    """As ``make``, by the one process that has claimed the film."""
     state = film.state
     source = _frames(film)
     first = next(source, None)
@@ -165,6 +170,7 @@ def write(film: Film) -> Path | None:
     records = [record for record in records if not film.selection.is_over(record["frame"])]
     if not records or not film.is_file:
         return film.output if records else None
+    pictures = [state.picture(record) for record in records]  # or a film that is there is cut short
     times = [Fraction(record["exact_time"]) for record in records]
     step = film.selection.every / film.clip.rate
     sound = film.clip.sound(times[0], times[-1] + step)
@@ -172,8 +178,8 @@ def write(film: Film) -> Path | None:
 
     def encode(heard: Sound | None) -> None:
         with video.encoding(film.output, rate, film.clip.colours, heard) as encoder:
-            for record, time in zip(records, times, strict=True):
-                encoder.add(load_image(state.picture(record)), time - times[0])
+            for picture, time in zip(pictures, times, strict=True):
+                encoder.add(load_image(picture), time - times[0])
 
     try:
         try:
@@ -198,6 +204,7 @@ def finish(film: Film) -> None:
     if film.is_file:
         state.remove()
         return
+    state.sweep()
     for path in state.folder.glob("*.safetensors"):
         if path.stem.isdigit():
             path.unlink()

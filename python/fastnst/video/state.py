@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from fractions import Fraction
@@ -33,6 +34,10 @@ from fastnst.video.flow import Frame
 
 FORMAT = "fastnst film 1"
 ABOUT = "film.json"
+# What a process that was killed leaves of a file that it was writing; see ``files``.
+_DRAFT = re.compile(
+    rf"\.({re.escape(ABOUT)}|\d+\.(png|safetensors|json|next))\.\d+\.[0-9a-f]{{8}}\.part"
+)
 
 
 class FilmState:
@@ -62,6 +67,7 @@ class FilmState:
         """
         try:
             self.folder.mkdir(exist_ok=True)
+            self.sweep()
             if any(self.folder.iterdir()):
                 raise InvalidInput(f"folder {self.folder} is needed for the film and is not empty")
         except OSError as error:
@@ -166,11 +172,18 @@ class FilmState:
 
     def remove(self) -> None:
         """Remove what this class has written, and the folder if nothing else is in it."""
+        self.sweep()
         for path in self.folder.iterdir():
             if path.name == ABOUT or path.stem.isdigit():
                 path.unlink()
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+    def sweep(self) -> None:
+        """Remove what killed processes have left; nobody may be making the film meanwhile."""
+        for path in self.folder.iterdir():
+            if _DRAFT.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def _settle(self, path: Path) -> None:
         """Finish a frame whose record could not be written, or leave it to be made again.
