@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from fastnst.claims import claim, claim_path
@@ -65,3 +66,17 @@ def test_a_long_name_has_a_claim_too(tmp_path: Path) -> None:
     output = tmp_path / ("é" * 120 + ".png")  # 244 bytes
     with claim(output), claim(output) as second:
         assert not second
+
+
+def test_who_waits_has_it_after_the_other(tmp_path: Path) -> None:
+    output = tmp_path / "a.png"
+    command = [sys.executable, "-c", HOLD, str(output)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == b"True\n"
+        with claim(output, seconds=0.05) as mine:
+            assert not mine
+        threading.Timer(0.2, process.stdin.close).start()
+        with claim(output, seconds=-1) as mine:
+            assert mine

@@ -262,3 +262,26 @@ def test_drafts_of_a_longer_name_are_another_s(tmp_path: Path, monkeypatch) -> N
         files.sweep(odd)
         assert not draft.exists()
         assert not inner.parent.exists()
+
+
+def test_a_rename_that_fails_for_want_of_space_tears_no_old_file(
+    tmp_path: Path, monkeypatch
+) -> None:
+    """Only where a rename is impossible is the old file written to."""
+    target = tmp_path / "a.txt"
+    target.write_bytes(b"old and longer")
+    monkeypatch.setattr(Path, "replace", refused(errno.ENOSPC))
+    with pytest.raises(OutputFailed, match="No space left"):
+        files.write(target, b"new")
+    assert target.read_bytes() == b"old and longer"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_file_that_is_write_protected_is_not_replaced(tmp_path: Path, monkeypatch) -> None:
+    """Though its folder would let it be: who protects a file wants to keep it."""
+    target = tmp_path / "a.txt"
+    target.write_bytes(b"old")
+    access = os.access  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: path != target and access(path, mode))
+    with pytest.raises(InvalidInput, match=r"a\.txt exists and is write-protected$"):
+        files.check_writable(target, "output")

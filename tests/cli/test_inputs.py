@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from fastnst import cli
-from fastnst.cli.inputs import check_exists, check_pictures, taken_for_option
+from fastnst.cli.inputs import check_exists, check_layers, check_pictures, taken_for_option
 from fastnst.errors import InvalidInput
+from fastnst.settings.settings import Settings
 
 
 def test_what_may_be_there(photo) -> None:
@@ -102,3 +103,11 @@ def test_only_names_of_files_are_taken_for_options_by_mistake(photo, monkeypatch
     assert taken_for_option(["stylize", "--sizee", "-", "-dash.png"]) == "-dash.png"
     assert taken_for_option(["--sizee", "-x", "-", "a\0b", "-" * 5000]) is None
     assert taken_for_option(["a.png", "--", "-dash.png"]) is None
+
+
+def test_layers_are_those_of_the_network_that_is_named() -> None:
+    deep = ("relu3_4",)  # which VGG-16 lacks
+    for weights in ("vgg19", "torchvision", "own.pth"):
+        check_layers(Settings(weights=weights, content_layers=deep))
+    with pytest.raises(InvalidInput, match="relu3_4"):
+        check_layers(Settings(weights="torchvision-vgg16", content_layers=deep))

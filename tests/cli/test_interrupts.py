@@ -164,6 +164,15 @@ def test_a_rank_that_is_ended_by_its_launcher_says_nothing(capfd) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_rank_that_is_to_stop_all_says_that_it_will(capfd) -> None:
+    """The launcher passes Ctrl-C on to one of them."""
+    with pytest.raises(KeyboardInterrupt), Interrupts(of_rank=True) as interrupts:  # noqa: PT012
+        interrupts.after_step()
+        os.kill(os.getpid(), signal.SIGINT)
+        interrupts.after_step()
+    assert "stopping after this iteration" in capfd.readouterr().err
+
+
 @pytest.mark.slow
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
     """As behind nohup, and Ctrl-C behind ``&`` in a script."""

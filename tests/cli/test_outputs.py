@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fastnst import cli
+from fastnst.cli.outputs import _pictures_on_the_way
 from helpers.pictures import smooth
 
 QUICK = ["--size", "32", "--iterations", "2", "-q"]
@@ -113,3 +114,12 @@ def test_a_batch_does_not_take_its_results_as_contents(folder: Path) -> None:
     )
     assert code == 2
     assert "f/c.png is the same file as the picture f/c.png" in said
+
+
+def test_only_pictures_that_will_be_made_are_on_the_way(tmp_path: Path) -> None:
+    for number in (0, 2, 3, 4):
+        (tmp_path / f"o-{number:05d}.png").touch()
+    found = _pictures_on_the_way(tmp_path / "o.png", 2, [tmp_path / "o-00006.png", None])
+    assert {path.name for path in found.values()} == {
+        "o-00002.png", "o-00004.png", "o-00006.png",
+    }  # fmt: skip

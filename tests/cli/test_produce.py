@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import io
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import fastnst
 from fastnst import cli
+from fastnst.cli.produce import few_pairs, produce
+from fastnst.errors import OutputFailed
+from fastnst.run.ending import Interrupted
 from fastnst.run.result import Result
+from fastnst.settings.settings import HISTORY_SIZE_WHEN_LARGE, Settings
 from helpers.disks import disk
 from helpers.pictures import smooth
 
@@ -120,3 +125,37 @@ def test_a_batch_keeps_what_it_cannot_put_in_place(tmp_path: Path, monkeypatch, 
         )
     assert code == 1
     check_saved(" ".join(err.getvalue().split()), result)
+
+
+def test_few_pairs_are_told_where_nobody_chose_them() -> None:
+    assert few_pairs(Settings(), HISTORY_SIZE_WHEN_LARGE)
+    assert not few_pairs(Settings(), HISTORY_SIZE_WHEN_LARGE + 1)
+    assert not few_pairs(Settings(history_size=HISTORY_SIZE_WHEN_LARGE), HISTORY_SIZE_WHEN_LARGE)
+    assert not few_pairs(Settings(optimizer="adam"), HISTORY_SIZE_WHEN_LARGE)  # which has none
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_film_that_cannot_be_closed_costs_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], result: Result, stopped: bool
+) -> None:
+    @contextlib.contextmanager
+    def film() -> Iterator[Callable[[object], None]]:
+        yield lambda _: None
+        raise OutputFailed("video a.mp4 could not be written: No space left on device")
+
+    def work(_: object) -> Result:
+        if stopped:
+            raise Interrupted(result)
+        return result
+
+    with pytest.raises(typer.Exit) as caught:
+        produce(
+            work, Settings(**SMALL), tmp_path / "o.png", bits=8, quiet=True, as_json=False,
+            listeners=lambda stack: [stack.enter_context(film())],
+        )  # fmt: skip
+    assert caught.value.exit_code == (130 if stopped else 1)
+    said = capsys.readouterr().err
+    assert ("interrupted; the best picture so far is in" in said) == stopped
+    assert "a.mp4 could not be written" in said
+    with Image.open(tmp_path / "o.png") as image:
+        assert np.array_equal(np.asarray(image), np.asarray(result.image))

@@ -425,8 +425,8 @@ def test_ranks_of_a_batch_share_memory_and_take_the_gpus_in_turn(
     turn: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The fourth of four ranks."""
-    for name, value in (("RANK", 3), ("WORLD_SIZE", 4), ("LOCAL_RANK", 3), ("LOCAL_WORLD_SIZE", 4)):
+    """The last of eight ranks, the fourth of the four on its machine."""
+    for name, value in (("RANK", 7), ("WORLD_SIZE", 8), ("LOCAL_RANK", 3), ("LOCAL_WORLD_SIZE", 4)):
         monkeypatch.setenv(name, str(value))
     turns: list[int] = []
     monkeypatch.setattr("fastnst.devices.gpus", lambda device: gpus)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,11 @@ def test_names_that_the_system_refuses_are_one_line(
         assert said.startswith("fastnst: ")
         assert said.count("\n") == 1
         assert sorted(clip.parent.rglob("*")) == before, arguments
+
+
+def test_a_rate_with_a_fraction_is_kept(clip: Path) -> None:
+    av = pytest.importorskip("av")
+    assert call(clip, "out.mp4", "--rate", "23.976") == 0
+    with av.open(str(clip.parent / "out.mp4")) as film:
+        first, second, _ = film.decode(video=0)
+    assert (second.pts - first.pts) * second.time_base == Fraction(round(90_000 / 23.976), 90_000)

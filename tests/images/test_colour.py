@@ -130,3 +130,12 @@ def test_matched_histogram_of_a_drawing_has_the_colours_of_the_reference() -> No
         matched = match_histogram(image, reference)
         # A quantile in 1024 of a range of 1, and the clamp of what sticks out of it.
         assert torch.allclose(matched.mean((2, 3)), reference.mean((2, 3)), atol=0.01)
+
+
+def test_a_mixture_has_the_moments_of_all_its_pixels() -> None:
+    """Pictures of other means: what lies between them is part of the covariance."""
+    one, two = 0.2 * tensor(1), 0.6 + 0.3 * tensor(2)
+    found = colour.mixture([colour.moments(one), colour.moments(two)], [0.25, 0.75])
+    mean, covariance = moments(torch.cat([one, two, two, two], -2))
+    torch.testing.assert_close(found[0][:, 0], mean)
+    torch.testing.assert_close(found[1], covariance, rtol=0, atol=2e-6)  # a little noise in it

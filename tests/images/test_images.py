@@ -20,7 +20,7 @@ from fastnst import load_pictures
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images import encode
 from fastnst.images.colour import match_colours
-from fastnst.images.decode import load_image
+from fastnst.images.decode import load_image, open_image
 from fastnst.images.encode import save_image
 from fastnst.images.outputs import check_output
 from fastnst.images.pixels import resize, scaled_size, to_tensor
@@ -488,3 +488,10 @@ def test_alpha_of_every_mode_shows_white(mode: str) -> None:
     np.testing.assert_allclose(pixels[0, 0], 40 / 255, atol=1e-6)
     np.testing.assert_array_equal(pixels[0, 1:], 1)
     np.testing.assert_array_equal(pixels[1], 1)
+
+
+def test_a_picture_that_memory_has_no_room_for_is_named(photo) -> None:
+    path = photo("a.png")
+    message = r"a\.png needs more memory than there is$"
+    with pytest.raises(InvalidInput, match=message), open_image(path):
+        raise MemoryError

@@ -87,3 +87,10 @@ def test_rows_of_a_tensor_are_clipped() -> None:
     source = TensorRows(image)
     assert (source.height, source.width) == (6, 5)
     assert np.array_equal(source.rows(1, 4), to_pixels(image)[1:4])
+
+
+def test_stored_values_beyond_black_and_white_are_clipped() -> None:
+    store = MemoryStore()
+    stored = store.zeros((1, 3, 3))
+    stored[0, :, 0] = torch.tensor([-1.0, 1.0, 5.0])
+    assert StoredRows(stored, store, 1, 4.0).rows(0, 1)[0, :, 0].tolist() == [0, 0.25, 1]

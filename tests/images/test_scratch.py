@@ -11,6 +11,7 @@ import torch
 
 from fastnst.errors import InvalidInput
 from fastnst.images.scratch import PictureStore
+from fastnst.strips.storage import ScratchStore
 
 
 def test_nothing_is_made_before_the_first_picture(tmp_path: Path) -> None:
@@ -39,3 +40,15 @@ def test_the_folder_for_temporary_files_is_the_default(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(InvalidInput, match="gone does not exist"):
         PictureStore().zeros((3,))
+
+
+def test_a_store_that_is_dropped_closes_its_file(tmp_path: Path, monkeypatch) -> None:
+    closed = []
+    close = ScratchStore.close
+    monkeypatch.setattr(ScratchStore, "close", lambda self: (closed.append(self), close(self)))
+    store = PictureStore(tmp_path)
+    store.zeros((3,))
+    assert not closed
+    del store
+    gc.collect()
+    assert len(closed) == 1

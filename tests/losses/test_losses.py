@@ -17,6 +17,7 @@ from fastnst import (
     WassersteinLoss,
     gram_matrix,
 )
+from fastnst.losses import WeightedLoss
 from fastnst.losses.gradients import normalise_gradient
 
 
@@ -106,3 +107,26 @@ def test_what_sees_the_picture_refuses_others() -> None:
     temporal = TemporalLoss(torch.rand(1, 3, 4, 5), torch.ones(1, 1, 4, 5))
     with pytest.raises(InvalidInput, match=r"\(1, 3, 1, 5\) and the warped frame \(1, 3, 4, 5\)"):
         temporal(torch.rand(1, 3, 1, 5))
+
+
+def test_a_sum_of_sums_is_in_parts_with_the_products_of_its_weights() -> None:
+    features = torch.rand(1, 3, 4, 5)
+    first = StyleLoss(gram_matrix(features)[0])
+    second = WassersteinLoss(*WassersteinLoss.statistics(features))
+    inner = WeightedLoss([first, second], [2.0, 3.0])
+    outer = WeightedLoss([inner, first], [5.0, 7.0])
+    assert outer.parts() == [(10.0, first), (15.0, second), (7.0, first)]
+    assert outer.needs_host  # one of them is enough
+    assert not WeightedLoss([first, first], [1.0, 1.0]).needs_host
+
+
+def test_a_covariance_that_rounding_left_without_a_root_has_a_gradient() -> None:
+    """As that of features in bfloat16: its eigenvalues may lie below zero."""
+    features = torch.rand(1, 4, 6, 7)
+    loss = WassersteinLoss(*WassersteinLoss.statistics(features))
+    mean = torch.ones(4)
+    gram = (torch.outer(mean, mean) - 1e-3 * torch.eye(4)).requires_grad_()
+    value = loss.of_moments(mean, gram)
+    (gradient,) = torch.autograd.grad(value, gram)
+    assert torch.isfinite(value)
+    assert torch.isfinite(gradient).all()

@@ -139,6 +139,11 @@ class Evil:
         (lambda p: torch.save({"fc.weight": torch.zeros(1)}, p), "no VGG-16 or VGG-19"),
         (lambda p: torch.save({"features.1.running_mean": torch.zeros(1)}, p), "normalisation"),
         (lambda p: torch.save({"conv1_1.bias": torch.full((64,), torch.nan)}, p), "NaN"),
+        (lambda p: torch.save({"conv1_1.bias": torch.full((64,), torch.inf)}, p), "infinity"),
+        (
+            lambda p: torch.save({**state_dict(VGG19, True), "features.37.bias": torch.ones(9)}, p),
+            "no VGG-16 or VGG-19",
+        ),
         (lambda p: torch.save([1, 2], p), "list"),
         (lambda p: torch.save({"x": Evil()}, p), "not a state dict"),
         (lambda p: p.write_bytes(b"hello"), "not a state dict"),
@@ -266,3 +271,28 @@ def test_names_of_files_that_the_system_refuses() -> None:
         with pytest.raises(InvalidInput) as caught:
             load_weights(name)
         assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_says_its_preprocessing_is_believed(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    for names, said, expected, first in (
+        (False, "torchvision", TORCHVISION, [1, 0, 0]),
+        (True, "caffe", CAFFE, [0, 0, 1]),  # whose first filters are in BGR order
+    ):
+        save_file(state_dict(VGG19, names), path, {"preprocessing": said})
+        weights = load_weights(path)
+        assert weights.preprocessing is expected
+        assert weights.tensors["conv1_1.weight"][0, :, 0, 0].tolist() == first
+    save_file(state_dict(VGG19, True), path, {"preprocessing": "bgr"})
+    with pytest.raises(InvalidInput, match=r"w\.safetensors: unknown preprocessing 'bgr'"):
+        load_weights(path)
+
+
+def test_the_converted_vgg16_is_known_by_its_digest(tmp_path: Path, monkeypatch) -> None:
+    torch.save(state_dict(VGG16, True), tmp_path / "w.pth")
+    assert load_weights(tmp_path / "w.pth").preprocessing is TORCHVISION
+    digest = "00b39a1b" + 56 * "0"
+    monkeypatch.setattr("fastnst.network.weights.sha256_of_file", lambda _: digest)
+    weights = load_weights(tmp_path / "w.pth")
+    assert weights.preprocessing is CAFFE
+    assert weights.tensors["conv1_1.weight"][0, :, 0, 0].tolist() == [0, 0, 1]

@@ -24,7 +24,7 @@ from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import InvalidInput
 from fastnst.export import build
 from fastnst.inputs.pictures import white_noise
-from fastnst.losses import ContentLoss
+from fastnst.losses import ContentLoss, StyleLoss, TemporalLoss
 from fastnst.network.architecture import VGG19
 from fastnst.network.vgg import VGG
 from fastnst.network.weights import Weights, load_weights
@@ -299,6 +299,18 @@ def _padding(objective: Objective) -> None:
     objective.network.layers["conv1_1"].padding_mode = "replicate"  # type: ignore[assignment]
 
 
+def _dilation(objective: Objective) -> None:
+    objective.network.layers["pool1"] = torch.nn.MaxPool2d(2, dilation=2)
+
+
+def _batch(objective: Objective) -> None:
+    objective.style["relu2_1"] = StyleLoss(torch.zeros(1, 128, 128))
+
+
+def _temporal(objective: Objective) -> None:
+    objective.temporal = TemporalLoss(torch.zeros(1, 3, 16, 16), torch.ones(1, 1, 16, 16))
+
+
 def _module(objective: Objective) -> None:
     objective.matting = torch.nn.Identity()
 
@@ -313,7 +325,10 @@ def _module(objective: Objective) -> None:
         (_guidance, "the style loss at relu2_1 is for a region"),
         (_pool, "layer pool1 is LPPool2d"),
         (_ceil, "layer pool1 is MaxPool2d"),
+        (_dilation, "layer pool1 is MaxPool2d"),
         (_padding, "layer conv1_1 is Conv2d"),
+        (_batch, "the style loss at relu2_1 has a batch of targets"),
+        (_temporal, "it has a temporal term"),
         (_module, "the objective has matting"),
     ],
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fastnst.errors import BackendUnavailable, InvalidInput
-from fastnst.output import video
+from fastnst.output import encoder, video
 
 
 def frames(path: Path) -> list[np.ndarray]:
@@ -76,3 +78,29 @@ def test_what_cannot_be_filmed_is_said_first(tmp_path: Path, monkeypatch) -> Non
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(BackendUnavailable, match="pip install av"):
         video.check(tmp_path / "a.mp4")
+
+
+def test_a_film_replaces_nothing_but_films(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    (tmp_path / "a.mp4").write_text("somebody's words")
+    with pytest.raises(InvalidInput, match=r"video .*a\.mp4 exists and is no MP4 file"):
+        video.check(tmp_path / "a.mp4")
+    (tmp_path / "a.mp4").write_bytes(b"....ftypisom")
+    video.check(tmp_path / "a.mp4")
+
+
+def test_sound_begins_and_ends_with_the_film() -> None:
+    """In tenths of a second; a recording that was put together begins again in the middle."""
+
+    def heard(times: list[int], start: int, end: int | None) -> list[int]:
+        parts = [
+            SimpleNamespace(pts=time, dts=time, duration=1, time_base=Fraction(1, 10))
+            for time in times
+        ]
+        until = None if end is None else Fraction(end, 10)
+        sound = encoder.Sound(Path("a.mp4"), Fraction(start, 10), until)
+        return [round(at * 10) for at, _ in encoder._within(parts, sound)]
+
+    assert heard([0, 1, 2, 3, 4], 1, 3) == [0, 1]  # what begins at the end is heard no more
+    assert heard([0, 1, 2], 1, None) == [0, 1]
+    assert heard([0, 1, 2, 0, 1], 0, None) == [0, 1, 2, 3, 4]

@@ -79,6 +79,12 @@ def test_a_picture_carries_its_settings(tmp_path: Path) -> None:
         ("weights = 5", r"run\.toml: weights is 5: expected .* as a text"),
         ('content_layers = "relu1_1"', r"run\.toml: content_layers is 'relu1_1': expected a list"),
         ("content_layers = [1]", r"run\.toml: content_layers is"),
+        (
+            'style_layers = ["relu1_1", "relu1_1"]',
+            r"run\.toml: style_layers has 'relu1_1' twice: expected it once",
+        ),
+        ("averaging = 1.0", r"run\.toml: averaging is 1.0: expected a number, .*less than 1"),
+        ("#" + "x" * 1_000_000, r"run\.toml is larger than a file of settings can be"),
         ("[size]\na = 1", r"run\.toml: size is"),
     ],
 )
@@ -207,3 +213,14 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
             with pytest.raises(InvalidInput, match=message):
                 read_config(path)
         writer.join()
+
+
+def test_a_picture_s_settings_are_those_that_it_was_made_with(tmp_path: Path, photo) -> None:
+    """Its paths were relative to a working directory: what lies beside it is another file."""
+    from PIL import Image, PngImagePlugin
+
+    photo("start.png")
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("fastnst", '{"settings": {"init": "start.png"}}')
+    Image.new("L", (2, 2)).save(tmp_path / "made.png", pnginfo=info)
+    assert read_config(tmp_path / "made.png")["init"] == "start.png"

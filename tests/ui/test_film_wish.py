@@ -195,3 +195,7 @@ def test_without_its_packages_there_are_no_films(wish, monkeypatch, module: str)
     assert reason == "films need PyAV and OpenCV: pip install av opencv-python-headless"
     with pytest.raises(BackendUnavailable, match="films need"):
         wish.check(Limits())
+
+
+def test_frames_behind_the_last_one_that_is_taken_do_not_count() -> None:
+    Limits().check_film(Selection(0, 5), FilmOptions(), CLIP_FRAMES + 1)

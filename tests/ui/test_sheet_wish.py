@@ -97,9 +97,12 @@ def test_a_picture_that_fails_stops_no_other(studio, wish, finish, monkeypatch) 
 
 
 def test_presets_are_compared_at_one_size(wish) -> None:
-    cells = replace(wish, vary=(("preset", "gatys,fast"),)).cells
+    common = {"size": 48, "seed": 5, "device": "cpu", "engine": "torch"}
+    settings = replace(wish.settings, **common)
+    cells = replace(wish, settings=settings, vary=(("preset", "gatys,fast"),)).cells
     assert [cell.settings.init for cell in cells] == ["noise", "matched"]
-    assert {cell.settings.size for cell in cells} == {wish.settings.size}
+    for cell in cells:
+        assert {name: getattr(cell.settings, name) for name in common} == common
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from fastnst.ui.film_wish import FilmWish
 from fastnst.ui.limits import Limits
 from fastnst.ui.picture_wish import PictureWish
 from fastnst.ui.studio import VISITORS, Job, Studio
-from fastnst.ui.wish import Ended
+from fastnst.ui.wish import Ended, explain
 from fastnst.video.options import FilmOptions
 from helpers.films import pan, quick, settings, write_clip
 from helpers.pictures import huge_png
@@ -349,3 +349,71 @@ def test_a_film_that_cannot_be_written_can_be_resumed(
     assert "resume writes it" in finish(studio.start(who, film)).error
     monkeypatch.setattr(video.files, "put_in_place", put)
     assert finish(studio.resume(who)).state == "done"
+
+
+def test_all_scales_together_may_have_twice_the_iterations() -> None:
+    settings = make_settings("gatys", {
+        "size": 64, "min_size": 32, "scale_step": 2.0, "iterations": 100,
+        "scale_iterations": (100,),
+    })  # fmt: skip
+    Limits(iterations=100).check(settings, 64)
+    with pytest.raises(InvalidInput, match="over all scales is 199: this page allows 198"):
+        Limits(iterations=99).check(replace(settings, iterations=99), 64)
+
+
+def test_the_state_of_few_stopped_runs_is_kept(studio, finish, monkeypatch) -> None:
+    monkeypatch.setattr("fastnst.ui.studio.RESUMABLE", 1)
+    first, second = studio.admit(None), studio.admit(None)
+    old, new = (finish(studio.start(who, _Asked())) for who in (first, second))
+    assert not studio.resumable(studio.visitor(first))
+    assert not old.folder.exists()
+    assert studio.resumable(studio.visitor(second))
+    assert new.folder.exists()
+    finish(studio.start(second, _Asked()))  # in the place of the stopped one
+    assert not new.folder.exists()
+    assert studio.resumable(studio.visitor(second))
+
+
+def test_the_stopped_run_of_a_visitor_who_is_forgotten_takes_nobody_s_place(
+    studio, finish, monkeypatch
+) -> None:
+    monkeypatch.setattr("fastnst.ui.studio.VISITORS", 1)
+    monkeypatch.setattr("fastnst.ui.studio.RESUMABLE", 1)
+    gone = finish(studio.start(studio.admit(None), _Asked()))
+    who = studio.admit(None)
+    assert not gone.folder.exists()
+    assert studio._stopped == []
+    finish(studio.start(who, _Asked()))
+    assert studio.resumable(studio.visitor(who))
+
+
+def test_a_stopped_run_gives_its_place_to_the_visitor_s_next(studio, finish) -> None:
+    who = studio.admit(None)
+    old = finish(studio.start(who, _Asked()))
+    new = finish(studio.start(who, _Asked()))
+    assert studio._stopped == [new]
+    assert not old.folder.exists()
+
+
+def test_no_more_wait_than_there_is_room_for(studio, monkeypatch) -> None:
+    monkeypatch.setattr("fastnst.ui.studio.QUEUE", 1)
+    gate = threading.Event()
+    first = studio.start(studio.admit(None), _Asked(gate))
+    deadline = time.monotonic() + 60
+    while first.state != "running" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    studio.start(studio.admit(None), _Asked())
+    with pytest.raises(InvalidInput, match="1 runs wait already; try again later"):
+        studio.start(studio.admit(None), _Asked())
+    gate.set()
+
+
+def test_what_went_wrong_is_said_without_paths_and_options(tmp_path: Path) -> None:
+    state = tmp_path / "state.checkpoint"
+    for said, shown in (
+        (f"checkpoint {state} is damaged: leave out --resume",
+         "the stopped run is damaged: leave out resume"),
+        (f"{tmp_path}/content picture is empty", "the content picture is empty"),
+    ):  # fmt: skip
+        assert explain(InvalidInput(said), tmp_path, state) == shown
+    assert "its log says why" in explain(ValueError(f"{state}"), tmp_path, state)

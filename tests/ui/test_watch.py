@@ -72,3 +72,22 @@ def test_the_preview_shows_the_frames_of_a_film_as_they_are_finished() -> None:
         assert f'alt="finished frame {number}"' in row
     *_, row, _ = look(known)
     assert isinstance(row, dict)
+
+
+def test_the_pace_is_that_of_the_frames_after_the_first() -> None:
+    seen, pixels = Watch(), np.zeros((6, 8, 3), np.float32)
+    seen.finish_frame(pixels)  # it was there already
+    assert seen.pace is None
+    for seconds, pace in ((10.0, 10.0), (2.0, 2.0), (4.0, 3.0)):
+        seen.finish_frame(pixels, seconds)
+        assert seen.pace == pace
+
+
+def test_the_losses_of_each_frame_of_a_film_begin_anew() -> None:
+    seen = Watch()
+    for iteration in (0, 1, 2, 0, 1):
+        losses = Losses(float(iteration), {}, {}, 0.0)
+        seen.hear(Step(iteration, 3, 2, losses, 0.5, torch.zeros(1, 3, 6, 8)))
+        frame = seen.frame()
+    assert frame is not None
+    assert [losses.total for losses in frame.history] == [0.0, 1.0]

@@ -128,7 +128,8 @@ def produce(
             if result is None:
                 raise
             code = code or error.exit_code
-            told = told or [(str(error), "")]
+            if not any(str(error) in reason for reason, _ in told):
+                told.append((str(error), ""))
         try:
             save(result)
         except FastNSTError:

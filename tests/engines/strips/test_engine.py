@@ -17,9 +17,10 @@ from fastnst.engines.strips.native import TILES, NativeEvaluator
 from fastnst.engines.strips.targets import chosen
 from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import InvalidInput
-from fastnst.losses import LayerLoss
+from fastnst.losses import LayerLoss, TemporalLoss
 from fastnst.network.weights import Weights, load_weights
 from fastnst.ops import extension
+from fastnst.ranks.protocol import Alone
 from fastnst.strips.geometry import Grid, Spacing, Tile
 from helpers.strips import CONTROLS, errors, everything_owned, objective, spacing_of
 
@@ -283,3 +284,14 @@ def test_a_loss_that_is_no_sum_is_refused_by_name(random_weights: Weights) -> No
     it.style["relu2_1"] = Peak()
     with pytest.raises(InvalidInput, match="strips: the loss Peak on relu2_1 is no function of"):
         StripEngine(AutogradEvaluator(it), Grid.cut(107, 31, spacing_of(it), 32))
+
+
+def test_a_frame_of_a_film_is_for_one_process(random_weights: Weights) -> None:
+    """A temporal term sees the whole picture; a rank has its own rows."""
+    it, image = objective(random_weights, 107, 31, "gram", torch.float32)
+    it.temporal = TemporalLoss(image, torch.ones(1, 1, 107, 31))
+    grid, one_of_two = Grid.cut(107, 31, spacing_of(it), 32), Alone()
+    StripEngine(AutogradEvaluator(it), grid, communication=one_of_two)
+    one_of_two.ranks = 2
+    with pytest.raises(InvalidInput, match="a frame of a film cannot be computed by several ranks"):
+        StripEngine(AutogradEvaluator(it), grid, communication=one_of_two)
