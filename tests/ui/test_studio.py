@@ -16,7 +16,6 @@ import pytest
 from fastnst.errors import InvalidInput
 from fastnst.output import video
 from fastnst.settings.presets import make_settings
-from fastnst.ui import boxes
 from fastnst.ui.film_wish import FilmWish
 from fastnst.ui.limits import Limits
 from fastnst.ui.picture_wish import PictureWish
@@ -323,6 +322,12 @@ def test_the_size_that_is_not_said_is_limited_too() -> None:
 def test_a_page_whose_folder_was_tidied_away_goes_on(studio, wish, finish) -> None:
     shutil.rmtree(studio._folder.name)
     assert finish(studio.start(studio.admit(None), wish)).state == "done"
+
+
+def test_a_built_in_picture_that_was_tidied_away_is_drawn_anew() -> None:
+    pytest.importorskip("gradio")
+    from fastnst.ui import boxes
+
     Path(boxes.sample_at("content", 0)).unlink()
     assert Path(boxes.sample_at("content", 0)).exists()
 
