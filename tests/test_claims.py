@@ -80,3 +80,11 @@ def test_who_waits_has_it_after_the_other(tmp_path: Path) -> None:
         threading.Timer(0.2, process.stdin.close).start()
         with claim(output, seconds=-1) as mine:
             assert mine
+
+
+def test_outputs_whose_long_names_begin_alike_are_claimed_apart(tmp_path: Path) -> None:
+    first, second = (tmp_path / f"{'m' * 240}{end}.png" for end in "ab")
+    with claim(first) as mine, claim(second) as yours:
+        assert (mine, yours) == (True, True)
+        assert len([path for path in tmp_path.iterdir() if path.name.endswith(".claim")]) == 2
+    assert not list(tmp_path.iterdir())

@@ -73,6 +73,18 @@ def test_a_gpu_that_torch_has_no_code_for_is_not_chosen(
 
 
 @pytest.mark.usefixtures("gpu")
+def test_a_gpu_that_cannot_be_asked_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(_: object) -> None:
+        raise RuntimeError("CUDA error: all devices are busy\nand how to look for it")
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", busy)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(BackendUnavailable) as caught:
+        choose_device("cuda")
+    assert str(caught.value) == "device cuda cannot be used: CUDA error: all devices are busy"
+
+
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("name", ["cuda:128", "cuda:255", "cuda:256", "cuda:512", "cuda:00"])
 def test_a_number_that_torch_reads_as_another_is_refused(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -28,6 +28,7 @@ from benchmarks.rows import Row, one_line, ratio
 from benchmarks.suite import Case, Suite
 from benchmarks.tables import RowDict
 from fastnst.estimate import estimate
+from fastnst.run.available import LIBRARIES
 from fastnst.run.resources import Resources
 from fastnst.run.run import run
 from fastnst.settings.settings import Settings
@@ -40,7 +41,7 @@ CONTROLS: Mapping[str, Mapping[str, Any]] = {
     "Adam": {"optimizer": "adam"},
     "scales": {"min_size": 256, "iterations": 4, "scale_iterations": (3, 2)},
 }
-SHARE = 0.6  # of the memory of a run in one piece, which one in strips may take
+SHARE = 0.65  # of the memory of a run in one piece, which one in strips may take
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def _row(case: Case, engine: str, task: Task) -> Row:
         whole = in_own_process(_say, task)
         if isinstance(whole, str):
             return row(error=whole)
-        task = Task(task.fields, task.files, task.threads, memory=int(SHARE * whole["bytes"]))
+        memory = LIBRARIES + int(SHARE * whole["bytes"])
+        task = Task(task.fields, task.files, task.threads, memory=memory)
     said, took = in_own_process(_say, task), in_own_process(_take, task)
     if isinstance(said, str) or isinstance(took, str):
         return row(error=said if isinstance(said, str) else str(took))

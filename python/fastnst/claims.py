@@ -8,19 +8,17 @@ machines see each other's claims where the file system that they share carries l
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_LONGEST = 200  # bytes of an output's name in that of its claim; most file systems take 255
+from fastnst import files
 
 
 def claim_path(output: Path) -> Path:
     """The file whose lock is the claim on an output."""
-    name = os.fsencode(output.name)[:_LONGEST].decode(errors="ignore")
-    return output.with_name(f".{name}.claim")
+    return output.with_name(f".{files.short(output.name)}.claim")
 
 
 @contextlib.contextmanager

@@ -64,7 +64,10 @@ def unavailable_reason(device: torch.device) -> str | None:
     count = torch.cuda.device_count()
     if device.index is not None and device.index >= count:
         return f"{count} GPU(s) were found, counted from 0"
-    capability, built = torch.cuda.get_device_capability(device), torch.cuda.get_arch_list()
+    try:
+        capability, built = torch.cuda.get_device_capability(device), torch.cuda.get_arch_list()
+    except RuntimeError as error:  # a driver that finds a GPU and cannot use it
+        return str(error).partition("\n")[0]
     if built and not any(_covers(name, capability) for name in built):
         major, minor = capability
         return (
@@ -112,20 +115,26 @@ def guard(device: torch.device) -> contextlib.AbstractContextManager[object]:
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
+def without_autocast(kind: str) -> contextlib.AbstractContextManager[object]:
+    """Without the caller's autocast on a kind of device, which takes products in another dtype."""
+    if torch.amp.is_autocast_available(kind):
+        return torch.autocast(kind, enabled=False)
+    return contextlib.nullcontext()  # meta has none
+
+
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Without the caller's autocast and inference mode while the context lasts.
 
-    Autocast would compute products in another dtype, and tensors made in inference mode cannot take
-    part in autograd afterwards. The default dtype and device are not changed, since the first
-    belongs to all threads: what allocates names both.
+    Tensors made in inference mode cannot take part in autograd afterwards. The default dtype and
+    device are not changed, since the first belongs to all threads: what allocates names both.
     """
     with contextlib.ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         for kind in DEFAULT_SIZE:
             if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
+                stack.enter_context(without_autocast(kind))
         yield
 
 

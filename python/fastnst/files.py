@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
+import hashlib
 import os
 import re
 import secrets
@@ -29,7 +31,8 @@ from fastnst.errors import InvalidInput, OutputFailed
 
 ABANDONED = 60.0  # seconds; a draft that is being written to is younger
 HEAD = 1024  # bytes of an existing file that are looked at before it is replaced
-_LONGEST = 200  # bytes of a target's name in that of its draft; most file systems take 255
+_LONGEST = 200  # bytes of a target's name in those made from it; most file systems take 255
+_DRAFT = re.compile(r"\.(.+)\.\d+\.[0-9a-f]{8}\.part", re.DOTALL)
 _NO_RENAME = (errno.EBUSY, errno.EXDEV, errno.EPERM, errno.EACCES, errno.EROFS)
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS, errno.EBADF)
 
@@ -194,10 +197,23 @@ def _real(target: Path) -> Path:
     return real
 
 
+def short(name: str) -> str:
+    """A file's name for use in a longer one: a long one is cut, and has a digest at its end."""
+    data = os.fsencode(name)
+    if len(data) <= _LONGEST:
+        return name
+    return f"{data[:_LONGEST].decode(errors='ignore')}-{hashlib.sha256(data).hexdigest()[:8]}"
+
+
 def _draft(target: Path) -> Path:
     """A name for a draft that no other thread or process has."""
-    name = os.fsencode(target.name)[:_LONGEST].decode(errors="ignore")
-    return target.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    return target.with_name(f".{short(target.name)}.{os.getpid()}.{secrets.token_hex(4)}.part")
+
+
+def target_of(draft: Path) -> str | None:
+    """The name (as ``short`` has it) of the file that a draft is of; None: it is no draft."""
+    found = _DRAFT.fullmatch(draft.name)
+    return None if found is None else found[1]
 
 
 @contextlib.contextmanager
@@ -346,12 +362,10 @@ def free_name(target: Path) -> Path:
 
 def sweep(target: Path) -> None:
     """Remove the drafts of a target that no process has written to for ``ABANDONED`` seconds."""
-    short = os.fsencode(target.name)[:_LONGEST].decode(errors="ignore")
-    name = short.translate({ord(c): f"[{c}]" for c in "*?["})
-    own = re.compile(re.escape(f".{short}.") + r"\d+\.[0-9a-f]{8}\.part")
+    name = short(target.name)
     with contextlib.suppress(OSError):  # it is only tidying: another process may be at it too
-        for draft in target.parent.glob(f".{name}.*.part"):
-            if not own.fullmatch(draft.name):
+        for draft in target.parent.glob(f".{glob.escape(name)}.*.part"):
+            if target_of(draft) != name:
                 continue  # of a target whose name only begins like this one's
             touched = max(path.stat().st_mtime for path in (draft, *draft.glob("*")))
             if time.time() - touched <= ABANDONED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from fastnst.images.encode import save_image
 from fastnst.network.weights import Weights
 from fastnst.output.encoder import Colours, Encoder
 from fastnst.settings.settings import Settings
+from fastnst.video import film as films
 from fastnst.video.flow import Frame
 
 LAYERS = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
@@ -69,3 +72,21 @@ def write_clip(
         encoder.add(pixels, None if times is None else Fraction(times[k]))
     encoder.finish()
     return path
+
+
+def brightening(folder: Path, count: int, low: float = 0.5) -> Path:
+    """A folder of frames of a pan on which it gets light, so that no frame is done at once."""
+    folder.mkdir()
+    for k, pixels in enumerate(pan(count)):
+        save_image(pixels * np.float32(low + 0.1 * k), folder / f"{k}.png")
+    return folder
+
+
+def make(film: films.Film, count: int | None = None, resume: bool = False) -> None:
+    """Make a film, or so many frames of it as if it were killed then."""
+    films.check(film, resume)
+    for _ in itertools.islice(films.make(film, resume), count):
+        pass
+    if count is None:
+        films.write(film)
+        films.finish(film)

@@ -16,7 +16,7 @@ ROOMS = {
     "files": "errors",
     "fingerprint": "errors",
     "cache": "errors",
-    "claims": "errors",
+    "claims": "errors files",
     "devices": "errors",
     "evaluation": "errors",
     "data": "",

@@ -63,11 +63,11 @@ def test_the_largest_style_counts_for_the_memory() -> None:
     assert sources.size(40) == (40, 30)
     assert sources.size(0) == (60, 45)
     assert sources.style_sizes(Settings(), 40) == [(36, 40), (40, 25)]
-    assert sources.style_pixels(Settings(), 40) == 36 * 40
     assert sources.styles_held(Settings(), 40) == (36 * 40, 40 * 25)
     both = sources.styles_held(Settings(color="match-covariance"), 40)  # as they were, too
     assert both == (36 * 40, 36 * 40, 40 * 25, 40 * 25)
-    assert sources.style_pixels(Settings(style_size=80, style_scale=(0.5, 1.0)), 40) == 80 * 51
+    scaled = Settings(style_size=80, style_scale=(0.5, 1.0))
+    assert sources.styles_held(scaled, 40)[0] == 80 * 51
 
 
 @pytest.mark.parametrize(

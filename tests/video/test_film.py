@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 from dataclasses import replace
 from fractions import Fraction
@@ -23,7 +22,7 @@ from fastnst.video.clip import open_clip
 from fastnst.video.flow import Flow, Frame
 from fastnst.video.options import FilmOptions, Selection
 from fastnst.video.painter import Painter
-from helpers.films import pan, pan_flow, settings, texture, write_clip
+from helpers.films import brightening, make, pan, pan_flow, settings, texture, write_clip
 
 pytestmark = pytest.mark.usefixtures("quick")
 STYLE = texture(40, 36, seed=7)
@@ -32,12 +31,7 @@ QUICK = FilmOptions(frame_iterations=2)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six frames of a pan on which it gets light, so that no frame is done at once."""
-    found = tmp_path / "frames"
-    found.mkdir()
-    for k, pixels in enumerate(pan(6)):
-        save_image(pixels * np.float32(0.5 + 0.1 * k), found / f"{k}.png")
-    return found
+    return brightening(tmp_path / "frames", 6)
 
 
 def plan(
@@ -52,16 +46,6 @@ def plan(
     painter = Painter(STYLE, settings(iterations=3, **further), options, flow or pan_flow())
     chosen = selection or Selection()
     return films.Film(open_clip(str(clip)), painter, output, chosen, backwards)
-
-
-def make(film: films.Film, count: int | None = None, resume: bool = False) -> None:
-    """Make a film, or so many frames of it as if it were killed then."""
-    films.check(film, resume)
-    for _ in itertools.islice(films.make(film, resume), count):
-        pass
-    if count is None:
-        films.write(film)
-        films.finish(film)
 
 
 def pictures(folder: Path) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from fastnst.video import film as films
 from fastnst.video.clip import open_clip
 from fastnst.video.options import FilmOptions, Selection
 from fastnst.video.painter import Painter
-from helpers.films import pan, pan_flow, settings, texture, write_clip
+from helpers.films import brightening, make, pan, pan_flow, settings, texture, write_clip
 
 av = pytest.importorskip("av")
 pytestmark = pytest.mark.usefixtures("quick")
@@ -29,15 +29,6 @@ QUICK = FilmOptions(frame_iterations=1, cuts=False, distances=(1,))
 def plan(clip, output, options=QUICK, rate=None):
     painter = Painter(texture(40, 36, seed=7), settings(iterations=2), options, pan_flow())
     return films.Film(open_clip(str(clip), rate), painter, output, Selection())
-
-
-def make(film, resume=False, count=None):
-    films.check(film, resume)
-    for _ in itertools.islice(films.make(film, resume), count):
-        pass
-    if count is None:
-        films.write(film)
-        films.finish(film)
 
 
 def times(path):
@@ -220,11 +211,7 @@ def test_pixels_that_no_camera_has_are_squares(tmp_path: Path) -> None:
 
 @pytest.fixture
 def frames(tmp_path: Path) -> Path:
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    for k, pixels in enumerate(pan(4)):
-        save_image(pixels * np.float32(0.6 + 0.1 * k), folder / f"{k}.png")
-    return folder
+    return brightening(tmp_path / "frames", 4, 0.6)
 
 
 def test_frames_beyond_the_end_are_not_written(tmp_path: Path, frames: Path) -> None:

@@ -14,7 +14,7 @@ from fastnst.batch.names import NAME, fill
 from fastnst.batch.tables import read_rows
 from fastnst.errors import InvalidInput
 from fastnst.images.decode import SAMPLE_PREFIX
-from fastnst.images.formats import HEAD, READ, SUFFIXES, identify
+from fastnst.images.formats import SUFFIXES, holds_picture
 from fastnst.images.outputs import check_format
 from fastnst.settings.kinds import shown
 from fastnst.settings.presets import changed
@@ -158,9 +158,8 @@ def _is_picture(path: Path) -> bool:
     if path.suffix:
         return path.suffix.lower() in SUFFIXES
     try:
-        with path.open("rb") as file:
-            return identify(file.read(HEAD)) in READ
-    except OSError:  # a folder, or a file that is not ours
+        return holds_picture(path)
+    except OSError:  # somebody else's
         return False
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,8 +25,6 @@ from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.result import Result
 from fastnst.run.run import run
 from fastnst.run.step import Step
-
-_LONGEST = 200  # bytes of an output's name in that of its checkpoint; most file systems take 255
 
 
 @dataclass(frozen=True)
@@ -108,11 +104,7 @@ def _attempt(job: Job, making: Making, cache: Cache, listen: Callable[[Step], No
 
 def checkpoint_path(output: Path) -> Path:
     """Where the state of a run is kept for as long as it lasts: a hidden file beside the output."""
-    name = os.fsencode(output.name)
-    if len(name) > _LONGEST:  # other names may begin alike
-        short = name[:_LONGEST].decode(errors="ignore")
-        return output.with_name(f".{short}-{hashlib.sha256(name).hexdigest()[:8]}.checkpoint")
-    return output.with_name(f".{output.name}.checkpoint")
+    return output.with_name(f".{files.short(output.name)}.checkpoint")
 
 
 def _drop_damaged(path: Path) -> None:

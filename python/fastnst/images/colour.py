@@ -128,6 +128,11 @@ def between_quantiles(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
     """Map values so that their quantiles ``source`` become ``target``, linearly in between.
 
     A value that many quantiles have, as the paper of a drawing, becomes the mean of theirs.
+
+    Args:
+        values: Of one axis, ``(n,)``.
+        source: Their quantiles, ascending, ``(q,)``, of the same dtype.
+        target: Those that they are to have, ``(q,)``.
     """
     values = values.contiguous()
     after = torch.searchsorted(source, values).clamp(1, len(source) - 1)

@@ -8,29 +8,24 @@ decoder, each to its own: no other of Pillow's plugins is ever asked, so nothing
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 HEAD = 1024  # bytes that are enough to tell
 
-READ = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF", "PPM")
-# Of the names that their files usually have, by which a folder's pictures are found.
-SUFFIXES = frozenset(
-    (
-        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".tif", ".tiff"),
-        *(
-            ".bmp",
-            ".dib",
-            ".gif",
-            ".avif",
-            ".heic",
-            ".heif",
-            ".hif",
-            ".ppm",
-            ".pgm",
-            ".pbm",
-            ".pnm",
-        ),
-    )
-)
+# What is read, and what such files are usually called.
+_SUFFIXES = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+READ = tuple(_SUFFIXES)
+SUFFIXES = frozenset(suffix for names in _SUFFIXES.values() for suffix in names)
 
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -101,6 +96,18 @@ def identify(head: bytes) -> str | None:
     if text.startswith((b"<!doctype html", b"<html")):
         return "a web page"
     return None
+
+
+def holds_picture(path: Path) -> bool:
+    """Whether a file's content says that it is one of ``READ``; False for what is no file.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return identify(file.read(HEAD)) in READ
 
 
 def refusal(kind: str | None) -> str:

@@ -76,10 +76,6 @@ class Sources:
             for index, style in enumerate(self.styles)
         ]
 
-    def style_pixels(self, settings: Settings, size: int) -> int:
-        """Pixels of the largest style picture, scaled for a result with this long side."""
-        return self.styles_held(settings, size)[0]
-
     def styles_held(self, settings: Settings, size: int) -> tuple[int, ...]:
         """Pixels of every style picture that is held for a result with this long side, scaled.
 

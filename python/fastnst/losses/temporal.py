@@ -26,7 +26,7 @@ class TemporalLoss(nn.Module):
         reliability: ``(1, 1, H, W)``, 0 where a pixel of ``target`` means nothing, up to 1.
 
     Raises:
-        InvalidInput: if the shapes do not go together.
+        InvalidInput: if the shapes do not go together, or the reliability is not finite.
     """
 
     def __init__(self, target: Tensor, reliability: Tensor) -> None:

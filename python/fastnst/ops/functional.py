@@ -23,6 +23,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from fastnst.devices import without_autocast
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.ops import (
     buffers,
@@ -248,7 +249,7 @@ class _GramGradients(torch.autograd.Function):
             features, weight = tensors[index], tensors[count + index]
             f, v = features.flatten(2).float(), grad.flatten(2).float()
             s, symmetric = scales[index], (weight + weight.mT) / 2
-            with reference.full_precision(f.device.type):
+            with without_autocast(f.device.type):
                 outer, inner = v @ f.mT, symmetric @ v
             d_scales.append((symmetric * outer).sum())
             d_features.append((s * inner).reshape(features.shape).to(features.dtype))

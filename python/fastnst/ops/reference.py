@@ -8,19 +8,13 @@ each normalised by the number of its terms.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-
-def full_precision(device: str) -> contextlib.AbstractContextManager[object]:
-    """Without the caller's autocast, which would take the products in half precision."""
-    if torch.amp.is_autocast_available(device):
-        return torch.autocast(device, enabled=False)
-    return contextlib.nullcontext()
+from fastnst.devices import without_autocast
 
 
 def gram_matrix(features: Tensor) -> Tensor:
@@ -28,7 +22,7 @@ def gram_matrix(features: Tensor) -> Tensor:
     f = features.flatten(-2)
     if f.dtype != torch.float64:
         f = f.float()
-    with full_precision(f.device.type):
+    with without_autocast(f.device.type):
         return f @ f.mT / f.shape[-1]
 
 

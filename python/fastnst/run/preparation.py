@@ -50,11 +50,6 @@ class Preparation:
     cache: Cache
     resources: Resources = UNLIMITED
 
-    @property
-    def style_pixels(self) -> int:
-        """The number of pixels of the largest style picture, scaled for the result."""
-        return self.sources.style_pixels(self.settings, self.schedule[-1].size)
-
     def pictures(self, scale: Scale, before: Tensor | None = None) -> Pictures:
         """The pictures of one scale, on the CPU.
 

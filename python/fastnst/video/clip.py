@@ -17,7 +17,7 @@ import numpy as np
 from fastnst.errors import InvalidInput
 from fastnst.fingerprint import sha256_of_file
 from fastnst.images.decode import load_image
-from fastnst.images.formats import READ, identify
+from fastnst.images.formats import HEAD, READ, holds_picture, identify
 from fastnst.images.pixels import Pixels
 from fastnst.output.encoder import Colours, Sound, audible, load_av, open_media
 from fastnst.video.flow import Frame
@@ -29,7 +29,6 @@ _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of H.273
 _MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}  # of H.273
 WHOLE = 0.95  # of the frames that a file says it has, from which it is not cut short
 MOST_STRETCHED = 4  # a pixel's width over its height, or the other way round
-_HEAD = 64  # bytes of a file by which a picture is recognised
 MOST_PIXELS = 100_000_000  # of a frame that is decoded: thrice a frame of 8K film
 
 
@@ -108,9 +107,9 @@ def open_clip(name: str, rate: Fraction | None = None) -> Clip:
             pictures = _pictures_in(path)
         elif there:
             with path.open("rb") as file:
-                head = file.read(_HEAD)
+                head = file.read(HEAD)
         elif glob.has_magic(name):
-            pictures = [p for p in map(Path, glob.glob(name)) if _is_picture(p)]  # noqa: PTH207
+            pictures = [p for p in map(Path, glob.glob(name)) if holds_picture(p)]  # noqa: PTH207
     except OSError as error:
         named = error.filename or name
         raise InvalidInput(f"clip {named} cannot be read: {error.strerror}") from error
@@ -365,15 +364,7 @@ def _digest(name: str, path: Path) -> str:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    return [p for p in folder.iterdir() if not p.name.startswith(".") and _is_picture(p)]
-
-
-def _is_picture(path: Path) -> bool:
-    """Whether a file's content says that it is a picture."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return identify(file.read(_HEAD)) in READ
+    return [p for p in folder.iterdir() if not p.name.startswith(".") and holds_picture(p)]
 
 
 def _natural(path: Path) -> tuple[list[list[tuple[int, int, str]]], str]:

@@ -174,28 +174,41 @@ def write(film: Film) -> Path | None:
     times = [Fraction(record["exact_time"]) for record in records]
     step = film.selection.every / film.clip.rate
     sound = film.clip.sound(times[0], times[-1] + step)
-    rate = film.clip.rate / film.selection.every
+    try:
+        _encode(film, pictures, times, sound)
+    except OutputFailed as error:
+        cause = error.__cause__
+        damaged = isinstance(cause, load_av().FFmpegError) and not isinstance(cause, OSError)
+        if sound is None or not damaged:  # a clip that is gone may be there again
+            raise
+        film.clip.loses_sound = True
+        _encode(film, pictures, times, None)
+    return film.output
 
-    def encode(heard: Sound | None) -> None:
-        with video.encoding(film.output, rate, film.clip.colours, heard) as encoder:
+
+def _encode(
+    film: Film, pictures: Sequence[Path], times: Sequence[Fraction], sound: Sound | None
+) -> None:
+    """Write the film of these frames.
+
+    Args:
+        film: The film.
+        pictures: The files of its frames.
+        times: When each is shown, in seconds.
+        sound: Its sound; None: it is silent.
+
+    Raises:
+        OutputFailed: if it cannot be written, with the same cause.
+    """
+    rate = film.clip.rate / film.selection.every
+    try:
+        with video.encoding(film.output, rate, film.clip.colours, sound) as encoder:
             for picture, time in zip(pictures, times, strict=True):
                 encoder.add(load_image(picture), time - times[0])
-
-    try:
-        try:
-            encode(sound)
-        except OutputFailed as error:
-            cause = error.__cause__
-            damaged = isinstance(cause, load_av().FFmpegError) and not isinstance(cause, OSError)
-            if sound is None or not damaged:  # a clip that is gone may be there again
-                raise
-            film.clip.loses_sound = True
-            encode(None)
     except OutputFailed as error:
         raise OutputFailed(
-            f"{error}; its frames are in {state.folder}: --resume writes it once there is room"
-        ) from error
-    return film.output
+            f"{error}; its frames are in {film.state.folder}: --resume writes it once there is room"
+        ) from error.__cause__
 
 
 def finish(film: Film) -> None:

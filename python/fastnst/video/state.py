@@ -34,10 +34,7 @@ from fastnst.video.flow import Frame
 
 FORMAT = "fastnst film 1"
 ABOUT = "film.json"
-# What a process that was killed leaves of a file that it was writing; see ``files``.
-_DRAFT = re.compile(
-    rf"\.({re.escape(ABOUT)}|\d+\.(png|safetensors|json|next))\.\d+\.[0-9a-f]{{8}}\.part"
-)
+_OWN = re.compile(rf"{re.escape(ABOUT)}|\d+\.(png|safetensors|json|next)")
 
 
 class FilmState:
@@ -174,7 +171,7 @@ class FilmState:
         """Remove what this class has written, and the folder if nothing else is in it."""
         self.sweep()
         for path in self.folder.iterdir():
-            if path.name == ABOUT or path.stem.isdigit():
+            if _OWN.fullmatch(path.name):
                 path.unlink()
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
@@ -182,7 +179,7 @@ class FilmState:
     def sweep(self) -> None:
         """Remove what killed processes have left; nobody may be making the film meanwhile."""
         for path in self.folder.iterdir():
-            if _DRAFT.fullmatch(path.name):
+            if _OWN.fullmatch(files.target_of(path) or ""):
                 path.unlink(missing_ok=True)
 
     def _settle(self, path: Path) -> None:
@@ -241,9 +238,9 @@ def _check(record: dict[str, Any], number: int) -> None:
         ValueError: if not; or any other of ``_WRONG``.
     """
     shot = shot_of(record)
+    Fraction(record["exact_time"])
     if not (
         record["frame"] == number
-        and Fraction(record["exact_time"]) is not None  # or it raises
         and type(record["pass"]) is int
         and type(shot.first) is int
         and math.isfinite(shot.loss + shot.style)
