@@ -75,7 +75,7 @@ def measured(width: int, height: int, limit: int | None = None, **fields) -> tup
         (384, 256, None, "auto"),
         (384, 512, None, "auto"),
         # the smallest pieces of a mixed run, with its filters of two kinds, do not fit in that
-        (256, 2048, 800 * 10**6, "fp32"),
+        (256, 2048, 1100 * 10**6, "fp32"),
     ],
 )
 def test_a_run_takes_what_was_said(
