@@ -32,7 +32,9 @@ class Options:
         pairs: How many of ``PAIRS`` the suites ``loss``, ``quality`` and ``causes`` go over.
         own_pairs: Pairs of a content and a style picture to go over in place of ``PAIRS``.
         seeds: How many seeds of the white noise for each pair.
-        evaluations: How many the reference does in the suite ``loss``, and all do in ``peers``.
+        evaluations: How many the reference does in the suite ``loss``, and all do in ``precision``,
+            ``optimiser`` and ``peers``; in ``quality`` and ``causes`` iterations at most, in
+            ``video`` frames. None: each suite's own.
         rounds: Interleaved repeats of a case at most.
         skip: Implementations to leave out: those whose name contains one of these.
         cache: Where the virtual environments of the peers live.

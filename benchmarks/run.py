@@ -218,7 +218,12 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         help="loss, precision: seeds for each pair [1; precision: 3]",
     )
-    add("--evaluations", type=int, help="loss: of the reference [300]; peers: of everyone [100]")
+    add(
+        "--evaluations",
+        type=int,
+        help="loss, precision: of each run [300]; optimiser: likewise; peers: of everyone [60]; "
+        "quality, causes: iterations at most; video: frames [6]",
+    )
     add("--rounds", type=int, help="interleaved repeats of a case at most")
     add("--skip", action="append", default=[], metavar="NAME", help="leave out implementations")
     add("--cache", default="", metavar="DIR", help="peers: where their environments are kept")

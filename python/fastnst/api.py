@@ -161,7 +161,8 @@ def stylize_video(
         raise InvalidInput(f"options is of type {type(chosen).__name__}: expected FilmOptions")
     if not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
         raise InvalidInput(f"frames is of type {type(frames).__name__}: expected several pictures")
-    if getattr(frames, "ndim", 4) == 3:
+    shape = tuple(getattr(frames, "shape", ()))
+    if len(shape) == 3 and 3 in (shape[0], shape[-1]):  # others are pictures in grey
         raise InvalidInput("frames is one picture, not several: put it into a list")
     if chosen.passes != 1:
         raise InvalidInput(f"passes is {chosen.passes}: expected 1; fastnst video makes more")

@@ -91,6 +91,7 @@ def check_writable(
     needed: int = 0,
     fits: Callable[[bytes], bool] | None = None,
     kind: str = "file of its kind",
+    beside: int = 0,
 ) -> None:
     """Make sure that a file can be written in its folder, or replaced there.
 
@@ -101,6 +102,7 @@ def check_writable(
         fits: Of an existing file: whether its first ``HEAD`` bytes are of what it may be replaced
             by. Anything else is somebody's work, and stays. None: anything may be replaced.
         kind: What ``fits`` expects, for people.
+        beside: Bytes that must be free beside it.
 
     Raises:
         InvalidInput: if it is a folder or a device, its folder is missing, not writable or too
@@ -117,10 +119,10 @@ def check_writable(
         raise InvalidInput(f"{label} {target} cannot be written: {error.strerror}") from error
     except (ValueError, RuntimeError) as error:  # a NUL in the name, a loop of links
         raise InvalidInput(f"{label} {str(target)!r} cannot be written: {error}") from error
-    if free < needed:
+    if free < needed + beside:
         raise InvalidInput(
             f"{label} {target}: {free / 1e6:.1f} MB are free in {target.parent}, "
-            f"the file may need {needed / 1e6:.1f} MB"
+            f"the file may need {(needed + beside) / 1e6:.1f} MB"
         )
     most = _largest_file()
     if most is not None and most < needed:

@@ -386,6 +386,11 @@ def test_a_batch_that_cannot_start_is_one_clear_line(
             2,
             "--checkpoint-every is 0: expected 1 or more",
         ),
+        (
+            ["C", "S", "-o", "out.png", "--ranks", "2", "--estimate"],
+            2,
+            "estimate is of one process",
+        ),
         (["C", "S", "-o", "out.jgp"], 2, "unknown picture format '.jgp'"),
         (["C", "S", "-o", "no/out.png"], 2, "the folder no does not exist"),
         (["C"], 2, "missing argument 'style' (see fastnst stylize --help)"),

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fastnst import cli
+
 ENCODINGS = [
     {"PYTHONIOENCODING": "ascii"},
     {"PYTHONIOENCODING": "cp1252"},
@@ -87,3 +89,30 @@ def test_a_reader_that_goes_early_is_nothing_to_speak_of() -> None:
 def test_json_is_the_same_in_every_encoding() -> None:
     found = [json.loads(fastnst("presets", "--json", env=env).stdout) for env in ENCODINGS]
     assert all(one == found[0] for one in found)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("enforce fail: DefaultCPUAllocator: can't allocate memory")],
+    ids=lambda error: type(error).__name__,
+)
+def test_memory_that_cannot_be_had_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raised(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "make_app", raised)
+    assert cli.run_app(["info"]) == 1
+    assert capsys.readouterr().err == (
+        "fastnst: this process may not have the memory that it needs\n"
+    )
+
+
+def test_any_other_error_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raised(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(cli, "make_app", raised)
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        cli.run_app(["info"])

@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from fastnst.cli import interrupts as module
-from fastnst.cli.interrupts import Interrupts
+from fastnst.cli.interrupts import NAMES, Interrupts
 
-SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+SIGNALS = {name: 128 + getattr(signal, name) for name in NAMES if hasattr(signal, name)}
 ENDLESS = ["--size", "32", "--iterations", "100000", "-q", "--engine", "torch",
            "--style-layers", "relu1_1", "--content-layers", "relu1_1"]  # fmt: skip
 PAIR = ["sample:harbour", "sample:swirl"]
@@ -43,7 +43,9 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 90
     while not path.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert path.exists(), process.communicate()
+    if not path.exists():
+        process.kill()
+        pytest.fail(f"no {path.name}: {process.communicate()}")
 
 
 @pytest.mark.slow

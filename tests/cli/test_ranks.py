@@ -322,7 +322,9 @@ def wait_for(name: str, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + ENDS
     while not Path(name).exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert Path(name).exists(), process.communicate()
+    if not Path(name).exists():
+        process.kill()
+        pytest.fail(f"no {name}: {process.communicate()}")
 
 
 def pixels(name: str) -> bytes:

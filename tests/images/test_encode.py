@@ -15,6 +15,7 @@ from PIL import Image
 from fastnst import files
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images import encode, pixels
+from fastnst.images.decode import load_image
 from fastnst.images.encode import save_image
 from fastnst.images.outputs import check_format, check_output
 from fastnst.images.pixels import to_pil
@@ -120,6 +121,12 @@ def test_what_is_no_picture_is_not_saved(
     with pytest.raises(InvalidInput, match=message):
         save_image(given, tmp_path / "a.png", bits)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_halves_are_as_white_as_they_say(bits: int, tmp_path: Path) -> None:
+    save_image(np.full((4, 4, 3), 1, np.float16), tmp_path / "a.png", bits)
+    assert (load_image(tmp_path / "a.png") == 1).all()
 
 
 def test_a_pyramid_goes_where_one_can_be(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,24 @@ def test_a_png_is_turned_by_what_follows_its_pixels(
     with MemoryStore() as store:
         rows = large.open_large(path, store)
         assert np.array_equal(rows.rows(0, rows.height), expected)
+
+
+def test_threads_see_the_damage_of_their_own_file(tmp_path: Path) -> None:
+    """libvips notes the errors of all threads in one place."""
+    good, bad = tmp_path / "good.tif", tmp_path / "bad.tif"
+    tiled(good, compression="zlib")
+    data = bytearray(good.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 400] = bytes(byte ^ 0xFF for byte in data[middle : middle + 400])
+    bad.write_bytes(data)
+
+    def read(path: Path) -> bool:
+        try:
+            large.open_large(path, MemoryStore())
+        except InvalidInput:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(read, [good, bad] * 150))
+    assert found == [True, False] * 150

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fastnst import samples
 from fastnst.errors import InvalidInput
 from fastnst.images import large
+from fastnst.images.pixels import scaled_size
 from fastnst.inputs.sizes import most_pixels, result_size
 from helpers.pictures import smooth
 
@@ -23,7 +25,14 @@ def test_it_follows_the_picture(tmp_path: Path) -> None:
     assert result_size(str(path), None) == (512, 384)
 
 
-@pytest.mark.parametrize("picture", ["sample:harbour", "-", "no.png", smooth(9, 8)])
+@pytest.mark.parametrize("name", samples.SAMPLES)
+def test_the_size_of_a_sample_is_known_before_it_is_drawn(name: str) -> None:
+    drawn, side = samples.load(name), 200
+    assert samples.SAMPLES[name].size == drawn.size
+    assert result_size(f"sample:{name}", side) == scaled_size(*drawn.size, side)
+
+
+@pytest.mark.parametrize("picture", ["-", "no.png", smooth(9, 8)])
 def test_what_cannot_be_looked_into_has_a_bound(picture) -> None:
     assert result_size(picture, 100) == (100, 100)
     assert result_size(picture, 0) is None

@@ -157,6 +157,8 @@ def test_rows_in_a_scratch_file_are_never_copied(tmp_path: Path) -> None:
         few.store(0, [vectors(1, 6000)[0]])
         rows.restore(few.state(1))
         assert few.state(1).difference(rows.state(1)) is None
+        rows.store(1, [vectors(1, 6000)[0]])  # and after that none is copied here either
+        assert {x.data_ptr() for x in rows.state(2).tensors.values()} == own
 
 
 @pytest.mark.parametrize("history_size", [5, 60])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -90,6 +92,24 @@ def test_a_recording_that_ran_out_of_memory_says_so_too() -> None:
         enough(64, 64, Settings(), torch.device("cpu")),
     ):
         record()
+
+
+def too_much() -> None:
+    torch.empty(2**50)
+
+
+def too_many_numbers() -> None:
+    np.empty(2**50)
+
+
+@pytest.mark.parametrize("take", [too_much, too_many_numbers])
+def test_main_memory_that_cannot_be_had_is_said_too(take: Callable[[], None]) -> None:
+    """PyTorch has no error of its own for it, and NumPy's is no RuntimeError."""
+    with (
+        pytest.raises(InvalidInput, match="cpu ran out of memory with a 64×64 picture"),
+        enough(64, 64, Settings(), torch.device("cpu")),
+    ):
+        take()
 
 
 def test_what_a_run_held_that_ran_out_of_memory_is_freed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,37 @@ def test_each_rank_needs_memory_for_its_part(monkeypatch: pytest.MonkeyPatch) ->
         if fits:
             assert make_plan(need).grid == exchanging_grid(8400, 12000, DEEP)
         else:
-            with pytest.raises(
-                InvalidInput, match=r"a rank of 2 needs about .* are free: use more"
-            ):
+            with pytest.raises(InvalidInput, match=r"a rank of 2 needs about .* for its part"):
                 make_plan(need)
+
+
+@needs_native
+@pytest.mark.parametrize("local", [1, 2])
+def test_what_would_fit_is_named_where_a_rank_has_too_little_memory(
+    local: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need = Need(12000, 8400, Settings(precision="fp32", iterations=100))
+    monkeypatch.setattr(planning.available, "available", lambda _: local * 12 * 10**9)
+
+    def said(machines: int, need: Need = need) -> str:
+        speech = Few(1, local * machines)
+        speech.local_ranks = local
+        monkeypatch.setattr(communication, "_current", speech)
+        try:
+            make_plan(need)
+        except InvalidInput as error:
+            return str(error)
+        return ""
+
+    message = said(2)
+    machines = int(re.search(r"use (\d+) machines or more", message)[1])
+    assert f"with {local} rank{'s' if local > 1 else ''} each" in message
+    assert "--scratch" in message
+    assert said(machines - 1)
+    assert not said(machines)
+    size = int(re.search(r"--size (\d+) or less", message)[1])
+    assert not said(2, need.at(size))
+    assert said(2, need.at(size + 1))
 
 
 @needs_native

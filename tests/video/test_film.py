@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import weakref
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -65,6 +66,41 @@ def test_a_killed_film_goes_on_bit_for_bit(folder: Path, tmp_path: Path, backwar
     assert pictures(tmp_path / "parts") == whole
     make(plan(folder, tmp_path / "parts", **way), resume=True)  # nothing is left to do
     assert pictures(tmp_path / "parts") == whole
+
+
+def test_a_folder_that_has_a_film_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    film = plan(folder, tmp_path / "out")
+    make(film)
+    films.finish(film)
+    with pytest.raises(InvalidInput, match="out has frames of a film: --resume goes on with it"):
+        films.check(plan(folder, tmp_path / "out"), resume=False)
+
+
+def test_backwards_no_more_frames_are_held_than_forwards(folder: Path, tmp_path: Path) -> None:
+    film = plan(folder, tmp_path / "out", backwards=True)
+    held: list[weakref.ref] = []
+    decoded = film.clip.frames
+
+    def watched(selection: Selection):
+        for frame in decoded(selection):
+            held.append(weakref.ref(frame.pixels))
+            yield frame
+
+    film.clip.frames = watched
+    first = next(films._frames(film))
+    assert len(held) == 6
+    assert sum(pixels() is not None for pixels in held) <= 1
+    assert first.index == 5
+    assert np.array_equal(first.pixels, list(decoded(Selection()))[-1].pixels)
+
+
+def test_a_disk_without_room_for_frames_that_go_backwards(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10_000))
+    with pytest.raises(InvalidInput, match=r"goes backwards needs 0\.0 GB in .* are free"):
+        make(plan(folder, tmp_path / "out", backwards=True))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_film_in_one_file(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from fastnst import files
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images.encode import save_image
-from fastnst.output import video
+from fastnst.output import encoder, video
 from fastnst.video import film as films
 from fastnst.video.clip import open_clip
 from fastnst.video.options import FilmOptions, Selection
@@ -48,11 +49,47 @@ def stream(path, pts, **how):
     return path
 
 
+def stream_of_packets(path, pts):
+    """A clip of pictures with a time each, whether these rise or not."""
+    with av.open(str(path), "w") as container:
+        out = container.add_stream("mjpeg", rate=25)
+        out.width, out.height, out.pix_fmt = 40, 32, "yuvj420p"
+        for pixels in pan(len(pts)):
+            frame = av.VideoFrame.from_ndarray((pixels * 255).astype(np.uint8), format="rgb24")
+            for packet in out.encode(frame):
+                packet.pts = packet.dts = pts[0]
+                packet.time_base = Fraction(1, 25)
+                pts = pts[1:]
+                container.mux(packet)
+    return path
+
+
 def test_recordings_that_were_put_together(tmp_path: Path) -> None:
     one = stream(tmp_path / "a.ts", range(4)).read_bytes()
     (tmp_path / "ab.ts").write_bytes(one * 2)
     make(plan(tmp_path / "ab.ts", tmp_path / "o.mp4"))
     assert times(tmp_path / "o.mp4") == [round(k / 25, 4) for k in range(8)]
+
+
+def test_a_time_that_is_given_twice_moves_no_other_frame(tmp_path: Path) -> None:
+    clip = stream_of_packets(tmp_path / "a.mkv", [0, 1, 2, 2, 4, 5])
+    found = [frame.time * 25 for frame in open_clip(str(clip)).frames(Selection())]
+    assert [round(t) for t in found] == [0, 1, 2, 2, 4, 5]
+    assert all(a < b for a, b in itertools.pairwise(found))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([0, 20, 40, 39, 60, 80], [0, 20, 40, 41, 60, 80]),  # one is out of order
+        ([0, 20, 40, 0, 20, 40], [0, 20, 40, 60, 80, 100]),  # two recordings
+    ],
+)
+def test_times_of_sound(given: list[int], expected: list[int]) -> None:
+    packets = [SimpleNamespace(pts=t, dts=t, duration=20, time_base=1) for t in given]
+    sound = SimpleNamespace(start=0, end=None)
+    assert [at for at, _ in encoder._within(packets, sound)] == expected
+    assert [packet.dts for packet in packets] == expected
 
 
 def test_times_before_zero(tmp_path: Path) -> None:
@@ -178,6 +215,16 @@ def test_a_glob_takes_pictures_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / "folder").mkdir()
     assert [p.name for p in open_clip(str(tmp_path / "*")).paths] == ["0.png"]
+
+
+@pytest.mark.parametrize("name", ["*.png", "."])
+def test_a_damaged_frame_is_not_left_out(tmp_path: Path, name: str) -> None:
+    """All frames after it would come too early."""
+    for k, pixels in enumerate(pan(3)):
+        save_image(pixels, tmp_path / f"{k}.png")
+    (tmp_path / "1.png").write_bytes(b"")
+    with pytest.raises(InvalidInput, match=r"1\.png is empty"):
+        list(open_clip(str(tmp_path / name)).frames(Selection()))
 
 
 @pytest.mark.parametrize(

@@ -303,3 +303,14 @@ def test_a_further_pass_starts_from_a_frame_blended_with_its_neighbour() -> None
         again.raw[..., 2:], (noise[..., :-2] + first[0].raw[..., 2:]) / 2, rtol=0, atol=1e-6
     )
     assert torch.equal(again.raw[..., :2], first[0].raw[..., :2])
+
+
+@pytest.mark.parametrize("shape", [(32, 40, 3), (3, 32, 40)])
+def test_one_picture_is_no_film(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidInput, match="one picture, not several"):
+        stylize_video(np.zeros(shape, np.float32), STYLE, **run())
+
+
+def test_frames_in_grey_are_a_film() -> None:
+    grey = np.stack([frame.mean(-1) for frame in pan(2)])
+    assert len(list(stylize_video(grey, STYLE, flow=pan_flow(), **run()))) == 2

@@ -59,6 +59,13 @@ def run_app(arguments: Sequence[str]) -> int:
     except FastNSTError as error:
         complain(said_by_rank(str(error)))
         return error.exit_code
+    except (MemoryError, RuntimeError) as error:  # outside of a run, which says what would fit
+        from fastnst.run.exhaustion import ran_out
+
+        if not ran_out(error):
+            raise
+        complain(said_by_rank("this process may not have the memory that it needs"))
+        return 1
     return code if isinstance(code, int) else 0
 
 

@@ -168,6 +168,8 @@ def stylize(
             save_every=save_every,
         )
     if only_estimate:
+        if plan is not None:
+            raise InvalidInput("--estimate is of one process: leave out --ranks")
         from fastnst.estimate import estimate
 
         needs = estimate(content, style, settings, content_mask, style_mask, resources)

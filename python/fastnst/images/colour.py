@@ -139,11 +139,14 @@ def between_quantiles(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
     low, high = source[after - 1], source[after]
     part = ((values - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
     mapped = torch.lerp(target[after - 1], target[after], part)
-    first = torch.searchsorted(source, values - ALIKE)
-    alike = torch.searchsorted(source, values + ALIKE, right=True) - first
+    # Those that may have several: the two searches take as long as all of the above.
+    flat = ((values - low <= ALIKE) | (high - values <= ALIKE)).nonzero().squeeze(1)
+    first = torch.searchsorted(source, values[flat] - ALIKE)
+    alike = torch.searchsorted(source, values[flat] + ALIKE, right=True) - first
     sums = torch.cat([target.new_zeros(1), target.cumsum(0)])
     mean = (sums[first + alike] - sums[first]) / alike.clamp_min(1)
-    return torch.where(alike > 1, mean, mapped)
+    mapped[flat] = torch.where(alike > 1, mean, mapped[flat])
+    return mapped
 
 
 def quantiles(ordered: Tensor) -> Tensor:

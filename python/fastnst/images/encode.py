@@ -124,7 +124,8 @@ def _checked(pixels: Any) -> Pixels:
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= 0 and high <= 1):  # also NaN
         raise InvalidInput(f"pixels have values from {low:g} to {high:g}, expected [0, 1]")
-    return pixels
+    # float16 ends at 65504, below the white of 16 bits
+    return pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
 
 
 def is_tiled(size: tuple[int, int], pyramid: bool = False) -> bool:

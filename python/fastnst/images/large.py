@@ -11,6 +11,7 @@ import importlib
 import io
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -32,6 +33,9 @@ from fastnst.images.tiff import Described, describe
 from fastnst.strips.storage import Store
 
 DecodedRows: TypeAlias = "PixelRows | StoredRows"
+
+# libvips notes the errors of all threads in one place: who reads them works alone
+_NOTES = threading.RLock()
 
 # Pixels that are decoded unless more are asked for, against files that are made to unpack to a size
 # that nobody expects: the limit that Pillow has.
@@ -172,7 +176,8 @@ def open_large(picture: str | os.PathLike[str], store: Store, largest: int = LAR
         rest = None if colours is None or profiled else colours
         if described is not None:
             image = _of_all_bits(_colours_alone(image, described), path, described)
-        image, white = _to_rgb(image, profiled, flat=rest is None)
+        with _NOTES:
+            image, white = _to_rgb(image, profiled, flat=rest is None)
         values = store.zeros((image.height, image.width, 3), _DTYPES[image.format])
         _decode(image, values, store, rest, white)
         if not white:  # floats, of which a file does not say where white is
@@ -213,7 +218,8 @@ def _header(path: str | os.PathLike[str], described: Described | None = None) ->
         # Brackets at the end hold options; empty ones, so that a name may end in brackets.
         page = f"page={described.page}" if described is not None and described.page else ""
         name = f"{os.fspath(path)}[{page}]"
-        image = vips.Image.new_from_file(name, access="sequential", fail_on="error")
+        with _NOTES:
+            image = vips.Image.new_from_file(name, access="sequential", fail_on="error")
     except vips.Error:
         return None
     return image if image.get("vips-loader") in _LOADERS.values() else None
@@ -391,10 +397,11 @@ def _fetched(region: Any, start: int, width: int, rows: int) -> Any:
         pyvips.Error: for such a tile too.
     """
     vips = _vips()
-    vips.vips_lib.vips_error_clear()
-    data = region.fetch(0, start, width, rows)
-    if vips.ffi.string(vips.vips_lib.vips_error_buffer()):
-        raise vips.Error("a tile cannot be decoded")  # takes what was noted along
+    with _NOTES:
+        vips.vips_lib.vips_error_clear()
+        data = region.fetch(0, start, width, rows)
+        if vips.ffi.string(vips.vips_lib.vips_error_buffer()):
+            raise vips.Error("a tile cannot be decoded")  # takes what was noted along
     return data
 
 

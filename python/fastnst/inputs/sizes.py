@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from numbers import Real
 
+from fastnst import samples
 from fastnst.devices import DEFAULT_SIZE
 from fastnst.errors import InvalidInput
 from fastnst.images import large
@@ -48,9 +49,11 @@ def result_size(
         keeps its own size.
 
     Raises:
-        InvalidInput: for a file that is no picture.
+        InvalidInput: for a file that is no picture, or a sample that there is not.
     """
     side = max(DEFAULT_SIZE.values()) if long_side is None else long_side
+    if isinstance(picture, str) and picture.startswith(samples.PREFIX):
+        return scaled_size(*samples.find(picture.removeprefix(samples.PREFIX)).size, side)
     if isinstance(picture, (str, os.PathLike)) and os.path.isfile(picture):  # noqa: PTH113
         size = large.size_of(picture, most_pixels(long_side, megapixels))
         return scaled_size(*size, side)

@@ -72,6 +72,7 @@ class CompressedRows(EightBitRows):
     ) -> None:
         super().__init__(rows, length, CPU, allocate)
         self.copies = copies
+        self._restored: bool | None = None  # whether few rows were, until the next ``store``
         loaded()
 
     def store(self, row: int, x: Tensor) -> None:
@@ -81,6 +82,7 @@ class CompressedRows(EightBitRows):
         """
         if not 0 <= row < self.rows:
             raise InvalidInput(f"row: expected 0 to {self.rows - 1}, got {row}")
+        self._restored = None
         check_buffer("x", x, (self.length,))
         call(loaded().history_store, self.address, row, x.data_ptr(), torch.get_num_threads())
 
@@ -126,7 +128,8 @@ class CompressedRows(EightBitRows):
         than that of all rows: a copy of up to half of them takes what the others have not yet.
         """
         own = {"values": self.values, "scales": self.scales}
-        if self.copies and 2 * used <= self.rows:
+        few = self.copies and 2 * used <= self.rows
+        if few if self._restored is None else self._restored:
             return {name: rows[:, :used].clone() for name, rows in own.items()}
         for rows in own.values():
             rows[:, used:] = 0
@@ -135,7 +138,7 @@ class CompressedRows(EightBitRows):
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Overwrite the first rows with what ``tensors`` of rows of this length returned."""
         rows = tensors["values"].shape[1]
-        self.copies = rows < self.rows  # their state is that which they have been given
+        self._restored = rows < self.rows  # their state is that which they have been given
         self.values[:, :rows] = tensors["values"]
         self.scales[:, :rows] = tensors["scales"]
 

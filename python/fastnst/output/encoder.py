@@ -279,12 +279,15 @@ def _within(parts: Iterable[Any], sound: Sound) -> Iterator[tuple[Fraction, Any]
     for part in parts:
         if part.pts is None:
             continue
-        if last is not None and part.pts + shift < last:
-            shift = end - part.pts
-        if shift:
-            part.pts += shift
-            part.dts = part.pts
-        last, end = part.pts, part.pts + (part.duration or 0)
+        begin = part.pts + shift
+        if last is not None and begin < last:
+            if last - begin <= (part.duration or 0):  # out of order; those that follow are right
+                begin = last + 1
+            else:
+                shift, begin = end - part.pts, end
+        if begin != part.pts:
+            part.pts = part.dts = begin
+        last, end = begin, begin + (part.duration or 0)
         at = part.pts * part.time_base
         if at < sound.start:
             continue

@@ -83,9 +83,12 @@ class Checkpoints:
         """
         kept = settings.kept_pairs(pixels)
         pairs = kept + 1 if kept else 0  # one is spare, in strips
+        needed = round(pixels * (pairs * pair_bytes(settings, device) + 100))
         # The last one stays whole until the next one is: both are on the disk together.
-        needed = round(2 * pixels * (pairs * pair_bytes(settings, device) + 100))
-        files.check_writable(self.path, "checkpoint", needed, is_checkpoint, "checkpoint")
+        there = self.path.stat().st_size if self.path.is_file() else 0
+        files.check_writable(
+            *(self.path, "checkpoint", needed, is_checkpoint, "checkpoint"), max(0, needed - there)
+        )
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, parts: Sequence[Part] = ()) -> None:

@@ -16,6 +16,9 @@ from fastnst.run.refusal import least
 from fastnst.run.shareable import no_pieces_reason
 from fastnst.settings.settings import Settings
 
+# What torch says in a RuntimeError of no kind of its own where main memory cannot be had.
+MAIN_MEMORY = ("DefaultCPUAllocator", "std::bad_alloc")
+
 
 @contextlib.contextmanager
 def enough(width: int, height: int, settings: Settings, device: torch.device) -> Iterator[None]:
@@ -31,13 +34,13 @@ def enough(width: int, height: int, settings: Settings, device: torch.device) ->
     would keep their tensors for as long as the error is kept.
 
     Raises:
-        InvalidInput: where torch raises ``torch.OutOfMemoryError``.
+        InvalidInput: where memory cannot be had: that of a GPU or main memory.
     """
     try:
         yield
         return
-    except RuntimeError as error:
-        if not _ran_out(error):
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
             raise
         chain: BaseException | None = error
         while chain is not None:
@@ -63,13 +66,15 @@ def enough(width: int, height: int, settings: Settings, device: torch.device) ->
     )
 
 
-def _ran_out(error: BaseException | None) -> bool:
+def ran_out(error: BaseException | None) -> bool:
     """Whether this error is, or was caused by, memory that could not be had.
 
     Where the memory runs out while a CUDA graph is recorded, the end of the recording fails too.
     """
     while error is not None:
-        if isinstance(error, torch.OutOfMemoryError):
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+            return True
+        if isinstance(error, RuntimeError) and any(word in str(error) for word in MAIN_MEMORY):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -15,8 +15,8 @@ class Resources:
     """What a run may take of the machine. None of it changes what the run is.
 
     Attributes:
-        memory: Bytes of its device that it may take; None: what is free. A picture that does not
-            fit is computed in strips.
+        memory: Bytes of its device that its process may take; None: what is free. On a CPU PyTorch
+            itself is among them. A picture that does not fit is computed in strips.
         scratch: A folder on a disk for what does not fit in strips either, in a file that is gone
             when the run is; None: there is none, and large pictures lie in the system's folder for
             temporary files.

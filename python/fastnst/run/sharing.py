@@ -9,7 +9,8 @@ bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from fastnst.errors import InvalidInput
 from fastnst.ranks.protocol import Alone, Communication
 from fastnst.ranks.share import Share, too_many_reason
 from fastnst.run.footprint import counts
-from fastnst.run.memory import PICTURE, Need, in_scratch, plans
+from fastnst.run.memory import PICTURE, SMALLEST, Need, in_scratch, plans
 from fastnst.run.pieces import Plan, cuts
 from fastnst.run.shareable import refuse, unavailable_reason
 from fastnst.settings.settings import Settings
@@ -153,23 +154,68 @@ def make_shared_plan(
     """
     _check_alike(need, communication)
     budgets = [_least(bytes_, communication) for bytes_ in (budget, main)]
-    grids = possible_grids(need.height, need.width, need.settings, need.device)
-    least: list[int] | None = None  # that any way takes, of the device and beside it
-    for grid in grids:
-        for plan, *takes in _ways(need, grid, communication, scratch):
+    found = _fitting(need, communication.ranks, budgets, scratch)
+    if isinstance(found, Plan):
+        return found
+    where = "memory" if need.device.type == "cpu" else f"memory on {need.device}"
+    for free, bytes_, kind in zip(budgets, found, (where, "main memory"), strict=True):
+        if free is not None and bytes_ > free:
+            ways = _ways_out(need, communication, budgets, scratch)
+            raise InvalidInput(
+                f"a rank of {communication.ranks} needs about {amount(bytes_)} of {kind} for its "
+                f"part of a {need.width}×{need.height} picture and may take {amount(free)}"
+                + (f": use {', or '.join(ways)}" if ways else "")
+            )
+    raise AssertionError  # the way that takes least fits
+
+
+def _fitting(
+    need: Need, ranks: int, budgets: Sequence[int | None], scratch: Path | None
+) -> Plan | list[int]:
+    """The quickest way for so many ranks that fits; or what the least of them takes, if none does.
+
+    Args:
+        need: What the memory of the whole run depends on.
+        ranks: How many there are.
+        budgets: Bytes of its device, and of main memory beside it, that a rank may take; None:
+            nobody says.
+        scratch: A folder for a scratch file; None: there is none.
+    """
+    least: list[int] | None = None
+    for grid in possible_grids(need.height, need.width, need.settings, need.device):
+        for plan, *takes in _ways(need, grid, ranks, scratch):
             if all(b is None or t <= b for b, t in zip(budgets, takes, strict=True)):
                 return replace(plan, grid=grid)
             least = takes if least is None else min(least, takes)
     assert least is not None
-    where = "memory" if need.device.type == "cpu" else f"memory on {need.device}"
-    for free, bytes_, kind in zip(budgets, least, (where, "main memory"), strict=True):
-        if free is not None and bytes_ > free:
-            raise InvalidInput(
-                f"a rank of {communication.ranks} needs about {amount(bytes_)} of {kind} for its "
-                f"part of a {need.width}×{need.height} picture and {amount(free)} are free: use "
-                "more machines, --scratch with a folder on a disk, or a smaller --size"
-            )
-    raise AssertionError  # the way that takes least fits
+    return least
+
+
+def _ways_out(
+    need: Need,
+    communication: Communication,
+    budgets: Sequence[int | None],
+    scratch: Path | None,
+) -> list[str]:
+    """What would fit where the parts of a picture do not: more machines, a file, a smaller one."""
+
+    def bands(size: int) -> int:
+        at = need.at(size)
+        return len(possible_grids(at.height, at.width, need.settings, need.device)[0].rows)
+
+    def fits(size: int, ranks: int) -> bool:
+        return isinstance(_fitting(need.at(size), ranks, budgets, scratch), Plan)
+
+    ranks, here, side = communication.ranks, communication.local_ranks, max(need.width, need.height)
+    machines = range(ranks // here + 1, bands(side) // here + 1)
+    more = bisect_left(machines, True, key=lambda n: fits(side, n * here))
+    smallest = bisect_left(range(side), True, lo=SMALLEST, key=lambda size: bands(size) >= ranks)
+    sizes = range(side - 1, smallest - 1, -1)
+    smaller = bisect_left(sizes, True, key=lambda size: fits(size, ranks))
+    each = f"with {here} rank{'s' if here > 1 else ''} each"
+    ways = [f"{machines[more]} machines or more {each}"] if more < len(machines) else []
+    ways += ["--scratch with a folder on a disk"] if scratch is None else []
+    return ways + ([f"--size {sizes[smaller]} or less"] if smaller < len(sizes) else [])
 
 
 def own_device(device: torch.device, communication: Communication) -> torch.device:
@@ -220,7 +266,7 @@ def _least(budget: int | None, communication: Communication) -> int | None:
 
 
 def _ways(
-    need: Need, grid: Grid, communication: Communication, scratch: Path | None
+    need: Need, grid: Grid, ranks: int, scratch: Path | None
 ) -> Iterator[tuple[Plan, int, int]]:
     """The ways of computing a picture's bands, the quickest first, with what a rank takes at most.
 
@@ -229,10 +275,10 @@ def _ways(
     Args:
         need: What the memory of the whole run depends on.
         grid: Where the picture is cut.
-        communication: How this rank speaks to the others.
+        ranks: How many there are; where it has fewer bands, each computes the whole of it.
         scratch: A folder for a scratch file; None: there is none.
     """
-    ranks = who_shares(grid, communication).ranks
+    ranks = ranks if ranks <= len(grid.rows) else 1
     shares = [Share.part(grid, rank, ranks) for rank in range(ranks)]
     kept = [Plan(keeps_features=True)]
     if grid.exchanges:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PREFIX = "sample:"  # of a sample's name where a path is expected
+SCENE, WIDE, HIGH = (768, 576), (640, 512), (512, 640)  # width and height
 Kind = Literal["content", "style"]
 
 
@@ -34,44 +35,45 @@ class Sample:
     Attributes:
         name: what `load` and ``sample:NAME`` take.
         kind: ``content`` for a scene, ``style`` for a painting.
-        description: one line for a listing.
+        size: width and height in pixels.
+        scene: what it shows.
         draw: makes the picture, RGB, of the same size and content every time.
     """
 
     name: str
     kind: Kind
-    description: str
+    size: tuple[int, int]
+    scene: str
     draw: Callable[[], Image.Image]
 
+    @property
+    def description(self) -> str:
+        """One line for a listing."""
+        return f"{self.scene}, {'{}x{}'.format(*self.size)}"
 
-def _sample(name: str, kind: Kind, description: str) -> Sample:
+
+def _sample(name: str, kind: Kind, size: tuple[int, int], scene: str) -> Sample:
     """A sample whose module is imported only when it is drawn."""
 
     def draw() -> Image.Image:
         picture: Image.Image = importlib.import_module(f".{name}", __name__).draw()
         return picture
 
-    return Sample(name, kind, description, draw)
+    return Sample(name, kind, size, scene, draw)
 
 
 SAMPLES: Mapping[str, Sample] = MappingProxyType(
     {
         sample.name: sample
         for sample in (
-            _sample(
-                "harbour", "content", "old gabled houses, boats and their reflections, 768x576"
-            ),
-            _sample(
-                "lighthouse", "content", "lighthouse on a cliff above the evening sea, 768x576"
-            ),
-            _sample("mountains", "content", "snow peaks mirrored in a lake among spruces, 768x576"),
-            _sample("ink", "style", "pine and mountains cross-hatched in black ink, 640x512"),
-            _sample("mosaic", "style", "fish in glass tesserae with dark grout, 640x512"),
-            _sample(
-                "poppies", "style", "poppy field in thick palette-knife paint, upright, 512x640"
-            ),
-            _sample("swirl", "style", "starry night sky in long swirling strokes, 640x512"),
-            _sample("waves", "style", "breaking waves as a colour woodcut, 640x512"),
+            _sample("harbour", "content", SCENE, "old gabled houses, boats and their reflections"),
+            _sample("lighthouse", "content", SCENE, "lighthouse on a cliff above the evening sea"),
+            _sample("mountains", "content", SCENE, "snow peaks mirrored in a lake among spruces"),
+            _sample("ink", "style", WIDE, "pine and mountains cross-hatched in black ink"),
+            _sample("mosaic", "style", WIDE, "fish in glass tesserae with dark grout"),
+            _sample("poppies", "style", HIGH, "poppy field in thick palette-knife paint, upright"),
+            _sample("swirl", "style", WIDE, "starry night sky in long swirling strokes"),
+            _sample("waves", "style", WIDE, "breaking waves as a colour woodcut"),
         )
     }
 )
@@ -103,7 +105,7 @@ def load(name: str) -> Image.Image:
         name: one of `names`.
 
     Returns:
-        An RGB picture; its size in pixels is in the sample's description.
+        An RGB picture.
 
     Raises:
         InvalidInput: there is no such sample.

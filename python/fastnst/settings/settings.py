@@ -122,7 +122,7 @@ class Settings:
 
     size: int | None = field(
         default=None,
-        metadata=spec(_PIXELS, BASICS, "Long side in pixels; 0: the content's.", none="512"),
+        metadata=spec(_PIXELS, BASICS, "Long side in pixels; 0: the picture's own.", none="512"),
     )
     style_fit: str = field(
         default="aspect",

@@ -17,7 +17,7 @@ import numpy as np
 from fastnst.errors import InvalidInput
 from fastnst.fingerprint import sha256_of_file
 from fastnst.images.decode import load_image
-from fastnst.images.formats import HEAD, READ, holds_picture, identify
+from fastnst.images.formats import HEAD, READ, SUFFIXES, holds_picture, identify
 from fastnst.images.pixels import Pixels
 from fastnst.output.encoder import Colours, Sound, audible, load_av, open_media
 from fastnst.video.flow import Frame
@@ -109,7 +109,7 @@ def open_clip(name: str, rate: Fraction | None = None) -> Clip:
             with path.open("rb") as file:
                 head = file.read(HEAD)
         elif glob.has_magic(name):
-            pictures = [p for p in map(Path, glob.glob(name)) if holds_picture(p)]  # noqa: PTH207
+            pictures = [p for p in map(Path, glob.glob(name)) if _is_frame(p)]  # noqa: PTH207
     except OSError as error:
         named = error.filename or name
         raise InvalidInput(f"clip {named} cannot be read: {error.strerror}") from error
@@ -318,10 +318,15 @@ class _Clock:
 
     def at(self, time: Fraction) -> Fraction:
         """When a frame is shown, by the time that its file says."""
-        if self._last is not None and time + self._shift <= self._last:
-            self._shift = self._last + self._step - time
-        self._last = time + self._shift
-        return self._last
+        shown = time + self._shift
+        if self._last is not None and shown <= self._last:
+            if self._last - shown < self._step:  # a time given twice; those that follow are right
+                shown = self._last + self._step / 16
+            else:  # another recording begins
+                shown = self._last + self._step
+                self._shift = shown - time
+        self._last = shown
+        return shown
 
 
 def _pixel_shape(stream: Any) -> Fraction:
@@ -364,7 +369,12 @@ def _digest(name: str, path: Path) -> str:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    return [p for p in folder.iterdir() if not p.name.startswith(".") and holds_picture(p)]
+    return [p for p in folder.iterdir() if not p.name.startswith(".") and _is_frame(p)]
+
+
+def _is_frame(path: Path) -> bool:
+    """Whether a file is a picture by its name, so that a damaged one is said, or by its content."""
+    return holds_picture(path) or (path.is_file() and path.suffix.lower() in SUFFIXES)
 
 
 def _natural(path: Path) -> tuple[list[list[tuple[int, int, str]]], str]:

@@ -25,6 +25,7 @@ from fastnst.output import video
 from fastnst.output.encoder import SUFFIX, Sound, load_av
 from fastnst.run.identity import Identity
 from fastnst.run.preparation import Preparation
+from fastnst.video.backwards import from_the_last
 from fastnst.video.clip import Clip, VideoFile
 from fastnst.video.film_frame import FilmFrame, Past, Shot
 from fastnst.video.flow import Frame
@@ -86,8 +87,7 @@ def check(film: Film, resume: bool) -> None:
     folder = film.state.folder
     if film.state.exists and not resume:
         raise InvalidInput(
-            f"{folder} has the frames of an unfinished film: --resume goes on with it; remove it "
-            "to begin again"
+            f"{folder} has frames of a film: --resume goes on with it; remove it to begin again"
         )
     if resume and not film.state.exists:
         raise InvalidInput(f"there is no {folder} to go on from: leave out --resume")
@@ -226,10 +226,12 @@ def finish(film: Film) -> None:
 def _frames(film: Film) -> Iterator[Frame]:
     """The frames of the clip in the order in which they are painted.
 
-    Backwards all of them are decoded first, and are in memory together.
+    Backwards all of them are decoded first, into a file beside the film.
     """
     frames = film.clip.frames(film.selection)
-    return iter(list(frames)[::-1]) if film.backwards else frames
+    if not film.backwards:
+        return frames
+    return from_the_last(frames, film.state.folder.parent, film.clip.count(film.selection))
 
 
 def _rest(

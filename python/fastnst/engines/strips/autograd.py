@@ -12,6 +12,7 @@ from fastnst.devices import rounds_to_tf32
 from fastnst.engines.strips.evaluator import Evaluator, Key, Sums, owned, owned_within
 from fastnst.engines.strips.statistics import Moments, Seed, groups
 from fastnst.objective.objective import Objective
+from fastnst.ops.reference import products
 from fastnst.strips.geometry import Tile
 
 
@@ -80,7 +81,7 @@ class AutogradEvaluator(Evaluator):
                 if group.guidance is not None:
                     weighted = weighted * self._guidance(key, group.guidance)
                 first = weighted.double().sum((1, 2))
-            moments[key] = Moments(first, (flat @ flat.T).double())
+            moments[key] = Moments(first, products(flat).double())
         content = {key: self._difference(key).double().square().sum() for key in self._targets}
         return Sums(moments, content)
 

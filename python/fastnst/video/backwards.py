@@ -1,0 +1,57 @@
+"""Frames from the last to the first: they are decoded into a file first, not into memory."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fastnst.errors import InvalidInput
+from fastnst.video.flow import Frame
+
+
+def from_the_last(frames: Iterable[Frame], folder: Path, count: int | None) -> Iterator[Frame]:
+    """Give frames in the opposite order.
+
+    Args:
+        frames: The frames, from the first on.
+        folder: Where they lie meanwhile, in a file without a name: 12 bytes a pixel.
+        count: How many there are, as far as it is known; None: it is not.
+
+    Raises:
+        InvalidInput: if they do not fit there, and where ``frames`` raises it.
+    """
+    kept: list[tuple[Frame, tuple[int, ...]]] = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for frame in frames:
+            if not kept and count is not None:
+                _check_room(count * frame.pixels.nbytes, folder)
+            kept.append((replace(frame, pixels=frame.pixels[:0]), frame.pixels.shape))
+            try:
+                file.write(np.ascontiguousarray(frame.pixels, np.float32).data)
+                file.flush()
+            except OSError as error:
+                raise InvalidInput(
+                    f"{folder} has no room for the frames of a film that goes backwards: "
+                    f"{error.strerror}"
+                ) from error
+        at = file.tell()
+        for frame, shape in reversed(kept):
+            pixels = np.empty(shape, np.float32)
+            at -= pixels.nbytes
+            file.seek(at)
+            pixels[:] = np.frombuffer(file.read(pixels.nbytes), np.float32).reshape(shape)
+            yield replace(frame, pixels=pixels)
+
+
+def _check_room(needed: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InvalidInput(
+            f"a film that goes backwards needs {needed / 1e9:.1f} GB in {folder} for its frames, "
+            f"and {free / 1e9:.1f} GB are free"
+        )
