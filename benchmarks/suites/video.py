@@ -33,6 +33,8 @@ BASELINE = "each frame alone, from noise"
 LIKE_FIRST = "each frame alone, from the start of a film's first frame"
 WARPED = "from the warped last frame, without the term"
 OURS = "fastnst video"
+NOISE_WARPED = "from noise and the warped last frame, without the term"
+NOISE = "fastnst video --init noise --temporal-weight 100"
 STYLE = "swirl"
 STATIC = "static"
 COLUMNS = {
@@ -66,11 +68,14 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
         yield _row(row, OURS, _film(still, settings, FilmOptions()), None)
         return
     frames = _frames(scene, count)
+    noise = replace(settings, init="noise")
     arms: dict[str, Callable[[], list[FilmFrame]]] = {
-        BASELINE: lambda: _alone(frames, replace(settings, init="noise")),
+        BASELINE: lambda: _alone(frames, noise),
         LIKE_FIRST: lambda: _alone(frames, settings),
         WARPED: lambda: _film(frames, settings, FilmOptions(temporal_weight=0.0)),
         OURS: lambda: _film(frames, settings, FilmOptions()),
+        NOISE_WARPED: lambda: _film(frames, noise, FilmOptions(temporal_weight=0.0)),
+        NOISE: lambda: _film(frames, noise, FilmOptions(temporal_weight=100.0)),
     }
     for name, make in arms.items():
         if not options.wants(name):

@@ -233,7 +233,7 @@ def _with_options(
         check_files(settings)
         use_threads(own_threads(asked_threads(threads)))
         if save_config is not None:
-            check_config(save_config, {"--config": config, **dict(enumerate(arguments)), **options})
+            check_config(save_config, {"config": config, **dict(enumerate(arguments)), **options})
             write_config(save_config, settings)
         try:
             command(*arguments, **{parameter: given(chosen)}, **options)

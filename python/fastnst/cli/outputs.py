@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -80,13 +79,11 @@ def check_config(path: Path, others: Mapping[Any, Any]) -> None:
     Raises:
         InvalidInput: if not.
     """
-    named: dict[str, str | os.PathLike[str]] = {}
     for name, value in others.items():
-        shown = name if isinstance(name, str) else "a picture"
+        shown = f"the {name.replace('_', ' ')}" if isinstance(name, str) else "a picture"
         for part in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(part, (str, Path)):
-                named.setdefault(f"{shown} ({part})", part)
-    files.check_outputs({"--save-config": path}, named)
+                files.check_outputs({"--save-config": path}, {shown: part})
     files.check_writable(path, "config", 0, lambda _: _is_toml(path), "TOML file")
 
 
