@@ -17,6 +17,7 @@ from fastnst.losses.guidance import guide
 from fastnst.network.normalization import Normalization
 from fastnst.network.vgg import VGG
 from fastnst.objective.regions import Region
+from fastnst.ops.reference import products
 from fastnst.ranks.protocol import Alone, Communication
 from fastnst.strips.budget import choose_grid
 from fastnst.strips.geometry import Grid, Spacing, Tile, level_of
@@ -107,7 +108,7 @@ def describe_in_bands(
                 here = guidance[tile.rows.owned(level), tile.columns.owned(level)]
             guided = guide(features[key[1]], here)
             flat = guided[0].flatten(1)
-            second[key].add((flat @ flat.T).double())
+            second[key].add(products(flat).double())
             first[key].add(guide(guided, here)[0].double().sum((1, 2)))
     sums: tuple[WideSum | GramSum, ...] = (*first.values(), *second.values())
     speech.reduce_exact(*(table for one in sums for table in one.tables))

@@ -129,7 +129,9 @@ class CompressedRows(EightBitRows):
         """
         own = {"values": self.values, "scales": self.scales}
         few = self.copies and 2 * used <= self.rows
-        if few if self._restored is None else self._restored:
+        if self._restored is not None:
+            few = self._restored
+        if few:
             return {name: rows[:, :used].clone() for name, rows in own.items()}
         for rows in own.values():
             rows[:, used:] = 0
