@@ -13,6 +13,7 @@ from benchmarks.suite import Case
 from benchmarks.suites import scaling
 from benchmarks.suites.scaling import Team, sent_by_model
 from fastnst.ops import extension
+from helpers.kernels import needs_native
 
 
 def test_who_shares_what() -> None:
@@ -36,7 +37,13 @@ def test_bytes_by_the_model() -> None:
     assert sent_by_model(Team(2, 1, 640, 480), 4) == rows + sums
     assert sent_by_model(Team(4, 1, 640, 480), 4) == 2 * rows + 1.5 * sums
     assert sent_by_model(Team(1, 1, 640, 480), 4) == 0
-    # Spectral: three and two bands of 96 rows, 192 and 129 columns of the half spectrum.
+
+
+@needs_native  # by whose tiles the bands are cut
+def test_bytes_of_spectra_by_the_model() -> None:
+    """Three and two bands of 96 rows, 192 and 129 columns of the half spectrum."""
+    integers = sum(2 * (n * (n + 1) // 2 + 1) for n in (64, 128, 256, 512, 512))
+    rows = exchanged_bytes(640)
     sums = 8 * (integers + 5 * (2 + 9 + 126) + 7)
     spectra = 24 * (3 * 288 * 129 + 192 * 192), 24 * (3 * 192 * 192 + 129 * 288)
     found = sent_by_model(Team(2, 1, 640, 480), 5, "spectral")
