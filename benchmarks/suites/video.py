@@ -24,7 +24,7 @@ from benchmarks.suite import Case, Suite
 from fastnst import FilmFrame, FilmOptions, make_settings, samples
 from fastnst.errors import FastNSTError
 from fastnst.samples.moving import MovingScene
-from fastnst.video.flow import Flow, Frame, dis_flow
+from fastnst.video.flow import Frame, dis_flow
 from fastnst.video.painter import Painter
 from fastnst.video.stylise import stylise
 from fastnst.video.warp import warp
@@ -37,6 +37,7 @@ NOISE_WARPED = "from noise and the warped last frame, without the term"
 NOISE = "fastnst video --init noise --temporal-weight 100"
 STYLE = "swirl"
 STATIC = "static"
+_dis = cache(dis_flow)
 COLUMNS = {
     "iterations": ("iterations a frame", ".1f"),
     "warping_error": ("warping error", ".2e"),
@@ -99,11 +100,6 @@ def _painter(settings: Any, options: FilmOptions) -> Painter:
 def _flow(first: Frame, second: Frame) -> torch.Tensor | None:
     """OpenCV's, which is not needed where nothing moves."""
     return _dis()(first, second)
-
-
-@cache
-def _dis() -> Flow:
-    return dis_flow()
 
 
 def _film(frames: Sequence[Frame], settings: Any, options: FilmOptions) -> list[FilmFrame]:

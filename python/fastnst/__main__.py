@@ -9,13 +9,15 @@ import signal
 import sys
 from types import FrameType
 
+# Of the signals that end the command: those of ``cli.interrupts``, whose import takes a while.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a full output says
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
     _open_streams()
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2"):
+    for name in NAMES:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)

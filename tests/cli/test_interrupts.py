@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from fastnst import __main__
 from fastnst.cli import interrupts as module
 from fastnst.cli.interrupts import NAMES, Interrupts
 
@@ -46,6 +47,10 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     if not path.exists():
         process.kill()
         pytest.fail(f"no {path.name}: {process.communicate()}")
+
+
+def test_the_signals_are_the_same_from_the_first_moment_on() -> None:
+    assert __main__.NAMES == NAMES
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ def gram_matrix(features: Tensor) -> Tensor:
 
 
 def products(f: Tensor) -> Tensor:
-    """F Fᵀ for F (…, C, N), whatever N is: in parts, whose sums are added pairwise."""
+    """F Fᵀ ``(…, C, C)`` for F ``(…, C, N)``, in its dtype: in parts, whose sums are added."""
     parts = [part @ part.mT for part in torch.split(f, POSITIONS, -1)]
     return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 

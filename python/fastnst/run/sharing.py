@@ -278,7 +278,7 @@ def _ways(
         ranks: How many there are; where it has fewer bands, each computes the whole of it.
         scratch: A folder for a scratch file; None: there is none.
     """
-    ranks = ranks if ranks <= len(grid.rows) else 1
+    ranks = ranks if too_many_reason(grid, ranks) is None else 1
     shares = [Share.part(grid, rank, ranks) for rank in range(ranks)]
     kept = [Plan(keeps_features=True)]
     if grid.exchanges:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,21 @@ def from_the_last(frames: Iterable[Frame], folder: Path, count: int | None) -> I
     """Give frames in the opposite order.
 
     Args:
-        frames: The frames, from the first on.
+        frames: The frames, from the first on, all of one size.
         folder: Where they lie meanwhile, in a file without a name: 12 bytes a pixel.
         count: How many there are, as far as it is known; None: it is not.
 
     Raises:
         InvalidInput: if they do not fit there, and where ``frames`` raises it.
     """
-    kept: list[tuple[Frame, tuple[int, ...]]] = []
+    kept: list[tuple[int, Fraction]] = []  # of each its number and time: a view would hold it whole
+    shape: tuple[int, ...] = ()  # of all of them
     with tempfile.TemporaryFile(dir=folder) as file:
         for frame in frames:
             if not kept and count is not None:
                 _check_room(count * frame.pixels.nbytes, folder)
-            kept.append((replace(frame, pixels=frame.pixels[:0]), frame.pixels.shape))
+            kept.append((frame.index, frame.time))
+            shape = frame.pixels.shape
             try:
                 file.write(np.ascontiguousarray(frame.pixels, np.float32).data)
                 file.flush()
@@ -39,13 +42,11 @@ def from_the_last(frames: Iterable[Frame], folder: Path, count: int | None) -> I
                     f"{folder} has no room for the frames of a film that goes backwards: "
                     f"{error.strerror}"
                 ) from error
-        at = file.tell()
-        for frame, shape in reversed(kept):
-            pixels = np.empty(shape, np.float32)
-            at -= pixels.nbytes
-            file.seek(at)
-            pixels[:] = np.frombuffer(file.read(pixels.nbytes), np.float32).reshape(shape)
-            yield replace(frame, pixels=pixels)
+        size = 4 * math.prod(shape)
+        for place in reversed(range(len(kept))):
+            file.seek(place * size)
+            pixels = np.frombuffer(file.read(size), np.float32).reshape(shape).copy()
+            yield Frame(*kept[place], pixels)
 
 
 def _check_room(needed: int, folder: Path) -> None:
