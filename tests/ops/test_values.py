@@ -227,6 +227,26 @@ def test_the_same_bits_for_every_number_of_threads(isa: str, threads: None) -> N
                     assert all(map(torch.equal, result, results[0]))
 
 
+@pytest.mark.parametrize("channels", [16, 64, 128, 256, 512])
+@pytest.mark.parametrize("positions", [1, 254, 255, 256, 1000, 2460, 8192, 8193, 24577])
+@pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "nhwc"])
+def test_products_in_plain_pytorch_do_not_depend_on_threads(
+    channels: int, positions: int, channels_last: bool
+) -> None:
+    """PyTorch's one product of 64 channels at 2460 positions does, with AVX-512."""
+    f = torch.randn(channels, positions)
+    f = f.T.contiguous().T if channels_last else f
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 4, 8):
+            torch.set_num_threads(threads)
+            found.append(reference.products(f))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0], other) for other in found[1:])
+    assert oracle.error(found[0] / positions, (f.double() @ f.double().T) / positions) <= 1e-6
+
+
 @needs_native
 def test_the_instruction_sets_agree() -> None:
     x = torch.randn(1, 70, 50, 50)

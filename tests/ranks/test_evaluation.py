@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
+from fastnst.engines.strips.exchange import ExchangingEvaluator
 from fastnst.engines.torch_engine import TorchEngine
-from fastnst.ops import extension
+from fastnst.ops import convolution, extension
+from fastnst.ranks.protocol import Alone, Neighbours
+from fastnst.strips.geometry import Grid, Span, Tile
 from helpers import ranks_work
 from helpers.kernels import needs_native
 from helpers.networks import made_of_noise
 from helpers.ranks import on_ranks
 from helpers.ranks_work import WIDTH
-from helpers.strips import CONTROLS, objective
+from helpers.strips import CONTROLS, objective, spacing_of
 
 NATIVE = ["gram", "nine-point", "regions", "covariance"]
 CASES = [("float32", ["squared"])]
@@ -80,6 +87,55 @@ def test_exchanged_rows_of_features_are_of_known_size() -> None:
         neighbours = 2 if rank == 1 else 1
         assert sent == neighbours * (4 * (3 * WIDTH + forward + back) + signs) + total
         assert calls == 1 + 4 + 6 + 1
+
+
+class Unhurried(Alone):
+    """The rank between two others, whose rows come as zeros, when it waits for them."""
+
+    def __init__(self, log: list[str]) -> None:
+        super().__init__(joined=True)
+        self.rank, self.ranks, self.log = 1, 3, log
+
+    def begin_exchange(self, above: Tensor, below: Tensor) -> Callable[[], Neighbours]:
+        self.log.append("rows are sent")
+
+        def arrival() -> Neighbours:
+            self.log.append("rows have come")
+            return torch.zeros_like(above), torch.zeros_like(below)
+
+        return arrival
+
+
+@needs_native
+@pytest.mark.parametrize("bands", [2, 3])
+def test_rows_that_read_no_neighbours_are_computed_while_those_are_on_their_way(
+    monkeypatch: pytest.MonkeyPatch, bands: int
+) -> None:
+    """A rank of two bands between others has no such rows; of three it has those of one."""
+    it, _ = objective(made_of_noise(), 9 * 48, WIDTH, "average", torch.float32)
+    grid = Grid.cut(9 * 48, WIDTH, spacing_of(it, (6,)).exchanging(), 48)
+    log: list[str] = []
+    convolve = convolution.convolve
+
+    def noted(*given: Any, rows: slice, **further: Any) -> None:
+        log.append(f"{rows.stop - rows.start} rows")
+        convolve(*given, rows=rows, **further)
+
+    monkeypatch.setattr(convolution, "convolve", noted)
+    evaluator = ExchangingEvaluator(it, communication=Unhurried(log))
+    rows = Span(0, 3 * 48, (3 + bands) * 48, 2 * 48, (4 + bands) * 48, 9 * 48)
+    piece = Tile(0, rows, grid.columns[0], exchanges=True)
+    first, last = piece.read
+    evaluator.forward(torch.rand(1, 3, last - first, WIDTH), piece)
+    sent, come = "rows are sent", "rows have come"
+    inner = {2: [96, 48, 48, 24], 3: [48, 24, 24, 12]}[bands]  # conv1_2, conv2_1, conv2_2, conv3_1
+    expected: list[str] = [sent]
+    for rows_there in inner:
+        expected += {
+            2: [come, f"{rows_there} rows", sent],
+            3: [f"{rows_there} rows", come, *(2 * [f"{rows_there} rows"]), sent],
+        }[bands]
+    assert log == expected[:-1]  # nobody reads the rows of the last layer
 
 
 def test_too_many_ranks_for_a_picture() -> None:

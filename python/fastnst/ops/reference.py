@@ -16,9 +16,11 @@ from torch.nn import functional
 
 from fastnst.devices import without_autocast
 
-# Of one product. With 16 channels or more the sums of 8192 are off by 3e-7 at most, and all of them
-# together by less; those of a megapixel in one product by 4e-6, of 16 megapixels by 1e-5.
+# Positions whose products are added up at once. With 16 channels or more the sums of 8192 are off
+# by 3e-7 at most, and all of them together by less; those of a megapixel in one product by 4e-6, of
+# 16 megapixels by 1e-5.
 POSITIONS = 1 << 13
+SHORT = 512  # those of one product of a batch; with 1024 MKL divides some among threads after all
 
 
 def gram_matrix(features: Tensor) -> Tensor:
@@ -31,9 +33,24 @@ def gram_matrix(features: Tensor) -> Tensor:
 
 
 def products(f: Tensor) -> Tensor:
-    """F Fᵀ ``(…, C, C)`` for F ``(…, C, N)``, in its dtype: in parts, whose sums are added."""
-    parts = [part @ part.mT for part in torch.split(f, POSITIONS, -1)]
-    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+    """F Fᵀ ``(…, C, C)`` for F ``(…, C, N)``, in its dtype: in parts, whose sums are added.
+
+    In float32 the number of threads changes no bit. PyTorch's matrix product may divide one long
+    product among its threads, and then their number decides the order of the sums; of a batch of
+    short ones each is left to one thread.
+    """
+    found = [_batched_products(part) for part in torch.split(f, POSITIONS, -1)]
+    return found[0] if len(found) == 1 else torch.stack(found).sum(0)
+
+
+def _batched_products(f: Tensor) -> Tensor:
+    """F Fᵀ by parts of at most ``SHORT`` positions, two at least."""
+    positions = f.shape[-1]
+    count = max(2, -(-positions // SHORT))
+    length = positions // count
+    cut = f[..., : count * length].reshape(*f.shape[:-1], count, length)  # no copy is made
+    parts, rest = cut.movedim(-2, -3), f[..., count * length :]
+    return (parts @ parts.mT).sum(-3) + rest @ rest.mT
 
 
 def style_loss(features: Tensor, target_gram: Tensor) -> Tensor:

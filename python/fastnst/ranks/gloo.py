@@ -21,7 +21,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 
 from fastnst.errors import InvalidInput, RankLost
 from fastnst.ranks.meeting import is_loopback, meet
-from fastnst.ranks.protocol import Communication, Message, in_order, pack, unpack
+from fastnst.ranks.protocol import Communication, Message, Neighbours, in_order, pack, unpack
 from fastnst.ranks.watch import Watch
 
 FIRST_TAG = 3  # of the messages of ``all_to_all``; those before it are for other communications
@@ -66,8 +66,8 @@ class Gloo(Communication):
             ) from error
         self._watch = Watch(PrefixStore("watch", store), rank, ranks, lambda: self.calls)
 
-    def exchange(self, above: Tensor, below: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Give rows to both neighbours and take theirs."""
+    def begin_exchange(self, above: Tensor, below: Tensor) -> Callable[[], Neighbours]:
+        """Begin to give rows to both neighbours and to take theirs."""
         self.calls += 1
         found: list[Tensor | None] = [None, None]
         started = []
@@ -81,11 +81,15 @@ class Gloo(Communication):
                 started.append((peer, dist.irecv(_bytes(place), peer, tag=1 - side), place))
             found[side] = place
             self.sent += rows.numel() * rows.element_size()
-        for peer, work, _ in started:
-            with self._speaking(peer):
-                assert work is not None  # None is for ranks outside the group
-                work.wait(self._patience)
-        return found[0], found[1]
+
+        def arrival() -> Neighbours:
+            for peer, work, _ in started:  # with what is sent, which has to live as long
+                with self._speaking(peer):
+                    assert work is not None  # None is for ranks outside the group
+                    work.wait(self._patience)
+            return found[0], found[1]
+
+        return arrival
 
     def all_to_all(self, given: Sequence[Message], taken: Sequence[Message]) -> None:
         """Give tensors to any of the other ranks and take theirs."""

@@ -8,13 +8,14 @@ bands: results do not depend on the number of ranks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 Message = tuple[int, Tensor]  # a rank, and what it gets or gives
+Neighbours = tuple[Tensor | None, Tensor | None]  # what the ranks before and after have sent
 
 
 class Communication(Protocol):
@@ -40,7 +41,7 @@ class Communication(Protocol):
     calls: int
     stops: bool
 
-    def exchange(self, above: Tensor, below: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def exchange(self, above: Tensor, below: Tensor) -> Neighbours:
         """Give rows to both neighbours and take theirs.
 
         Args:
@@ -52,6 +53,23 @@ class Communication(Protocol):
 
         Raises:
             RankLost: if a neighbour does not answer within the limit; so do all that follow.
+        """
+        return self.begin_exchange(above, below)()
+
+    def begin_exchange(self, above: Tensor, below: Tensor) -> Callable[[], Neighbours]:
+        """The same, in two steps: other work may be done in between.
+
+        Args:
+            above: As for ``exchange``. It must not change before the second step is done.
+            below: Likewise.
+
+        Returns:
+            The second step: it waits for the neighbours, and returns what ``exchange`` does. Of
+            several exchanges that have begun the first is to be ended first, and all of them before
+            any other communication begins.
+
+        Raises:
+            RankLost: as for ``exchange``, in either step.
         """
         ...
 
@@ -152,9 +170,13 @@ class Alone(Communication):
         self.sent = self.calls = 0
         self.stops = False
 
-    def exchange(self, above: Tensor, below: Tensor) -> tuple[None, None]:  # noqa: ARG002
+    def begin_exchange(
+        self,
+        above: Tensor,  # noqa: ARG002
+        below: Tensor,  # noqa: ARG002
+    ) -> Callable[[], Neighbours]:
         """There are no neighbours."""
-        return None, None
+        return lambda: (None, None)
 
     def all_to_all(self, given: Sequence[Message], taken: Sequence[Message]) -> None:
         """There are no others."""

@@ -13,8 +13,9 @@ all features of a piece are in memory at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -54,6 +55,8 @@ class ExchangingEvaluator(NativeEvaluator):
         self._tile_back = self._tile if back in (None, precision) else 4
         self._communication = communication or Alone()
         self._piece: Tile | None = None
+        self._part: Span | None = None  # the rows of it that are being computed
+        self._arriving: list[Callable[[], None]] = []  # wait for rows that are on their way
         self._seen_rows = slice(0, 0)  # of the margin and the piece: its own, and one on each side
 
     def forward(self, pixels: Tensor, tile: Tile) -> None:
@@ -62,6 +65,7 @@ class ExchangingEvaluator(NativeEvaluator):
         All processes call it together.
         """
         self._piece = self._tile_seen = tile
+        self._part = tile.rows
         self._seen_rows = slice(*(row - tile.rows.low for row in tile.read))
         pixels = pixels.contiguous()
         if self._gradient.shape != pixels.shape or self._gradient.dtype != pixels.dtype:
@@ -88,7 +92,7 @@ class ExchangingEvaluator(NativeEvaluator):
             before = None if before is None else before[:, self._seen_rows]
             self._convolve_image(x, layer, found[:, self._seen_rows], before)
         else:
-            found = super()._convolve(x, layer)
+            found = self._compute(partial(super()._convolve, x, layer))
         if layer != self.layers[-1]:
             self._exchange(found, layer.output)
         return found
@@ -101,26 +105,70 @@ class ExchangingEvaluator(NativeEvaluator):
             assert layer.pool is not None
             self._exchange(gradient, layer.pool)
             self._exchange(positive, layer.conv)
-        return super()._convolve_back(gradient, layer)
+        return self._compute(partial(super()._convolve_back, gradient, layer))
 
     def _to_image(self, gradient: Tensor) -> None:
         self._exchange(gradient, self.layers[0].conv)
+        self._await_rows()
         super()._to_image(gradient[:, self._seen_rows])
 
+    def _compute(self, convolve: Callable[[], Tensor]) -> Tensor:
+        """Compute a convolution: what reads no neighbour's row, and when these are there the rest.
+
+        Args:
+            convolve: Computes the rows ``_part``, in the same memory each time.
+        """
+        assert self._piece is not None
+        self._part, outer = _divide(self._piece.rows)
+        found = convolve() if self._part.owned_length else None
+        self._await_rows()
+        for part in outer:
+            self._part = part
+            found = convolve()
+        self._part = self._piece.rows
+        assert found is not None
+        return found
+
     def _exchange(self, x: Tensor, layer: str) -> None:
-        """Put the neighbours' rows beside those of ``(1, H, W, C)``, which lies at a layer."""
-        own = self._rows_at(layer)
+        """Have the neighbours' rows put beside those of ``(1, H, W, C)``, which lies at a layer.
+
+        They are there, and x may change, after ``_await_rows``.
+        """
+        assert self._piece is not None
+        own = self._piece.rows.owned_within(level_of(layer))
         first, last = x[:, own.start : own.start + 1], x[:, own.stop - 1 : own.stop]
-        above, below = self._communication.exchange(first, last)
-        if above is not None:
-            x[:, own.start - 1 : own.start] = above
-        if below is not None:
-            x[:, own.stop : own.stop + 1] = below
+        arrival = self._communication.begin_exchange(first, last)
+
+        def put() -> None:
+            above, below = arrival()
+            if above is not None:
+                x[:, own.start - 1 : own.start] = above
+            if below is not None:
+                x[:, own.stop : own.stop + 1] = below
+
+        self._arriving.append(put)
+
+    def _await_rows(self) -> None:
+        """Wait for all rows that are on their way."""
+        while self._arriving:
+            self._arriving.pop(0)()
 
     def _rows_at(self, layer: str) -> slice:
-        """The piece's own rows of a layer, counted from the first of its margin."""
-        assert self._piece is not None
-        return self._piece.rows.owned_within(level_of(layer))
+        """The rows of a layer that are being computed, counted from the first of the margin."""
+        assert self._part is not None
+        return self._part.owned_within(level_of(layer))
+
+
+def _divide(piece: Span) -> tuple[Span, list[Span]]:
+    """The rows of a piece that read no neighbour's row at any level, and the others.
+
+    Both end where tiles do: as many rows as the margin has, which is aligned.
+    """
+    first, last = piece.start + (piece.start - piece.low), piece.stop - (piece.high - piece.stop)
+    if first >= last:  # each of its tiles reads a neighbour's row
+        return replace(piece, stop=piece.start), [piece]
+    outer = [replace(piece, stop=first), replace(piece, start=last)]
+    return replace(piece, start=first, stop=last), [part for part in outer if part.owned_length]
 
 
 class ExchangeEngine(StripEngine):
