@@ -11,6 +11,7 @@ from PIL import Image
 import fastnst
 from fastnst.batch.done import fingerprint, is_done
 from fastnst.batch.in_turn import run_batch
+from fastnst.batch.jobs import Job
 from fastnst.batch.journal import read_journal
 from helpers.batches import SMALL, jobs_of
 from helpers.pictures import smooth
@@ -60,6 +61,22 @@ def test_bits_and_smaller_copies_count(pictures: Path) -> None:
     assert is_done(jobs[0], read_journal(out), bits=16)
     with Image.open(jobs[0].output) as image:
         assert image.format == "PNG"
+
+
+@pytest.mark.parametrize("name", ["matched", "vgg19"])
+def test_a_picture_whose_file_has_a_built_in_name_counts_by_its_contents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for seed in range(2):
+        Image.fromarray(smooth(40 + seed, 36, seed)).save(name, "PNG")
+        for pictures in ((name, "sample:ink"), ("sample:ink", name)):
+            found.append(fingerprint(Job(*pictures, tmp_path / "out.png", SMALL)))
+    assert None not in found
+    assert len(set(found)) == 4
+    built_in = replace(SMALL, init="matched", weights="vgg19")  # though there are such files
+    assert fingerprint(Job("sample:ink", "sample:ink", tmp_path / "out.png", built_in)) is not None
 
 
 @pytest.mark.parametrize("name", ["init", "weights"])

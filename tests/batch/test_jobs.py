@@ -49,6 +49,21 @@ def test_a_row_with_two_styles(pictures: Path) -> None:
     assert Image.open(jobs[0].output).tobytes() == alone.image.tobytes()
 
 
+def test_a_row_that_weights_the_total_variation_keeps_the_form_that_was_said(
+    tmp_path: Path,
+) -> None:
+    """An empty cell leaves a setting as it is: whoever said the form, and whatever its weight."""
+    (tmp_path / "jobs.csv").write_text("content,style,tv_weight\nsample:ink,sample:ink,5\n")
+    grain = {"tv_weight": 2.0, "tv_form": "color"}
+    for settings, form in (
+        (fastnst.make_settings("gatys", grain), "color"),
+        (lambda row: fastnst.make_settings("gatys", {**grain, **row}), "color"),
+        (lambda row: fastnst.make_settings("fast", row), "squared"),
+    ):
+        (job,) = read_table(tmp_path / "jobs.csv", tmp_path, settings)
+        assert (job.settings.tv_weight, job.settings.tv_form) == (5, form)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import fastnst
 from fastnst.batch import make
 from fastnst.batch.done import is_done
 from fastnst.batch.in_turn import Progress, run_batch
+from fastnst.batch.jobs import Job
 from fastnst.batch.journal import read_journal
-from fastnst.batch.make import checkpoint_path
+from fastnst.batch.make import checkpoint_path, iterations
 from fastnst.run.run import run
 from helpers.batches import SMALL, jobs_of, statuses
 from helpers.pictures import smooth
@@ -39,6 +41,32 @@ def test_a_batch_goes_on_from_the_checkpoint_of_a_run(pictures: Path) -> None:
     with Image.open(jobs[0].output) as image:
         assert np.array_equal(np.asarray(image), np.asarray(whole.image))
     assert sorted(p.name for p in out.iterdir()) == ["fastnst-batch.jsonl", "one-a.png"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({"size": 1024}, 525),
+        ({"size": 512, "iterations": 7}, 7 + 150),
+        ({"size": None}, 450),
+        ({"size": 0}, 450),  # the built-in picture has 768 pixels: 384 and 768
+        ({"size": 1024, "min_size": None}, 300),
+    ],
+    ids=str,
+)
+def test_the_iterations_of_a_picture_are_those_of_all_its_scales(changes: dict, count: int) -> None:
+    settings = fastnst.make_settings("hires", changes)
+    job = Job("sample:harbour", "sample:swirl", Path("out.png"), settings)
+    assert iterations(job) == count
+    missing = replace(job, content="missing.png")  # of which the first scale alone is known
+    assert iterations(missing) == (300 if changes["size"] == 0 else count)
+
+
+def test_they_are_those_that_a_run_has(pictures: Path) -> None:
+    many = replace(SMALL, min_size=10, scale_iterations=(2, 1))
+    (job, *_), heard = jobs_of(pictures, replace(many, size=0)), []
+    list(run_batch([job], pictures / "out", callback=lambda progress: heard.append(progress.step)))
+    assert iterations(job) == heard[-1].iterations == heard[-1].iteration
 
 
 @pytest.mark.parametrize("damage", ["other settings", "cut"])

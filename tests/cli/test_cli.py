@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from fastnst import cli
+from fastnst.cli.progress import SeriesBar
 from fastnst.devices import choose_device
 from fastnst.engines.create import choose_precision
 from fastnst.run.checkpoint import load_checkpoint
@@ -185,6 +186,17 @@ def test_save_every(tmp_path: Path, pair) -> None:
     done = fastnst("stylize", *pair, "-o", tmp_path / "a.png", *QUICK, "-q", "--save-every", 2)
     assert done.returncode == 0
     assert {p.name for p in tmp_path.glob("a*")} == {"a.png", "a-00002.png", "a-00004.png"}
+    with Image.open(tmp_path / "a-00002.png") as image:
+        record = json.loads(image.text["fastnst"])
+    assert (record["iteration"], record["iterations"]) == (2, 4)
+    assert record["output"] == str(tmp_path / "a-00002.png")
+    assert record["loss"]["total"] > 0
+    again = fastnst(
+        "stylize", *pair, "-o", tmp_path / "b.png", "-q", "--config", tmp_path / "a-00002.png"
+    )
+    assert again.returncode == 0, again.stderr
+    with Image.open(tmp_path / "a.png") as a, Image.open(tmp_path / "b.png") as b:
+        assert a.tobytes() == b.tobytes()
 
 
 @pytest.mark.slow
@@ -311,6 +323,48 @@ def test_a_batch_from_a_table(tmp_path: Path, photo) -> None:
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "out" / "one-style.png") as image:
         assert json.loads(image.text["fastnst"])["seed"] == 7
+
+
+def test_the_bar_of_a_batch_counts_the_iterations_of_all_scales(
+    tmp_path: Path, photo, monkeypatch
+) -> None:
+    shown = []
+
+    class Bar(SeriesBar):
+        def step(self, *arguments) -> None:
+            super().step(*arguments)
+            shown.append((self.bar.tasks[0].completed, self.bar.tasks[0].total))
+
+    monkeypatch.setattr("fastnst.cli.progress.SeriesBar", Bar)
+    photo("one.png"), photo("two.png", seed=1), photo("style.png", 40, 44, seed=2)
+    done = fastnst(
+        "batch", tmp_path / "one.png", tmp_path / "two.png", "-s", tmp_path / "style.png", "-o",
+        tmp_path / "out", "--size", 64, "--min-size", 32, "--iterations", 2,
+        "--scale-iterations", 3, "--content-layers", "relu1_1", "--style-layers", "relu1_1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # at each scale the start and its iterations
+    assert shown == [(k, 10) for k in (0, 1, 2, 2, 3, 4, 5, 5, 6, 7, 7, 8, 9, 10)]
+
+
+def test_a_row_of_a_table_keeps_what_the_command_line_has(tmp_path: Path, photo) -> None:
+    photo("c.png"), photo("s.png", seed=1)
+    rows = ("content,style,tv_weight,output", "c.png,s.png,5,a.png", "c.png,s.png,,b.png")
+    (tmp_path / "jobs.csv").write_text("\n".join(rows))
+    for options, forms in (
+        (["--preset", "gatys", "--tv-form", "color", "--tv-weight", 2], ["color", "color"]),
+        ([], ["squared", "color"]),
+        (["--preset", "neural-style"], ["absolute-sum", "absolute-sum"]),
+    ):
+        done = fastnst(
+            "batch", "--table", tmp_path / "jobs.csv", "-o", tmp_path / "out", *options,
+            "--size", 32, "--iterations", 0, "--content-layers", "relu1_1",
+            "--style-layers", "relu1_1", "--style-layer-weights", 1, "--overwrite",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        for name, form in zip(("a.png", "b.png"), forms, strict=True):
+            with Image.open(tmp_path / "out" / name) as image:
+                assert json.loads(image.text["fastnst"])["settings"]["tv_form"] == form
 
 
 @pytest.mark.parametrize(

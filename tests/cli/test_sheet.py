@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from PIL import Image
 
 from fastnst import cli
 from fastnst.run.run import run
+from fastnst.settings.config import write_config
+from fastnst.settings.presets import PRESETS
 
 QUICK = ("--size", "32", "--iterations", "2", "--content-layers", "relu2_2", "--style-layers",
          "relu1_1,relu2_1")  # fmt: skip
@@ -95,6 +98,47 @@ def test_the_estimate_is_a_sum(place: Path, capsys: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        ["--style-layer-weights", "1,2,3", "--vary", "style-layers=relu1_1,relu1_2,relu2_1;"],
+        ["--content-weight", "0", "--style-weight", "0", "--vary", "tv-weight=1,2"],
+        ["--style-layers", "", "--vary", "style-weight=0"],
+        ["--init", "no.png", "--vary", "init=noise,b.png"],
+        ["--weights", "no.pth", "--vary", "weights=vgg19"],
+        ["--content-layers", "relu9_9", "--vary", "content-layers=relu1_1;relu2_2"],
+        ["--provider", "cpu", "--vary", "engine=onnx"],
+    ],
+    ids=str,
+)
+def test_only_the_cells_must_be_right(place: Path, capsys: Any, options: list[str]) -> None:
+    command = ["sheet", "c.png", "a.png", *QUICK, "--preset", "gatys", *options]
+    assert cli.run_app([*command, "--scratch", "no"]) == 2
+    assert "scratch folder no does not exist" in capsys.readouterr().err  # all cells are right
+    assert cli.run_app([*command, "--save-config", "all.toml"]) == 2  # what it would be is wrong
+    said = capsys.readouterr().err
+    assert "scratch" not in said
+    assert said.count("\n") == 1
+    assert not Path("all.toml").exists()
+
+
+def test_presets_of_a_sheet_go_before_a_file_of_every_setting(place: Path, capsys: Any) -> None:
+    whole = replace(PRESETS["hires"], size=32, seed=5, device="cpu", style_scale=(0.5,))
+    write_config(Path("all.toml"), whole)
+    command = ["sheet", "c.png", "a.png", "-o", "sheet.png", "--config", "all.toml", "--json",
+               "--iterations", "1", "--content-layers", "relu1_1", "--style-layers", "relu1_1",
+               "--style-layer-weights", "1", "--vary", "preset=gatys,neural-style"]  # fmt: skip
+    assert cli.run_app(command) == 0
+    cells = [cell["settings"] for cell in json.loads(capsys.readouterr().out)["cells"]]
+    for name in ("init", "pooling", "tv_form", "style_weight", "optimizer", "min_size"):
+        own = [getattr(PRESETS[preset], name) for preset in ("gatys", "neural-style")]
+        assert [cell[name] for cell in cells] == own, name
+    for cell in cells:
+        assert (cell["size"], cell["seed"], cell["device"]) == (32, 5, "cpu")
+        assert (cell["style_scale"], cell["iterations"]) == ([0.5], 1)
+        assert cell["content_layers"] == ["relu1_1"]
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ([], "name what to vary"),
@@ -110,6 +154,11 @@ def test_the_estimate_is_a_sum(place: Path, capsys: Any) -> None:
         (["--vary", "style-layers=relu1_1;relu9_9"], "relu9_9"),
         (["--vary", "seed=1", "--scratch", "c.png"], "scratch folder c.png does not exist"),
         (["--vary", "seed=1", "--memory", "lots"], "--memory"),
+        (["--provider", "cpu", "--vary", "engine=onnx,torch"], "provider is 'cpu', which is for"),
+        (["--init", "no.png", "--vary", "seed=1"], "init: no.png does not exist"),
+        (["--vary", "init=noise,no.png"], "init: no.png does not exist"),
+        (["--content-layers", "relu9_9", "--vary", "seed=1"], "relu9_9"),
+        (["--size", "-1", "--vary", "seed=1"], "size is -1"),
     ],
     ids=str,
 )

@@ -17,7 +17,9 @@ from fastnst.errors import InvalidInput
 from fastnst.evaluation import Terms
 from fastnst.ops import extension
 from fastnst.run.checkpoint import Checkpoints, load_checkpoint
+from fastnst.run.identity import Identity, identity_of
 from fastnst.run.losses import Losses
+from fastnst.run.prepare import prepare
 from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
 from helpers.pictures import smooth
@@ -206,6 +208,45 @@ def test_another_engine_is_refused(tmp_path: Path) -> None:
     native = {**checkpoint.identity.made_from, "engine": "native"}
     now = type(checkpoint.identity)(checkpoint.identity.settings, native)
     assert checkpoint.identity.differences(now) == ["engine was torch and is native"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        (("onnx", "fp32", "cpu"), ("onnx", "fp32", "cpu"), []),
+        (
+            ("onnx", "fp32", "cpu"),
+            ("onnx", "fp32", "openvino"),
+            ["engine was onnx (cpu) and is onnx (openvino)"],
+        ),
+        (("torch", "fp32", None), ("onnx", "fp32", "cpu"), ["engine was torch and is onnx (cpu)"]),
+        (
+            ("native", "fp32", None, True),
+            ("native", "fp32", None, False),
+            ["precision was fp32 (TF32) and is fp32"],
+        ),
+        (("native", "mixed", None), ("native", "mixed", None), []),
+    ],
+)
+def test_what_ran_is_compared(before: tuple, now: tuple, said: list[str]) -> None:
+    assert of_engine(*before).differences(of_engine(*now)) == said
+
+
+def test_a_run_that_becomes_float32_later_counts_its_rounding(monkeypatch) -> None:
+    before = of_engine("native", "mixed", None)
+    monkeypatch.setattr("fastnst.run.identity.rounds_to_tf32", lambda *_: True)
+    now = of_engine("native", "mixed", None)
+    assert before.differences(now) == ["precision was mixed and is mixed (TF32)"]
+    assert not of_engine("native", "bf16", None).differences(of_engine("native", "bf16", None))
+    assert "TF32" not in of_engine("native", "bf16", None).made_from["precision"]
+
+
+def of_engine(name: str, precision: str, provider: str | None, tf32: bool = False) -> Identity:
+    """The identity of a run by an engine of which this is known."""
+    asked = {"engine": "onnx", "provider": provider} if provider else {}
+    prepared = prepare(CONTENT, STYLE, Settings(size=48, device="cpu", **asked))
+    ran = SimpleNamespace(name=name, precision=precision, provider=provider, tf32=tf32)
+    return identity_of(prepared, ran, None)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from fastnst import InvalidInput, load_pictures
 from fastnst.cache import Cache
+from fastnst.fingerprint import sha256_of_file
+from fastnst.network.weights import Weights
 from fastnst.run import prepare
 from fastnst.settings.settings import Settings
 from helpers.pictures import smooth
@@ -59,6 +64,25 @@ def test_the_weights_are_read_once_for_all_runs_of_a_cache(monkeypatch) -> None:
     for size in (32, 40):
         prepare.prepare(CONTENT, STYLE, Settings(size=size, **SMALL), cache=cache)
     assert len(reads) == 1
+
+
+def test_a_file_of_weights_that_has_changed_is_read_again(tmp_path, random_weights) -> None:
+    path, cache = tmp_path / "weights.safetensors", Cache()
+    settings = Settings(size=48, weights=str(path), **SMALL)
+
+    def loaded() -> Weights:
+        return prepare.prepare(CONTENT, STYLE, settings, cache=cache).weights
+
+    def write(factor: float) -> None:
+        tensors = {name: factor * x for name, x in random_weights.tensors.items()}
+        save_file(tensors, path, {"preprocessing": "torchvision"})
+        os.utime(path, (0, factor))  # some file systems have whole seconds
+
+    write(1)
+    first = loaded()
+    assert loaded() is first
+    write(2)
+    assert first.sha256 != loaded().sha256 == sha256_of_file(path)
 
 
 def test_strength_becomes_weights_once() -> None:

@@ -67,6 +67,30 @@ def test_a_picture_carries_its_settings(tmp_path: Path) -> None:
     assert combine(read_config(tmp_path / "a.png"), None, {}) == result.settings
 
 
+def test_a_form_that_a_file_names_stays_with_another_weight(tmp_path: Path) -> None:
+    """As any setting of a file that no option replaces; a preset's own gives way."""
+    write_config(tmp_path / "run.toml", PRESETS["fast"])
+    options = {"tv_weight": 100.0}
+    assert combine(read_config(tmp_path / "run.toml"), None, options).tv_form == "color"
+    config = read_config(written(tmp_path, 'preset = "fast"\nsize = 64\n'))
+    assert combine(config, None, {}).tv_form == "color"
+    assert combine(config, None, options).tv_form == "squared"
+    assert combine({**config, "tv_weight": 3.0}, None, {}).tv_form == "squared"
+
+
+def test_a_contact_sheet_is_no_file_of_settings(tmp_path: Path) -> None:
+    sheet = fastnst.contact_sheet(
+        *(smooth(48, 36), smooth(40, 44), {"seed": (1,)}),
+        size=32,
+        iterations=0,
+        content_layers=("relu1_1",),
+        style_layers=("relu1_1",),
+    )
+    sheet.save(tmp_path / "sheet.png")
+    with pytest.raises(InvalidInput, match=r"sheet\.png is a contact sheet, .*: name the PNG of"):
+        read_config(tmp_path / "sheet.png")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

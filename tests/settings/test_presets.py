@@ -17,8 +17,14 @@ from fastnst.errors import InvalidInput
 from fastnst.network.architecture import VGG19
 from fastnst.network.weights import CAFFE, TORCHVISION, TORCHVISION_255, Weights, load_weights
 from fastnst.objective.build import build_objective
-from fastnst.settings.presets import DESCRIPTIONS, PRESETS, changed, make_settings
-from fastnst.settings.settings import Settings
+from fastnst.settings.presets import (
+    AGAINST_GRAIN,
+    COMMON,
+    DESCRIPTIONS,
+    PRESETS,
+    make_settings,
+)
+from fastnst.settings.settings import DEFAULTS, Settings
 from helpers.oracle import CAFFE_MEAN, features
 
 PAPER = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
@@ -209,5 +215,16 @@ def test_a_total_variation_without_a_form_is_of_all_colours_and_grey() -> None:
     assert make_settings("fast", {"tv_weight": 10.0, "tv_form": "color"}).tv_form == "color"
     assert make_settings("fast", {"tv_form": "absolute"}).tv_weight == 2
     assert make_settings("neural-style", {"tv_weight": 0.1}).tv_form == "absolute-sum"
-    own = make_settings("fast", {"tv_weight": 5.0, "tv_form": "color"})  # a table's row keeps it
-    assert changed(own, {"tv_weight": 10.0}).tv_form == "color"
+    assert {name for name, of in PRESETS.items() if of.tv_form == "color"} == set(AGAINST_GRAIN)
+    # of another preset the same form and weight were chosen, and so is what replaces the weight
+    own = {"tv_weight": 2.0, "tv_form": "color"}
+    assert make_settings("gatys", {**own, "tv_weight": 5.0}).tv_form == "color"
+    assert make_settings("fast", {**own, "tv_weight": 5.0}).tv_form == "color"
+
+
+def test_what_presets_have_in_common_is_what_none_has_of_its_own() -> None:
+    for name in COMMON:
+        own = {getattr(preset, name) for preset in PRESETS.values()}
+        assert own == {DEFAULTS[name]} or name == "size", name
+        # no setting of a preset needs it, and it needs none
+        assert not name.endswith("_weights")

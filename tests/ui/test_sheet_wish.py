@@ -14,6 +14,7 @@ from PIL import Image
 
 from fastnst.errors import InvalidInput, NonFiniteLoss
 from fastnst.run.run import run
+from fastnst.settings.presets import PRESETS
 from fastnst.sheet import sheet as sheets
 from fastnst.ui.limits import Limits
 from fastnst.ui.sheet_wish import SheetWish
@@ -97,12 +98,32 @@ def test_a_picture_that_fails_stops_no_other(studio, wish, finish, monkeypatch) 
 
 
 def test_presets_are_compared_at_one_size(wish) -> None:
-    common = {"size": 48, "seed": 5, "device": "cpu", "engine": "torch"}
+    common = {
+        "size": 48,
+        "strength": 0.7,
+        "color": "luminance",
+        "seed": 5,
+        "device": "cpu",
+        "engine": "onnx",
+        "provider": "cpu",
+        "precision": "fp32",
+    }
     settings = replace(wish.settings, **common)
     cells = replace(wish, settings=settings, vary=(("preset", "gatys,fast"),)).cells
     assert [cell.settings.init for cell in cells] == ["noise", "matched"]
     for cell in cells:
         assert {name: getattr(cell.settings, name) for name in common} == common
+
+
+def test_what_the_page_shows_stays_beside_what_is_varied(wish) -> None:
+    settings = replace(PRESETS["fast"], iterations=2)
+    cells = replace(wish, settings=settings, vary=(("tv_weight", "1,5"),)).cells
+    assert [cell.settings for cell in cells] == [replace(settings, tv_weight=w) for w in (1, 5)]
+
+
+def test_its_link_does_not_promise_settings_to_load(studio, wish, finish) -> None:
+    job = finish(studio.start(studio.admit(None), replace(wish, vary=(("strength", "0.3"),))))
+    assert ">Download the PNG of the sheet</a>" in job.outcome.download
 
 
 @pytest.mark.parametrize(

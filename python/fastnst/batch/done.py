@@ -42,9 +42,13 @@ def fingerprint(job: Job, bits: int = BITS, pyramid: bool = False) -> str | None
     settings = job.settings.to_dict()
     for name in PLACES:
         settings.pop(name)
-    sources = [job.content, *job.styles, job.settings.init, job.settings.weights]
+    its = job.settings
     try:
-        digests = [_file_digest(source) for source in sources]
+        digests = [
+            *(_file_digest(picture) for picture in (job.content, *job.styles)),
+            its.init if its.init in INITS else _file_digest(its.init),
+            its.weights if its.weights in BUILT_IN else _file_digest(its.weights),
+        ]
     except OSError:
         return None
     made_from: list[Any] = [settings, digests]
@@ -54,8 +58,8 @@ def fingerprint(job: Job, bits: int = BITS, pyramid: bool = False) -> str | None
 
 
 def _file_digest(source: str) -> str:
-    """SHA-256 of a file's bytes; of what is built in, its name."""
-    if source.startswith(SAMPLE_PREFIX) or source in INITS or source in BUILT_IN:
+    """SHA-256 of a file's bytes; of a built-in picture, its name."""
+    if source.startswith(SAMPLE_PREFIX):
         return source
     stat = Path(source).stat()
     return _digest(source, stat.st_mtime_ns, stat.st_size)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from fastnst.images.decode import SAMPLE_PREFIX
 from fastnst.images.formats import SUFFIXES, holds_picture
 from fastnst.images.outputs import check_format
 from fastnst.settings.kinds import shown
-from fastnst.settings.presets import changed
 from fastnst.settings.settings import Settings
 
 
@@ -163,13 +162,19 @@ def _is_picture(path: Path) -> bool:
         return False
 
 
-def read_table(path: Path, folder: Path, settings: Settings, name: str = NAME) -> list[Job]:
+def read_table(
+    path: Path,
+    folder: Path,
+    settings: Settings | Callable[[Mapping[str, Any]], Settings],
+    name: str = NAME,
+) -> list[Job]:
     """The jobs in a CSV file; see ``tables.py`` for what it may hold.
 
     Args:
         path: The file.
         folder: Where the results go; outputs in the table are relative to it.
-        settings: The runs' settings, where a row says nothing else.
+        settings: The runs' settings, where a row says nothing else; or what makes those of a run
+            from what its row says, ``{setting: value}``.
         name: Pattern for the name of a result whose row has no ``output``, as for ``pair``.
 
     Raises:
@@ -180,7 +185,10 @@ def read_table(path: Path, folder: Path, settings: Settings, name: str = NAME) -
         style = row.styles[0] if len(row.styles) == 1 else row.styles
         output = row.output or fill(name, row.content, style)
         try:
-            own = changed(settings, row.changes)
+            if isinstance(settings, Settings):
+                own = replace(settings, **row.changes)
+            else:
+                own = settings(row.changes)
         except InvalidInput as error:
             raise InvalidInput(f"table {path}, line {row.line}: {error}") from error
         jobs.append(Job(row.content, style, folder / output, own))

@@ -15,6 +15,7 @@ from fastnst.batch.jobs import Job, Outcome
 from fastnst.batch.journal import Journal, note
 from fastnst.cache import Cache
 from fastnst.claims import claim
+from fastnst.devices import DEFAULT_SIZE
 from fastnst.errors import FastNSTError, StateRefused
 from fastnst.images.outputs import check_output
 from fastnst.inputs.sizes import result_size
@@ -24,6 +25,7 @@ from fastnst.run.rescue import save_or_rescue
 from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.result import Result
 from fastnst.run.run import run
+from fastnst.run.schedule import make_schedule
 from fastnst.run.step import Step
 
 
@@ -100,6 +102,21 @@ def _attempt(job: Job, making: Making, cache: Cache, listen: Callable[[Step], No
         text = f"{type(error).__name__}: {lines[0]}"
         return Outcome(job, "failed", text, seconds=time.perf_counter() - began)
     return Outcome(job, "done", loss=result.losses.total, seconds=time.perf_counter() - began)
+
+
+def iterations(job: Job, megapixels: float | None = None) -> int:
+    """How many iterations a picture has over all its scales, as far as can be told before.
+
+    Args:
+        job: The picture.
+        megapixels: As of ``Resources``.
+    """
+    own = 0
+    if job.settings.size == 0 and job.settings.min_size is not None:
+        with contextlib.suppress(FastNSTError, OSError):  # making it says what is wrong with it
+            own = max(result_size(job.content, 0, megapixels) or (0,))
+    size = max(DEFAULT_SIZE.values()) if job.settings.size is None else job.settings.size
+    return sum(scale.iterations for scale in make_schedule(job.settings, size, own))
 
 
 def checkpoint_path(output: Path) -> Path:

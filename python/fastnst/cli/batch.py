@@ -25,13 +25,14 @@ from fastnst.cli.options import (
     OUTPUT,
     SIDE_BY_SIDE,
     Bits,
+    Chosen,
     MaxMegapixels,
     Memory,
     Pyramid,
     Quiet,
     Scratch,
+    chosen_options,
     read_resources,
-    settings_options,
 )
 from fastnst.cli.ranks import BatchRanks, Join, Machines, Restarts, said_by_rank, start_ranks
 from fastnst.cli.sharing import read_shard
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from fastnst.cli.progress import SeriesBar
 
 
-@settings_options
+@chosen_options
 def batch(
     contents: Annotated[
         list[str] | None,
@@ -70,7 +71,7 @@ def batch(
         typer.Option(help="CSV file with columns content, style, and perhaps output and settings."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
-    settings: Settings,
+    chosen: Chosen,
     name: Annotated[
         str, typer.Option(help="Pattern for the results' names.", rich_help_panel=OUTPUT)
     ] = NAME,
@@ -135,6 +136,7 @@ def batch(
 
     Example: fastnst batch photos/ --style paintings/ -o results/
     """
+    settings = chosen.checked()  # of a row that says nothing else
     if checkpoint_every < 0:
         raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 0 or more")
     resources = read_resources(memory, scratch, max_megapixels)
@@ -149,10 +151,10 @@ def batch(
     from fastnst.batch.jobs import check_jobs
     from fastnst.batch.jobs import shard as only_part
     from fastnst.batch.journal import journal_size, read_journal
-    from fastnst.batch.make import Making
+    from fastnst.batch.make import Making, iterations
     from fastnst.cli.progress import SeriesBar
 
-    jobs = _jobs(contents or [], styles or [], table, output, settings, name)
+    jobs = _jobs(contents or [], styles or [], table, output, chosen, name)
     check_jobs(jobs, bits, pyramid)
     jobs = only_part(jobs, *part)
     since = journal_size(output)
@@ -181,10 +183,10 @@ def batch(
 
     with Interrupts(is_rank()) as interrupts:
         try:
-            iterations = [job.settings.iterations for job in todo]
+            counts = [iterations(job, max_megapixels) for job in todo]
             numbers = {str(job.output): number for number, job in enumerate(todo)}
             with (
-                SeriesBar(iterations, show=writes() and not quiet) as bar,
+                SeriesBar(counts, show=writes() and not quiet) as bar,
                 contextlib.closing(_run(todo, making, workers, since, bar, interrupts)) as ended,
             ):
                 for outcome in ended:
@@ -279,14 +281,14 @@ def _jobs(
     styles: list[str],
     table: Path | None,
     output: Path,
-    settings: Settings,
+    chosen: Chosen,
     name: str,
 ) -> list[Job]:
     from fastnst.batch.jobs import pair, read_table
 
     if table is not None:
-        return read_table(table, output, settings, name)
-    return pair(contents, styles, output, settings, name)
+        return read_table(table, output, chosen.settings, name)
+    return pair(contents, styles, output, chosen.settings(), name)
 
 
 def _check_sources(

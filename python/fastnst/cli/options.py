@@ -26,7 +26,7 @@ from fastnst.ranks.launch import local_ranks, share_of_threads
 from fastnst.run.resources import Resources
 from fastnst.settings.config import PRESET, combine, read_config, write_config
 from fastnst.settings.kinds import Whole
-from fastnst.settings.presets import FIRST_PRESET, PRESETS, needs_torchvision
+from fastnst.settings.presets import COMMON, FIRST_PRESET, PRESETS, needs_torchvision
 from fastnst.settings.settings import DEFAULTS, SPECS, STYLE_LAYERS, Settings
 from fastnst.settings.spec import BASICS, GROUPS, MACHINE, Spec, typed
 from fastnst.strips.scratch import check_scratch
@@ -144,6 +144,9 @@ class Chosen:
     def settings(self, changes: Mapping[str, Any] = MappingProxyType({})) -> Settings:
         """The settings of a run.
 
+        Where ``preset`` is among the changes, only what presets have in common counts of a file:
+        the rest would make all of them alike.
+
         Args:
             changes: ``{name: value}``, settings or ``preset``, that go before what was said.
 
@@ -151,9 +154,25 @@ class Chosen:
             InvalidInput: for values that do not go together.
         """
         own = {name: value for name, value in changes.items() if name != PRESET}
-        preset = changes.get(PRESET, self.preset)
-        unsaid = {name: value for name, value in self.unsaid.items() if name not in self.config}
-        return combine(self.config, preset, {**unsaid, **self.options, **own}, self.default)
+        preset, config = self.preset, self.config
+        if PRESET in changes:
+            preset = changes[PRESET]
+            config = {name: config[name] for name in COMMON if name in config}
+        unsaid = {name: value for name, value in self.unsaid.items() if name not in config}
+        return combine(config, preset, {**unsaid, **self.options, **own}, self.default)
+
+    def checked(self, changes: Mapping[str, Any] = MappingProxyType({})) -> Settings:
+        """The same, where the files, the layers and the packages are there that they name.
+
+        Raises:
+            InvalidInput: as ``settings``, and for a file or a layer that is not there.
+            BackendUnavailable: for a package that is not installed.
+        """
+        settings = self.settings(changes)
+        check_packages(settings, changes.get(PRESET, self.preset))
+        check_layers(settings)
+        check_files(settings)
+        return settings
 
 
 def settings_options(
@@ -169,11 +188,15 @@ def settings_options(
     Beside them stand ``--preset``, ``--threads``, ``--config`` and ``--save-config``. The
     command is called with a ready ``Settings``.
     """
-    return _with_options(command, "settings", Chosen.settings, default, unsaid)
+    return _with_options(command, "settings", Chosen.checked, default, unsaid)
 
 
 def chosen_options(command: Command) -> Command:
-    """The same for a command of several runs: its parameter ``chosen`` is a ``Chosen``."""
+    """The same for a command of several runs: its parameter ``chosen`` is a ``Chosen``.
+
+    It checks the settings of each run: what was said need not go together by itself, without what
+    a run changes.
+    """
     return _with_options(command, "chosen", lambda chosen: chosen, FIRST_PRESET)
 
 
@@ -227,16 +250,14 @@ def _with_options(
                 overrides[name] = of.kind.parse(flag(name), text)
         file = read_config(config) if config else {}
         chosen = Chosen(file, preset, overrides, default, unsaid)
-        settings = chosen.settings()
-        check_packages(settings, preset)
-        check_layers(settings)
-        check_files(settings)
+        value = given(chosen)
         use_threads(own_threads(asked_threads(threads)))
         if save_config is not None:
+            settings = chosen.checked()
             check_config(save_config, {"config": config, **dict(enumerate(arguments)), **options})
             write_config(save_config, settings)
         try:
-            command(*arguments, **{parameter: given(chosen)}, **options)
+            command(*arguments, **{parameter: value}, **options)
         except KeyboardInterrupt:  # while torch is imported, or before a run has begun
             complain("interrupted before there was a picture")
             raise typer.Exit(130) from None

@@ -80,7 +80,7 @@ def sheet(
     varied = {axis.name: axis.values for axis in axes if axis.name in PICTURES}
     contents, styles = varied.get("content", (content,)), varied.get("style", style or ())
     check_pictures(contents, styles)
-    cells = make_cells(content, style, axes, chosen.settings)
+    cells = make_cells(content, style, axes, chosen.checked)
     target = naming.target(output, content, *(style or ()), "sheet")
     inputs = {**numbered("content", contents), **numbered("style", styles)}
     for cell in cells:  # whose settings may name other files each

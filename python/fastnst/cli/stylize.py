@@ -192,7 +192,7 @@ def stylize(
         if watching is not None:
             found.append(watching.hear)
         if save_every:
-            found.append(_save_pictures(target, bits, save_every))
+            found.append(_save_pictures(target, bits, save_every, settings))
         if video_path is not None:
             add = stack.enter_context(video.film(video_path)) if writes() else _drop
             found.append(_film(add))
@@ -240,14 +240,18 @@ def _previewed(wanted: bool, output: Path) -> contextlib.AbstractContextManager[
     return preview(output)
 
 
-def _save_pictures(output: Path, bits: int, save_every: int) -> Callable[[Step], None]:
+def _save_pictures(
+    output: Path, bits: int, save_every: int, settings: Settings
+) -> Callable[[Step], None]:
     from fastnst.images.encode import save_image
 
     def listen(step: Step) -> None:
         if step.iteration and step.iteration % save_every == 0:
             pixels = step.pixels  # which all ranks make together
             if writes():
-                save_image(pixels, picture_on_the_way(output, step.iteration), bits)
+                path = picture_on_the_way(output, step.iteration)
+                record = {**step.to_dict(), "output": str(path), "settings": settings.to_dict()}
+                save_image(pixels, path, bits, {"fastnst": json.dumps(record)})
 
     return listen
 

@@ -340,7 +340,10 @@ def _histogram_matched(style: RowSource, content: RowSource, store: Store) -> Ro
 
 
 def version(picture: Picture | DecodedRows) -> Hashable:
-    """A key that tells a picture from others, and a file from what it was before it changed."""
+    """A key that tells a picture from others, and a file from what it was before it changed.
+
+    A name that is no file's, as one that is built in, is told by itself.
+    """
     if not isinstance(picture, (str, os.PathLike)):
         return object()  # equal to nothing: it may change in place
     path = Path(picture)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastnst.devices import model
+import torch
+
+from fastnst.devices import model, rounds_to_tf32
 from fastnst.errors import InvalidInput
 from fastnst.evaluation import Engine
 from fastnst.run import pieces
@@ -17,7 +19,7 @@ from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid
 
 # Settings that may differ from those of the run that wrote the checkpoint: how far to go, and what
-# was asked for where what ran is compared instead.
+# was asked for where what ran is compared instead, as ``identity_of`` names it.
 FREE_SETTINGS = ("iterations", "engine", "provider", "device", "precision")
 
 
@@ -28,7 +30,8 @@ class Identity:
     Attributes:
         settings: The settings, without ``FREE_SETTINGS``, as JSON has them.
         made_from: What else the run depends on, by a name for messages: SHA-256 of the decoded
-            pictures and of the weights, and the engine, device and precision that run.
+            pictures and of the weights, and the engine with its provider, the device, and the
+            precision with its rounding, that run.
     """
 
     settings: Mapping[str, Any]
@@ -75,11 +78,19 @@ class Identity:
 
 def identity_of(prepared: Preparation, engine: Engine, grid: Grid | None) -> Identity:
     """What identifies a run at one scale: its settings, pictures, weights, engine and strips."""
+    provider = "" if engine.provider is None else f" ({engine.provider})"
+    rounding = " (TF32)" if _rounds(engine, prepared) else ""
     made_from = pieces.name(grid) | {
         "file of weights": prepared.weights.sha256,
-        "engine": engine.name,
+        "engine": engine.name + provider,
         "device": model(prepared.device),
-        "precision": engine.precision,
+        "precision": engine.precision + rounding,
     }
     given = prepared.sources.digests | made_from
     return Identity.of(prepared.settings, given, len(prepared.schedule))
+
+
+def _rounds(engine: Engine, prepared: Preparation) -> bool:
+    """Whether products of float32 features are rounded to TF32, at any time of the run."""
+    later = engine.precision == "mixed" and rounds_to_tf32(prepared.device, torch.float32)
+    return engine.tf32 or later

@@ -15,7 +15,7 @@ from fastnst.devices import DEFAULT_SIZE, choose_device
 from fastnst.images.decode import Picture
 from fastnst.images.large import DecodedRows
 from fastnst.images.scratch import PictureStore
-from fastnst.inputs.pictures import Pictures, Styles, decode, scale_pictures
+from fastnst.inputs.pictures import Pictures, Styles, decode, scale_pictures, version
 from fastnst.inputs.sizes import most_pixels
 from fastnst.network.weights import load_weights
 from fastnst.objective.build import check_sizes
@@ -69,8 +69,11 @@ def prepare(
     check_shared(make_plan(need, resources.memory, scratch), current())
     check_scratch(scratch, sources.scratch_bytes(settings, schedule[-1].size))
     settings = replace(settings, history_size=settings.pairs(need.pixels))
-    source = (settings.weights, settings.preprocessing)
-    weights = cache.get("weights", source, lambda: load_weights(*source))
+    weights = cache.get(
+        "weights",
+        (version(settings.weights), settings.preprocessing),
+        lambda: load_weights(settings.weights, settings.preprocessing),
+    )
     width, height = sources.size(schedule[0].size)  # the smallest scale is the first
     style_sizes = sources.style_sizes(settings, schedule[0].size)
     check_sizes(weights.architecture, settings, (width, height), style_sizes)

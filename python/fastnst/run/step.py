@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -63,3 +64,15 @@ class Step:
             are small enough. Rows and columns that fill no square are left out.
         """
         return gathering.small(self._image, self._share, self._colours, longest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record of the step, without its picture: plain values for JSON."""
+        return {
+            "iteration": self.iteration,
+            "iterations": self.iterations,
+            "evaluations": self.evaluations,
+            "seconds": round(self.seconds, 3),
+            "loss": self.losses.to_dict(),
+            "scale": self.scale,
+            "scales": self.scales,
+        }

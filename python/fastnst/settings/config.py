@@ -2,7 +2,8 @@
 
 A file has the settings by their names (``style_weight = 20``; ``style-weight`` will do), a list
 where a setting is a list, and may have ``preset``, which the settings then change. A picture that
-fastnst wrote as a PNG carries its settings and can be read in place of a file.
+fastnst wrote as a PNG, of the end of a run or on the way, carries the run's settings and can be
+read in place of a file; a contact sheet has several runs' and cannot.
 
 A relative path in a TOML file (``init``, ``weights``) is looked for in the file's folder first,
 then in the working directory.
@@ -36,13 +37,14 @@ _LONG_NUMBER = re.compile(
     rf"^\s*[\"']?([\w-]+)[\"']?\s*=[^\n\"'#]*?\d{{{LONGEST_NUMBER}}}", re.MULTILINE
 )
 LARGEST = 1_000_000  # bytes of a TOML file; one with every setting has 2000
+_CELLS = "cells"  # what the record of a contact sheet has in the place of settings
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """The settings in a file, and ``preset`` where it has one.
 
     Args:
-        path: A TOML file, or a PNG that ``Result.save`` wrote.
+        path: A TOML file, or a PNG of one run that fastnst wrote.
 
     Raises:
         InvalidInput: naming the file and what is wrong in it: a name that is no setting, a value
@@ -204,11 +206,17 @@ def _from_picture(path: Path) -> dict[str, Any]:
     try:
         with Image.open(path, formats=["PNG"]) as image:
             record = json.loads(image.info["fastnst"])  # its pixels are not decoded
-        settings = dict(record["settings"])
+        is_sheet = _CELLS in record
+        settings = {} if is_sheet else dict(record["settings"])
     except Image.DecompressionBombError as error:
         raise InvalidInput(f"config {path} is a picture too large to be read") from error
     except (OSError, KeyError, ValueError, TypeError, SyntaxError, RecursionError) as error:
         raise InvalidInput(f"config {path} is a picture without the settings of a run") from error
+    if is_sheet:
+        raise InvalidInput(
+            f"config {path} is a contact sheet, whose pictures each have settings of their own: "
+            "name the PNG of a single picture, or a TOML file"
+        )
     given = {name: value for name, value in settings.items() if value is not None}
     return {PRESET: DEFAULT_PRESET, **given}  # as ``write_config``
 

@@ -14,11 +14,18 @@ from typing import Any
 
 from fastnst.errors import InvalidInput
 from fastnst.settings.kinds import shown
-from fastnst.settings.settings import SPECS, TORCHVISION_WEIGHTS, Settings
+from fastnst.settings.settings import DEFAULTS, SPECS, TORCHVISION_WEIGHTS, Settings
 
 DEFAULT_PRESET = "gatys"  # of ``Settings()`` and the functions of ``fastnst``
 FIRST_PRESET = "fast"  # of the commands that give a picture or a film a style, and of the page
-GRAIN = 2.0, "color"  # weight and form of the total variation that ``fast`` has against grain
+# Presets whose total variation is against grain: who weights it and names no form means another.
+AGAINST_GRAIN = ("fast",)
+# What pictures of several presets have in common where they are compared: settings that no preset
+# has of its own and that go with none of these, and the size.
+COMMON = (
+    *("size", "strength", "style_size", "style_scale", "style_blend", "color", "gradient_norm"),
+    *("seed", "engine", "provider", "device", "precision"),
+)
 _PRE_RELU = {"conv1_1": 64, "conv1_2": 64, "conv2_1": 128, "conv2_2": 128, "conv3_1": 256}
 _PAPER = {"relu1_1": 64, "relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512}
 
@@ -62,8 +69,8 @@ def _fast() -> Settings:
     painting's power where that is small, and no other loss asks for them (docs/quality.md).
     """
     return Settings(
-        tv_weight=GRAIN[0],
-        tv_form=GRAIN[1],
+        tv_weight=2.0,
+        tv_form="color",
         init="matched",
         optimizer="spectral",
         iterations=150,
@@ -222,6 +229,10 @@ def make_settings(
 ) -> Settings:
     """A preset with some of its settings replaced.
 
+    Who weights the total variation and names no form means that of all colours and grey, not the
+    one that preset ``fast`` has against grain: the form is ``squared`` then. So ``overrides`` must
+    be all that was said, wherever it was: in a file, in options, in a row of a table.
+
     Args:
         preset: A key of ``PRESETS``.
         overrides: ``{setting: value}``; the names are the attributes of ``Settings``.
@@ -231,27 +242,12 @@ def make_settings(
     """
     if not isinstance(preset, str) or preset not in PRESETS:
         raise InvalidInput(f"unknown preset {shown(preset)}{_closest(preset, PRESETS)}")
-    for name in overrides or {}:
+    said = dict(overrides or {})
+    for name in said:
         check_name(name)
-    return changed(PRESETS[preset], overrides or {})
-
-
-def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """Settings with changes.
-
-    Who weights the total variation and names no form means that of all colours and grey, not the
-    one that preset ``fast`` has against grain: the form is ``squared`` then.
-
-    Args:
-        settings: The settings.
-        changes: ``{setting: value}``; the names are the attributes of ``Settings``.
-
-    Raises:
-        InvalidInput: for a bad value.
-    """
-    form = {"tv_form": "squared"}
-    gives_way = "tv_weight" in changes and (settings.tv_weight, settings.tv_form) == GRAIN
-    return replace(settings, **{**(form if gives_way else {}), **changes})
+    if preset in AGAINST_GRAIN and "tv_weight" in said:
+        said.setdefault("tv_form", DEFAULTS["tv_form"])
+    return replace(PRESETS[preset], **said)
 
 
 def check_name(name: str) -> None:

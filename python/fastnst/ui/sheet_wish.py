@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastnst.errors import InvalidInput
 from fastnst.settings.config import PRESET
-from fastnst.settings.presets import make_settings
+from fastnst.settings.presets import COMMON, make_settings
 from fastnst.settings.settings import Settings
 from fastnst.sheet.axes import Axis, make_axes, read_values
 from fastnst.sheet.cells import Cell, make_cells
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 STYLE = "style"  # varied: a picture for each of the styles, which are blended otherwise
-# What a picture of another preset has in common with the others: the sheet is to compare them.
-COMMON = ("size", "seed", "device", "engine")
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,10 @@ class SheetWish(Wish):
         return make_cells(self.content, self.styles, axes, self._settings)
 
     def _settings(self, changes: Mapping[str, Any]) -> Settings:
-        """Those of a picture: the page's, or a preset's of the page's size, with the changes."""
+        """Those of a picture: the page's, or a preset's with what all have in common.
+
+        The page shows every setting, so each of them was said: what is not varied stays.
+        """
         check_names(changes, self.own)
         own = {name: value for name, value in changes.items() if name != PRESET}
         if PRESET in changes:

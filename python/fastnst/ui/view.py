@@ -72,12 +72,15 @@ def thumbnail(pixels: Pixels) -> str:
 
 
 def download(made: Result | Sheet) -> str:
-    """A link that carries the PNG of a result or a sheet, with the record of the run in it."""
+    """A link that carries the PNG of a result or a sheet, with the record of the run in it.
+
+    Only that of a result can be loaded as settings, and only of that the link says so.
+    """
     data = encode(made.pixels, "PNG", metadata={"fastnst": json.dumps(made.to_dict())})
+    inside = " (with its settings inside)" if isinstance(made, Result) else " of the sheet"
     return (
         '<a id="download" class="lg secondary" download="fastnst.png" '
-        f'href="data:image/png;base64,{_base64(data)}">Download the PNG '
-        "(with its settings inside)</a>"
+        f'href="data:image/png;base64,{_base64(data)}">Download the PNG{inside}</a>'
     )
 
 
