@@ -404,6 +404,7 @@ def test_hostile_settings_are_one_line(settings: dict) -> None:
     ("call", "message"),
     [
         (lambda a: fastnst.texture(a, aspect="2"), "aspect is '2': expected width : height"),
+        (lambda a: fastnst.texture(a, strength="1"), "strength is '1': expected a number"),
         (lambda a: fastnst.stylize(a, a, max_megapixels="5"), "max_megapixels is '5'"),
         (lambda a: fastnst.stylize(a, a, checkpoint=5), "checkpoint and resume are paths"),
         (lambda a: fastnst.stylize(a, a, resume=5), "checkpoint and resume are paths"),
@@ -412,6 +413,17 @@ def test_hostile_settings_are_one_line(settings: dict) -> None:
 def test_what_is_of_another_type_is_one_line(call, message: str) -> None:
     with pytest.raises(fastnst.InvalidInput, match=message):
         call(np.zeros((32, 32, 3), np.float32))
+
+
+@pytest.mark.parametrize("preset", ["gatys", "fast"])
+@pytest.mark.parametrize("strength", [0, 0.2, 1])
+def test_one_picture_alone_has_no_strength(preset: str, strength: float) -> None:
+    """It would do nothing, or leave total variation alone to be optimised: a blank picture."""
+    asked = {"preset": preset, "strength": strength, "size": 32, "iterations": 0}
+    with pytest.raises(InvalidInput, match=f"strength is {strength}: a texture has no content"):
+        fastnst.texture(STYLE, **asked)
+    with pytest.raises(InvalidInput, match=f"strength is {strength}: a reconstruction has no"):
+        fastnst.reconstruct(CONTENT, **asked)
 
 
 def test_a_texture_that_does_not_fit_is_refused_before_it_takes_memory() -> None:

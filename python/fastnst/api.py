@@ -31,7 +31,14 @@ from fastnst.run.result import Result
 from fastnst.run.run import run
 from fastnst.run.step import Step
 from fastnst.settings.presets import make_settings
-from fastnst.settings.settings import INITS, Settings
+from fastnst.settings.settings import (
+    INITS,
+    MIDDLE,
+    NO_CONTENT,
+    NO_STYLE,
+    Settings,
+    check_no_strength,
+)
 from fastnst.video.film_frame import FilmFrame
 from fastnst.video.flow import Flow, Frame, choose_flow
 from fastnst.video.options import FilmOptions
@@ -206,7 +213,7 @@ def texture(
         scratch: As for ``fastnst.stylize``.
         max_megapixels: As for ``fastnst.stylize``.
         **settings: Attributes of ``fastnst.Settings`` that replace the preset's. ``content_weight``
-            is 0; ``init`` is noise, or the path of a picture.
+            is 0, and there is no ``strength``; ``init`` is noise, or the path of a picture.
 
     Returns:
         The result.
@@ -214,6 +221,7 @@ def texture(
     Raises:
         InvalidInput: for what ``stylize`` refuses, and settings that need a content picture.
     """
+    check_no_strength(settings.get("strength", MIDDLE), NO_CONTENT)
     chosen = make_settings(preset, {"init": "noise", "content_weight": 0.0, **settings})
     return run_texture(
         style,
@@ -235,14 +243,11 @@ def run_texture(
     resources: Resources = UNLIMITED,
 ) -> Result:
     """``texture`` for a ready ``Settings`` object, whose ``content_weight`` is 0."""
+    check_no_strength(settings.strength, NO_CONTENT)
     if settings.content_weight:
-        raise InvalidInput(
-            f"content_weight is {settings.content_weight!r}: a texture has no content"
-        )
+        raise InvalidInput(f"content_weight is {settings.content_weight!r}: {NO_CONTENT}")
     if settings.init in INITS and settings.init != "noise":
-        raise InvalidInput(
-            f"init is {settings.init!r}: a texture has no content; use noise or a picture"
-        )
+        raise InvalidInput(f"init is {settings.init!r}: {NO_CONTENT}; use noise or a picture")
     if settings.color != "style":
         raise InvalidInput(f"color is {settings.color!r}: a texture has the colours of its style")
     low, high = PROPORTIONS
@@ -287,14 +292,16 @@ def reconstruct(
         scratch: As for ``fastnst.stylize``.
         max_megapixels: As for ``fastnst.stylize``.
         **settings: Attributes of ``fastnst.Settings`` that replace the preset's, ``content_layers``
-            above all. ``style_weight`` is 0; ``init`` is noise unless it is given.
+            above all. ``style_weight`` is 0, and there is no ``strength``; ``init`` is noise unless
+            it is given.
 
     Returns:
         The result.
 
     Raises:
-        InvalidInput: for what ``stylize`` refuses.
+        InvalidInput: for what ``stylize`` refuses, and a strength.
     """
+    check_no_strength(settings.get("strength", MIDDLE), NO_STYLE)
     chosen = make_settings(preset, {"init": "noise", "style_weight": 0.0, **settings})
     resources = Resources.of(memory, scratch, max_megapixels)
     return run_reconstruction(content, chosen, with_progress(callback, progress), resources)
@@ -307,10 +314,9 @@ def run_reconstruction(
     resources: Resources = UNLIMITED,
 ) -> Result:
     """``reconstruct`` for a ready ``Settings`` object, whose ``style_weight`` is 0."""
+    check_no_strength(settings.strength, NO_STYLE)
     if settings.style_weight:
-        raise InvalidInput(
-            f"style_weight is {settings.style_weight!r}: a reconstruction has no style"
-        )
+        raise InvalidInput(f"style_weight is {settings.style_weight!r}: {NO_STYLE}")
     largest = most_pixels(settings.size, resources.megapixels)
     # Once, as above.
     picture = open_rows(content, PictureStore(resources.scratch), largest, "content")

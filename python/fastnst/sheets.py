@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,13 @@ from fastnst.images.decode import Picture
 from fastnst.images.outputs import check_format, check_output
 from fastnst.inputs.pictures import Styles
 from fastnst.notebook import with_progress
-from fastnst.run.rescue import rescue
 from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.step import Step
 from fastnst.settings.presets import DEFAULT_PRESET, make_settings
 from fastnst.settings.settings import Settings
 from fastnst.sheet.axes import make_axes
 from fastnst.sheet.cells import Cell, make_cells
+from fastnst.sheet.growing import GrowingFile
 from fastnst.sheet.sheet import Sheet
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def contact_sheet(
         vary: One or two of ``{name: values}``: ``content``, ``style``, ``preset`` or a setting. Of
             two the first has its values in rows and the second in columns; one has columns.
         preset: A key of ``fastnst.PRESETS``.
-        output: A file that the sheet is written to whenever a cell is done.
+        output: A file that the sheet is written to as it grows: a cell that is done is in it some
+            seconds later.
         callback: Called with the number of the cell, from 0, and a ``Step`` after each evaluation;
             an exception ends the sheet.
         progress: As for ``stylize``, for one cell after the other.
@@ -108,10 +110,16 @@ def contact_sheet(
             show(step)
         if callback is not None:
             callback(number, step)
+        if file is not None:
+            file.update()
 
-    for _ in sheet.paint(listen):
-        if target is not None:
-            rescue(target, sheet.save)
+    growing: AbstractContextManager[GrowingFile | None] = (
+        nullcontext() if target is None else GrowingFile(sheet, target)
+    )
+    with growing as file:
+        for _ in sheet.paint(listen):
+            if file is not None:
+                file.update()
     return sheet
 
 

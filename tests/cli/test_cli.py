@@ -175,11 +175,17 @@ def test_texture_and_reconstruct(tmp_path: Path, pair) -> None:
     for arguments, message in (
         (["--init", "content"], "init is 'content': a texture has no content"),
         (["--color", "luminance"], "color is 'luminance': a texture has"),
+        (["--strength", "1"], "strength is 1: a texture has no content"),
+        (["--preset", "fast", "--strength", "0"], "strength is 0: a texture has no content"),
         (["--aspect", "wide"], "--aspect is 'wide': expected width:height"),
         (["--aspect", "100:1"], "aspect is 100.0: expected"),
     ):
         done = fastnst("texture", pair[1], "-o", out, *QUICK, *arguments)
         assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    for strength in ("0", "0.2", "1"):
+        done = fastnst("reconstruct", pair[0], "-o", out, *QUICK, "--strength", strength)
+        assert done.returncode == 2
+        assert f"strength is {strength}: a reconstruction has no style" in done.stderr
 
 
 def test_save_every(tmp_path: Path, pair) -> None:

@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fastnst import cli
 from fastnst.cli.ui import take_folder
+from fastnst.settings.settings import Settings
+from fastnst.ui.limits import Limits
 
 
 def test_a_folder_that_takes_no_uploads_is_one_line(monkeypatch: Any, capsys: Any) -> None:
@@ -50,6 +53,31 @@ def test_uploads_lie_in_a_folder_of_ones_own(monkeypatch: Any, tmp_path: Path) -
     (((remove, *arguments), more),) = at_the_end
     remove(*arguments, **more)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--preset", "crowsonkb", "--weights", "vgg19"],
+        ["--preset", "hires", "--style-scale", "6"],
+        ["--style-size", "2048"],
+        ["--size", "2048", "--min-size", "128", "--scale-iterations", "900"],
+        ["--max-size", "300"],
+    ],
+    ids=" ".join,
+)
+def test_a_page_allows_what_it_begins_with(monkeypatch: Any, options: list[str]) -> None:
+    begun: list[Any] = []
+
+    def studio(limits: Limits, settings: Settings, resources: Any) -> Any:
+        begun.append((limits, settings))
+        raise KeyboardInterrupt
+
+    pages = SimpleNamespace(Limits=Limits, Studio=studio)
+    monkeypatch.setattr("fastnst.cli.ui.load_pages", lambda: pages)
+    assert cli.run_app(["ui", "--no-browser", *options]) == 0
+    ((limits, settings),) = begun
+    limits.check(settings, 768, 768)
 
 
 @pytest.mark.slow

@@ -217,6 +217,8 @@ def test_weights_keep_their_meaning_at_every_size(random_weights: Weights) -> No
         ({"padding": "reflect"}, "padding is 'reflect'"),
         ({"blending": "mean"}, "blending is 'mean'"),
         ({"style_size": -1}, "style_size is -1"),
+        ({"style_size": 40, "style_fit": "content"}, "style_size is 40, which style_fit 'content'"),
+        ({"style_size": 0, "style_fit": "content"}, "style_size is 0, which style_fit 'content'"),
     ],
 )
 def test_bad_controls_are_named(random_weights: Weights, settings: dict, message: str) -> None:

@@ -72,7 +72,7 @@ def test_guided_losses_equal_float64(random_weights: Weights, statistics: str, e
     total = ((fx["relu2_2"] - fc["relu2_2"]) ** 2).mean()
     blends = [{0: 1.0}, {0: 0.25, 1: 0.75}]  # 1:3, in the region where both are
     for region, blend in zip(REGIONS, blends, strict=True):
-        share = (region.content.double() ** 2).mean()
+        share = region.content.double().mean()  # its part of the area
         for name, weight in settings.layer_weights().items():
             t = guidance(region.content, fx[name])
             for k, b in blend.items():
@@ -82,6 +82,30 @@ def test_guided_losses_equal_float64(random_weights: Weights, statistics: str, e
     (gradient,) = torch.autograd.grad(total, x)
     built = create_engine(random_weights, CONTENT, STYLES, settings, REGIONS)
     compare(built.evaluate(IMAGE), total, gradient)
+
+
+def test_the_shares_of_a_partition_have_the_sum_1() -> None:
+    """Whatever its edges: a soft edge takes from one region what it gives to the other."""
+    hard = torch.zeros(HEIGHT, WIDTH)
+    hard[:, :5] = 1
+    for where in (LEFT, hard, blob(CONTENT, 3), torch.full((HEIGHT, WIDTH), 0.5)):
+        shares = [Region({0: None}, part).share for part in (where, 1 - where)]
+        assert sum(shares) == pytest.approx(1, rel=1e-6)  # of float32 sums
+    assert Region({0: None}, hard).share == 5 / WIDTH  # exactly
+
+
+@pytest.mark.parametrize("grey", [0.5, 0.2])
+def test_one_painting_twice_under_a_grey_mask_is_as_strong_as_without(
+    random_weights: Weights, grey: float
+) -> None:
+    settings = replace(SETTINGS, content_weight=0.0, style_blend=None)
+    where = torch.full((HEIGHT, WIDTH), grey)
+    regions = (Region({0: None}, where), Region({1: None}, 1 - where))
+    twice = [STYLES[0], STYLES[0]]
+    plain = build_objective(random_weights, CONTENT, twice[:1], settings, "torch")(IMAGE)
+    masked = build_objective(random_weights, CONTENT, twice, settings, "torch", regions)(IMAGE)
+    # guidance is 1 but for its rounding in float32
+    assert float(masked.total) == pytest.approx(float(plain.total), rel=1e-5)
 
 
 @pytest.mark.parametrize("statistics", STATISTICS)

@@ -119,7 +119,7 @@ def test_styles_of_a_size_of_their_own_do_not_grow_with_the_result() -> None:
     for fields, pixels in (
         ({}, 4000),
         ({"style_size": 200}, 1000),
-        ({"style_size": 200, "style_fit": "content"}, 4000),
+        ({"style_fit": "content"}, 4000),
     ):
         need = Need(100, 50, Settings(**fields), style_pixels=1000)
         larger = need.at(200)

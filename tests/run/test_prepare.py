@@ -14,6 +14,8 @@ from fastnst.cache import Cache
 from fastnst.fingerprint import sha256_of_file
 from fastnst.network.weights import Weights
 from fastnst.run import prepare
+from fastnst.run.run import run
+from fastnst.settings.presets import PRESETS, make_settings
 from fastnst.settings.settings import Settings
 from helpers.pictures import smooth
 
@@ -106,6 +108,19 @@ def test_without_any_style_a_run_starts_from_the_photograph() -> None:
     assert torch.equal(pictures.start, pictures.content)
     loaded = load_pictures(CONTENT, STYLE, settings, 48)
     assert torch.equal(loaded.start, loaded.content)
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_strength_0_is_the_photograph_whatever_the_preset(preset: str) -> None:
+    """To the bit: no variation smooths it, no scale blurs it, no step follows a rounding."""
+    content = smooth(64, 48)
+    settings = make_settings(preset, {
+        "strength": 0, "size": 64, "weights": "vgg19-normalised", "preprocessing": "auto",
+        **({} if PRESETS[preset].min_size is None else {"min_size": 32}),
+    })  # fmt: skip
+    result = run(content, STYLE, settings)
+    assert np.array_equal(result.pixels, content.astype(np.float32) / 255)
+    assert [(scale.width, scale.height) for scale in result.scales] == [(64, 48)]
 
 
 @pytest.mark.parametrize("form", [list, tuple, lambda masks: masks[0]])

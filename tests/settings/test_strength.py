@@ -42,6 +42,7 @@ def test_opposite_strengths_are_opposite() -> None:
 def test_the_ends_are_one_picture_alone() -> None:
     none = make_settings("fast", {"strength": 0}).balanced()
     assert (none.style_weight, none.content_weight, none.init) == (0, 1, "content")
+    assert (none.tv_weight, none.min_size, none.iterations) == (0, None, 0)
     every = make_settings("fast", {"strength": 1}).balanced()
     assert (every.style_weight, every.content_weight, every.init) == (10, 0, "matched")
 
@@ -63,7 +64,9 @@ def test_nothing_left_to_optimise() -> None:
         Settings(strength=1, style_weight=0.0)
     with pytest.raises(InvalidInput, match="every weight is 0 at strength 0"):
         Settings(strength=0, content_weight=0.0)
-    assert Settings(strength=0, content_weight=0.0, tv_weight=1.0).balanced().style_weight == 0
+    with pytest.raises(InvalidInput, match="every weight is 0 at strength 0"):
+        Settings(strength=0, content_weight=0.0, tv_weight=1.0)
+    assert Settings(strength=1, style_weight=0.0, tv_weight=1.0).balanced().content_weight == 0
 
 
 def test_only_no_strength_at_all_starts_from_the_photograph() -> None:
@@ -71,3 +74,4 @@ def test_only_no_strength_at_all_starts_from_the_photograph() -> None:
     for strength in (0.0, 0.2, 0.4, 0.6, 0.9):
         made = Settings(strength=strength, style_weight=0.0).balanced()
         assert made.init == ("content" if strength == 0 else "noise")
+        assert made.iterations == (0 if strength == 0 else 300)

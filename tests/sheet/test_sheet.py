@@ -19,6 +19,8 @@ from fastnst.run.resources import Resources
 from fastnst.run.run import run
 from fastnst.run.step import Step
 from fastnst.sheet import sheet as sheets
+from fastnst.sheet.axes import make_axes
+from fastnst.sheet.cells import make_cells
 from fastnst.sheet.layout import EMPTY
 from fastnst.sheet.sheet import Sheet
 from fastnst.sheets import contact_sheet
@@ -159,6 +161,44 @@ def test_a_file_carries_the_record(tmp_path: Path) -> None:
     assert [cell["settings"]["seed"] for cell in record["cells"]] == [1, 2]
     assert sheet._repr_png_().startswith(b"\x89PNG")
     assert (sheet.size, sheet.pixels.shape) == (sheet.image.size, (*sheet.image.size[::-1], 3))
+
+
+def test_results_that_are_not_kept_leave_their_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the sheet a picture of floats on its way into a file."""
+    axes = make_axes({"seed": (1, 2)})
+    cells = make_cells(
+        CONTENT, STYLE, axes, lambda changes: fastnst.make_settings("gatys", {**QUICK, **changes})
+    )
+    kept, left = Sheet(axes, cells), Sheet(axes, cells, keeps_results=False)
+    for sheet in (kept, left):
+        assert all(outcome.result is not None for outcome in sheet.paint())
+    assert [outcome.result for outcome in left.outcomes] == [None, None]
+    assert left.results == {}
+    assert (left.made, repr(left)) == (2, repr(kept))
+    assert np.array_equal(left.image, kept.image)
+    known = ("seconds", "peak_bytes")
+    records = [
+        [{k: v for k, v in cell.items() if k not in known} for cell in sheet.to_dict()["cells"]]
+        for sheet in (kept, left)
+    ]
+    assert records[0] == records[1]
+    assert left.seconds == sum(cell["seconds"] for cell in left.to_dict()["cells"]) > 0
+    monkeypatch.setattr(Sheet, "pixels", property(lambda _: pytest.fail("floats were made")))
+    path = left.save(tmp_path / "a.png")
+    assert path is not None
+    with Image.open(path) as opened:
+        assert np.array_equal(np.asarray(opened), np.asarray(left.image))
+    assert left._repr_png_().startswith(b"\x89PNG")
+
+
+def test_what_a_callback_raises_is_no_failure_of_a_cell() -> None:
+    def stop(number: int, step: Step) -> None:
+        raise OutputFailed("no space for what I write")
+
+    with pytest.raises(OutputFailed, match="no space for what I write"):
+        contact_sheet(CONTENT, STYLE, {"seed": (1, 2)}, callback=stop, **QUICK)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,12 @@ def test_the_tab_has_its_controls(monkeypatch) -> None:
     assert shown["film-end"]["value"] == ""
 
 
+def test_a_frame_has_no_more_iterations_than_are_allowed() -> None:
+    made = studio_page(Studio(Limits(iterations=7), Settings(iterations=7)))
+    shown = {part["props"].get("elem_id"): part["props"] for part in made.config["components"]}
+    assert shown["film-frame_iterations"]["value"] == "7"
+
+
 def test_a_page_that_is_loaded_again_is_at_its_film(monkeypatch, quick, tmp_path, photo) -> None:
     pytest.importorskip("av")
     pytest.importorskip("cv2")

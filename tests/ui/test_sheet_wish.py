@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 from fastnst.errors import InvalidInput, NonFiniteLoss
+from fastnst.run import prepare
 from fastnst.run.run import run
-from fastnst.settings.presets import PRESETS
+from fastnst.settings.presets import PRESETS, make_settings
 from fastnst.sheet import sheet as sheets
 from fastnst.ui.limits import Limits
+from fastnst.ui.picture_wish import PictureWish
 from fastnst.ui.sheet_wish import SheetWish
 
 
@@ -97,6 +99,25 @@ def test_a_picture_that_fails_stops_no_other(studio, wish, finish, monkeypatch) 
     assert (job.state, job.outcome) == ("failed", None)
 
 
+def test_what_is_kept_of_finished_sheets_is_counted(studio, wish, finish, monkeypatch) -> None:
+    who = studio.admit(None)
+    wish = replace(wish, vary=(("strength", "0.3,0.6"),))
+    first = finish(studio.start(who, wish))
+    assert first.outcome.kept > len(first.outcome.download) > 1_000
+    monkeypatch.setattr("fastnst.ui.studio.KEPT_BYTES", int(1.5 * first.outcome.kept))
+    second = finish(studio.start(who, wish))
+    assert studio.visitor(who).finished == [second]
+
+
+def test_a_sheet_has_the_network_that_the_page_has(studio, wish, finish, monkeypatch) -> None:
+    made, load = [], prepare.load_weights
+    monkeypatch.setattr(prepare, "load_weights", lambda *a: made.append(a) or load(*a))
+    picture = PictureWish(wish.content, wish.styles, wish.settings)
+    for one in (picture, replace(wish, vary=(("strength", "0.3"),)), picture):
+        assert finish(studio.start(studio.admit(None), one)).state == "done"
+    assert len(made) == 1
+
+
 def test_presets_are_compared_at_one_size(wish) -> None:
     common = {
         "size": 48,
@@ -124,6 +145,38 @@ def test_what_the_page_shows_stays_beside_what_is_varied(wish) -> None:
 def test_its_link_does_not_promise_settings_to_load(studio, wish, finish) -> None:
     job = finish(studio.start(studio.admit(None), replace(wish, vary=(("strength", "0.3"),))))
     assert ">Download the PNG of the sheet</a>" in job.outcome.download
+
+
+def test_presets_are_compared_with_all_that_the_page_changed(wish) -> None:
+    """A sheet dropped what the page shows, but for size, seed, device and engine."""
+    changed = {"strength": 0.7, "color": "original", "iterations": 20, "content_weight": 2.0}
+    machine = {"engine": "onnx", "provider": "cpu", "precision": "fp32"}
+    settings = make_settings("hires", {**changed, **machine, "size": 40})
+    cells = replace(wish, settings=settings, vary=(("preset", "hires,neural-style"),)).cells
+    assert cells[0].settings == settings
+    other = {**changed, **machine, "size": 40}
+    assert cells[1].settings == make_settings("neural-style", other)
+
+
+def test_what_is_varied_goes_before_what_the_page_changed(wish) -> None:
+    settings = make_settings("fast", {"strength": 0.7})
+    vary = (("preset", "fast,gatys"), ("strength", "0.2"))
+    cells = replace(wish, settings=settings, vary=vary).cells
+    assert [cell.settings.strength for cell in cells] == [0.2, 0.2]
+
+
+def test_settings_that_go_together_are_changed_together(wish) -> None:
+    """Two style layers do not get the weights of another preset's five."""
+    changed = {"style_layers": ("relu1_1", "relu2_1"), "tv_weight": 3.0, "tv_form": "color"}
+    settings = make_settings("fast", changed)
+    cells = replace(wish, settings=settings, vary=(("preset", "neural-style"),)).cells
+    its = cells[0].settings
+    assert (its.style_layers, its.style_layer_weights) == (changed["style_layers"], None)
+    assert (its.tv_weight, its.tv_form) == (3.0, "color")
+    assert its.weights == "vgg19"  # the preset's own, which nobody changed
+    other = replace(settings, weights="torchvision")
+    cells = replace(wish, settings=other, vary=(("preset", "neural-style"),)).cells
+    assert cells[0].settings.weights == "torchvision"
 
 
 @pytest.mark.parametrize(

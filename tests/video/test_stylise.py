@@ -262,6 +262,18 @@ def test_what_comes_in_has_the_colours_of_the_styles_in_their_proportions() -> N
     assert float(unseen[0].mean() - unseen[1].mean()) > 0.05  # the first one is brighter
 
 
+def test_what_comes_in_without_a_style_has_its_own_colours() -> None:
+    frames = pan(2)
+    mask = np.zeros_like(frames[0])
+    mask[:16] = 1
+    its = settings(style_weight=0.0)  # nothing is optimised away from where it starts
+    options = FilmOptions(frame_iterations=0)
+    second = film(frames, its=its, options=options, content_mask=mask)[1]
+    unseen = second.raw[0, :, :, -2:].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(unseen[16:], frames[1][16:, -2:])
+    assert np.abs(unseen[:16] - frames[1][:16, -2:]).mean() > 0.05
+
+
 def test_after_a_cut_nothing_before_it_counts() -> None:
     """Though the flow to a frame of the shot before agrees both ways, by chance."""
     frames = numbered([*pan(3), *pan(3, seed=3)])

@@ -89,7 +89,7 @@ def sheet(
 
     from fastnst.sheet.sheet import Sheet
 
-    made = Sheet(axes, cells, resources)
+    made = Sheet(axes, cells, resources, keeps_results=False)
     check_output(target, size=made.size)
     if only_estimate:
         from fastnst.sheets import estimate_cells
@@ -98,24 +98,30 @@ def sheet(
         return
 
     from fastnst.cli.progress import SeriesBar
-    from fastnst.run.rescue import rescue
+    from fastnst.sheet.growing import GrowingFile
 
     failed: list[Outcome] = []
     with Interrupts() as interrupts:
         try:
-            with SeriesBar(made.iterations, show=not quiet) as bar:
+            with (
+                SeriesBar(made.iterations, show=not quiet) as bar,
+                GrowingFile(made, target) as file,
+            ):
 
                 def listen(number: int, step: Step) -> None:
                     name = made.cells[number].name
                     bar.step(number, name, step.iteration, step.losses.total)
                     interrupts.after_step(step)
+                    file.update()
 
                 for outcome in made.paint(listen):
-                    rescue(target, made.save)
+                    file.update()
                     if outcome.message is not None:
                         failed.append(outcome)
                         complain(f"{outcome.cell.name}: {outcome.message}")
-                    interrupts.at_rest()
+                    if file.is_whole:
+                        interrupts.at_rest()
+            interrupts.at_rest()
         except KeyboardInterrupt:
             if as_json:
                 print(json.dumps(made.to_dict(str(target))))
@@ -132,15 +138,14 @@ def sheet(
 def _so_far(made: Sheet, target: Path) -> str:
     if not made.outcomes:
         return "before there was a picture"
-    return f"{len(made.results)} of {len(made.cells)} pictures are in {target}"
+    return f"{made.made} of {len(made.cells)} pictures are in {target}"
 
 
 def _summary(made: Sheet, target: Path) -> str:
     width, height = made.size
-    seconds = sum(result.seconds for result in made.results.values())
     return (
-        f"{target}: {width}×{height}, {len(made.results)} of {len(made.cells)} pictures in "
-        f"{duration(seconds)}"
+        f"{target}: {width}×{height}, {made.made} of {len(made.cells)} pictures in "
+        f"{duration(made.seconds)}"
     )
 
 

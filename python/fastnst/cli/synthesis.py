@@ -39,7 +39,7 @@ from fastnst.cli.ranks import (
 from fastnst.errors import InvalidInput
 from fastnst.ranks.launch import read_plan, writes
 from fastnst.settings.presets import DEFAULT_PRESET
-from fastnst.settings.settings import Settings
+from fastnst.settings.settings import NO_CONTENT, NO_STYLE, Settings, check_no_strength
 
 FROM_NOISE = MappingProxyType({"init": "noise"})  # whatever the preset starts from
 
@@ -75,6 +75,7 @@ def texture(
     """
     proportion = None if aspect is None else _proportion(aspect)
     resources = read_resources(memory, scratch, max_megapixels)
+    check_no_strength(settings.strength, NO_CONTENT)
     settings = replace(settings, content_weight=0.0)
     plan = read_plan(ranks, machines, join, restarts=0)
     check_ranks(plan, rank_timeout, False, settings, *style)
@@ -142,6 +143,7 @@ def reconstruct(
     Example: fastnst reconstruct photo.jpg --content-layers relu5_1
     """
     resources = read_resources(memory, scratch, max_megapixels)
+    check_no_strength(settings.strength, NO_STYLE)
     settings = replace(settings, style_weight=0.0)
     plan = read_plan(ranks, machines, join, restarts=0)
     check_ranks(plan, rank_timeout, False, settings, content)

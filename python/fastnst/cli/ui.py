@@ -69,7 +69,9 @@ def ui(
 
     if settings.size is None:  # the page shows a size that it allows
         settings = replace(settings, size=min(most_size, *DEFAULT_SIZE.values()))
-    limits = pages.Limits(max_megabytes, max_megapixels, most_size, most_iterations, max_frames)
+    limits = pages.Limits(
+        *(max_megabytes, max_megapixels, most_size, most_iterations, max_frames), own=settings
+    )
     address = ""
     with Interrupts() as interrupts:  # around all: the pictures of visitors go whatever comes
         with (

@@ -20,15 +20,26 @@ from fastnst.strips.storage import Store
 _ORIGIN = 0.5  # what is subtracted before squares are added: mid-grey, near any picture's mean
 
 
-def moments(source: RowSource) -> Moments:
-    """``colour.moments``: mean (3, 1) and covariance (3, 3) of the colours, float64."""
+def moments(source: RowSource, membership: Tensor | None = None) -> Moments:
+    """``colour.moments``: mean (3, 1) and covariance (3, 3) of the colours, float64.
+
+    Args:
+        source: The picture.
+        membership: How much each pixel counts, ``(H, W)`` in [0, 1] on the CPU, not all 0; None:
+            all alike.
+    """
     total = torch.zeros(3, 1, dtype=torch.float64, device="cpu")
     squares = torch.zeros(3, 3, dtype=torch.float64, device="cpu")
+    count = 0.0
     for start, stop in strips(source):
-        colours = _colours(source, start, stop) - _ORIGIN
-        total += colours.sum(1, keepdim=True)
-        squares += colours @ colours.T
-    count = source.height * source.width
+        colours = counted = _colours(source, start, stop) - _ORIGIN
+        if membership is None:
+            count += colours.shape[1]
+        else:
+            weights = membership[start:stop].flatten().double()
+            counted, count = weights * colours, count + float(weights.sum())
+        total += counted.sum(1, keepdim=True)
+        squares += counted @ colours.T
     mean = total / count
     return mean + _ORIGIN, colour.never_singular(squares / count - mean @ mean.T)
 
@@ -40,6 +51,9 @@ class MatchedRows:
         source: The picture.
         references: The others.
         weights: Proportions of their mixture, with sum 1; None: equal.
+        membership: How much each pixel of the picture counts, as for ``moments``. All of the
+            picture is recoloured.
+        memberships: The same for each of the others; None: all pixels alike.
     """
 
     def __init__(
@@ -47,11 +61,15 @@ class MatchedRows:
         source: RowSource,
         references: Sequence[RowSource],
         weights: Sequence[float] | None = None,
+        membership: Tensor | None = None,
+        memberships: Sequence[Tensor | None] | None = None,
     ) -> None:
         self._source = source
         self.height, self.width = source.height, source.width
-        own = moments(source)
-        wanted = colour.mixture([moments(reference) for reference in references], weights)
+        own = moments(source, membership)
+        counted = memberships or [None] * len(references)
+        found = [moments(*pair) for pair in zip(references, counted, strict=True)]
+        wanted = colour.mixture(found, weights)
         self._mean, self._wanted = own[0], wanted[0]
         self._matrix = colour.transport(own, wanted)
 

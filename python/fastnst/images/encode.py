@@ -11,14 +11,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from fastnst import files
 from fastnst.errors import InvalidInput
 from fastnst.images.deep_colour import encode_png16
 from fastnst.images.outputs import FORMATS, check_format, check_size, is_picture
 from fastnst.images.pixels import Pixels, to_pil
-from fastnst.images.rows import PixelRows, RowSource
+from fastnst.images.rows import ImageRows, PixelRows, RowSource
 from fastnst.images.tiled_tiff import save_tiff
 
 TILED = 1 << 25  # pixels from which a TIFF file is a tiled BigTIFF
@@ -70,7 +70,7 @@ def save_rows(
     Of a tiled BigTIFF a few rows are in memory at a time; for any other file all of them are.
 
     Args:
-        source: The picture, RGB in [0, 1].
+        source: The picture, RGB in [0, 1]. One of 8 bits is encoded as it is.
         path: Where, as for ``save_image``.
         bits: 8, or 16 for PNG and TIFF.
         metadata: Text entries for a PNG; other formats carry none.
@@ -92,7 +92,7 @@ def save_rows(
         kind = _format(format, bits, size, pyramid)
         if pyramid:
             raise InvalidInput("a pyramid of pictures is written to a path, not to an open file")
-        path.write(encode(source.rows(0, source.height), kind, bits, metadata))
+        path.write(_encoded(source, kind, bits, metadata))
         return None
     if format is None:
         target = check_format(Path(path), bits, size, pyramid)
@@ -104,7 +104,7 @@ def save_rows(
     if kind == "TIFF" and is_tiled(size, pyramid):
         files.write_or_rescue(target, lambda path: save_tiff(source, path, bits, pyramid))
         return target
-    data = encode(source.rows(0, source.height), kind, bits, metadata)
+    data = _encoded(source, kind, bits, metadata)
     files.write_or_rescue(target, lambda path: files.write(path, data))
     return target
 
@@ -150,14 +150,18 @@ def encode(
     pixels: Pixels, kind: str, bits: int = 8, metadata: Mapping[str, str] | None = None
 ) -> bytes:
     """The bytes of a picture file; ``kind`` is one of Pillow's names in ``FORMATS``."""
-    metadata = metadata or {}
     if bits == 16:
         values = (pixels * 65535).round().astype(np.uint16)
-        return encode_png16(values, metadata) if kind == "PNG" else _encode_tiff16(values)
+        return encode_png16(values, metadata or {}) if kind == "PNG" else _encode_tiff16(values)
+    return encode_8bit(to_pil(pixels), kind, metadata)
+
+
+def encode_8bit(image: Image.Image, kind: str, metadata: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a picture file with 8 bits; arguments as for ``encode``."""
     options: dict[str, Any] = {}
     if kind == "PNG":
         info = PngImagePlugin.PngInfo()
-        for key, text in metadata.items():
+        for key, text in (metadata or {}).items():
             info.add_itxt(key, text)
         options["pnginfo"] = info
     elif kind == "JPEG":
@@ -167,8 +171,14 @@ def encode(
     elif kind == "TIFF":
         options.update(compression="tiff_deflate")
     buffer = io.BytesIO()
-    to_pil(pixels).save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def _encoded(source: RowSource, kind: str, bits: int, metadata: Mapping[str, str] | None) -> bytes:
+    if isinstance(source, ImageRows) and bits == 8:
+        return encode_8bit(source.image, kind, metadata)
+    return encode(source.rows(0, source.height), kind, bits, metadata)
 
 
 def _encode_tiff16(values: NDArray[np.uint16]) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
@@ -53,6 +54,24 @@ class PixelRows:
     def rows(self, start: int, stop: int) -> Pixels:
         """The rows ``start`` to ``stop - 1``: a view."""
         return self._pixels[start:stop]
+
+
+class ImageRows:
+    """The rows of a picture of 8 bits.
+
+    Args:
+        image: RGB.
+    """
+
+    def __init__(self, image: Image.Image) -> None:
+        self.image = image
+        self.width, self.height = image.size
+
+    def rows(self, start: int, stop: int) -> Pixels:
+        """The rows ``start`` to ``stop - 1``: a copy."""
+        levels = np.asarray(self.image.crop((0, start, self.width, stop)), np.float32)
+        pixels: Pixels = levels / np.float32(255)
+        return pixels
 
 
 class TensorRows:
@@ -115,6 +134,31 @@ class StoredRows:
         pixels = (pixels / self._white).clip(0, 1)
         self._store.release(self._values)
         return pixels
+
+
+class MixedRows:
+    """A picture mixed of several, pixel by pixel.
+
+    Args:
+        rest: The picture of which there is what the maps leave.
+        parts: The other pictures, of the same size, each with how much of it there is at each
+            pixel: ``(H, W)`` float32 in [0, 1] on the CPU, of all together at most 1.
+    """
+
+    def __init__(self, rest: RowSource, parts: Sequence[tuple[RowSource, Tensor]]) -> None:
+        self._rest, self._parts = rest, tuple(parts)
+        self.height, self.width = rest.height, rest.width
+
+    def rows(self, start: int, stop: int) -> Pixels:
+        """The rows ``start`` to ``stop - 1``, clipped to [0, 1]."""
+        left = np.ones((stop - start, self.width, 1), np.float32)
+        mixed = np.zeros((stop - start, self.width, 3), np.float32)
+        for part, amounts in self._parts:
+            amount = amounts[start:stop, :, None].numpy()
+            mixed += amount * part.rows(start, stop)
+            left -= amount
+        mixed += left.clip(min=0) * self._rest.rows(start, stop)
+        return mixed.clip(0, 1)
 
 
 def strips(source: RowSource) -> Iterator[tuple[int, int]]:

@@ -26,6 +26,7 @@ from fastnst.images.pixels import Pixels, resize, scaled_size, to_tensor
 from fastnst.images.rows import PixelRows, RowSource, StoredRows, TensorRows, digest
 from fastnst.images.scaling import filled, room, scaled
 from fastnst.inputs.masks import Masks, read_masks
+from fastnst.inputs.matching import matched
 from fastnst.objective.regions import Region
 from fastnst.settings.settings import INITS, Settings
 from fastnst.strips.storage import MemoryStore, Store
@@ -262,7 +263,7 @@ def scale_pictures(
     colours = content if settings.color in ("original", "luminance") else None
     content, styles = _with_colour(content, styles, settings.color, store)
     if before is None:
-        start = _start(content, styles, settings, sources.start, store)
+        start = _start(content, styles, regions, settings, sources.start, store)
     else:
         start = scaled(TensorRows(before), width, height, store)
     return Pictures(content, styles, start, regions, colours)
@@ -400,6 +401,7 @@ def _style_size(
 def _start(
     content: Tensor,
     styles: Sequence[Tensor],
+    regions: Sequence[Region] | None,
     settings: Settings,
     picture: RowSource | None,
     store: Store,
@@ -409,6 +411,7 @@ def _start(
     Args:
         content: The content at the size of the result.
         styles: The styles, scaled.
+        regions: Which style goes where; None: all of them everywhere.
         settings: ``init``, ``seed`` and how styles are blended are read.
         picture: The picture that ``init`` names, if it names one.
         store: Where the start lies if it is large.
@@ -419,8 +422,7 @@ def _start(
     if settings.init == "content":
         return filled(whole, store)
     if settings.init == "matched":
-        references = [TensorRows(style) for style in styles]
-        return filled(MatchedRows(whole, references, settings.blend(len(styles))), store)
+        return filled(matched(content, styles, settings.blend(len(styles)), regions), store)
     assert picture is not None  # decoded with the others
     return scaled(picture, content.shape[3], content.shape[2], store)
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from fastnst.errors import InvalidInput
 from fastnst.losses.guidance import normalise_guidance
-from fastnst.ops.sums import squared_norm
+from fastnst.ops.sums import norm1
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,14 @@ class Region:
 
     @property
     def share(self) -> float:
-        """λ, the weight of its loss: its part of the picture's area.
+        """λ, the weight of its loss: its part of the picture's area, the mean of its map.
 
-        So a style is as strong, per pixel, in a small region as in a large one.
+        So a style is as strong, per pixel, in a small region as in a large one, and the shares of
+        regions that make up the picture have the sum 1, however soft their edges are.
         """
         if self.content is None:
             return 1.0
-        return float(squared_norm(self.content)) / self.content.numel()
+        return float(norm1(self.content)) / self.content.numel()
 
     def to(self, device: torch.device) -> Region:
         """The region with its maps on a device."""

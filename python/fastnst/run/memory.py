@@ -67,8 +67,7 @@ class Need:
         """
         scale = side / max(self.width, self.height)
         width, height = (max(1, round(n * scale)) for n in (self.width, self.height))
-        follow = self.settings.style_size is None or self.settings.style_fit == "content"
-        style = scale**2 if follow else 1.0
+        style = scale**2 if self.settings.style_size is None else 1.0
         further = tuple(round(pixels * style) for pixels in self.further_styles)
         largest = round(self.style_pixels * style)
         return replace(

@@ -260,6 +260,17 @@ def check_name(name: str) -> None:
         raise InvalidInput(f"unknown setting {shown(name)}{_closest(name, SPECS)}")
 
 
+def nearest(settings: Settings) -> str:
+    """The preset that settings are changed from: the first of those with the fewest differences."""
+    return min(PRESETS, key=lambda name: len(differences(settings, PRESETS[name])))
+
+
+def differences(settings: Settings, base: Settings) -> dict[str, Any]:
+    """``{name: value}`` of the settings in which some differ from others."""
+    its = {name: getattr(settings, name) for name in SPECS}
+    return {name: value for name, value in its.items() if value != getattr(base, name)}
+
+
 def needs_torchvision(settings: Settings) -> bool:
     """Whether a run with these settings takes its weights from the package torchvision."""
     return settings.weights in TORCHVISION_WEIGHTS

@@ -37,6 +37,9 @@ LARGE = 4_000_000  # pixels of a result above which it is large
 MIDDLE = 0.5  # the strength that leaves the weights as they are
 STEEPNESS = 2.0  # of the weights' ratio in the strength: 0.25 is a ninth of it, 0.75 nine times
 
+# Why commands refuse a strength, and other settings that are for both.
+NO_CONTENT, NO_STYLE = "a texture has no content", "a reconstruction has no style"
+
 LARGEST_WEIGHT = 1e30  # products with it are finite in float32
 _PIXELS = Whole(0, 100_000)
 _ITERATIONS = Whole(0, 1_000_000)
@@ -54,7 +57,8 @@ class Settings:
     Attributes:
         size: Long side of the result in pixels; None means 512, 0 the content picture's own size.
         style_fit: ``aspect``: each style picture keeps its aspect ratio, its long side is scaled
-            to ``style_size``. ``content``: it is squashed to the width and height of the result.
+            to ``style_size``. ``content``: it is squashed to the width and height of the result,
+            and there is no ``style_size``.
         style_size: Long side of the style pictures in pixels; None means that of the result, 0
             each picture's own.
         style_scale: Factor on ``style_size``; a larger one means larger strokes. One for all, or
@@ -67,10 +71,11 @@ class Settings:
         scale_iterations: Iterations at each scale after the first; the last number is that of all
             further scales too. None means ``iterations`` at each.
         init: What the optimisation starts from: ``noise`` (white noise), ``content``, ``matched``
-            (the content with its colours' mean and covariance matched to the style's), or the
-            path of a picture.
-        strength: How much of the painting, from 0 (the photograph) to 1 (its style alone counts);
-            0.5 leaves the weights as they are. See ``balanced``.
+            (the content with its colours' mean and covariance matched to the style's, with masks
+            region by region, and what is left without a style as it is), or the path of a picture.
+        strength: How much of the painting, from 0 (the photograph, whatever the other settings
+            say) to 1 (its style alone counts); 0.5 leaves the weights as they are. See
+            ``balanced``.
         content_weight: α, weight of the content losses.
         style_weight: β, weight of the style losses.
         tv_weight: τ, weight of the total variation.
@@ -343,6 +348,11 @@ class Settings:
         for name, of in SPECS.items():
             object.__setattr__(self, name, of.check(name, getattr(self, name)))
         self._check_weights()
+        if self.style_fit == "content" and self.style_size is not None:
+            raise InvalidInput(
+                f"style_size is {self.style_size}, which style_fit 'content' has no use for: the "
+                "style takes the result's size, times style_scale"
+            )
         if self.provider != "auto" and self.engine != "onnx":
             raise InvalidInput(
                 f"provider is {self.provider!r}, which is for engine onnx, and engine is "
@@ -350,10 +360,8 @@ class Settings:
             )
 
     def _check_weights(self) -> None:
-        content, style = self._balance()
-        if not (
-            (content and self.content_layers) or (style and self.style_layers) or self.tv_weight
-        ):
+        content, style, variation = self._balance()
+        if not ((content and self.content_layers) or (style and self.style_layers) or variation):
             at = "" if self.strength == MIDDLE else f" at strength {self.strength:g}"
             raise InvalidInput(f"there is nothing to optimise: every weight is 0{at}")
         for part in ("content", "style"):
@@ -383,28 +391,35 @@ class Settings:
 
         The ratio of the style weight to the content weight is multiplied by (s / (1 − s))², where
         s is the strength: below 0.5 the style weight becomes less, above it the content weight. So
-        0 has no style, and starts from the photograph; 1 has no content; and opposite strengths
-        divide and multiply the ratio alike, whatever the preset.
+        1 has no content, and opposite strengths divide and multiply the ratio alike, whatever the
+        preset. 0 is the photograph at the size of the result: besides the style it has no total
+        variation, starts from the photograph at that size and takes no step, which would follow
+        the rounding of its features.
         """
         if self.strength == MIDDLE:
             return self
-        content, style = self._balance()
-        return replace(
+        content, style, variation = self._balance()
+        balanced = replace(
             self,
             strength=MIDDLE,
             content_weight=content,
             style_weight=style,
-            init=self.init if self.strength else "content",
+            tv_weight=variation,
         )
+        if self.strength:
+            return balanced
+        return replace(balanced, init="content", iterations=0, min_size=None)
 
-    def _balance(self) -> tuple[float, float]:
-        """α and β, as ``strength`` makes them."""
+    def _balance(self) -> tuple[float, float, float]:
+        """α, β and τ, as ``strength`` makes them."""
         content, style, s = self.content_weight, self.style_weight, self.strength
+        if not s:
+            return content, 0.0, 0.0
         if s < MIDDLE:
-            return content, style * (s / (1 - s)) ** STEEPNESS
-        if s > MIDDLE:
-            return content * ((1 - s) / s) ** STEEPNESS, style
-        return content, style
+            style *= (s / (1 - s)) ** STEEPNESS
+        elif s > MIDDLE:
+            content *= ((1 - s) / s) ** STEEPNESS
+        return content, style, self.tv_weight
 
     def layer_weights(self) -> dict[str, float]:
         """``{style layer: w_l}``."""
@@ -445,6 +460,21 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values for JSON."""
         return asdict(self)
+
+
+def check_no_strength(strength: Any, why: str) -> None:
+    """Make sure that nobody asks for a strength where there are not both content and style.
+
+    Args:
+        strength: The setting as it was given.
+        why: What there is not, as ``a texture has no content``.
+
+    Raises:
+        InvalidInput: unless it is 0.5.
+    """
+    value = SPECS["strength"].check("strength", strength)
+    if value != MIDDLE:
+        raise InvalidInput(f"strength is {value:g}: {why} to be weighed against; leave it out")
 
 
 SPECS: Mapping[str, Spec] = MappingProxyType({f.name: spec_of(f) for f in fields(Settings)})

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,9 +18,10 @@ import numpy as np
 from fastnst.cache import Cache
 from fastnst.engines.create import choose
 from fastnst.errors import BackendUnavailable, FastNSTError, InvalidInput
-from fastnst.images.encode import encode, save_image
+from fastnst.images.encode import encode_8bit, save_rows
 from fastnst.images.large import DecodedRows, open_rows
 from fastnst.images.pixels import Pixels
+from fastnst.images.rows import ImageRows
 from fastnst.images.scratch import PictureStore
 from fastnst.inputs.pictures import open_styles
 from fastnst.inputs.sizes import most_pixels
@@ -40,19 +41,25 @@ class Outcome:
 
     Attributes:
         cell: The cell.
-        result: Its result; None if it failed.
-        message: Why it failed, in one line.
+        result: Its result; None if it failed, and where results are not kept.
+        message: Why it failed, in one line; None if it did not.
+        record: What ``Result.to_dict`` says of its run; nothing if it failed.
     """
 
     cell: Cell
     result: Result | None
     message: str | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def made(self) -> bool:
+        """Whether there is a picture."""
+        return self.message is None
 
     def to_dict(self) -> dict[str, Any]:
-        """The record of the cell: its place, and what ``Result.to_dict`` says of its run."""
-        record = {} if self.result is None else self.result.to_dict()
+        """The record of the cell: its place, and that of its run."""
         place = {"row": self.cell.row, "column": self.cell.column, "name": self.cell.name}
-        return {**place, "message": self.message, **record}
+        return {**place, "message": self.message, **self.record}
 
 
 class Sheet:
@@ -62,6 +69,9 @@ class Sheet:
         axes: What the rows and the columns differ in, or the columns alone.
         cells: The cells, in the order in which they are made.
         resources: What each run may take of the machine.
+        cache: What earlier runs made and these may use again; None: nothing.
+        keeps_results: Whether ``outcomes`` keep the results, at 18 bytes a pixel of each cell; if
+            not, each is there when ``paint`` yields it, and its record stays.
 
     Attributes:
         axes: As above.
@@ -76,11 +86,17 @@ class Sheet:
     """
 
     def __init__(
-        self, axes: Sequence[Axis], cells: Sequence[Cell], resources: Resources = UNLIMITED
+        self,
+        axes: Sequence[Axis],
+        cells: Sequence[Cell],
+        resources: Resources = UNLIMITED,
+        cache: Cache | None = None,
+        keeps_results: bool = True,
     ) -> None:
         self.axes = tuple(axes)
         self.outcomes: list[Outcome] = []
-        self._resources, self._cache = resources, Cache()
+        self._resources, self._cache = resources, cache or Cache()
+        self._keeps_results = keeps_results
         self.cells = self._decoded(cells)
         self.iterations: list[int] = []
         sizes: dict[tuple[int, int], tuple[int, int]] = {}
@@ -121,12 +137,22 @@ class Sheet:
 
     @property
     def results(self) -> dict[tuple[int, int], Result]:
-        """The results by row and column, each from 0, of the cells that are done."""
+        """The results by row and column, each from 0, of the cells that are done and kept."""
         return {
             (done.cell.row, done.cell.column): done.result
             for done in self.outcomes
             if done.result is not None
         }
+
+    @property
+    def made(self) -> int:
+        """How many cells have a picture so far."""
+        return sum(outcome.made for outcome in self.outcomes)
+
+    @property
+    def seconds(self) -> float:
+        """How long the optimisation of these took."""
+        return sum(float(done.record["seconds"]) for done in self.outcomes if done.made)
 
     def paint(self, callback: Callable[[int, Step], None] | None = None) -> Iterator[Outcome]:
         """Make the cells one after the other, and put each on the sheet.
@@ -141,11 +167,16 @@ class Sheet:
         Raises:
             Interrupted: on Ctrl-C; the cells done until then are on the sheet.
         """
+        raised: list[FastNSTError] = []  # by the callback: what it raises is no failure of a cell
         for number, cell in enumerate(self.cells):
 
             def listen(step: Step, number: int = number) -> None:
-                if callback is not None:
-                    callback(number, step)
+                try:
+                    if callback is not None:
+                        callback(number, step)
+                except FastNSTError as error:
+                    raised.append(error)
+                    raise
 
             try:
                 result = run(
@@ -154,12 +185,14 @@ class Sheet:
                     resources=self._resources,
                 )
             except FastNSTError as error:
+                if raised:
+                    raise raised[0] from None
                 outcome = Outcome(cell, None, str(error))
                 self._layout.note(self.image, cell.row, cell.column, "failed")
             else:
-                outcome = Outcome(cell, result)
+                outcome = Outcome(cell, result, record=result.to_dict())
                 self._layout.paste(self.image, cell.row, cell.column, result.image)
-            self.outcomes.append(outcome)
+            self.outcomes.append(outcome if self._keeps_results else replace(outcome, result=None))
             yield outcome
 
     def save(
@@ -181,7 +214,7 @@ class Sheet:
         """
         output = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
         record = json.dumps(self.to_dict(output))
-        return save_image(self.pixels, path, 8, {"fastnst": record}, format)
+        return save_rows(ImageRows(self.image), path, 8, {"fastnst": record}, format)
 
     def to_dict(self, output: str | None = None) -> dict[str, Any]:
         """The record of the sheet so far: plain values."""
@@ -198,11 +231,11 @@ class Sheet:
 
     def __repr__(self) -> str:
         width, height = self.size
-        return f"<Sheet: {width}×{height}, {len(self.results)} of {len(self.cells)} cells>"
+        return f"<Sheet: {width}×{height}, {self.made} of {len(self.cells)} cells>"
 
     def _repr_png_(self) -> bytes:
         """The sheet as notebooks show it."""
-        return encode(self.pixels, "PNG")
+        return encode_8bit(self.image, "PNG")
 
     def _decoded(self, cells: Sequence[Cell]) -> list[Cell]:
         """The cells with every picture opened once: a pipe cannot be read again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -52,6 +53,7 @@ class FilmTab:
     Args:
         unavailable: Why there are no films here, which is shown in the place of them; None: they
             can be made.
+        limits: What visitors may ask for.
 
     Attributes:
         clip: The box for the clip.
@@ -59,16 +61,18 @@ class FilmTab:
         controls: Those of ``FIELDS``, and whether cuts are looked for.
     """
 
-    def __init__(self, unavailable: str | None) -> None:
+    def __init__(self, unavailable: str | None, limits: Limits) -> None:
         if unavailable is not None:
             gr.Markdown(unavailable, elem_id="no-films")
         with gr.Column(visible=unavailable is None):
-            self._make()
+            self._make(limits)
 
-    def _make(self) -> None:
+    def _make(self, limits: Limits) -> None:
         self.clip = clip_box("Clip", "clip")
         self.about = gr.Markdown("", elem_id="about-clip")
-        first = to_film_controls(Selection(), FilmOptions())
+        usual = FilmOptions()
+        iterations = min(usual.frame_iterations, limits.iterations)
+        first = to_film_controls(Selection(), replace(usual, frame_iterations=iterations))
         with gr.Row():
             boxes = [_box(field, value) for field, value in zip(SELECTION, first, strict=False)]
         with gr.Accordion("From frame to frame", open=False, elem_id="held"), gr.Row():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastnst.devices import DEFAULT_SIZE
 from fastnst.errors import InvalidInput
 from fastnst.run.schedule import make_schedule
 from fastnst.settings.kinds import NameOrFile, Text
+from fastnst.settings.presets import PRESETS
 from fastnst.settings.settings import SPECS, Settings
 from fastnst.video.options import FilmOptions, Selection
 
@@ -26,9 +27,11 @@ class Limits:
         megabytes: Of an uploaded file.
         megapixels: Of an uploaded picture.
         size: Long side of a result, in pixels.
-        iterations: Of a run, over all its scales.
+        iterations: Of a run at its first scale.
         frames: Of a film.
         cells: Pictures of a contact sheet.
+        own: The settings that the page was started with: what they ask for is allowed. None: there
+            are none.
     """
 
     megabytes: int = 20
@@ -37,6 +40,7 @@ class Limits:
     iterations: int = 1000
     frames: int = 250
     cells: int = 16
+    own: Settings | None = None
 
     def check(self, settings: Settings, longest: int, style: int = 0) -> None:
         """Make sure that a run is one that a visitor may ask for.
@@ -51,16 +55,50 @@ class Limits:
         """
         size = max(DEFAULT_SIZE.values()) if settings.size is None else settings.size or longest
         iterations = sum(scale.iterations for scale in make_schedule(settings, size, longest))
-        most = self.size
+        of_style = style if settings.style_size == 0 else settings.style_size or 0
         for name, value, allowed in (
-            ("size", size, most),
-            ("style_size", settings.style_size or (style if settings.style_size == 0 else 0), most),
-            ("style_scale", max(settings.style_scale), LARGEST_STYLE_SCALE),
+            ("size", size, self.size),
+            ("style_size", of_style, self._most_style_size),
+            ("style_scale", max(settings.style_scale), self._most_style_scale),
             ("iterations", settings.iterations, self.iterations),
-            ("iterations over all scales", iterations, 2 * self.iterations),
+            ("iterations over all scales", iterations, self._most_in_all(size, longest)),
         ):
             if value > allowed:
                 raise InvalidInput(f"{name} is {value:g}: this page allows {allowed:g}")
+
+    def within(self, settings: Settings) -> Settings:
+        """Settings, as those of a preset, with their size and iterations as far as allowed."""
+        size = settings.size
+        if max(DEFAULT_SIZE.values()) > self.size if size is None else size > self.size:
+            size = self.size
+        later = settings.scale_iterations
+        return replace(
+            settings,
+            size=size,
+            iterations=min(settings.iterations, self.iterations),
+            scale_iterations=later and tuple(min(count, self.iterations) for count in later),
+        )
+
+    @property
+    def _most_style_size(self) -> int:
+        return max(self.size, self.own.style_size or 0) if self.own else self.size
+
+    @property
+    def _most_style_scale(self) -> float:
+        return max((LARGEST_STYLE_SCALE, *(self.own.style_scale if self.own else ())))
+
+    def _most_in_all(self, size: int, longest: int) -> int:
+        """Iterations over all scales: twice those of a run, or as many as the schedules have.
+
+        Those are the schedules of the presets at this size, with as many iterations at a scale as
+        a run may have, and that of the page's first settings as it is.
+        """
+        presets = [
+            sum(min(scale.iterations, self.iterations) for scale in make_schedule(*its))
+            for its in ((preset, size, longest) for preset in PRESETS.values())
+        ]
+        own = make_schedule(self.own, size, longest) if self.own else ()
+        return max(2 * self.iterations, *presets, sum(scale.iterations for scale in own))
 
     def check_film(self, selection: Selection, options: FilmOptions, frames: int) -> None:
         """Make sure that a film is one that a visitor may ask for.

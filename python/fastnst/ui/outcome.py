@@ -42,6 +42,13 @@ class Outcome:
     film: Path | None = None
     size: int = 0
 
+    @property
+    def kept(self) -> int:
+        """Bytes of all that is kept: of the film's file, and of the texts, which are in memory."""
+        texts = (self.text, self.thumbnail, self.caption, self.picture, *(self.pair or ()))
+        texts += (self.download, self.curves, self.row)
+        return self.size + sum(len(text) for text in texts)  # of which nearly all are ASCII
+
 
 def picture_outcome(result: Result, state: str, content: Path, error: str | None = None) -> Outcome:
     """What to show of a result.
@@ -77,16 +84,15 @@ def sheet_outcome(sheet: Sheet, state: str, error: str | None = None) -> Outcome
         error: Which of its pictures failed and why, if any did.
     """
     width, height = sheet.size
-    counted = view.counted(len(sheet.results), len(sheet.cells), "picture")
-    seconds = sum(result.seconds for result in sheet.results.values())
-    text = f"{state}: {width}×{height}, {counted} in {seconds:.1f} s"
+    counted = view.counted(sheet.made, len(sheet.cells), "picture")
+    text = f"{state}: {width}×{height}, {counted} in {sheet.seconds:.1f} s"
     if error is not None:
         text = f"{error}; {text}"
     return Outcome(
         text,
-        view.thumbnail(sheet.pixels),
+        view.thumbnail(sheet.image),
         f"sheet, {counted}",
-        picture=view.picture(sheet.pixels, text),
+        picture=view.picture(sheet.image, text),
         download=view.download(sheet),
     )
 

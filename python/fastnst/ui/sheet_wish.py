@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastnst.errors import InvalidInput
 from fastnst.settings.config import PRESET
-from fastnst.settings.presets import COMMON, make_settings
-from fastnst.settings.settings import Settings
+from fastnst.settings.presets import PRESETS, differences, make_settings, nearest
+from fastnst.settings.settings import SPECS, Settings
 from fastnst.sheet.axes import Axis, make_axes, read_values
 from fastnst.sheet.cells import Cell, make_cells
 from fastnst.sheet.sheet import Sheet
 from fastnst.ui.limits import Limits, check_names
+from fastnst.ui.machine import NETWORK, OF_MACHINE
 from fastnst.ui.outcome import sheet_outcome
 from fastnst.ui.wish import Ended, Stage, Wish, check_content, copy
 
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 STYLE = "style"  # varied: a picture for each of the styles, which are blended otherwise
+# What pictures of several presets have in common whatever the page's preset: the sheet is to
+# compare them, on one machine.
+COMMON = ("size", "seed", *OF_MACHINE)
+# Settings that mean something together: where a visitor changed one, all are the page's.
+TOGETHER = (
+    ("style_fit", "style_size"),
+    ("tv_weight", "tv_form"),
+    ("content_layers", "content_layer_weights"),
+    ("style_layers", "style_layer_weights"),
+    ("statistics", "statistics_weights"),
+    NETWORK,
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class SheetWish(Wish):
 
     def run(self, stage: Stage) -> Ended:
         """As of ``Wish``."""
-        sheet = Sheet(self.axes, self.cells, stage.resources)
+        sheet = Sheet(self.axes, self.cells, stage.resources, stage.cache, keeps_results=False)
         watch = stage.watch
         watch.unit, watch.frames = "picture", len(sheet.cells)
         state = "done"
@@ -92,7 +105,7 @@ class SheetWish(Wish):
             state = "stopped"
         failed = [f"{it.cell.name}: {it.message}" for it in sheet.outcomes if it.message]
         error = "; ".join(failed).replace("--", "") or None
-        if not sheet.results:
+        if not sheet.made:
             return Ended("removed" if state == "stopped" else "failed", error=error)
         return Ended(state, sheet_outcome(sheet, state, error), error)
 
@@ -123,16 +136,28 @@ class SheetWish(Wish):
         return make_cells(self.content, self.styles, axes, self._settings)
 
     def _settings(self, changes: Mapping[str, Any]) -> Settings:
-        """Those of a picture: the page's, or a preset's with what all have in common.
-
-        The page shows every setting, so each of them was said: what is not varied stays.
-        """
+        """Those of a picture: the page's, or a preset's with what the page changed, and changes."""
         check_names(changes, self.own)
         own = {name: value for name, value in changes.items() if name != PRESET}
         if PRESET in changes:
-            common = {name: getattr(self.settings, name) for name in COMMON}
-            return make_settings(changes[PRESET], {**common, **own})
+            return make_settings(changes[PRESET], {**self._common(), **own})
         return replace(self.settings, **own)
+
+    def _common(self) -> dict[str, Any]:
+        """What pictures of several presets have in common.
+
+        That is what belongs to the machine, and all in which the page differs from the preset that
+        its settings were changed from.
+        """
+        changed = set(differences(self.settings, PRESETS[nearest(self.settings)]))
+        for names in TOGETHER:
+            if changed & set(names):
+                changed |= set(names)
+        return {
+            name: getattr(self.settings, name)
+            for name in SPECS
+            if name in changed or name in COMMON
+        }
 
 
 def _numbered(axis: Axis) -> Axis:

@@ -25,8 +25,8 @@ from fastnst.ui.wish import Ended, Stage, Wish, explain
 QUEUE = 200  # runs that may wait
 RESUMABLE = 4  # stopped runs whose state is kept: each may take hundreds of megabytes
 REMEMBERED = 8  # finished runs of one visitor
-KEPT = 100  # finished runs of all visitors: about 3 MB each at 1024 pixels
-KEPT_BYTES = 2_000_000_000  # of the files of all finished runs
+KEPT = 100  # finished runs of all visitors: about 3 MB each at 1024 pixels, a sheet ten times that
+KEPT_BYTES = 2_000_000_000  # of what is kept of them: films on the disk, pictures in memory
 VISITORS = 64  # whose finished runs are kept
 FORGOTTEN = 600.0  # seconds without a look, after which a visitor has left; hidden tabs look seldom
 _log = logging.getLogger(__name__)
@@ -282,7 +282,7 @@ class Studio:
 
     def _keeps_too_much(self) -> bool:
         sizes = [
-            job.outcome.size
+            job.outcome.kept
             for visitor in self._visitors.values()
             for job in visitor.finished
             if job.outcome is not None

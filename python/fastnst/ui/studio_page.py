@@ -22,6 +22,7 @@ from fastnst.ui.boxes import (
 from fastnst.ui.controls import (
     ADVANCED,
     BASIC,
+    NAMES,
     checked,
     control,
     from_controls,
@@ -29,6 +30,7 @@ from fastnst.ui.controls import (
 )
 from fastnst.ui.film_tab import FilmTab, describe, from_film_controls, to_film_controls
 from fastnst.ui.film_wish import FilmWish
+from fastnst.ui.machine import kept_by
 from fastnst.ui.picture_wish import PictureWish
 from fastnst.ui.sheet_tab import SheetTab, from_sheet_controls, to_sheet_controls
 from fastnst.ui.sheet_wish import SheetWish
@@ -55,14 +57,14 @@ def studio_page(studio: Studio) -> Any:
                         content = picture_box("Content picture", "content")
                         scenes = sample_strip("content", "Built-in contents: click to take one")
                     with gr.Tab("A film", id=FilmWish.kind) as film_tab:
-                        film = FilmTab(no_films)
+                        film = FilmTab(no_films, studio.limits)
                     with gr.Tab("A sheet", id=SheetWish.kind) as sheet_tab:
                         sheet = SheetTab()
                 styles = picture_boxes("Style pictures, one or more", "styles")
                 paintings = sample_strip("style", "Built-in styles: click to add one")
             with gr.Column(scale=1, min_width=320):
                 preset = gr.Dropdown(_presets(), value=None, label="Preset", elem_id="preset",
-                                     info="Sets everything below.")  # fmt: skip
+                                     info="Sets all below but the machine.")  # fmt: skip
                 controls = {name: control(name, studio.settings) for name in BASIC}
                 with gr.Accordion("Advanced", open=False, elem_id="advanced"):
                     for group, names in ADVANCED.items():
@@ -183,7 +185,12 @@ def studio_page(studio: Studio) -> Any:
         def take_preset(name: Any) -> list[Any]:
             if name not in PRESETS:
                 return [gr.skip()] * len(settings)
-            return to_controls(PRESETS[name])
+            values = to_controls(studio.limits.within(PRESETS[name]))
+            kept = kept_by(studio.settings)
+            return [
+                gr.skip() if name in kept else value
+                for name, value in zip(NAMES, values, strict=True)
+            ]
 
         def take_file(path: Any) -> list[Any]:
             with _refusals(Path(str(path))):

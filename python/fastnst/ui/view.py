@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from fastnst.images.encode import encode
+from fastnst.images.encode import encode_8bit
 from fastnst.images.pixels import Pixels, scaled_size, to_pil
 from fastnst.run.losses import Losses
 from fastnst.run.result import Result
@@ -25,10 +25,11 @@ THUMBNAIL = 160  # pixels, long side
 COLOURS = ("#888888", "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2")
 
 
-def picture(pixels: Pixels, caption: str) -> str:
+def picture(made: Pixels | Image.Image, caption: str) -> str:
     """An ``<img>`` that carries its picture."""
+    image = made if isinstance(made, Image.Image) else to_pil(made)
     return (
-        f'<img id="picture" src="{data_url(to_pil(pixels))}" '
+        f'<img id="picture" src="{data_url(image)}" '
         f'alt="{html.escape(caption)}" style="width:100%;max-height:80vh;object-fit:contain">'
     )
 
@@ -64,9 +65,9 @@ def data_url(image: Image.Image) -> str:
     return f"data:image/webp;base64,{_base64(buffer.getvalue())}"
 
 
-def thumbnail(pixels: Pixels) -> str:
+def thumbnail(made: Pixels | Image.Image) -> str:
     """A small picture as an address that carries it."""
-    image = to_pil(pixels)
+    image = made.copy() if isinstance(made, Image.Image) else to_pil(made)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     return data_url(image)
 
@@ -76,7 +77,7 @@ def download(made: Result | Sheet) -> str:
 
     Only that of a result can be loaded as settings, and only of that the link says so.
     """
-    data = encode(made.pixels, "PNG", metadata={"fastnst": json.dumps(made.to_dict())})
+    data = encode_8bit(made.image, "PNG", {"fastnst": json.dumps(made.to_dict())})
     inside = " (with its settings inside)" if isinstance(made, Result) else " of the sheet"
     return (
         '<a id="download" class="lg secondary" download="fastnst.png" '

@@ -18,6 +18,7 @@ from fastnst.images.colour import match_colours
 from fastnst.images.decode import Picture
 from fastnst.images.pixels import resize, to_tensor
 from fastnst.images.rows import PixelRows
+from fastnst.inputs.matching import matched
 from fastnst.inputs.pictures import Pictures, Styles, with_content
 from fastnst.losses import TemporalLoss
 from fastnst.run.preparation import Preparation
@@ -144,7 +145,7 @@ class Painter:
         if view is None or shot is None:
             return self._first(frame, small, began)
         pictures = with_content(self._of_shot(frame), small.pixels, self.settings)
-        rest = match_colours(pictures.content, pictures.styles, self._blend())
+        rest = self._recoloured(pictures)
         start = view.seen * view.start + (1 - view.seen) * rest
         return self._further(small, pictures, start, view, shot, began)
 
@@ -265,9 +266,14 @@ class Painter:
         assert self._pictures is not None
         return self._pictures
 
-    def _blend(self) -> tuple[float, ...]:
-        assert self._pictures is not None
-        return self.settings.blend(len(self._pictures.styles))
+    def _recoloured(self, pictures: Pictures) -> Tensor:
+        """A frame in the colours of its styles: what the frames before do not show of it."""
+        content, styles = pictures.content, pictures.styles
+        blend = self.settings.blend(len(styles))
+        if pictures.regions is None:
+            return match_colours(content, styles, blend)
+        source = matched(content, styles, blend, pictures.regions)
+        return to_tensor(source.rows(0, source.height))
 
     def _hear(self, frame: Frame) -> Callable[[Step], None] | None:
         listen, index = self._listen, frame.index
