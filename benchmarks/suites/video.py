@@ -34,7 +34,8 @@ LIKE_FIRST = "each frame alone, from the start of a film's first frame"
 WARPED = "from the warped last frame, without the term"
 OURS = "fastnst video"
 NOISE_WARPED = "from noise and the warped last frame, without the term"
-NOISE = "fastnst video --init noise --temporal-weight 100"
+NOISE = "fastnst video --init noise"
+HELD = (60.0, 100.0)  # temporal weights of films that begin with noise, beside the usual one
 STYLE = "swirl"
 STATIC = "static"
 _dis = cache(dis_flow)
@@ -76,8 +77,11 @@ def measure(case: Case, options: Options) -> Iterator[Row]:
         WARPED: lambda: _film(frames, settings, FilmOptions(temporal_weight=0.0)),
         OURS: lambda: _film(frames, settings, FilmOptions()),
         NOISE_WARPED: lambda: _film(frames, noise, FilmOptions(temporal_weight=0.0)),
-        NOISE: lambda: _film(frames, noise, FilmOptions(temporal_weight=100.0)),
     }
+    for weight in HELD:
+        held = partial(_film, frames, noise, FilmOptions(temporal_weight=weight))
+        arms[f"{NOISE} --temporal-weight {weight:g}"] = held
+    arms[NOISE] = lambda: _film(frames, noise, FilmOptions())
     for name, make in arms.items():
         if not options.wants(name):
             continue

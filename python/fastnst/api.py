@@ -178,6 +178,7 @@ def stylize_video(
         content_mask=content_mask,
         style_masks=style_masks,
         listen=callback,
+        own_flow=flow is not None,
     )
     loaded = (
         Frame(index, Fraction(index, 25), load_image(picture, f"frame {index}"))

@@ -129,3 +129,95 @@ def test_a_rate_with_a_fraction_is_kept(clip: Path) -> None:
     with av.open(str(clip.parent / "out.mp4")) as film:
         first, second, _ = film.decode(video=0)
     assert (second.pts - first.pts) * second.time_base == Fraction(round(90_000 / 23.976), 90_000)
+
+
+class _Bars:
+    """Every state of the bar and of the page."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from fastnst.cli.video import _Shown
+
+        self.seen: list[tuple[int, int]] = []
+        update = _Shown._update
+
+        def noted(shown, *arguments) -> None:
+            update(shown, *arguments)
+            task = shown.bar.tasks[0]
+            self.seen.append((task.completed, task.total))
+
+        monkeypatch.setattr(_Shown, "_update", noted)
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    from fastnst.video import film as films
+
+    make = films.make
+
+    def some(film, resume=False):
+        for number, painted in enumerate(make(film, resume), 1):
+            yield painted
+            if number == count:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(films, "make", some)
+
+
+def test_the_bar_counts_what_is_there_and_every_pass(
+    clip: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = _Bars(monkeypatch)
+    further = ("--passes", "2", "--json")
+    with monkeypatch.context() as patched:
+        interrupt_after(patched, 4)
+        assert call(clip, "out", *further) == 130
+    assert bars.seen == [(1, 5), (2, 5), (3, 5), (4, 5)]  # a second pass leaves one as it is
+    printed = capsys.readouterr()
+    assert "3 frames were made" in printed.err
+    records = [json.loads(line) for line in printed.out.splitlines()]
+    assert [(record["frame"], record["pass"]) for record in records] == [
+        (0, 1), (1, 1), (2, 1), (1, 2),
+    ]  # fmt: skip
+    bars.seen.clear()
+    assert call(clip, "out", *further, "--resume") == 0
+    assert bars.seen == [(4, 5), (5, 5), (5, 5)]
+    assert "1 frames in" in capsys.readouterr().err
+
+
+def test_frames_beyond_the_end_are_told(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("av")
+    from fastnst.video import film as films
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(films, "write", lambda _: None)
+        interrupt_after(patched, 3)
+        assert call(clip, "out.mp4") == 130
+    capsys.readouterr()
+    assert call(clip, "out.mp4", "--resume", "--end", "2") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "out.mp4.frames keeps a frame from --end 2 on: --resume with a later one" in said
+    assert call(clip, "out.mp4", "--resume") == 0
+    assert not (clip.parent / "out.mp4.frames").exists()
+
+
+def test_an_interrupt_before_the_film_is_known_writes_nothing(
+    clip: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("av")
+    from fastnst.video import film as films
+
+    with monkeypatch.context() as patched:
+        interrupt_after(patched, 2)
+        assert call(clip, "out.mp4") == 130
+    before = (clip.parent / "out.mp4").read_bytes()
+    save_image(texture(32, 40, seed=3), clip / "0.png")  # another clip
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(films, "_identity", interrupted)
+    monkeypatch.setattr(films, "_encode", interrupted)
+    assert call(clip, "out.mp4", "--resume") == 130
+    assert "0 frames were made, and no film was written" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert (clip.parent / "out.mp4").read_bytes() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -104,3 +105,32 @@ def test_sound_begins_and_ends_with_the_film() -> None:
     assert heard([0, 1, 2, 3, 4], 1, 3) == [0, 1]  # what begins at the end is heard no more
     assert heard([0, 1, 2], 1, None) == [0, 1]
     assert heard([0, 1, 2, 0, 1], 0, None) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("rate", [25, 1])
+@pytest.mark.parametrize("count", [1, 2, 3, 12])
+def test_the_last_frame_stands_as_long_as_it_is_to(tmp_path: Path, count: int, rate: int) -> None:
+    """Also where frames between others come after it in the file, and whatever the usual rate."""
+    av = pytest.importorskip("av")
+    target = tmp_path / "a.mp4"
+    with video.encoding(target, Fraction(rate)) as encoder:
+        for k in range(count):
+            until = Fraction(k + 1, 25) if k + 1 < count else Fraction(3)
+            encoder.add(grey(0.1 + 0.9 * k % 0.8), Fraction(k, 25), until)
+    with av.open(str(target)) as film:
+        stream = film.streams.video[0]
+        times = [frame.pts * frame.time_base for frame in film.decode(stream)]
+        assert times == [Fraction(k, 25) for k in range(count)]
+        # an MP4 file rounds its own length up to milliseconds
+        assert abs(stream.duration * stream.time_base - 3) <= Fraction(1, 1000)
+        assert abs(film.duration / 1e6 - 3) <= 0.001
+
+
+def test_a_frame_that_stands_long_makes_no_later_one_stand_longer(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    times = [0, Fraction(3), Fraction(31, 10), Fraction(32, 10), Fraction(33, 10)]
+    with video.encoding(tmp_path / "a.mp4", Fraction(4, 3)) as encoder:
+        for level, (at, until) in zip((0.2, 0.5, 0.3, 0.8), pairwise(times), strict=True):
+            encoder.add(grey(level), Fraction(at), until)
+    with av.open(str(tmp_path / "a.mp4")) as film:
+        assert abs(film.duration / 1e6 - 3.3) <= 0.001  # rounded up to milliseconds

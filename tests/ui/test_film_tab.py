@@ -56,7 +56,8 @@ def test_what_is_wrong_is_named_as_the_page_names_it() -> None:
         (0, "x", "first frame is 'x': expected a whole number"),
         (1, "0", "stop before is 0: expected a whole number from 1"),
         (2, "0", "every is 0: expected a whole number from 1"),
-        (3, "", "temporal weight is '': expected a finite number"),
+        (3, "", "temporal weight is '': expected a number from 0 to"),
+        (3, "1e38", r"temporal weight is 1e\+38: expected a number from 0 to"),
         (4, "1.5", "frame iterations is '1.5': expected a whole number"),
     ):
         values = [*FIRST]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from fastnst.errors import BackendUnavailable, FastNSTError, InvalidInput, OutputFailed
+from fastnst.images import srgb
 from fastnst.images.encode import save_image
 from fastnst.output import video
 from fastnst.output.encoder import Colours, Sound
@@ -373,3 +375,203 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch) -> None:
                 open_clip(str(name))
     with pytest.raises(InvalidInput, match=r"1\.png cannot be read: Permission denied"):
         frames.digest()
+
+
+def test_a_frame_says_until_when_it_is_shown(tmp_path: Path) -> None:
+    for k, pixels in enumerate(pan(6)):
+        save_image(pixels, tmp_path / f"{k}.png")
+    clip = open_clip(str(tmp_path))
+
+    def shown(selection: Selection) -> list:
+        found = [(f.time * 25, f.until * 25, f.ends) for f in clip.frames(selection) if f.until]
+        return [(int(time), int(until), ends) for time, until, ends in found]
+
+    assert shown(Selection(4)) == [(4, 5, False), (5, 6, True)]
+    assert shown(Selection(0, 5, 3)) == [(0, 3, False), (3, 5, False)]
+    assert shown(Selection(1, 9, 2)) == [(1, 3, False), (3, 5, False), (5, 6, True)]
+
+
+def test_the_last_frame_stands_as_long_as_in_the_clip(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    images = [Image.fromarray((pixels * 255).astype(np.uint8)) for pixels in pan(4)]
+    gif = tmp_path / "a.gif"
+    images[0].save(gif, save_all=True, append_images=images[1:], duration=[100, 100, 100, 3000])
+    last = read(gif)[-1]
+    assert last.ends
+    assert last.time == Fraction(3, 10)
+    assert last.until == Fraction(33, 10)
+    last = read(gif, Selection(0, 2))[-1]
+    assert (last.index, last.until, last.ends) == (1, Fraction(2, 10), False)
+    held = tmp_path / "held.mp4"
+    with video.encoding(held, Fraction(25)) as encoder:  # frames between others are its last ones
+        for k, pixels in enumerate(pan(8)):
+            until = Fraction(k + 1, 25) if k < 7 else Fraction(5)
+            encoder.add(pixels, Fraction(k, 25), until)
+    last = read(held)[-1]
+    assert (last.index, last.ends) == (7, True)
+    # an MP4 file rounds its own length up to milliseconds
+    assert abs(last.until - 5) <= Fraction(1, 1000)
+
+
+def in_matroska(
+    path: Path, frames: list, seconds: float = 0, kind: str = "matroska", codec: str = "mpeg4"
+) -> Path:
+    """A file that says in front how long it is, with so many seconds of sound."""
+    import av
+
+    with av.open(str(path), "w", format=kind) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 40, 32, "yuv420p"
+        track = container.add_stream("mp3", rate=16000, layout="mono") if seconds else None
+        packets = []
+        for pixels in frames:
+            levels = (pixels * 255).round().astype(np.uint8)
+            packets += stream.encode(av.VideoFrame.from_ndarray(levels, format="rgb24"))
+        packets += stream.encode(None)
+        if track is not None:
+            for at in range(0, int(16000 * seconds), 576):
+                sound = av.AudioFrame.from_ndarray(np.zeros((1, 576), np.int16), "s16p", "mono")
+                sound.sample_rate, sound.pts, sound.time_base = 16000, at, Fraction(1, 16000)
+                packets += track.encode(sound)
+            packets += track.encode(None)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("matroska", "mpeg4"), ("flv", "flv1")])
+def test_a_file_that_says_how_long_it_is_and_is_cut_short(
+    tmp_path: Path, kind: str, codec: str
+) -> None:
+    pytest.importorskip("av")
+    clip = in_matroska(tmp_path / "a", pan(60), kind=kind, codec=codec)
+    assert len(read(clip)) == 60
+    assert len(read(clip, Selection(end=90))) == 60
+    data = clip.read_bytes()
+    clip.write_bytes(data[: len(data) // 2])
+    message = refusal(clip)
+    assert "is cut short: it has " in message
+    assert message.split("--end ")[0].endswith(" seconds of 2.4; ")
+    found = int(message.split("--end ")[1].split()[0])
+    assert 10 < found < 50
+    assert refusal(clip, Selection(end=60)) == message
+    assert len(read(clip, Selection(end=found))) == found
+    got: list[int] = []
+    with contextlib.suppress(InvalidInput):
+        for frame in open_clip(str(clip)).frames(ALL):
+            got.append(frame.index)
+    assert got == list(range(found))  # all that can be read is given first
+
+
+def test_sound_that_is_longer_than_the_pictures_is_whole(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    clip = in_matroska(tmp_path / "a.mkv", pan(8), 2)
+    last = read(clip)[-1]
+    assert (last.index, last.ends) == (7, True)
+
+
+def test_frames_are_counted_where_the_file_does_not_say_how_many(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    clip = open_clip(str(in_matroska(tmp_path / "a.mkv", pan(12))))
+    assert clip.frame_count is None
+    assert clip.count(Selection(2)) == 10
+    assert clip.count(Selection(0, 5)) == 5
+
+
+def in_colours(path: Path, matrix: int, primaries: int = 2, levels: tuple = (220, 40, 40)) -> Path:
+    """Two frames of one colour whose code values are of this matrix of H.273."""
+    import av
+
+    red, blue = {1: (0.2126, 0.0722), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}.get(
+        matrix, (0.299, 0.114)
+    )
+    r, g, b = (level / 255 for level in levels)
+    luma = red * r + (1 - red - blue) * g + blue * b
+    planes = (
+        16 + 219 * luma,
+        128 + 112 * (b - luma) / (1 - blue),
+        128 + 112 * (r - luma) / (1 - red),
+    )
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 40, 32, "yuv444p"
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_range = matrix, primaries, 1
+        for _ in range(2):
+            values = np.stack([np.full((32, 40), round(plane), np.uint8) for plane in planes])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format="yuv444p")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("matrix", [1, 4, 5, 6, 7, 9])
+def test_every_usual_matrix_is_read(tmp_path: Path, matrix: int) -> None:
+    pytest.importorskip("av")
+    clip = open_clip(str(in_colours(tmp_path / "a.mkv", matrix)))
+    got = next(iter(clip.frames(ALL))).pixels
+    # 8-bit code values; another matrix is off by 10 levels and more
+    assert np.abs(got * 255 - (220, 40, 40)).max() < 3
+    assert clip.colours.matrix == ("bt601" if matrix in (4, 5, 6) else "bt709")
+
+
+def test_a_matrix_that_is_not_read_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    assert "its colours as YCgCo, which is not read" in refusal(in_colours(tmp_path / "a.mkv", 8))
+
+
+@pytest.mark.parametrize("primaries", [9, 12])
+def test_wide_primaries_become_those_of_a_screen(tmp_path: Path, primaries: int) -> None:
+    """A colour that both have: less saturated in the wider ones' values."""
+    pytest.importorskip("av")
+    clip = open_clip(str(in_colours(tmp_path / "a.mkv", 1, primaries, (160, 120, 110))))
+    got = next(iter(clip.frames(ALL))).pixels * 255
+    values = np.full((1, 1, 3), np.array((160, 120, 110), np.float32) / 255)
+    expected = srgb.to_srgb(values, srgb.Colours(primaries=srgb.PRIMARIES[primaries])) * 255
+    assert expected[0, 0, 0] > 163  # it is more saturated
+    assert np.abs(got - expected).max() < 3  # 8-bit code values
+    assert clip.colours.matrix == "bt709"
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "bits"),
+    [
+        ("yuv420p10le", 10),
+        ("yuv422p12le", 12),
+        ("yuv444p16le", 16),
+        ("yuva444p10le", 10),
+        ("gray10le", 10),
+        ("gray16le", 16),
+        ("gbrp10le", 10),
+    ],
+)
+def test_white_is_white_in_more_than_eight_bits(
+    tmp_path: Path, kind: str, bits: int, full: bool
+) -> None:
+    """Columns in black, in grey and in white, of the code values that these have."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.mkv"
+    limited = kind.startswith("yuv") and not full
+    largest = (1 << bits) - 1
+    black, white = (16 << bits - 8, 235 << bits - 8) if limited else (0, largest)
+    grey = (black + white) // 2
+    frame = av.VideoFrame(48, 32, kind)
+    for number, plane in enumerate(frame.planes):
+        values = np.zeros((plane.height, plane.line_size // 2), np.uint16)
+        if kind.startswith("yuv") and number:
+            values[:] = largest if number == 3 else 1 << bits - 1  # opaque, or no colour
+        else:
+            for k, value in enumerate((black, grey, white)):
+                values[:, 16 * k : 16 * k + 16] = value
+        plane.update(values.tobytes())
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, kind
+        stream.codec_context.color_range = frame.color_range = 2 if full else 1
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    got = read(path)[0].pixels[16, 8::16]
+    expected = [0, (grey - black) / (white - black), 1]
+    # FFmpeg's rounding of 16 bits
+    assert np.abs(got - np.float32(expected)[:, None]).max() < 1e-4
+    assert got.max() <= 1

@@ -21,7 +21,7 @@ from fastnst.images.encode import save_image
 from fastnst.video import film as films
 from fastnst.video.backwards import from_the_last
 from fastnst.video.clip import open_clip
-from fastnst.video.flow import Flow, Frame
+from fastnst.video.flow import Flow, Frame, choose_flow, flo_name, write_flo
 from fastnst.video.options import FilmOptions, Selection
 from fastnst.video.painter import Painter
 from helpers.films import brightening, make, pan, pan_flow, settings, texture, write_clip
@@ -96,8 +96,39 @@ def test_backwards_no_more_frames_are_held_than_forwards(tmp_path: Path) -> None
 def test_a_disk_without_room_for_frames_that_go_backwards(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10_000))
+    film = plan(folder, tmp_path / "out", backwards=True)
+    free = films.disk_needed(film, 40, 32) + 6 * 12 * 40 * 32
+    usage = SimpleNamespace(free=free - 1)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(InvalidInput, match="the film needs up to .* are free"):
+        make(film)
+    assert not (tmp_path / "out").exists()
+    usage.free += 1
+    make(film, count=1)
+    usage.free = 6 * 12 * 40 * 32 - 1
     with pytest.raises(InvalidInput, match=r"goes backwards needs 0\.0 GB in .* are free"):
+        make(film, resume=True)
+
+
+def test_backwards_no_frame_but_one_is_decoded_before_the_checks(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(plan(folder, tmp_path / "out", backwards=True), count=1)
+    decoded: list[Path] = []
+
+    def load(path: Path) -> np.ndarray:
+        decoded.append(path)
+        return load_image(path)
+
+    monkeypatch.setattr("fastnst.video.clip.load_image", load)
+    with pytest.raises(InvalidInput, match="of another film"):
+        make(plan(folder, tmp_path / "out", backwards=True, style_weight=3.0), resume=True)
+    assert [path.name for path in decoded] == ["0.png"]
+
+
+def test_a_clip_that_cannot_be_decoded_leaves_nothing_begun(folder: Path, tmp_path: Path) -> None:
+    (folder / "3.png").write_bytes(b"no picture")
+    with pytest.raises(InvalidInput, match=r"3\.png"):
         make(plan(folder, tmp_path / "out", backwards=True))
     assert not (tmp_path / "out").exists()
 
@@ -251,23 +282,29 @@ def test_a_film_goes_on_with_its_engine(folder: Path, tmp_path: Path) -> None:
 def test_a_film_in_one_file_begins_at_zero_with_the_sound_of_its_frames(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Frames 1, 3 and 5 of 25 a second: times from 0 on, and the sound until the last one ends."""
+    """Frames 1, 3 and 5 of 25 a second: times from 0 on, and the sound of the last ones too."""
     pytest.importorskip("av")
     film = plan(folder, tmp_path / "out.mp4", selection=Selection(1, None, 2))
-    make(film, count=3)
+    make(film, count=2)
     asked: list[object] = []
-    times: list[Fraction] = []
+    times: list[tuple[Fraction, Fraction]] = []
 
     @contextlib.contextmanager
     def encoding(path: Path, rate: Fraction, colours: object, sound: object):
         asked.append((rate, sound))
-        yield SimpleNamespace(add=lambda pixels, time: times.append(time))
+        yield SimpleNamespace(add=lambda _, *time: times.append(time))
 
     monkeypatch.setattr(films.video, "encoding", encoding)
     monkeypatch.setattr(type(film.clip), "sound", lambda _, start, end: (start, end))
+    films.write(film)  # as after Ctrl-C: up to the frame that was to come
+    assert [(begin * 25, end * 25) for begin, end in times] == [(0, 2), (2, 4)]
+    assert asked == [(Fraction(25, 2), (Fraction(1, 25), Fraction(5, 25)))]
+    times.clear()
+    asked.clear()
+    make(film, count=1, resume=True)
     films.write(film)
-    assert times == [0, Fraction(2, 25), Fraction(4, 25)]
-    assert asked == [(Fraction(25, 2), (Fraction(1, 25), Fraction(7, 25)))]
+    assert [(begin * 25, end * 25) for begin, end in times] == [(0, 2), (2, 4), (4, 5)]
+    assert asked == [(Fraction(25, 2), (Fraction(1, 25), None))]
 
 
 @pytest.mark.parametrize("changed", ["iterations", "precision", "device"])
@@ -328,3 +365,81 @@ def test_a_missing_frame_leaves_the_film_that_is_there(folder: Path, tmp_path: P
     with pytest.raises(InvalidInput, match=r"00002\.png"):
         films.write(film)
     assert output.read_bytes() == before
+
+
+def test_a_finished_folder_goes_on_with_a_later_end(folder: Path, tmp_path: Path) -> None:
+    make(plan(folder, tmp_path / "whole"))
+    make(plan(folder, tmp_path / "parts", selection=Selection(end=3)))
+    assert len(pictures(tmp_path / "parts")) == 3
+    make(plan(folder, tmp_path / "parts", selection=Selection(end=5)), resume=True)
+    make(plan(folder, tmp_path / "parts"), resume=True)
+    assert pictures(tmp_path / "parts") == pictures(tmp_path / "whole")
+    for name in ("parts", "whole"):  # nothing can follow
+        assert not list((tmp_path / name).glob("*.safetensors"))
+
+
+def test_an_earlier_end_loses_no_frame_of_a_folder(folder: Path, tmp_path: Path) -> None:
+    make(plan(folder, tmp_path / "whole"))
+    make(plan(folder, tmp_path / "parts"), count=4)
+    film = plan(folder, tmp_path / "parts", selection=Selection(end=2))
+    make(film, resume=True)
+    assert films.left_over(film) == 2
+    make(plan(folder, tmp_path / "parts"), resume=True)
+    assert pictures(tmp_path / "parts") == pictures(tmp_path / "whole")
+
+
+def test_a_film_of_other_frames_is_not_written(folder: Path, tmp_path: Path) -> None:
+    """Ctrl-C comes while the clip is compared with the one that the frames are of."""
+    pytest.importorskip("av")
+    output = tmp_path / "o.mp4"
+    make(plan(folder, output), count=2)
+    other = plan(folder, output, style_weight=3.0)
+    with pytest.raises(InvalidInput, match="of another film"):
+        make(other, resume=True)
+    assert films.write(other) is None
+    assert not output.exists()
+
+
+def test_a_film_goes_on_with_its_flow(folder: Path, tmp_path: Path) -> None:
+    """The folder of the flow may be called otherwise, and its files may not be others."""
+    still = np.zeros((32, 40, 2), np.float32)
+    for name in ("flow", "other"):
+        (tmp_path / name).mkdir()
+        for k in range(5):
+            write_flo(tmp_path / name / flo_name(k, k + 1), still)
+            write_flo(tmp_path / name / flo_name(k + 1, k), still)
+
+    def way(name: str) -> dict:
+        chosen = str(tmp_path / name)
+        options = FilmOptions(frame_iterations=1, flow=chosen)
+        return {"options": options, "flow": choose_flow(chosen)}
+
+    make(plan(folder, tmp_path / "out", **way("flow")), count=2)
+    (tmp_path / "flow").rename(tmp_path / "renamed")
+    make(plan(folder, tmp_path / "out", **way("renamed")), count=1, resume=True)
+    make(plan(folder, tmp_path / "out", **way("other")), count=1, resume=True)
+    write_flo(tmp_path / "other" / flo_name(4, 5), still + 1)
+    with pytest.raises(InvalidInput, match="is of another film: another flow"):
+        make(plan(folder, tmp_path / "out", **way("other")), resume=True)
+
+
+def test_what_there_is_of_a_film_is_counted_over_all_passes(folder: Path, tmp_path: Path) -> None:
+    film = plan(folder, tmp_path / "out", FilmOptions(frame_iterations=1, passes=3, band=0.0))
+    assert films.made_before(film) == (0, 0)
+    for count, made in enumerate(films.make(film), 1):
+        assert films.made_before(film) == (count, 1)
+        assert made.to_dict()["pass"] == (1 if count <= 6 else 2 if count <= 11 else 3)
+    assert count == 6 + 5 + 5  # a further pass leaves its first frame as it is
+
+
+def test_a_state_without_ends_goes_on(folder: Path, tmp_path: Path) -> None:
+    """Of a version that did not write down until when a frame is shown."""
+    pytest.importorskip("av")
+    film = plan(folder, tmp_path / "o.mp4")
+    make(film, count=3)
+    for path in film.state.folder.glob("0*.json"):
+        record = json.loads(path.read_text())
+        del record["exact_until"], record["ends_clip"]
+        path.write_text(json.dumps(record))
+    films.write(film)
+    assert len(list(open_clip(str(film.output)).frames(Selection()))) == 3

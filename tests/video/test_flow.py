@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from fastnst.video.flow import (
     Frame,
     check_flow,
     choose_flow,
+    describe_flow,
     dis_flow,
     flo_name,
     read_flo,
@@ -114,3 +116,36 @@ def test_what_is_no_flow_of_a_frame_is_named(vectors: object) -> None:
     with pytest.raises(InvalidInput, match="the flow of frame 7 "):
         check_flow(vectors, frame)
     check_flow(torch.zeros(8, 9, 2), frame)
+
+
+def test_what_a_flow_depends_on(tmp_path: Path) -> None:
+    vectors = np.zeros((6, 10, 2), np.float32)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_flo(tmp_path / name / flo_name(4, 3), vectors)
+    (tmp_path / "b" / "notes.txt").write_text("no flow")
+    one, same = (describe_flow(str(tmp_path / name)) for name in ("a", "b"))
+    assert one == same
+    (tmp_path / "b" / flo_name(4, 3)).rename(tmp_path / "b" / flo_name(3, 4))
+    assert describe_flow(str(tmp_path / "b")) != one
+    write_flo(tmp_path / "a" / flo_name(4, 3), vectors + 1)
+    assert describe_flow(str(tmp_path / "a")) != one
+
+
+def test_dis_depends_on_the_version_of_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(__version__="9.8.7"))
+    assert describe_flow("dis") == "dis of OpenCV 9.8.7"
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert describe_flow("dis") == "dis"
+
+
+def test_opencv_computes_with_the_threads_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2 = pytest.importorskip("cv2")
+    before = cv2.getNumThreads()
+    try:
+        for threads in (1, 2):
+            monkeypatch.setattr(torch, "get_num_threads", lambda count=threads: count)
+            dis_flow()
+            assert cv2.getNumThreads() == threads
+    finally:
+        cv2.setNumThreads(before)

@@ -112,7 +112,9 @@ def test_a_clip_that_was_trimmed_by_its_edit_list(tmp_path: Path) -> None:
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 packet.stream = out
                 target.mux(packet)
-    assert len(list(open_clip(str(trimmed)).frames(Selection()))) == 4
+    clip = open_clip(str(trimmed))
+    assert len(list(clip.frames(Selection()))) == 4
+    assert clip.counted() == clip.count(Selection()) == 4  # and eight are in the file
 
 
 def test_another_rate_is_another_film(tmp_path: Path, frames: Path) -> None:
@@ -121,8 +123,8 @@ def test_another_rate_is_another_film(tmp_path: Path, frames: Path) -> None:
         make(plan(frames, tmp_path / "o.mp4", rate=Fraction(50)), resume=True)
 
 
-def sounding(clip: Path, damaged: bool = False) -> Path:
-    """A clip with AC-3 sound, of which a packet may be none."""
+def sounding(clip: Path, damaged: bool = False, samples: int = 15360) -> Path:
+    """A clip of eight frames with AC-3 sound, of which a packet may be none."""
     with av.open(str(clip), "w") as container:
         out = container.add_stream("mpeg4", rate=25)
         out.width, out.height, out.pix_fmt = 40, 32, "yuv420p"
@@ -133,7 +135,7 @@ def sounding(clip: Path, damaged: bool = False) -> Path:
             frame.pts, frame.time_base = k, Fraction(1, 25)
             packets += out.encode(frame)
         packets += out.encode(None)
-        for at in range(0, 15360, 1536):
+        for at in range(0, samples, 1536):
             sound = av.AudioFrame.from_ndarray(np.zeros((1, 3072), np.int16), "s16", "stereo")
             sound.sample_rate, sound.pts, sound.time_base = 48000, at, Fraction(1, 48000)
             heard += track.encode(sound)
@@ -155,6 +157,20 @@ def test_damaged_sound_does_not_cost_the_film(tmp_path: Path) -> None:
     make(film)
     assert len(times(tmp_path / "o.mp4")) == 8
     assert film.clip.loses_sound
+
+
+@pytest.mark.parametrize(("end", "heard"), [(None, 1.0), (8, 1.0), (3, 0.12)])
+def test_sound_ends_with_the_clip_or_with_the_frames_that_are_taken(
+    tmp_path: Path, end: int | None, heard: float
+) -> None:
+    """The clip has 0.32 seconds of pictures, and sound that goes on."""
+    clip = sounding(tmp_path / "a.mkv", samples=48000)
+    make(replace(plan(clip, tmp_path / "o.mp4"), selection=Selection(end=end)))
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        packets = [p for p in container.demux(audio=0) if p.pts is not None]
+        last = packets[-1]
+        seconds = float((last.pts + last.duration) * last.time_base)
+    assert heard <= seconds + 0.001 < heard + 0.033  # whole packets of 32 ms
 
 
 def test_a_clip_that_is_gone_does_not_cost_its_sound(tmp_path: Path) -> None:
@@ -263,8 +279,18 @@ def frames(tmp_path: Path) -> Path:
 
 def test_frames_beyond_the_end_are_not_written(tmp_path: Path, frames: Path) -> None:
     make(plan(frames, tmp_path / "o.mp4"), count=4)
-    make(replace(plan(frames, tmp_path / "o.mp4"), selection=Selection(end=2)), resume=True)
+    film = replace(plan(frames, tmp_path / "o.mp4"), selection=Selection(end=2))
+    make(film, resume=True)
     assert len(times(tmp_path / "o.mp4")) == 2
+    assert films.left_over(film) == 2
+    whole = plan(frames, tmp_path / "o.mp4")
+    films.check(whole, resume=True)
+    assert list(films.make(whole, resume=True)) == []  # they are there still
+    films.write(whole)
+    films.finish(whole)
+    assert len(times(tmp_path / "o.mp4")) == 4
+    assert films.left_over(whole) == 0
+    assert not whole.state.folder.exists()
 
 
 def test_a_film_is_made_by_one_process(tmp_path: Path, frames: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,8 @@ class Unspeakable:
 @pytest.mark.parametrize("name", ["temporal_weight", "band"])
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "1", None, True, Unspeakable()])
 def test_numbers(name: str, value: object) -> None:
-    with pytest.raises(InvalidInput, match=f"{name} is .*: expected a finite number, 0 or more"):
+    allowed = {"temporal_weight": "a number from 0 to 1e+12", "band": "a finite number, 0 or more"}
+    with pytest.raises(InvalidInput, match=f"{name} is .*: expected {re.escape(allowed[name])}"):
         FilmOptions(**{name: value})
     assert getattr(FilmOptions(**{name: np.float32(0.5)}), name) == 0.5
 
@@ -54,3 +57,12 @@ def test_the_rest() -> None:
 def test_a_selection_is_of_whole_numbers(value: tuple) -> None:
     with pytest.raises(InvalidInput, match="expected a whole number"):
         Selection(*value)
+
+
+def test_a_temporal_weight_is_one_that_can_be_computed_with() -> None:
+    for value in (1e13, 1e38, 1e300):
+        with pytest.raises(
+            InvalidInput, match="temporal_weight is .*: expected a number from 0 to"
+        ):
+            FilmOptions(temporal_weight=value)
+    FilmOptions(temporal_weight=1e12)

@@ -113,6 +113,8 @@ def test_a_record_is_plain(state: FilmState) -> None:
         {"frame": 4},
         {"exact_time": "1/0"},
         {"exact_time": None},
+        {"exact_until": "1/0"},
+        {"exact_until": []},
         {"pass": "x"},
         {"shot": {"first": "x", "loss": None, "style": []}},
         {"shot": {"first": 0, "loss": float("nan"), "style": 0.0}},

@@ -326,3 +326,24 @@ def test_one_picture_is_no_film(shape: tuple[int, ...]) -> None:
 def test_frames_in_grey_are_a_film() -> None:
     grey = np.stack([frame.mean(-1) for frame in pan(2)])
     assert len(list(stylize_video(grey, STYLE, flow=pan_flow(), **run()))) == 2
+
+
+def test_frames_without_any_flow_are_one_line() -> None:
+    options = FilmOptions(frame_iterations=1, cuts=False)
+    with pytest.raises(InvalidInput, match="no flow between frames 0 and 1 in dis, both ways"):
+        film(pan(2), options=options, flow=lambda *_: None)
+    for cuts in (True, False):
+        found = stylize_video(
+            *(pan(2), STYLE),
+            flow=lambda *_: None,
+            options=replace(options, cuts=cuts),
+            **run(),
+        )
+        with pytest.raises(InvalidInput, match="between frames 0 and 1 in the flow function, both"):
+            list(found)
+
+
+def test_the_largest_weights_are_computed_with() -> None:
+    its = settings(style_weight=1e30, content_weight=1e30, iterations=1)
+    options = FilmOptions(frame_iterations=1, temporal_weight=1e12)
+    assert len(film(dawn(2), its=its, options=options)) == 2

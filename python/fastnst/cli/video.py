@@ -131,7 +131,7 @@ def video(
     source = open_clip(clip, frames_a_second)
     if source.loses_sound:
         complain(f"{source.name} has sound of an unknown kind: the film is silent")
-    shown = _Shown(source.count(selection), quiet)
+    shown = _Shown(source.count(selection), passes, quiet)
     painter = Painter(
         *(style, settings, options, choose_flow(flow)),
         content_mask=content_mask,
@@ -143,6 +143,8 @@ def video(
     made = Tally()
     with Interrupts() as interrupts, films.claimed(film), _previewed(preview, output, shown):
         shown.after = interrupts.after_step
+        if resume:
+            shown.go_on(*films.made_before(film))
         try:
             with shown:
                 for painted in films.make(film, resume):
@@ -150,6 +152,7 @@ def video(
                     shown.frame(painted)
                     if as_json:
                         print(json.dumps(painted.to_dict()), flush=True)
+                shown.end()
         except KeyboardInterrupt:
             _tell(film, _write(film), made, "interrupted")
             raise typer.Exit(interrupts.exit_code) from None
@@ -162,6 +165,7 @@ def video(
         films.finish(film)
         if not quiet:
             say(_summary(film, made))
+            _tell_left_over(film)
         interrupts.leave()
 
 
@@ -177,23 +181,34 @@ def _write(film: Film) -> Path | None:
 
 
 class _Shown:
-    """The bar: frames, seconds a frame, time left.
+    """The bar: frames over all passes, seconds a frame, time left.
 
     Args:
-        count: How many frames there will be; None: that is not known.
+        count: How many frames the film will have, about.
+        passes: How many passes there are.
         quiet: Whether to show nothing.
+
+    Attributes:
+        after: Called after each step.
+        watch: What shows the film in the browser; None: nothing does.
     """
 
-    def __init__(self, count: int | None, quiet: bool) -> None:
+    def __init__(self, count: int, passes: int, quiet: bool) -> None:
         from fastnst.cli.progress import make_bar
 
         self.bar = make_bar(not quiet)
-        self.task = self.bar.add_task("preparing", total=count, rate="")
-        self.count = count
         self.after: Any = lambda _: None
         self.watch: Watch | None = None
-        self._finished = 0
+        self._count, self._passes = count, passes
+        self._shots = 0
+        self._finished, self._made = 0, 0  # frames over all passes; those of them from now on
         self._seconds = 0.0
+        self.task = self.bar.add_task("preparing", total=self._total, rate="")
+
+    @property
+    def _total(self) -> int:
+        """Frames over all passes: a further one leaves the first frame of a shot as it is."""
+        return self._count + (self._passes - 1) * max(0, self._count - max(1, self._shots))
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -201,6 +216,15 @@ class _Shown:
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
+
+    def show_in(self, watch: Watch) -> None:
+        """Show the frames in the browser too."""
+        self.watch, watch.frames = watch, self._total
+
+    def go_on(self, finished: int, shots: int) -> None:
+        """Begin with so many frames finished, over all passes, of so many shots."""
+        self._finished, self._shots = finished, shots
+        self._update("", self._total)
 
     def step(self, index: int, step: Step) -> None:
         """Show a step of a frame."""
@@ -216,11 +240,21 @@ class _Shown:
     def frame(self, painted: FilmFrame) -> None:
         """Show that a frame is finished."""
         self._finished += 1
+        self._made += 1
+        self._shots += painted.begins
         self._seconds += painted.seconds
-        each = self._seconds / self._finished
-        self.bar.update(self.task, completed=self._finished, rate=f"{each:.1f} s a frame")
         if self.watch is not None:
             self.watch.finish_frame(painted.pixels, painted.seconds)
+        self._update(f"{self._seconds / self._made:.1f} s a frame", self._total)
+
+    def end(self) -> None:
+        """Show that there are no more frames than are finished."""
+        self._update("", self._finished)
+
+    def _update(self, rate: str, total: int) -> None:
+        self.bar.update(self.task, completed=self._finished, total=total, rate=rate)
+        if self.watch is not None:
+            self.watch.finished, self.watch.frames = self._finished, total
 
 
 def _previewed(wanted: bool, output: Path, shown: _Shown) -> Any:
@@ -231,16 +265,29 @@ def _previewed(wanted: bool, output: Path, shown: _Shown) -> Any:
     @contextlib.contextmanager
     def watched() -> Any:
         with preview(output) as watch:
-            shown.watch, watch.frames = watch, shown.count
+            shown.show_in(watch)
             yield
 
     return watched()
 
 
 def _tell(film: Film, written: Path | None, made: Tally, reason: str) -> None:
-    where = "before there was a frame" if written is None else f"what there is is in {written}"
+    where = "and no film was written" if written is None else f"what there is is in {written}"
     goes_on = "; --resume goes on" if film.state.exists else ""
     complain(f"{reason}; {made.frames} frames were made, {where}{goes_on}")
+
+
+def _tell_left_over(film: Film) -> None:
+    """Say which finished frames are not in the film, and stay where they are."""
+    from fastnst.video import film as films
+
+    count = films.left_over(film)
+    if count:
+        them = "a frame" if count == 1 else f"{count} frames"
+        say(
+            f"{film.state.folder} keeps {them} from --end {film.selection.end} on: --resume with "
+            "a later one goes on with them"
+        )
 
 
 def _summary(film: Film, made: Tally) -> str:

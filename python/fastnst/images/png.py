@@ -19,18 +19,13 @@ from PIL import Image
 from fastnst.errors import InvalidInput
 from fastnst.images.exif import orientation
 from fastnst.images.levels import Levels, Opened, check_size, levels_of
-from fastnst.images.srgb import BT709, Colours
+from fastnst.images.srgb import PRIMARIES, Colours
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LARGEST_PROFILE = 16 << 20  # bytes; a longer one is ignored
 _HDR = {b"\x10": "PQ", b"\x12": "HLG"}  # transfer functions of H.273 in a chunk cICP
 _ABOUT_COLOURS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 _SRGB_FULL = bytes((13, 0, 1))  # transfer function, matrix and range of H.273
-_PRIMARIES = {  # of H.273: BT.709, BT.2020 and Display P3
-    1: BT709,
-    9: (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
-    12: (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
-}
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 
 
@@ -185,8 +180,8 @@ def _colours(chunks: dict[bytes, bytes]) -> Colours:
     A chunk cICP counts if it is of full range and has sRGB's transfer function.
     """
     coded = chunks.get(b"cICP", b"")
-    if coded[1:4] == _SRGB_FULL and coded[0] in _PRIMARIES:
-        return Colours(primaries=_PRIMARIES[coded[0]])
+    if coded[1:4] == _SRGB_FULL and coded[0] in PRIMARIES:
+        return Colours(primaries=PRIMARIES[coded[0]])
     if b"iCCP" in chunks:
         _, _, packed = chunks[b"iCCP"].partition(b"\0")
         return Colours(_inflated(packed[1:]))

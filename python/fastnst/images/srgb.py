@@ -14,6 +14,11 @@ from fastnst.images.pixels import Pixels
 
 # Chromaticities x, y of white, red, green and blue (ITU-R BT.709, white D65).
 BT709 = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+PRIMARIES = {  # by their numbers in H.273: those of BT.709, BT.2020 and Display P3
+    1: BT709,
+    9: (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
+    12: (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+}
 SCREEN_GAMMA = 2.2
 ALIKE = 0.05  # a gamma this near to the screen's needs no correction (libpng's threshold)
 _ROWS = 256  # at a time, to bound the memory of what lies between

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -85,15 +85,19 @@ class Encoder:
         self._stream: Any = None
         self._track: _Track | None = None
         self._last: tuple[Any, Fraction] | None = None  # the last frame, and when it is shown
+        self._ends: dict[int, int] = {}  # when frames are shown no more, by when they are, in ticks
         self._begun = False  # whether a frame was encoded
 
-    def add(self, pixels: Pixels, at: Fraction | None = None) -> None:
+    def add(
+        self, pixels: Pixels, at: Fraction | None = None, until: Fraction | None = None
+    ) -> None:
         """Add a frame.
 
         Args:
             pixels: ``(H, W, 3)`` in [0, 1]. Sides are cut to even numbers, as the format needs.
             at: When it is shown, in seconds from the beginning of the film, later than the frame
                 before; None: when the frame before has been shown for 1 / rate.
+            until: When it is shown no more; None: after 1 / rate.
         """
         height, width = (side - side % 2 for side in pixels.shape[:2])
         if self._container is None:
@@ -102,6 +106,8 @@ class Encoder:
             at = Fraction(0) if self._last is None else self._last[1] + 1 / self.rate
         levels = (pixels[:height, :width] * 255).round().astype("uint8", order="C")
         self._last = levels, at
+        if until is not None:
+            self._ends[round(at * TICKS)] = round(until * TICKS)
         self._encode(levels, at)
 
     def hold(self, seconds: int) -> None:
@@ -122,8 +128,10 @@ class Encoder:
         if not self._begun:  # it could not even be opened: nothing is put in place of an old film
             self._sink.close()
             return False
-        for packet in self._stream.encode(None):  # what the encoder still holds
-            self._container.mux(packet)
+        packets = self._stream.encode(None)  # what the encoder still holds
+        if packets and self._ends:  # an MP4 file ends with its last frame, shown last or not
+            self._ends[packets[-1].pts] = max(self._ends.values())
+        self._mux(packets)
         if self._track is not None:
             self._track.copy_until(None)
             self._track.close()
@@ -131,6 +139,14 @@ class Encoder:
         self._sink.close()
         self._sink.check()
         return True
+
+    def _mux(self, packets: Sequence[Any]) -> None:
+        """Put encoded frames into the file, with the times for which they are shown."""
+        for packet in packets:
+            end = self._ends.pop(packet.pts, None)
+            if end is not None:
+                packet.duration = max(1, end - packet.pts)
+            self._container.mux(packet)
 
     def _open(self, width: int, height: int) -> None:
         av = load_av()
@@ -162,8 +178,7 @@ class Encoder:
                 dst_color_range="JPEG" if self.colours.full_range else "MPEG",
             )
         frame.pts, frame.time_base = round(at * TICKS), Fraction(1, TICKS)
-        for packet in self._stream.encode(frame):
-            self._container.mux(packet)
+        self._mux(self._stream.encode(frame))
         self._begun = True
         assert self._sink is not None
         self._sink.check()

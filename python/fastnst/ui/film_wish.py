@@ -101,13 +101,14 @@ class FilmWish(Wish):
             for painted in films.make(film, stage.resumed):
                 watch.finish_frame(painted.pixels, painted.seconds)
                 made.add(painted)
+            watch.frames = watch.finished
         except KeyboardInterrupt:
             state = "stopped"
         except FastNSTError as failed:
-            if not watch.finished:
+            if not watch.finished or not film.begun:
                 raise
             state, error = "failed", explain(failed, stage.folder, self.state(stage.folder))
-        if not watch.finished:
+        if not watch.finished or not film.begun:
             return Ended(state if film.state.exists else "removed")
         return Ended(state, self._written(film, stage, made, state, error), error)
 

@@ -15,24 +15,26 @@ from fastnst.errors import InvalidInput
 from fastnst.video.flow import Frame
 
 
-def from_the_last(frames: Iterable[Frame], folder: Path, count: int | None) -> Iterator[Frame]:
+def from_the_last(frames: Iterable[Frame], folder: Path, count: int) -> Iterator[Frame]:
     """Give frames in the opposite order.
 
     Args:
         frames: The frames, from the first on, all of one size.
         folder: Where they lie meanwhile, in a file without a name: 12 bytes a pixel.
-        count: How many there are, as far as it is known; None: it is not.
+        count: How many there are, about.
 
     Raises:
         InvalidInput: if they do not fit there, and where ``frames`` raises it.
     """
     kept: list[tuple[int, Fraction]] = []  # of each its number and time: a view would hold it whole
+    ends: list[tuple[Fraction | None, bool]] = []
     shape: tuple[int, ...] = ()  # of all of them
     with tempfile.TemporaryFile(dir=folder) as file:
         for frame in frames:
-            if not kept and count is not None:
+            if not kept:
                 _check_room(count * frame.pixels.nbytes, folder)
             kept.append((frame.index, frame.time))
+            ends.append((frame.until, frame.ends))
             shape = frame.pixels.shape
             try:
                 file.write(np.ascontiguousarray(frame.pixels, np.float32).data)
@@ -46,7 +48,7 @@ def from_the_last(frames: Iterable[Frame], folder: Path, count: int | None) -> I
         for place in reversed(range(len(kept))):
             file.seek(place * size)
             pixels = np.frombuffer(file.read(size), np.float32).reshape(shape).copy()
-            yield Frame(*kept[place], pixels)
+            yield Frame(*kept[place], pixels, *ends[place])
 
 
 def _check_room(needed: int, folder: Path) -> None:

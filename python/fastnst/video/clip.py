@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from fastnst.fingerprint import sha256_of_file
 from fastnst.images.decode import load_image
 from fastnst.images.formats import HEAD, READ, SUFFIXES, holds_picture, identify
 from fastnst.images.pixels import Pixels
+from fastnst.images.srgb import BT709, PRIMARIES, to_srgb
+from fastnst.images.srgb import Colours as PictureColours
 from fastnst.output.encoder import Colours, Sound, audible, load_av, open_media
 from fastnst.video.flow import Frame
 from fastnst.video.options import Selection
@@ -26,8 +31,19 @@ from fastnst.video.options import Selection
 RATE = Fraction(25)  # frames a second, of frames in files
 HIGH_DEFINITION = 720  # rows, from which colours that are not described are those of BT.709
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of H.273
-_MATRICES = {1: "bt709", 5: "bt601", 6: "bt601"}  # of H.273
+_MATRICES = {  # by their numbers in H.273: that of FFmpeg, and what a film of such a clip has
+    1: (1, "bt709"),
+    4: (4, "bt601"),
+    5: (5, "bt601"),
+    6: (5, "bt601"),
+    7: (7, "bt709"),
+    9: (9, "bt709"),
+}
+_NO_MATRIX = (0, 2, 3)  # of H.273: RGB, not said, reserved
+_MATRIX_NAMES = {8: "YCgCo", 10: "BT.2020 with constant luminance", 14: "ICtCp"}
 WHOLE = 0.95  # of the frames that a file says it has, from which it is not cut short
+SURELY_WHOLE = 0.9  # likewise of the seconds that it says it lasts
+_SAY_SECONDS = {"matroska", "flv"}  # whose files say them in front, and not how many frames
 MOST_STRETCHED = 4  # a pixel's width over its height, or the other way round
 MOST_PIXELS = 100_000_000  # of a frame that is decoded: thrice a frame of 8K film
 
@@ -69,19 +85,24 @@ class Clip(ABC):
     def sound(self, start: Fraction, end: Fraction | None) -> Sound | None:
         """Its sound between two times in seconds; None: it has none."""
 
-    def count(self, selection: Selection) -> int | None:
-        """How many frames are taken, as far as the file says; None: it does not.
+    @abstractmethod
+    def readable(self) -> int:
+        """How many frames there are, as far as it can be read; found without decoding them.
+
+        A few of a film's may show nothing, and are none once they are decoded.
+        """
+
+    def count(self, selection: Selection) -> int:
+        """How many frames are taken, as ``readable`` counts them.
 
         Raises:
             InvalidInput: if none is.
         """
-        if self.frame_count is None:
-            return None
-        count = selection.count(self.frame_count)
+        frames = self.readable()
+        count = selection.count(frames)
         if not count:
             raise InvalidInput(
-                f"{self.name} has {self.frame_count} frames: there is none from --start "
-                f"{selection.start}"
+                f"{self.name} has {frames} frames: there is none from --start {selection.start}"
             )
         return count
 
@@ -149,13 +170,18 @@ class PictureFrames(Clip):
     def frames(self, selection: Selection) -> Iterator[Frame]:
         """As of ``Clip``."""
         shape: tuple[int, ...] | None = None
-        for index, path in enumerate(self.paths):
-            if selection.is_over(index):
-                return
-            if selection.takes(index):
-                pixels = load_image(path)
-                shape = _same(self.name, index, pixels.shape, shape)
-                yield Frame(index, index / self.rate, pixels)
+        count = len(self.paths)
+        last = count if selection.end is None else min(count, selection.end)
+        for index in range(selection.start, last, selection.every):
+            pixels = load_image(self.paths[index])
+            shape = _same(self.name, index, pixels.shape, shape)
+            following = min(index + selection.every, last)
+            until = following / self.rate
+            yield Frame(index, index / self.rate, pixels, until, following == count)
+
+    def readable(self) -> int:
+        """As of ``Clip``."""
+        return len(self.paths)
 
     def digest(self) -> str:
         """As of ``Clip``."""
@@ -183,7 +209,8 @@ class VideoFile(Clip):
         has_sound: Whether there is a sound track that can be read.
 
     Raises:
-        InvalidInput: if it has no video, is damaged or HDR, or its frames are too large.
+        InvalidInput: if it has no video, is damaged or HDR, its frames are too large, or its
+            colours are written down in a way that is not read.
         BackendUnavailable: without PyAV.
     """
 
@@ -196,12 +223,7 @@ class VideoFile(Clip):
                 if not container.streams.video:
                     raise InvalidInput(f"{self.name} has no video stream")
                 stream = container.streams.video[0]
-                self.rate = stream.average_rate or stream.guessed_rate or RATE
-                self.frame_count = stream.frames or None
-                self.has_sound = audible(container) is not None
-                self.loses_sound = bool(container.streams.audio) and not self.has_sound
-                self._pixel_shape = _pixel_shape(stream)
-                self.width, self.height = self._shown(stream.width), stream.height
+                self._read_header(container, stream)
                 if self.width * self.height > most_pixels:
                     raise InvalidInput(
                         f"{self.name} has frames of {self.width * self.height / 1e6:.3g} "
@@ -214,48 +236,140 @@ class VideoFile(Clip):
             ) from error
         if first is None:
             raise InvalidInput(f"{self.name} has no frames")
+        self._read_colours(first)
+
+    def _read_header(self, container: Any, stream: Any) -> None:
+        self.rate = stream.average_rate or stream.guessed_rate or RATE
+        self.frame_count = stream.frames or None
+        self.has_sound = audible(container) is not None
+        self.loses_sound = bool(container.streams.audio) and not self.has_sound
+        self._pixel_shape = _pixel_shape(stream)
+        self.width, self.height = self._shown(stream.width), stream.height
+        kinds = set(container.format.name.split(","))
+        self._starts: Fraction = (stream.start_time or 0) * stream.time_base
+        self._lasts: Fraction | None = None  # the pictures; in seconds, as all of these
+        if (stream.duration or 0) > 0:
+            self._lasts = stream.duration * stream.time_base
+        self._knows_end = "mov" in kinds  # when the last picture is shown no more
+        self._whole: float | None = None  # pictures and sound
+        if _SAY_SECONDS & kinds and container.duration:
+            self._whole = container.duration / load_av().time_base
+
+    def _read_colours(self, first: Any) -> None:
+        """How the clip's colours are written down, by its first frame.
+
+        Raises:
+            InvalidInput: if it is HDR, or has colours that are not read here.
+        """
         transfer = _HDR.get(int(first.color_trc or 0))
         if transfer is not None:
             raise InvalidInput(
                 f"{self.name} is HDR ({transfer}): its colours do not fit a painting's; convert it "
                 "to SDR first"
             )
-        known = _MATRICES.get(int(first.colorspace or 0))
-        usual = "bt709" if first.height >= HIGH_DEFINITION else "bt601"
-        self.colours = Colours(known or usual, int(first.color_range or 0) == 2)
+        number = int(first.colorspace or 0)
+        usual = 1 if first.height >= HIGH_DEFINITION else 5
+        known = _MATRICES.get(usual if number in _NO_MATRIX else number)
+        if known is None:
+            kind = _MATRIX_NAMES.get(number, f"matrix {number} of H.273")
+            raise InvalidInput(
+                f"{self.name} has its colours as {kind}, which is not read: convert it to BT.709 "
+                "first"
+            )
+        self._matrix, matrix = known
+        self._primaries: tuple[float, ...] | None = PRIMARIES.get(int(first.color_primaries or 0))
+        if self._primaries == BT709:
+            self._primaries = None
+        elif self._primaries is not None:
+            matrix = "bt709"  # whose primaries a film of it has
+        self.colours = Colours(matrix, int(first.color_range or 0) == 2)
 
     def frames(self, selection: Selection) -> Iterator[Frame]:
-        """As of ``Clip``."""
-        av = load_av()
+        """As of ``Clip``: each is given when the next one's time is known."""
         shape: tuple[int, ...] | None = None
-        index, covered = -1, 1.0
-        clock = _Clock(1 / self.rate)
+        held: Frame | None = None
+        index, end, until = -1, Fraction(0), Fraction(0)  # when the last one is shown no more
+        wrong: InvalidInput | None = None
         try:
-            with open_media(self.path) as container:
-                stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
-                for index, decoded in enumerate(container.decode(stream)):
-                    if selection.is_over(index):
-                        return
-                    time = self._time(decoded, index)
-                    covered = _covered(stream, time + 1 / self.rate)
-                    at = clock.at(time)
-                    if selection.takes(index):
-                        size = decoded.height, decoded.width
-                        shape = _same(self.name, index, size, shape)
-                        yield Frame(index, at, self._pixels(decoded))
-        except av.FFmpegError as error:
-            raise InvalidInput(
+            for index, time, at, decoded in self._decoded():
+                if held is not None and (selection.takes(index) or selection.is_over(index)):
+                    yield replace(held, until=at)
+                    held = None
+                if selection.is_over(index):
+                    return
+                stands = self._stands(decoded)
+                end, until = time + stands, at + stands
+                if selection.takes(index):
+                    size = decoded.height, decoded.width
+                    shape = _same(self.name, index, size, shape)
+                    held = Frame(index, at, self._pixels(decoded))
+        except load_av().FFmpegError as error:
+            wrong = InvalidInput(
                 f"{self.name} is damaged after frame {index}: {_reason(error)}; --end {index + 1} "
                 "takes what can be read"
-            ) from error
-        # Frames that its edit list leaves out are missing in the number of them, but not in time.
-        fewer = index + 1 < WHOLE * (self.frame_count or 0)
-        if fewer and covered < WHOLE and selection.end is None:
-            raise InvalidInput(
-                f"{self.name} is cut short: it has {index + 1} frames of {self.frame_count}; "
-                f"--end {index + 1} takes what can be read"
             )
+        asked = selection.is_over(index + 1)  # for no more than there is
+        if wrong is None and not asked:
+            wrong = self._cut_short(index + 1, end)
+        if wrong is None and self._knows_end and self._lasts is not None:
+            until += max(Fraction(0), self._starts + self._lasts - end)
+        if held is not None:
+            yield replace(held, until=until, ends=wrong is None)
+        if wrong is not None and not asked:
+            raise wrong
+
+    def _decoded(self) -> Iterator[tuple[int, Fraction, Fraction, Any]]:
+        """All frames: the number of each, its time by its file, when it is shown, and itself.
+
+        Raises:
+            FFmpegError: for a file that is damaged.
+        """
+        clock = _Clock(1 / self.rate)
+        with open_media(self.path) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for index, decoded in enumerate(container.decode(stream)):
+                time = self._time(decoded, index)
+                yield index, time, clock.at(time), decoded
+
+    def _stands(self, frame: Any) -> Fraction:
+        """How long a frame is shown, in seconds, as far as it says so itself."""
+        if not frame.duration or frame.time_base is None:
+            return 1 / self.rate
+        own: Fraction = frame.duration * frame.time_base
+        return own
+
+    def _cut_short(self, count: int, end: Fraction) -> InvalidInput | None:
+        """The error of a file that has lost its end; None: it is whole, as far as it says.
+
+        Args:
+            count: How many frames were decoded.
+            end: When the last of them is shown no more, in seconds.
+        """
+        found: str | None = None
+        # Frames that its edit list leaves out are missing in the number of them, but not in time.
+        fewer = count < WHOLE * (self.frame_count or 0)
+        if fewer and (self._lasts and (end - self._starts) / self._lasts < WHOLE):
+            found = f"it has {count} frames of {self.frame_count}"
+        if self._whole is not None and end < SURELY_WHOLE * self._whole:
+            reach = max(float(end), self._reach())  # sound may be longer than the pictures
+            if reach < SURELY_WHOLE * self._whole:
+                found = f"it has {reach:.3g} seconds of {self._whole:.3g}"
+        if found is None:
+            return None
+        return InvalidInput(
+            f"{self.name} is cut short: {found}; --end {count} takes what can be read"
+        )
+
+    def _reach(self) -> float:
+        """When the last packet ends that can be read, of all pictures and sound, in seconds."""
+        last = Fraction(0)
+        with contextlib.suppress(load_av().FFmpegError), open_media(self.path) as container:
+            for packet in container.demux():
+                if packet.pts is not None:
+                    ends = (packet.pts + (packet.duration or 0)) * packet.time_base
+                    last = max(last, ends)
+        return float(last)
 
     def counted(self) -> int:
         """How many frames are in the file, found by going through it without decoding them.
@@ -263,13 +377,29 @@ class VideoFile(Clip):
         Raises:
             InvalidInput: if it is damaged.
         """
-        av = load_av()
+        count, damage = self._packets
+        if damage is not None:
+            raise InvalidInput(f"{self.name} is damaged: {damage}")
+        return count
+
+    def readable(self) -> int:
+        """As of ``Clip``."""
+        return self._packets[0]
+
+    @cached_property
+    def _packets(self) -> tuple[int, str | None]:
+        """How many packets become frames, and what is wrong after them; None: nothing is.
+
+        Those that an edit list leaves out are decoded for others, and not shown.
+        """
+        count = 0
         try:
             with open_media(self.path) as container:
-                packets = container.demux(container.streams.video[0])
-                return sum(1 for packet in packets if packet.size)
-        except (av.FFmpegError, OSError) as error:
-            raise InvalidInput(f"{self.name} is damaged: {_reason(error)}") from error
+                for packet in container.demux(container.streams.video[0]):
+                    count += bool(packet.size) and not packet.is_discard
+        except (load_av().FFmpegError, OSError) as error:
+            return count, _reason(error)
+        return count, None
 
     def digest(self) -> str:
         """As of ``Clip``."""
@@ -292,15 +422,19 @@ class VideoFile(Clip):
     def _pixels(self, frame: Any) -> Pixels:
         """The frame upright, with the colours that its file means."""
         deep = frame.format.components[0].bits > 8
-        space = {"bt709": "ITU709", "bt601": "ITU601"}[self.colours.matrix or "bt601"]
         clear = any(component.is_alpha for component in frame.format.components)
         pixel_format = (("rgb24", "rgba"), ("rgb48le", "rgba64le"))[deep][clear]
         rgb = frame.reformat(
-            width=self._shown(frame.width), format=pixel_format, src_colorspace=space
+            width=self._shown(frame.width), format=pixel_format, src_colorspace=self._matrix
         )
-        levels = rgb.to_ndarray().astype(np.float32) / (65535 if deep else 255)
+        levels = rgb.to_ndarray().astype(np.float32)
+        white, opaque = _tops(frame) if deep else (255, 255)
+        levels[..., :3] = (levels[..., :3] / white).clip(max=1)
+        levels[..., 3:] /= opaque
         if clear:  # on white, as pictures are
             levels = levels[..., :3] * levels[..., 3:] + (1 - levels[..., 3:])
+        if self._primaries is not None:
+            levels = to_srgb(levels, PictureColours(primaries=self._primaries))
         turns = round(getattr(frame, "rotation", 0) / 90) % 4
         return np.ascontiguousarray(np.rot90(levels, turns))
 
@@ -335,13 +469,17 @@ def _pixel_shape(stream: Any) -> Fraction:
     return shape if 1 / MOST_STRETCHED <= shape <= MOST_STRETCHED else Fraction(1)
 
 
-def _covered(stream: Any, end: Fraction) -> float:
-    """Which share of a stream lies before a time; 1 where the file does not say how long it is."""
-    if not stream.duration:
-        return 1.0
-    return float(
-        (end - (stream.start_time or 0) * stream.time_base) / (stream.duration * stream.time_base)
-    )
+def _tops(frame: Any) -> tuple[int, int]:
+    """What FFmpeg makes of white, and of opaque, where it makes 16 bits of more than 8.
+
+    From RGB that is 65535. Other values are shifted: white of limited range, 235 of 255 in 8 bits,
+    becomes 255 of them, and the largest one of full range, which grey is always taken for, stays.
+    """
+    if frame.format.is_rgb:
+        return 65535, 65535
+    largest = 65536 - (1 << max(0, 16 - int(frame.format.components[0].bits)))
+    full = int(frame.color_range or 0) == 2 or frame.format.name.startswith(("gray", "ya"))
+    return (largest if full else 255 << 8), largest
 
 
 def _same(

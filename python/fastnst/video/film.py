@@ -10,9 +10,9 @@ import contextlib
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,17 @@ from fastnst.run.preparation import Preparation
 from fastnst.video.backwards import from_the_last
 from fastnst.video.clip import Clip, VideoFile
 from fastnst.video.film_frame import FilmFrame, Past, Shot
-from fastnst.video.flow import Frame
+from fastnst.video.flow import Frame, describe_flow
 from fastnst.video.options import FilmOptions, Selection
 from fastnst.video.output import check_output
 from fastnst.video.painter import Painter
-from fastnst.video.state import FilmState, shot_of
+from fastnst.video.state import FilmState, shot_of, until_of
 from fastnst.video.stylise import refine, stylise
 
 STATE = 24  # bytes a pixel, of what later frames need of a frame
 
 
-@dataclass(frozen=True)
+@dataclass
 class Film:
     """A film that is to be made.
 
@@ -48,6 +48,7 @@ class Film:
         output: A name ending in .mp4, or a folder for PNGs.
         selection: Which frames of the clip are taken.
         backwards: Whether to begin with the last frame of them.
+        begun: Whether the frames on disk, if there are any, are known to be of this film.
     """
 
     clip: Clip
@@ -55,6 +56,7 @@ class Film:
     output: Path
     selection: Selection
     backwards: bool = False
+    begun: bool = field(default=False, init=False)
 
     @property
     def options(self) -> FilmOptions:
@@ -93,11 +95,9 @@ def check(film: Film, resume: bool) -> None:
         raise InvalidInput(f"there is no {folder} to go on from: leave out --resume")
 
 
-def disk_needed(film: Film, width: int, height: int) -> int | None:
-    """Bytes that a film takes on disk at most while it is made; None: its length is not known."""
+def disk_needed(film: Film, width: int, height: int) -> int:
+    """Bytes that a film of this size takes on disk at most while it is made."""
     count = film.clip.count(film.selection)
-    if count is None:
-        return None
     kept = count if film.state.kept is None else min(count, film.state.kept + 1)
     pictures = count * most_bytes(width, height) * (2 if film.is_file else 1)
     return pictures + kept * STATE * width * height
@@ -130,8 +130,8 @@ def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
         InvalidInput: for a frame that cannot be read, too little disk, or frames of another film.
     """
     state = film.state
-    source = _frames(film)
-    first = next(source, None)
+    frames = film.clip.frames(film.selection)
+    first = next(frames, None)
     if first is None:
         raise InvalidInput(f"{film.clip.name} has no frames from --start {film.selection.start}")
     prepared = film.painter.prepare(first)
@@ -139,13 +139,14 @@ def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
     if resume:
         state.check(identity)
     else:
-        _check_disk(film, prepared)
+        _check_disk(film, prepared, first)
         state.begin(identity)
+    film.begun = True
     records = state.records()
     done = {record["frame"] for record in records}
     shot = _shot(film, records) if records else None
-    rest = _rest(film, chain([first], source), done, shot)
-    following = next(rest, None)
+    rest = _rest(film, _in_turn(film, chain([first], frames)), done, shot)
+    following = _first_of(rest, None if resume else state)
     if following is not None:
         past = _past(film, records) if records else []
         for painted in stylise(chain([following], rest), film.painter, past, shot):
@@ -153,27 +154,64 @@ def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
             state.save(painted)
             yield painted
     for number in range(2, film.options.passes + 1):
-        for painted in _pass(film, number):
-            state.save(painted, number)
+        for refined in _pass(film, number):
+            painted = replace(refined, pass_number=number)
+            state.save(painted)
             yield painted
 
 
+def made_before(film: Film) -> tuple[int, int]:
+    """What there is of a film that is to go on, as far as it is selected.
+
+    Returns:
+        How many times a frame was finished, over all passes, and how many shots they have.
+
+    Raises:
+        InvalidInput: for a record that cannot be read.
+    """
+    inside, _ = _records(film)
+    records = {record["frame"]: record for record in inside}
+    count = len(records)
+    for number in range(2, film.options.passes + 1):
+        order = _order(film, records, number)
+        count += sum(
+            shot_of(records[before]) == shot_of(records[index]) and records[index]["pass"] >= number
+            for before, index in pairwise(order)
+        )
+    return count, len({shot_of(record) for record in inside})
+
+
+def left_over(film: Film) -> int:
+    """How many finished frames lie beyond the selection, as of a film with a larger ``--end``."""
+    _, outside = _records(film)
+    return len(outside)
+
+
+def _records(film: Film) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The records of the finished frames that are selected, and of those beyond them."""
+    found = film.state.records() if film.state.exists else []
+    beyond = [record for record in found if film.selection.is_over(record["frame"])]
+    return found[: len(found) - len(beyond)], beyond
+
+
 def write(film: Film) -> Path | None:
-    """Write the film of the frames that are there; None if there are none.
+    """Write the film of the frames that are there.
+
+    Returns:
+        Where; None if there are none, or nobody has looked yet whether they are of this film.
 
     Raises:
         InvalidInput: for a frame that is damaged.
         OutputFailed: if it cannot be written; the frames are there still.
     """
-    state = film.state
-    records = state.records() if state.exists else []
-    records = [record for record in records if not film.selection.is_over(record["frame"])]
+    records = _records(film)[0] if film.begun else []
     if not records or not film.is_file:
         return film.output if records else None
-    pictures = [state.picture(record) for record in records]  # or a film that is there is cut short
+    pictures = [film.state.picture(record) for record in records]  # all, or an old film stays
     times = [Fraction(record["exact_time"]) for record in records]
-    step = film.selection.every / film.clip.rate
-    sound = film.clip.sound(times[0], times[-1] + step)
+    last = records[-1]
+    times.append(until_of(last) or times[-1] + film.selection.every / film.clip.rate)
+    sound = film.clip.sound(times[0], None if last.get("ends_clip") else times[-1])
     try:
         _encode(film, pictures, times, sound)
     except OutputFailed as error:
@@ -194,7 +232,7 @@ def _encode(
     Args:
         film: The film.
         pictures: The files of its frames.
-        times: When each is shown, in seconds.
+        times: When each is shown, in seconds, and when the last one is shown no more.
         sound: Its sound; None: it is silent.
 
     Raises:
@@ -203,8 +241,8 @@ def _encode(
     rate = film.clip.rate / film.selection.every
     try:
         with video.encoding(film.output, rate, film.clip.colours, sound) as encoder:
-            for picture, time in zip(pictures, times, strict=True):
-                encoder.add(load_image(picture), time - times[0])
+            for picture, (time, until) in zip(pictures, pairwise(times), strict=True):
+                encoder.add(load_image(picture), time - times[0], until - times[0])
     except OutputFailed as error:
         raise OutputFailed(
             f"{error}; its frames are in {film.state.folder}: --resume writes it once there is room"
@@ -212,26 +250,63 @@ def _encode(
 
 
 def finish(film: Film) -> None:
-    """Remove the state of a film that is whole; the frames of a folder stay."""
+    """Remove the state of a film that is whole; the frames of a folder stay.
+
+    All of it stays where it has frames beyond the selection. In a folder, what later frames need
+    stays where there are some in the clip.
+    """
     state = film.state
+    inside, outside = _records(film)
     if film.is_file:
-        state.remove()
+        if not outside:
+            state.remove()
         return
     state.sweep()
+    if outside or _can_go_on(film, inside):
+        return
     for path in state.folder.glob("*.safetensors"):
         if path.stem.isdigit():
             path.unlink()
 
 
-def _frames(film: Film) -> Iterator[Frame]:
+def _can_go_on(film: Film, records: Sequence[dict[str, Any]]) -> bool:
+    """Whether more frames can be made after these with another ``--end``."""
+    if not records or _end_decides(film):
+        return False
+    return not records[-1].get("ends_clip")
+
+
+def _end_decides(film: Film) -> bool:
+    """Whether ``--end`` decides what is made before what, so that another one is another film."""
+    return film.backwards or film.options.passes > 1
+
+
+def _in_turn(film: Film, frames: Iterable[Frame]) -> Iterable[Frame]:
     """The frames of the clip in the order in which they are painted.
 
     Backwards all of them are decoded first, into a file beside the film.
     """
-    frames = film.clip.frames(film.selection)
     if not film.backwards:
         return frames
     return from_the_last(frames, film.state.folder.parent, film.clip.count(film.selection))
+
+
+def _first_of(frames: Iterator[Frame], state: FilmState | None) -> Frame | None:
+    """The first of the frames, before which a clip is decoded that goes backwards.
+
+    Args:
+        frames: The frames.
+        state: What was begun just now and is removed if there is none; None: it stays.
+
+    Raises:
+        InvalidInput: for a clip that cannot be decoded.
+    """
+    try:
+        return next(frames, None)
+    except InvalidInput:
+        if state is not None:
+            state.remove()
+        raise
 
 
 def _rest(
@@ -297,8 +372,7 @@ def _check_engine(film: Film, painted: FilmFrame, records: Sequence[dict[str, An
 def _pass(film: Film, number: int) -> Iterator[FilmFrame]:
     """Go over the frames of the passes before, in turn against and along the first direction."""
     records = {record["frame"]: record for record in film.state.records()}
-    against = (number % 2 == 0) != film.backwards
-    order = sorted(records, reverse=against)
+    order = _order(film, records, number)
     done = {index for index, record in records.items() if record["pass"] >= number}
 
     def load(index: int) -> Past:
@@ -308,11 +382,19 @@ def _pass(film: Film, number: int) -> Iterator[FilmFrame]:
     return refine(load, shots, order, film.painter, done)
 
 
-def _check_disk(film: Film, prepared: Preparation) -> None:
+def _order(film: Film, frames: Iterable[int], number: int) -> list[int]:
+    """The numbers of the frames in the order of a pass, whose number is 2 or more."""
+    return sorted(frames, reverse=(number % 2 == 0) != film.backwards)
+
+
+def _check_disk(film: Film, prepared: Preparation, first: Frame) -> None:
+    """Make sure that there is room for a film, and for its clip where it goes backwards."""
     needed = disk_needed(film, prepared.width, prepared.height)
+    if film.backwards:
+        needed += film.clip.count(film.selection) * first.pixels.nbytes
     folder = film.state.folder.parent
     free = shutil.disk_usage(folder).free
-    if needed is not None and free < needed:
+    if free < needed:
         raise InvalidInput(
             f"the film needs up to {_bytes(needed)} in {folder} while it is made, and "
             f"{_bytes(free)} are free: take fewer frames (--start, --end, --every) or a "
@@ -330,11 +412,12 @@ def _identity(film: Film, prepared: Preparation) -> Identity:
     pictures["content picture"] = film.clip.digest()
     selection = film.selection
     chosen = f"--start {selection.start} --every {selection.every}"
-    if film.backwards or film.options.passes > 1:  # it decides what comes before what
+    if _end_decides(film):
         chosen += f" --end {selection.end}"
     if not isinstance(film.clip, VideoFile):  # whose rate is its own
         chosen += f" --rate {film.clip.rate}"
     options = {name: str(value) for name, value in film.options.to_dict().items()}
+    options["flow"] = describe_flow(film.options.flow)
     return Identity.of(
         prepared.settings,
         pictures

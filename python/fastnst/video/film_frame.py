@@ -42,6 +42,7 @@ class FilmFrame:
         reliable: Share of its pixels that are held to frames before it; 0 of the first of a shot.
         begins: Whether a shot begins with it.
         seconds: How long all of it took: flow, targets, optimisation.
+        pass_number: Which pass over the film made it, from 1.
     """
 
     frame: Frame
@@ -52,6 +53,7 @@ class FilmFrame:
     reliable: float
     begins: bool
     seconds: float
+    pass_number: int = 1
 
     @property
     def pixels(self) -> Pixels:
@@ -67,6 +69,7 @@ class FilmFrame:
         """The record of the frame: plain values."""
         return {
             "frame": self.frame.index,
+            "pass": self.pass_number,
             "time": float(self.frame.time),
             "begins_shot": self.begins,
             "iterations": self.result.iterations,

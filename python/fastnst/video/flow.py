@@ -6,6 +6,7 @@ is the default; a folder of ``.flo`` files serves those who have better ones.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastnst.errors import BackendUnavailable, InvalidInput
+from fastnst.fingerprint import sha256_of_file
 from fastnst.images.pixels import Pixels
 from fastnst.video.options import DIS
 
@@ -34,11 +36,16 @@ class Frame:
         index: Its number in the clip, from 0.
         time: When it is shown, in seconds.
         pixels: ``(H, W, 3)``.
+        until: When it is shown no more, because the next frame that is taken is, or the first that
+            is not taken any more, or because the clip ends; None: that is not known.
+        ends: Whether the clip ends with it.
     """
 
     index: int
     time: Fraction
     pixels: Pixels
+    until: Fraction | None = None
+    ends: bool = False
 
 
 # From one frame to another: ``(H, W, 2)`` float32, how far right and how far down of itself each
@@ -68,6 +75,7 @@ def dis_flow() -> Flow:
         BackendUnavailable: without OpenCV.
     """
     cv2 = _opencv()
+    cv2.setNumThreads(torch.get_num_threads())  # OpenCV has threads of its own
     method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     # To the last pixel: with the preset's own coarser end strokes slip by a seventh of a pixel,
     # which is ten times the squared difference between a stroke and itself.
@@ -91,6 +99,28 @@ def dis_flow() -> Flow:
         return torch.from_numpy(np.ascontiguousarray(vectors[:height, :width]))
 
     return flow
+
+
+def describe_flow(name: str) -> str:
+    """What the flow that an option names depends on: films with another one are other films.
+
+    Returns:
+        DIS and the version of OpenCV; or the SHA-256 of a folder's ``.flo`` files and their names,
+        whatever the folder is called.
+
+    Raises:
+        InvalidInput: for a folder or a file in it that cannot be read.
+    """
+    if name == DIS:
+        return DIS if unavailable_reason() is not None else f"{DIS} of OpenCV {_version()}"
+    found = hashlib.sha256()
+    try:
+        for path in sorted(Path(name).glob("*.flo")):
+            found.update(os.fsencode(path.name) + f" {sha256_of_file(path)}\n".encode())
+    except OSError as error:
+        named = error.filename or name
+        raise InvalidInput(f"flow {named} cannot be read: {error.strerror}") from error
+    return found.hexdigest()
 
 
 def unavailable_reason() -> str | None:
@@ -176,6 +206,10 @@ def _from_folder(folder: Path, first: Frame, second: Frame) -> Tensor | None:
         raise InvalidInput(f"flow {path} cannot be read: {error.strerror}") from error
     height, width, _ = first.pixels.shape
     return scale_flow(torch.from_numpy(read_flo(path)), width, height)
+
+
+def _version() -> str:
+    return str(_opencv().__version__)
 
 
 def _opencv() -> Any:

@@ -9,8 +9,9 @@ from fastnst.errors import InvalidInput
 from fastnst.settings.kinds import Kind, Number, Whole, shown
 
 DIS = "dis"  # OpenCV's optical flow
+MOST_HELD = 1e12  # a frame moves no more long before
 KINDS: dict[str, Kind] = {
-    "temporal_weight": Number(),
+    "temporal_weight": Number(high=MOST_HELD),
     "band": Number(),
     "frame_iterations": Whole(0, 1_000_000),
     "passes": Whole(1, 100),

@@ -26,7 +26,7 @@ from fastnst.run.prepare import prepare
 from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.schedule import Scale
 from fastnst.run.step import Step
-from fastnst.settings.settings import Settings
+from fastnst.settings.settings import LARGEST_WEIGHT, Settings
 from fastnst.video.consistency import Consistency, consistency, counted_once
 from fastnst.video.cuts import is_cut
 from fastnst.video.film_frame import FilmFrame, Past, Shot
@@ -67,6 +67,7 @@ class Painter:
         style_masks: Which part of each style counts.
         listen: Called with the number of a frame and each ``Step`` of its optimisation.
         resources: What a frame may take of the machine.
+        own_flow: Whether ``flow`` is the caller's function, and not what ``options.flow`` names.
 
     Raises:
         InvalidInput: for an engine that has no temporal term, if there is to be one.
@@ -83,12 +84,14 @@ class Painter:
         style_masks: Styles | None = None,
         listen: Listener | None = None,
         resources: Resources = UNLIMITED,
+        own_flow: bool = False,
     ) -> None:
         if settings.engine == "onnx" and options.temporal_weight:
             raise InvalidInput("engine onnx has no temporal term: choose another, or weight 0")
         self.settings = settings
         self.options = options
         self.flow = flow
+        self._flow_name = "the flow function" if own_flow else options.flow
         self._style, self._masks = style, (content_mask, style_masks)
         self._listen = listen
         self._resources = resources
@@ -202,7 +205,7 @@ class Painter:
         temporal = None
         if self.options.temporal_weight and float(view.reliable.sum()):
             loss = TemporalLoss(view.target, view.reliable)
-            temporal = self.options.temporal_weight * shot.loss, loss
+            temporal = min(self.options.temporal_weight * shot.loss, LARGEST_WEIGHT), loss
         run.optimise(pictures, start, iterations, temporal, (shot, self.options.band))
         result, image = run.finish()
         share = float(view.reliable.mean())
@@ -223,23 +226,33 @@ class Painter:
         return self._warped(frame, [past[-d] for d in distances if d <= len(past)])
 
     def _warped(self, frame: Frame, others: Sequence[Past]) -> _View:
+        """Other frames, warped to a frame.
+
+        Raises:
+            InvalidInput: if there is no flow to any of them.
+        """
         warped, found = [], []
         for other in others:
             between = self._flow_between(frame, other)
             if between is not None:
                 warped.append(warp(other.image, between[0], "spline").clamp(0, 1))
                 found.append(between[1])
+        if not found:
+            raise self._no_flow(frame, others[0])
         held = _merged(warped, [each.reliable for each in found])
         return _View(*held, *_merged(warped, [each.seen for each in found]))
 
     def _flow_back(self, frame: Frame, other: Past) -> tuple[Tensor, Consistency]:
         found = self._flow_between(frame, other)
         if found is None:
-            raise InvalidInput(
-                f"there is no flow between frames {other.frame.index} and {frame.index} in "
-                f"{self.options.flow}, both ways of which are needed"
-            )
+            raise self._no_flow(frame, other)
         return found
+
+    def _no_flow(self, frame: Frame, other: Past) -> InvalidInput:
+        return InvalidInput(
+            f"there is no flow between frames {other.frame.index} and {frame.index} in "
+            f"{self._flow_name}, both ways of which are needed"
+        )
 
     def _flow_between(self, frame: Frame, other: Past) -> tuple[Tensor, Consistency] | None:
         """The flow from a frame to another, and where it is reliable; None if there is none."""

@@ -94,12 +94,8 @@ class FilmState:
         if changed := saved.differences(identity):
             raise InvalidInput(f"{self.folder} is of another film: {'; '.join(changed)}")
 
-    def save(self, painted: FilmFrame, number: int = 1) -> None:
+    def save(self, painted: FilmFrame) -> None:
         """Save a finished frame.
-
-        Args:
-            painted: The frame.
-            number: The pass over the film that finished it, from 1.
 
         Raises:
             OutputFailed: if it cannot be written.
@@ -110,14 +106,15 @@ class FilmState:
         state = save({"image": painted.raw.contiguous(), "content": content})
         record = {
             **painted.to_dict(),
-            "pass": number,
             "shot": asdict(painted.shot),
             "exact_time": str(painted.frame.time),
+            "exact_until": None if painted.frame.until is None else str(painted.frame.until),
+            "ends_clip": painted.frame.ends,
             "picture_sha256": _sha256(picture),
             "state_sha256": _sha256(state),
         }
         text = json.dumps(record).encode()
-        if number > 1:  # the frame of the pass before is replaced: a kill in between is seen
+        if painted.pass_number > 1:  # a frame is replaced: a kill in between is seen
             files.write(self.folder / f"{name}.next", text)
         files.write(self.folder / f"{name}.png", picture)
         files.write(self.folder / f"{name}.safetensors", state)
@@ -209,7 +206,10 @@ class FilmState:
             image, content = tensors["image"], tensors["content"]
         except (SafetensorError, LookupError) as error:
             raise InvalidInput(f"{path} cannot be used: {error}") from error
-        frame = Frame(record["frame"], Fraction(record["exact_time"]), content.numpy())
+        frame = Frame(
+            *(record["frame"], Fraction(record["exact_time"]), content.numpy()),
+            *(until_of(record), bool(record.get("ends_clip"))),
+        )
         return Past(frame, image)
 
     def _read(self, path: Path, expected: str) -> bytes:
@@ -231,6 +231,12 @@ def shot_of(record: dict[str, Any]) -> Shot:
     return Shot(**record["shot"])
 
 
+def until_of(record: dict[str, Any]) -> Fraction | None:
+    """When a frame is shown no more, from its record; None: that is not known."""
+    until = record.get("exact_until")
+    return None if until is None else Fraction(until)
+
+
 def _check(record: dict[str, Any], number: int) -> None:
     """Make sure that a record has all that is read of it.
 
@@ -239,6 +245,7 @@ def _check(record: dict[str, Any], number: int) -> None:
     """
     shot = shot_of(record)
     Fraction(record["exact_time"])
+    until_of(record)
     if not (
         record["frame"] == number
         and type(record["pass"]) is int

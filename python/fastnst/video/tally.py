@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastnst.video.film_frame import FilmFrame
 
@@ -12,24 +12,28 @@ class Tally:
     """What was made of a film so far.
 
     Attributes:
-        frames: How many frames.
-        seconds: How long they took.
+        seconds: How long the frames took, over all passes.
         iterations: Of their optimisations, together.
         shots: How many of them begin a shot.
         width: Of a frame, in pixels; 0 before there is one.
         height: Likewise.
     """
 
-    frames: int = 0
     seconds: float = 0.0
     iterations: int = 0
     shots: int = 0
     width: int = 0
     height: int = 0
+    _numbers: set[int] = field(default_factory=set)
+
+    @property
+    def frames(self) -> int:
+        """How many frames; one that several passes made counts once."""
+        return len(self._numbers)
 
     def add(self, painted: FilmFrame) -> None:
         """Count a frame."""
-        self.frames += 1
+        self._numbers.add(painted.frame.index)
         self.seconds += painted.seconds
         self.iterations += painted.result.iterations
         self.shots += painted.begins
