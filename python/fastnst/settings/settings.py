@@ -351,9 +351,13 @@ class Settings:
 
     def _check_weights(self) -> None:
         content, style = self._balance()
-        if not (
-            (content and self.content_layers) or (style and self.style_layers) or self.tv_weight
-        ):
+        content_counts = content and _any(self.content_layer_weights, self.content_layers)
+        style_counts = (
+            style
+            and _any(self.style_layer_weights, self.style_layers)
+            and _any(self.statistics_weights, self.statistics)
+        )
+        if not (content_counts or style_counts or self.tv_weight):
             at = "" if self.strength == MIDDLE else f" at strength {self.strength:g}"
             raise InvalidInput(f"there is nothing to optimise: every weight is 0{at}")
         for part in ("content", "style"):
@@ -445,6 +449,11 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values for JSON."""
         return asdict(self)
+
+
+def _any(weights: tuple[float, ...] | None, names: tuple[str, ...]) -> bool:
+    """Whether one of the names counts; without weights all of them do."""
+    return bool(names) if weights is None else any(weights)
 
 
 SPECS: Mapping[str, Spec] = MappingProxyType({f.name: spec_of(f) for f in fields(Settings)})
