@@ -162,3 +162,9 @@ def test_targets_that_are_not_kept_take_time_and_a_scratch_file_space(
     # forward twice but for the last piece, once back; and as often again for the targets
     forward = 2 - 1 / len(grid)
     assert _passes(way) == pytest.approx(1 + (1 if keeps_content else 2) * forward)
+
+
+def test_an_estimate_leaves_the_random_numbers_of_the_caller_alone() -> None:
+    before = torch.get_rng_state()
+    estimate(*PICTURES, Settings(size=48, iterations=2, engine="torch", **SMALL))
+    assert torch.equal(torch.get_rng_state(), before)

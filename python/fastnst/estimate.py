@@ -136,7 +136,7 @@ def estimate(
         # a mixed run begins in bf16
         engine, making = _timed(lambda: prepared.engine(pictures, plan=plan))
         evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
-        history = torch.rand(ROWS, image.numel(), dtype=torch.float32, device=image.device)
+        history = torch.ones(ROWS, image.numel(), dtype=torch.float32, device=image.device)
         row = _quickest(lambda: float(torch.mv(history, history[0])[0])) / ROWS
     pixels = image.shape[-2] * image.shape[-1]
     computed = pixels if plan.grid is None else plan.grid.computed_pixels

@@ -74,9 +74,9 @@ class Engine(Protocol):
         ...
 
     def launch(self, image: Tensor) -> Evaluation:
-        """Evaluate without looking at what is found, for a solver that runs on the device alone.
+        """Evaluate without looking at what is found, for a solver that hands totals to ``note``.
 
-        It hands the totals to ``note`` when it reads them.
+        It hands over those of the iterates that it shows: on the device alone when it reads them.
         """
         return self.evaluate(image)
 

@@ -25,7 +25,10 @@ from fastnst.objective.build import build_objective
 from fastnst.objective.objective import Objective
 from fastnst.ops import extension
 from fastnst.run.checkpoint import load_checkpoint
+from fastnst.run.solve import solve
+from fastnst.solvers.state import State
 from fastnst.strips.geometry import Grid, Spacing
+from helpers.functions import saved
 from helpers.pictures import smooth
 
 IMAGE = torch.zeros(1, 3, 2, 2)
@@ -274,3 +277,45 @@ def test_mixed_is_the_default_on_a_gpu_with_products_of_bfloat16(
         assert choose_precision(Settings(), device) == expected
         assert choose_precision(Settings(engine="torch"), device) == "fp32"
         assert choose_precision(Settings(precision="bf16"), device) == "bf16"
+
+
+class Sloping(Engine):
+    """The mean square of a picture; at its fourth evaluation less, with a gradient of NaN."""
+
+    name, provider = "sloping", None
+
+    def __init__(self, precision: str, seen: list[str]) -> None:
+        self.precision = precision
+        self.seen = seen
+
+    def evaluate(self, image: torch.Tensor) -> Evaluation:
+        self.seen.append(self.precision)
+        gradient = 2 * image / image.numel()
+        total = image.square().mean()
+        if len(self.seen) == 4:
+            total, gradient = total - 0.05, gradient * math.nan
+        terms = Terms(total, {}, {}, torch.zeros(()))
+        return Evaluation(terms, gradient, self.precision)
+
+
+def test_a_loss_whose_gradient_is_nan_does_not_count() -> None:
+    """It is not in the history of the run, by which one that goes on has its precision."""
+    settings = Settings(optimizer="adam", learning_rate=0.004)
+    start = torch.full((1, 3, 4, 4), 0.9)
+
+    def run(
+        seen: list[str], resume: State | None = None, losses: list[float] | None = None
+    ) -> list[tuple[int, float, str, State]]:
+        engine = MixedEngine(lambda precision: Sloping(precision, seen))
+        if losses:
+            engine.resume(losses)
+        iterates = solve(engine, start, settings, 20, resume=resume)
+        return [(it.iteration, it.loss, it.precision, saved(it)) for it in iterates]
+
+    seen: list[str] = []
+    whole = run(seen)
+    assert "fp32" in seen
+    for at in (4, 6, 9):
+        known = seen[: at + 2]  # with the one that failed
+        rest = run(list(known), whole[at][3], [loss for _, loss, _, _ in whole[: at + 1]])
+        assert [it[:3] for it in rest] == [it[:3] for it in whole[at + 1 :]]

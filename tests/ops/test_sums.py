@@ -55,6 +55,18 @@ def test_sums_agree_with_float64(size: int) -> None:
     )
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.usefixtures("way")
+def test_products_of_rows_agree_with_float64(size: int) -> None:
+    rows, x = torch.stack(pair(size)), pair(size + 1)[0][:size]
+    found = sums.products(rows, x)
+    assert found.dtype == torch.float64
+    for row, product in zip(rows, found.tolist(), strict=True):
+        assert product == pytest.approx(exact(row.double() * x.double()), rel=TOLERANCE)
+    twice = sums.products(rows.double(), x.double())
+    torch.testing.assert_close(twice, found, rtol=TOLERANCE, atol=0)
+
+
 @pytest.mark.usefixtures("way")
 def test_no_values_are_zero() -> None:
     assert float(sums.dot(torch.empty(0), torch.empty(0))) == 0
@@ -102,6 +114,19 @@ def test_the_same_bits_for_any_number_of_threads() -> None:
         found.append(
             [float(s) for s in (sums.dot(x, y), sums.norm1(x), sums.squared_distance(x, y))]
         )
+    assert found.count(found[0]) == 4
+
+
+@pytest.mark.parametrize("shape", [(40, 20_000), (2, 70_000), (3, 700_003)])
+@pytest.mark.usefixtures("way", "threads")
+def test_products_of_rows_have_the_same_bits_for_any_number_of_threads(
+    shape: tuple[int, int],
+) -> None:
+    rows, x = (z.view(shape) for z in pair(shape[0] * shape[1]))
+    found = []
+    for count in (1, 2, 3, 4):
+        torch.set_num_threads(count)
+        found.append(sums.products(rows, x[0]).tolist())
     assert found.count(found[0]) == 4
 
 

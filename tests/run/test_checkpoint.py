@@ -265,9 +265,9 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
 
         save_file({"a": torch.zeros(3)}, path)
     elif damage == "version":
-        path.write_bytes(path.read_bytes().replace(b"checkpoint 3", b"checkpoint 9"))
+        path.write_bytes(path.read_bytes().replace(b"checkpoint 4", b"checkpoint 9"))
     elif damage == "earlier":
-        path.write_bytes(path.read_bytes().replace(b"checkpoint 3", b"checkpoint 1"))
+        path.write_bytes(path.read_bytes().replace(b"checkpoint 4", b"checkpoint 1"))
     elif damage == "nul":
         path = tmp_path / "a\0run.checkpoint"
     with pytest.raises(InvalidInput, match=r"run\.checkpoint") as caught:
@@ -286,7 +286,7 @@ def test_where_a_checkpoint_cannot_go_is_said_before_the_run(tmp_path: Path, mon
         fastnst.stylize(CONTENT, STYLE, **SMALL, checkpoint=tmp_path / "a", checkpoint_every=0)
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    needed = "2.6" if extension.is_available() else "8.7"
+    needed = "3.1" if extension.is_available() else "9.2"
     with pytest.raises(InvalidInput, match=f"0.0 MB are free .* may need {needed} MB"):
         Checkpoints(tmp_path / "a").check(48 * 36, Settings(history_size=100), torch.device("cpu"))
     assert not called
@@ -337,7 +337,19 @@ def test_a_checkpoint_of_adam_needs_no_room_for_curvature_pairs(
         settings = fastnst.Settings(optimizer=optimizer, iterations=300)
         Checkpoints(tmp_path / "a.checkpoint").check(1000, settings, torch.device("cpu"))
     pair = 6.5 if extension.is_available() else 24
-    assert asked == [100_000, 1000 * (101 * pair + 100)]
+    matrices = 3 * 8 * 101**2  # of products among the pairs
+    assert asked == [100_000, 1000 * (101 * pair + 100) + matrices]
+
+
+def test_a_checkpoint_has_room_for_the_products_of_no_more_pairs_than_iterations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr("fastnst.files.check_writable", lambda *given: asked.append(given[2]))
+    for further in ({}, {"min_size": 16, "scale_iterations": (300,)}, {"iterations": 300}):
+        settings = fastnst.Settings(**{"history_size": 10_000, "iterations": 20, **further})
+        Checkpoints(tmp_path / "a.checkpoint").check(0, settings, torch.device("cpu"))
+    assert asked == [3 * 8 * 20**2, 3 * 8 * 300**2, 3 * 8 * 300**2]
 
 
 def test_a_checkpoint_that_is_there_is_one_of_the_two_that_need_room(

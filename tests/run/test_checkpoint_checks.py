@@ -156,7 +156,7 @@ def with_nan(x: Tensor) -> Tensor:
         (tensor("solver.gradient", with_nan), "gradient is not as expected: finite"),
         (tensor("solver.gradient", lambda x: x[:, :, :1, :1]), "does not fit: gradient is float32"),
         (tensor("solver.lbfgs.displacement", lambda x: x[:1]), "does not fit"),
-        (tensor("solver.lbfgs.pairs.sy", lambda x: x[:2, :2]), "does not fit"),
+        (tensor("solver.lbfgs.pairs.sy", lambda x: x.new_zeros(3, 3)), "does not fit: sy is"),
         (tensor("snapshot.0", lambda x: x.float()), "snapshot.0 is not as expected"),
         (tensor("snapshot.0", lambda x: x[..., :1]), "snapshot.0 is not as expected"),
         (missing("history"), "cannot be used"),
@@ -186,7 +186,7 @@ def test_every_tensor_of_every_solver_has_its_shape(tmp_path, sound, optimizer: 
     assert names
     for name in names:
         parts = read(path)
-        parts[2][name] = parts[2][name].reshape(-1)[:1].repeat(2)
+        parts[2][name] = parts[2][name].new_zeros(3)
         forge(tmp_path / "forged", parts)
         with pytest.raises(InvalidInput, match="does not fit"):
             resume(tmp_path / "forged", optimizer)

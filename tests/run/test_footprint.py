@@ -158,7 +158,7 @@ def test_pairs_on_a_gpu_are_in_eight_bits_where_its_kernels_run(
     def ten_pairs(reason: str | None, **fields: object) -> float:
         monkeypatch.setattr(module.kernels, "unavailable_reason", lambda device: reason)
         some, more = (footprint(Settings(**fields), gpu, n, 512, 512) for n in (10, 20))
-        return (more.whole(10**6) - some.whole(10**6)) / 1e6
+        return round((more.whole(10**6) - some.whole(10**6)) / 1e6)  # their products: 0.02
 
     assert ten_pairs(None) == ten_pairs(None, optimizer="spectral") == 65
     assert ten_pairs("fastnst was built without CUDA") == 240
@@ -179,3 +179,13 @@ def test_each_region_takes_a_copy_of_the_features() -> None:
     one, two = (footprint(Settings(engine="native"), CPU, 10, 512, 384, regions=n) for n in (1, 2))
     assert two.copies - one.copies == 4 * 64  # of relu1_1, float32
     assert two.held - one.held == module.MAPS
+
+
+def test_products_among_many_pairs_count() -> None:
+    """Three matrices of 800 MB, and what a step makes of them."""
+    few, many = (footprint(Settings(engine="torch"), CPU, n, 512, 384) for n in (100, 10_000))
+    assert many.fixed - few.fixed > 3 * 8 * 10_000**2
+    assert many.fixed_in_pieces - few.fixed_in_pieces > 3 * 8 * 10_000**2
+    assert few.fixed - footprint(Settings(engine="torch"), CPU, 0, 512, 384).fixed < 1e6
+    adam = footprint(Settings(engine="torch", optimizer="adam"), CPU, 10_000, 512, 384)
+    assert adam.fixed < few.fixed

@@ -125,6 +125,27 @@ def test_curvature_below_rounding_is_none(cosine: float, taken: bool) -> None:
     image = torch.rand((1, 3, 22, 5), generator=torch.Generator().manual_seed(0)).double()
     placement = Placement(BANDS)
     solver = BandedLBFGS(Setup(image, (0.0, 1.0), 3, 0.0, 1.0, 1.0, placement))
+    solver._make_room(4)
     of = Products(1.0, 1.0, 2.0 * 3.0 * cosine, 9.0, 4.0, *torch.zeros(4, 4).double())
     solver._learn(of)
     assert (len(solver.order) == 1) == taken
+
+
+def test_products_take_the_room_of_the_pairs_that_there_are() -> None:
+    """With room for ten thousand pairs the matrices would have 2.4 GB."""
+    start = torch.rand((1, 3, 22, 5), generator=torch.Generator().manual_seed(0)).double()
+    found = []
+    for history_size in (10_000, 30):
+        iterates = minimise(
+            Kicked(), start, iterations=24, history_size=history_size, placement=Placement(BANDS)
+        )
+        *_, last = iterates
+        tensors = last.state().tensors
+        pairs = len(last.state().numbers["lbfgs.order"])
+        assert 20 < pairs < 24
+        for name in ("ss", "sy", "yy"):
+            assert tensors[f"lbfgs.{name}"].shape == (pairs, pairs)
+            assert tensors[f"lbfgs.{name}"].untyped_storage().nbytes() <= 8 * 32**2
+        assert tensors["lbfgs.sg"].shape == tensors["lbfgs.yg"].shape == (pairs,)
+        found.append(last.image.clone())
+    assert torch.equal(*found)

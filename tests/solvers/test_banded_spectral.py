@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fastnst.solvers.banded_fourier import BandedFourier
 from fastnst.solvers.banded_spectral import BandedScaling
+from fastnst.solvers.curvature import Curvature
 from fastnst.solvers.spectral import OPPONENT_COLOURS, SpectralScaling
 from fastnst.solvers.vectors import Placement, Vector
 from fastnst.strips.geometry import Spacing, spans
@@ -56,8 +57,9 @@ def test_the_scaling_is_that_of_the_whole_picture() -> None:
         step, change = picture(12, 2 * seed), picture(12, 2 * seed + 1)
         change += step  # so that there is some curvature along it
         along = torch.dot(step.flatten(), change.flatten())
-        banded.learn_pair(vector(step), vector(change), float(along))
-        whole.learn(step.flatten(), change.flatten(), along)
+        square = torch.dot(change.flatten(), change.flatten())
+        banded.learn_pair(vector(step), vector(change), Curvature(float(along), float(square)))
+        whole.learn(step.flatten(), change.flatten(), along, square)
     direction = vector(x)
     banded.scale(direction)
     expected = whole.apply(x.flatten()).view_as(x)
@@ -96,7 +98,8 @@ def test_threads_change_no_bit() -> None:
             torch.set_num_threads(threads)
             placement = Placement(bands)
             scaling, direction = BandedScaling(x, placement), vector(x, placement)
-            scaling.learn_pair(vector(x, placement), vector(x * 2, placement), 1.0)
+            products = Curvature(1.0, 4.0)
+            scaling.learn_pair(vector(x, placement), vector(x * 2, placement), products)
             scaling.scale(direction)
             results.append(joined(direction, 301))
     finally:

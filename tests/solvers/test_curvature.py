@@ -94,3 +94,21 @@ def test_curvature_below_rounding_is_none(cosine: float, taken: bool) -> None:
     s[0], y[0], y[1] = 1e-3, 5e2 * cosine, 5e2  # of any lengths
     assert (curvature_along([s], [y]) is not None) == taken
     assert (CurvaturePairs(3, s).take([s], [y]) is not None) == taken
+
+
+def test_products_take_the_room_of_the_pairs_that_there_are() -> None:
+    """With room for ten thousand pairs the matrix would have 800 MB."""
+    gradient = torch.linspace(-1, 1, N, dtype=torch.float64)
+    large, small = CurvaturePairs(10_000, gradient), CurvaturePairs(40, gradient)
+    for s, y in pairs(40):
+        gradient = gradient + y
+        found = []
+        for own in (large, small):
+            own.take([s], [y])
+            found.append(direction(own, gradient, 1.0))
+        assert torch.equal(*found)
+    assert large.sy.shape == (64, 64)
+    for own in (large, small):
+        tensors = own.state().tensors
+        assert (tensors["sy"].shape, tensors["sg"].shape) == ((40, 40), (40,))
+    assert large.state().difference(small.state()) is None

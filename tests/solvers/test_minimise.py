@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastnst.evaluation import Evaluation
+from fastnst.evaluation import Evaluation, Terms
 from fastnst.solvers.minimise import SOLVERS, minimise
+from fastnst.solvers.vectors import PLAIN, Placement
+from fastnst.strips.geometry import Spacing, spans
 from helpers.functions import curved, failing, uniform
 
 
@@ -124,3 +126,60 @@ def test_an_average_whose_loss_is_not_finite_is_not_shown(value: float) -> None:
     assert len(calls) == 7  # the start, five steps, the average
     assert [iterate.averaged for iterate in found] == [False] * 6
     assert all(math.isfinite(iterate.loss) for iterate in found)
+
+
+BANDS = Placement(spans(22, 8, Spacing(4, 4)))
+TARGET, START, STEEPNESS = torch.rand(
+    (3, 1, 3, 22, 5), generator=torch.Generator().manual_seed(0)
+).unbind()
+
+
+def bowl(image: Tensor, factor: float = 1.0) -> Evaluation:
+    """Of degree four, in float32; where ``factor`` is a power of two all digits stay."""
+    away = image - TARGET
+    weights = 0.1 + STEEPNESS
+    loss = (weights * away.square() + 0.3 * away**4).sum() * factor
+    gradient = (2 * weights * away + 1.2 * away**3) * factor
+    return Evaluation(Terms(loss, {}, {}, torch.zeros(())), gradient)
+
+
+def images(evaluate, optimizer: str, placement: Placement) -> list[Tensor]:
+    common = {"optimizer": optimizer, "placement": placement, "averaging": 0.5}
+    found = minimise(evaluate, START, iterations=12, history_size=4, **common)
+    return [iterate.image.clone() for iterate in found]
+
+
+@pytest.mark.parametrize("factor", [2.0**100, 2.0**66, 2.0**-83])  # 1e30, 1e20, 1e-25
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral", "torch-lbfgs", "adam"])
+@pytest.mark.parametrize("placement", [PLAIN, BANDS])
+def test_large_and_small_weights_change_no_bit(
+    optimizer: str, placement: Placement, factor: float
+) -> None:
+    """No product of gradients over- or underflows, and nothing is added to their size."""
+    plain = images(bowl, optimizer, placement)
+    assert not torch.equal(plain[0], plain[-1])
+    scaled = images(lambda image: bowl(image, factor), optimizer, placement)
+    for ours, theirs in zip(scaled, plain, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "spectral", "torch-lbfgs", "adam"])
+@pytest.mark.parametrize("placement", [PLAIN, BANDS])
+@pytest.mark.parametrize("mode", ["autocast", "inference mode"])
+def test_the_modes_of_the_caller_change_no_bit(
+    optimizer: str, placement: Placement, mode: str
+) -> None:
+    plain = images(bowl, optimizer, placement)
+    around = torch.autocast("cpu", torch.bfloat16) if mode == "autocast" else torch.inference_mode()
+    with around:
+        inside = images(bowl, optimizer, placement)
+        assert torch.is_autocast_enabled("cpu") == (mode == "autocast")
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(inside, plain, strict=True))
+
+
+def test_between_two_iterates_the_modes_of_the_caller_are_as_they_were() -> None:
+    iterates = minimise(bowl, START, iterations=2, optimizer="spectral")
+    with torch.autocast("cpu", torch.bfloat16):
+        for _ in iterates:
+            assert torch.is_autocast_enabled("cpu")
+    assert not torch.is_autocast_enabled("cpu")

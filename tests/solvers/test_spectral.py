@@ -31,7 +31,7 @@ def band_limited(height: int, width: int, low: float, high: float, colour: int) 
 
 
 def learn(scaling: SpectralScaling, step: torch.Tensor, change: torch.Tensor) -> None:
-    scaling.learn(step, change, torch.dot(step, change))
+    scaling.learn(step, change, torch.dot(step, change), torch.dot(change, change))
 
 
 def scaling_of(height: int, width: int, coarse: float, fine: float) -> SpectralScaling:
@@ -148,3 +148,25 @@ def test_past_steps_count_less_and_less() -> None:
     assert float(scaling.sy.sum()) == pytest.approx(
         sum(w * h * s for w, h, s in zip(weights, (1, 5, 2), squares, strict=True)), rel=1e-12
     )
+
+
+@pytest.mark.parametrize("exponent", [-100, -83, 66, 100])
+@pytest.mark.parametrize("accept", [None, torch.tensor(True)])
+def test_large_and_small_weights_change_no_bit(exponent: int, accept: Tensor | None) -> None:
+    """Of y that is 2^exponent times as long; in float32 its square would over- or underflow."""
+    torch.manual_seed(0)
+    size = (1, 3, 24, 31)
+    pairs = []
+    for _ in range(3):
+        step, other = 1e-2 * torch.randn(2, 3 * 24 * 31)
+        pairs.append((step, 5 * step + other))
+    found = []
+    for factor in (1.0, 2.0**exponent):
+        scaling = SpectralScaling(torch.zeros(size))
+        for step, change in pairs:
+            s, y = step.double(), change.double() * factor
+            scaling.learn(step, change * factor, torch.dot(s, y), torch.dot(y, y), accept)
+        found.append((scaling.scaling, scaling.sy / factor, scaling.gamma * factor))
+    for ours, plain in zip(found[1], found[0], strict=True):
+        assert ours.isfinite().all()
+        assert torch.equal(ours, plain)

@@ -53,7 +53,7 @@ class MixedEngine(Engine):
         return evaluation
 
     def launch(self, image: Tensor) -> Evaluation:
-        """``evaluate`` without looking at the loss."""
+        """``evaluate`` without looking at the loss, for a solver that hands losses to ``note``."""
         if self._stalled and (self._engine is None or self._engine.precision == "bf16"):
             self._engine = None  # its buffers are freed before those of the next are allocated
             with undisturbed():

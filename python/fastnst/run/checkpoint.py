@@ -38,17 +38,23 @@ from fastnst.run.checkpoint_checks import (
 )
 from fastnst.run.checkpoint_kind import is_checkpoint
 from fastnst.run.checkpoint_state import Checkpoint
-from fastnst.run.footprint import pair_bytes
+from fastnst.run.footprint import matrix_bytes, pair_bytes
 from fastnst.run.identity import Identity
 from fastnst.run.part import Part
 from fastnst.settings.settings import Settings
 from fastnst.solvers.sharing import is_picture
 from fastnst.solvers.state import State
 
-FORMAT = "fastnst checkpoint 3"
-IN_PARTS = "fastnst checkpoint 3 in parts"
-# Without a digest; with fewer rows of a history than are stored now.
-_EARLIER = ("fastnst checkpoint 1", "fastnst checkpoint 2", "fastnst checkpoint 2 in parts")
+FORMAT = "fastnst checkpoint 4"
+IN_PARTS = "fastnst checkpoint 4 in parts"
+# Without a digest; with fewer rows of a history than are stored now; with products of pairs that
+# are not in use, and without the scale of Adam's gradients.
+_EARLIER = (
+    *("fastnst checkpoint 1", "fastnst checkpoint 2", "fastnst checkpoint 2 in parts"),
+    *("fastnst checkpoint 3", "fastnst checkpoint 3 in parts"),
+)
+
+SAVED_MATRICES = 3  # of products among the curvature pairs, of a picture in pieces; else one
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,9 @@ class Checkpoints:
         """
         kept = settings.kept_pairs(pixels)
         pairs = kept + 1 if kept else 0  # one is spare, in strips
+        steps = max((settings.iterations, *(settings.scale_iterations or ())))
         needed = round(pixels * (pairs * pair_bytes(settings, device) + 100))
+        needed += SAVED_MATRICES * matrix_bytes(min(pairs, steps))
         # The last one stays whole until the next one is: both are on the disk together.
         there = self.path.stat().st_size if self.path.is_file() else 0
         files.check_writable(

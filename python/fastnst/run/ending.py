@@ -1,4 +1,7 @@
-"""The ways in which a run ends early, as errors that carry what it had by then."""
+"""The ways in which a run ends early, as errors that carry what it had by then.
+
+They can be pickled, so that they get from a worker process to the one that started it.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ class Diverged(NonFiniteLoss):
         super().__init__(message)
         self.result = result
 
+    def __reduce__(self) -> tuple[type[Diverged], tuple[str, Result | None]]:
+        return type(self), (self.args[0], self.result)
+
 
 class Unsaved(OutputFailed):
     """Something beside the result could not be written on the way: a checkpoint, a film. Exit 1.
@@ -28,6 +34,9 @@ class Unsaved(OutputFailed):
     def __init__(self, message: str, result: Result) -> None:
         super().__init__(message)
         self.result = result
+
+    def __reduce__(self) -> tuple[type[Unsaved], tuple[str, Result]]:
+        return type(self), (self.args[0], self.result)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -42,3 +51,6 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, result: Result) -> None:
         super().__init__("interrupted")
         self.result = result
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[Result]]:
+        return type(self), (self.result,)

@@ -39,8 +39,11 @@ COMPRESSED_PAIR = 6.5  # in eight bits, a scale for every 64 values
 VECTOR = 12  # one of the picture's size in float32
 # Vectors that a solver keeps, with the picture and the best one; and those that it makes on its
 # way. Spectral: three spectra, which it keeps where the picture is in pieces, and their products or
-# parts of them. Adam: the denominators of its steps.
-VECTORS = {"lbfgs": (4, 0), "spectral": (8, 2), "torch-lbfgs": (5, 4), "adam": (4, 2)}
+# parts of them. Adam: the denominators of its steps, and the gradient times its scale.
+VECTORS = {"lbfgs": (4, 0), "spectral": (8, 2), "torch-lbfgs": (5, 4), "adam": (4, 3)}
+# Matrices of products among the curvature pairs: those that a solver keeps, three where a picture
+# is in pieces, and what a step makes of them.
+MATRICES = 8
 GUIDED = 5  # copies of a layer's gradient, and what they are made of, where it is guided
 MAPS = 10  # of a region: where it is in the picture, and in the style layers
 SNAPSHOTS = 6  # two pictures of 8 bits
@@ -55,7 +58,8 @@ class Footprint:
     """Bytes that a run takes at its peak.
 
     Attributes:
-        fixed: Whatever the size, for a picture computed whole: the network and its filters.
+        fixed: Whatever the size, for a picture computed whole: the network and its filters, and
+            products among the curvature pairs.
         fixed_in_pieces: The same for one computed in pieces, all in Winograd tiles of one size.
         piece: For each pixel that is computed at a time: features and their gradients.
         copies: The same of what a picture computed whole makes beside them: F − P, and features in
@@ -122,9 +126,10 @@ def footprint(
         fixed_in_pieces = TORCH_FIXED
         fixed = TORCH_FIXED + min(TORCH_KEPT * width * height, TORCH_KEPT_AT_MOST)
         piece, copies = TORCH_FEATURES, regions * TORCH_GUIDED
+    matrices = MATRICES * matrix_bytes(pairs)
     return Footprint(
-        fixed,
-        fixed_in_pieces,
+        fixed + matrices,
+        fixed_in_pieces + matrices,
         piece,
         copies,
         (kept + 1) * VECTOR + pairs * pair_bytes(settings, device),
@@ -139,6 +144,11 @@ def counts(settings: Settings, device: torch.device) -> bool:
     """Whether features are counted: those of engine ``native`` on a CPU."""
     wanted = settings.engine in ("auto", "native") and device.type == "cpu"
     return wanted and unavailable_reason("native", device) is None
+
+
+def matrix_bytes(pairs: int) -> int:
+    """Bytes of a matrix of products among so many curvature pairs, float64."""
+    return 8 * pairs**2
 
 
 def pair_bytes(settings: Settings, device: torch.device) -> float:

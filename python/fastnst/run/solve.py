@@ -61,7 +61,7 @@ def solve(
             resume=resume,
         )
     return minimise(
-        engine.evaluate,
+        engine.launch,
         start,
         iterations=iterations,
         history_size=pairs,
@@ -70,4 +70,5 @@ def solve(
         averaging=settings.averaging,
         resume=resume,
         placement=placement,
+        note=engine.note,
     )

@@ -361,7 +361,13 @@ class Settings:
 
     def _check_weights(self) -> None:
         content, style, variation = self._balance()
-        if not ((content and self.content_layers) or (style and self.style_layers) or variation):
+        content_counts = content and _any(self.content_layer_weights, self.content_layers)
+        style_counts = (
+            style
+            and _any(self.style_layer_weights, self.style_layers)
+            and _any(self.statistics_weights, self.statistics)
+        )
+        if not (content_counts or style_counts or variation):
             at = "" if self.strength == MIDDLE else f" at strength {self.strength:g}"
             raise InvalidInput(f"there is nothing to optimise: every weight is 0{at}")
         for part in ("content", "style"):
@@ -475,6 +481,11 @@ def check_no_strength(strength: Any, why: str) -> None:
     value = SPECS["strength"].check("strength", strength)
     if value != MIDDLE:
         raise InvalidInput(f"strength is {value:g}: {why} to be weighed against; leave it out")
+
+
+def _any(weights: tuple[float, ...] | None, names: tuple[str, ...]) -> bool:
+    """Whether one of the names counts; without weights all of them do."""
+    return bool(names) if weights is None else any(weights)
 
 
 SPECS: Mapping[str, Spec] = MappingProxyType({f.name: spec_of(f) for f in fields(Settings)})

@@ -3,6 +3,10 @@
 The steps of Adam keep a length of about the learning rate, so its iterates go on jittering around a
 minimum; an exponential moving average of them lies lower and shows no grain (Polyak & Juditsky
 1992; for style transfer: K. Crowson's style-transfer-pytorch).
+
+Adam's steps do not depend on the scale of the objective, but for its ε = 1e-8, which is added to
+the root mean square of the gradient, and for the range of float32, which has its square. So the
+gradient is multiplied by a power of two that brings the mean of its first values near one.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fastnst.evaluation import Evaluation
-from fastnst.solvers.solver import Setup
+from fastnst.solvers.solver import Setup, towards_one
 from fastnst.solvers.state import State
 
 BETAS = (0.9, 0.99)  # 0.999, Adam's default, remembers too long for the few steps of a picture
@@ -21,13 +25,18 @@ class Adam:
     """Takes Adam's steps (Kingma & Ba 2015, algorithm 1), each clamped to the range of a picture.
 
     Args:
-        setup: The picture, its range, the learning rate and the scale of the steps.
+        setup: The picture, its range, the learning rate, the scale of the steps, and the norm of
+            the gradient, from which its scale follows.
+
+    Attributes:
+        scale: The power of two by which gradients are multiplied.
     """
 
     def __init__(self, setup: Setup) -> None:
         self.image = setup.image
         self.bounds = setup.bounds
         self.placement = setup.placement
+        self.scale = towards_one(setup.gradient_norm1 / setup.placement.count(setup.image))
         rate = setup.learning_rate * setup.step_scale
         self.optimizer = torch.optim.Adam([setup.image], lr=rate, betas=BETAS)
         if setup.placement.store is not None:  # else torch makes them at the first step
@@ -43,18 +52,19 @@ class Adam:
 
     def step(self, evaluation: Evaluation) -> None:
         """Take one step from the picture, in place; ``evaluation`` was made at the picture."""
-        self.image.grad = evaluation.gradient
+        self.image.grad = evaluation.gradient * self.scale
         self.optimizer.step()
         self.image.grad = None
         self.image.clamp_(*self.bounds)
 
     def state(self) -> State:
-        """Both moments and the number of steps, from which ``restore`` goes on bit for bit."""
-        return State(tensors=dict(self.optimizer.state[self.image]))
+        """Moments, scale and the number of steps, from which ``restore`` goes on bit for bit."""
+        return State({"scale": self.scale}, dict(self.optimizer.state[self.image]))
 
     def restore(self, state: State) -> None:
         """Take the state of another Adam for a picture of this size."""
         shape = tuple(self.image.shape)
+        self.scale = state.numbers["scale"]
         self.optimizer.state[self.image] = {
             "step": state.tensor("step", ()).clone(),
             "exp_avg": torch.empty_like(self.image).copy_(state.tensor("exp_avg", shape)),

@@ -60,11 +60,12 @@ class BandedFourier:
         """Memory for a spectrum."""
         return [self._new(self.height, columns) for columns in self.blocks]
 
-    def forward(self, x: Vector, out: Spectrum) -> None:
-        """Put the transform of x into ``out``; x stays as it is."""
+    def forward(self, x: Vector, out: Spectrum, unit: float = 1.0) -> None:
+        """Put the transform of x / ``unit`` into ``out``; x stays as it is."""
+        colours = self._colours / unit
         rows, mine = self._halves(out), self._rows[self._speech.rank]
         for band, part in zip(self._placement.bands, x, strict=True):
-            coordinates = (self._colours @ part.view(3, -1)).view(3, -1, self._width)
+            coordinates = (colours @ part.view(3, -1)).view(3, -1, self._width)
             found = torch.fft.rfft(coordinates, norm="ortho").transpose(0, 1)
             place = slice(band.start - mine.start, band.stop - mine.start)
             for columns, of_block in zip(self._columns, rows, strict=True):

@@ -10,6 +10,9 @@ suffice, since y is a difference of gradients: S y = S g_{k+1} − S g_k, and th
 (``curvature.py``) needs no product any more, nor does its length. A pair is stored before it is
 known whether its curvature is positive, in a row that is spare: one that is not taken must not cost
 the oldest.
+
+Y g has the square of the scale of the objective, and the compiled kernels add up parts of it in
+float32. So g stands for the gradient times a power of two throughout, and y for its change.
 """
 
 from __future__ import annotations
@@ -24,23 +27,26 @@ from fastnst.errors import InvalidInput
 from fastnst.evaluation import Evaluation
 from fastnst.ops import sums
 from fastnst.solvers import vectors
-from fastnst.solvers.curvature import CURVATURE
+from fastnst.solvers.curvature import CURVATURE, with_room
 from fastnst.solvers.history import BandedRows
 from fastnst.solvers.projected import ProjectedSolver
+from fastnst.solvers.solver import towards_one
 from fastnst.solvers.state import State
 from fastnst.solvers.vectors import Placement, Vector
+
+_SQUARES, _VECTORS = ("ss", "sy", "yy"), ("sg", "yg")  # what is known of pairs, by row
 
 
 class Products(NamedTuple):
     """Inner products of an iteration: float64 on the CPU, sums over all bands.
 
     Attributes:
-        norm1: ‖g‖₁.
+        norm1: ‖g‖₁, of the gradient as it is.
         square: g·g.
         along: s·y of the newest step.
         change: y·y.
         length: s·s.
-        sg: S g, ``(m + 1,)`` by row.
+        sg: S g, ``(k,)`` by row, of the first rows, which have all pairs.
         yg: Y g.
         ss: S s.
         ys: Y s.
@@ -69,14 +75,16 @@ class BandedLBFGS(ProjectedSolver):
         self.rows = history_size + 1
         self.s = BandedRows(self.rows, self.image, self.placement)
         self.y = BandedRows(self.rows, self.image, self.placement)
-        square = torch.zeros(self.rows, self.rows, dtype=torch.float64, device="cpu")
         # S Sᵀ, S Yᵀ, Y Yᵀ by row, known where both are in use; S g and Y g at the last gradient.
-        self.ss, self.sy, self.yy = square, square.clone(), square.clone()
-        self.sg, self.yg = square[0].clone(), square[0].clone()
+        # They have room for the rows that have been used so far.
+        square = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
+        self.ss = self.sy = self.yy = square
+        self.sg = self.yg = square.new_zeros(0)
         self.square = 0.0  # g·g
         self.order: list[int] = []  # rows in use, oldest first; the others come after them
         self.spare = 0
-        self.gamma = first / gradient_norm1 if gradient_norm1 > 0 else 0.0
+        self.scale = towards_one(gradient_norm1 / self.values)  # of the gradient, in g
+        self.gamma = first / (gradient_norm1 * self.scale) if gradient_norm1 > 0 else 0.0
         self.gradient = self.placement.vector(self.image)
         self.displacement = self.placement.vector(self.image)
         self.has_moved = False  # whether both hold what their names say
@@ -87,13 +95,17 @@ class BandedLBFGS(ProjectedSolver):
         found = self.placement.views(evaluation.gradient)
         if self.has_moved:
             for now, last in zip(found, self.gradient, strict=True):
-                torch.sub(now, last.view(now.shape), out=last.view(now.shape))
+                change = last.view(now.shape)
+                torch.sub(change, now, alpha=self.scale, out=change).neg_()
                 self.placement.release(last)
         products = self._products(found)
         if math.isfinite(products.norm1):
+            used = len(products.sg)
+            self._make_room(used)
             if self.has_moved:
                 self._learn(products)
-            self.sg, self.yg, self.square = products.sg, products.yg, products.square
+            self.sg[:used], self.yg[:used] = products.sg, products.yg
+            self.square = products.square
             self.has_moved, self.is_measured = False, True
         return products.norm1
 
@@ -102,7 +114,9 @@ class BandedLBFGS(ProjectedSolver):
         if not self.is_measured:
             self.measure(evaluation)
         for now, last in zip(self.placement.views(evaluation.gradient), self.gradient, strict=True):
-            last.view(now.shape).copy_(now)  # an engine may reuse the memory of its gradient
+            torch.mul(
+                now, self.scale, out=last.view(now.shape)
+            )  # an engine may reuse the memory of its gradient
             self.placement.release(last)
         of_gradient, of_changes, of_steps = self._weights()
         for now, step in zip(self.gradient, self.displacement, strict=True):
@@ -120,17 +134,19 @@ class BandedLBFGS(ProjectedSolver):
 
     def state(self) -> State:
         """What ``restore`` needs to go on bit for bit."""
-        used = self._used(stored=False) if self.is_measured else 0
+        known = self._used(stored=False)
+        used = known if self.is_measured else 0
         own = {
             "order": list(self.order),
             "spare": self.spare,
             "gamma": self.gamma,
+            "scale": self.scale,
             "square": self.square,
             "measured": self.is_measured,
             "used": used,
         }
-        names = ("ss", "sy", "yy", "sg", "yg")
-        found = State(own, {name: getattr(self, name) for name in names})
+        squares = {name: getattr(self, name)[:known, :known] for name in _SQUARES}
+        found = State(own, squares | {name: getattr(self, name)[:known] for name in _VECTORS})
         if used:
             found |= self.s.state(used).under("s") | self.y.state(used).under("y")
         return found
@@ -143,12 +159,22 @@ class BandedLBFGS(ProjectedSolver):
         if len(set(seen)) < len(seen) or seen[0] < 0 or seen[-1] >= self.rows:
             raise InvalidInput(f"the order of the curvature pairs is {self.order}")
         self.gamma, self.square = numbers["gamma"], numbers["square"]
+        self.scale = numbers["scale"]
         self.is_measured = numbers["measured"]
         if numbers["used"]:
             self.s.restore(state.part("s"))
             self.y.restore(state.part("y"))
-        for name in ("ss", "sy", "yy", "sg", "yg"):
-            getattr(self, name).copy_(state.tensors[name])
+        known = self._used(stored=False)
+        self._make_room(known)
+        for name in _SQUARES:
+            getattr(self, name)[:known, :known] = state.tensor(name, (known, known))
+        for name in _VECTORS:
+            getattr(self, name)[:known] = state.tensor(name, (known,))
+
+    def _make_room(self, used: int) -> None:
+        """Let the products have room for so many rows."""
+        for name in (*_SQUARES, *_VECTORS):
+            setattr(self, name, with_room(getattr(self, name), used, self.rows))
 
     def _used(self, stored: bool) -> int:
         """How many rows there are up to the last one that is in use, or holds the newest pair."""
@@ -158,14 +184,15 @@ class BandedLBFGS(ProjectedSolver):
         """All inner products, in one sum over the bands.
 
         Args:
-            gradient: The bands of g. The newest s is in ``displacement``, y in ``gradient``, if
-                there has been a step.
+            gradient: The bands of the gradient as it is. The newest s is in ``displacement``, y in
+                ``gradient``, if there has been a step.
         """
-        used, rows = self._used(self.has_moved), self.rows
+        used = self._used(self.has_moved)
 
         def of(band: int) -> Tensor:
             g = gradient[band]
-            found = torch.zeros(5 + 4 * rows, dtype=torch.float64, device="cpu")
+            found = torch.zeros(5 + 4 * used, dtype=torch.float64, device="cpu")
+            of_rows = found[5:].view(4, used)
             found[0] = sums.norm1(g)
             if not math.isfinite(found[0]):  # what follows means nothing, and all begin again
                 return found
@@ -177,34 +204,34 @@ class BandedLBFGS(ProjectedSolver):
                 y.store(self.spare, change)
                 found[2] = sums.dot(step, change)
                 found[3], found[4] = sums.squared_norm(change), sums.squared_norm(step)
-                found[5 + 2 * rows : 5 + 2 * rows + used] = s.products(used, step)
-                found[5 + 3 * rows : 5 + 3 * rows + used] = y.products(used, step)
+                of_rows[2], of_rows[3] = s.products(used, step), y.products(used, step)
                 self.placement.release(step, change)
             if used:
                 flat = g.reshape(-1)
-                found[5 : 5 + used] = s.products(used, flat)
-                found[5 + rows : 5 + rows + used] = y.products(used, flat)
+                of_rows[0], of_rows[1] = s.products(used, flat), y.products(used, flat)
             self.placement.release(*s.memory(), *y.memory())
             return found
 
         total = vectors.total((of(band) for band in range(len(gradient))), self.placement)
-        return Products(*total[:5].tolist(), *total[5:].view(4, rows))
+        found = Products(*total[:5].tolist(), *total[5:].view(4, used))
+        square = found.square * self.scale**2
+        return found._replace(square=square, sg=found.sg * self.scale, yg=found.yg * self.scale)
 
     def _learn(self, products: Products) -> None:
         """Take the newest pair, which the spare row holds, unless it has no positive curvature."""
         along, change = products.along, products.change
         if not along > CURVATURE * math.sqrt(products.length) * math.sqrt(change):
             return
-        new = self.spare
+        new, used = self.spare, len(products.sg)
         self.gamma = along / change
-        for square, column in (
-            (self.ss, products.ss),
-            (self.sy, products.sg - self.sg),  # of the older s with the newest y
-            (self.yy, products.yg - self.yg),
+        for square, column, row in (
+            (self.ss, products.ss, products.ss),
+            # of the older s with the newest y, and of the newest s with the older y
+            (self.sy, products.sg - self.sg[:used], products.ys),
+            (self.yy, changes := products.yg - self.yg[:used], changes),
         ):
-            square[:, new] = column
-        self.sy[new, :] = products.ys  # of the newest s with the older y
-        self.ss[new, :], self.yy[new, :] = self.ss[:, new], self.yy[:, new]
+            square[:used, new] = column
+            square[new, :used] = row
         self.sy[new, new], self.yy[new, new], self.ss[new, new] = along, change, products.length
         self.order.append(new)
         full = len(self.order) == self.rows

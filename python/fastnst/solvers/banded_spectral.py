@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fastnst.solvers import vectors
 from fastnst.solvers.banded_fourier import BandedFourier
+from fastnst.solvers.curvature import Curvature
 from fastnst.solvers.spectral import (
     BANDS,
     MEMORY,
@@ -26,6 +27,7 @@ from fastnst.solvers.spectral import (
     frequency_bands,
     product,
     scaling_by_band,
+    unit_of,
 )
 from fastnst.solvers.vectors import Placement, Vector
 
@@ -49,16 +51,18 @@ class BandedScaling(Scaling):
         self._bands = [bands.to(torch.uint8) for bands, _ in found]
         self._weights = [weight for _, weight in found]
 
-    def learn_pair(self, step: Vector, change: Vector, along: float) -> None:
-        """Learn from a curvature pair (s, y) with s·y = ``along``, positive."""
+    def learn_pair(self, step: Vector, change: Vector, curvature: Curvature) -> None:
+        """Learn from a curvature pair (s, y) whose products are ``curvature``."""
+        square = torch.tensor(curvature.change, dtype=torch.float64, device=self.ss.device)
+        unit = unit_of(square)
         self._fourier.forward(step, self._first)
-        self._fourier.forward(change, self._second)
+        self._fourier.forward(change, self._second, float(unit))  # y / unit
         found = vectors.total(self._sums(), self._placement).view(3, 3, BANDS)
-        ss, sy = found[:2].to(self.ss.dtype)
-        self.ss = MEMORY * self.ss + ss
-        self.sy = MEMORY * self.sy + sy
-        norm = (scaling_by_band(self.ss, self.sy).double() * found[2]).sum()  # y·P y
-        self.gamma = (STRETCH * along / norm).to(self.gamma.dtype)
+        ss, sy = found[0], found[1] * unit
+        self.ss = MEMORY * self.ss + ss.to(self.ss.dtype)
+        self.sy = MEMORY * self.sy + sy.to(self.sy.dtype)
+        norm = (scaling_by_band(self.ss, self.sy).double() * found[2]).sum() * unit.square()
+        self.gamma = (STRETCH * curvature.along / norm).to(self.gamma.dtype)  # norm is y·P y
 
     def scale(self, x: Vector) -> None:
         """x ← γ P x."""

@@ -36,6 +36,7 @@ from fastnst.solvers.state import State
 from fastnst.solvers.vectors import PLAIN, Placement, Vector
 
 CURVATURE = 1e-8  # a pair with s·y ≤ CURVATURE · |s| |y| has no curvature above rounding
+FEW = 16  # pairs whose products there is room for from the first on
 
 
 class Curvature(NamedTuple):
@@ -72,17 +73,18 @@ class CurvaturePairs:
         like: A picture, or a tensor with the number of values, the dtype and the device of one.
         placement: How vectors are cut into bands, and where they lie.
 
-    Memory: 2 · m · n values, of eight bits each in the compiled kernels, and an m × m matrix in
-    float64.
+    Memory: 2 · m · n values, of eight bits each in the compiled kernels, and a k × k matrix in
+    float64 for the k pairs that there are.
     """
 
     def __init__(self, history_size: int, like: Tensor, placement: Placement = PLAIN) -> None:
         self._placement = placement
+        self._most = history_size
         self.s = BandedRows(history_size, like, placement)
         self.y = BandedRows(history_size, like, placement)
         # S Yᵀ, by slot; only s_i · y_j with i no younger than j is known
-        self.sy = like.new_zeros(history_size, history_size, dtype=torch.float64)
-        self.sg = self.sy[0].clone()  # S g at the gradient seen last, by slot
+        self.sy = like.new_zeros(0, 0, dtype=torch.float64)
+        self.sg = self.sy.new_zeros(0)  # S g at the gradient seen last, by slot
         self.order: list[int] = []  # slots in use, oldest first
         self._newest: int | None = None  # whose column of S Yᵀ is still to be found
 
@@ -99,8 +101,9 @@ class CurvaturePairs:
         curvature = curvature_along(step, change, self._placement)
         if curvature is None:
             return None
-        full = len(self.order) == len(self.sy)
+        full = len(self.order) == self._most
         slot = self.order.pop(0) if full else len(self.order)
+        self._make_room(slot + 1)
         self.order.append(slot)
         self.s.store(slot, step)
         self.y.store(slot, change)
@@ -146,19 +149,46 @@ class CurvaturePairs:
     def state(self) -> State:
         """The pairs in use and their products, from which ``restore`` goes on bit for bit."""
         used = len(self.order)
-        own = State({"order": list(self.order)}, {"sy": self.sy, "sg": self.sg})
+        known = {"sy": self.sy[:used, :used], "sg": self.sg[:used]}
+        own = State({"order": list(self.order)}, known)
         return own | self.s.state(used).under("s") | self.y.state(used).under("y")
 
     def restore(self, state: State) -> None:
         """Take the state of other pairs, of the same history size, picture size and bands."""
         order = list(state.numbers["order"])
-        if sorted(order) != list(range(len(order))) or len(order) > len(self.sy):
+        used = len(order)
+        if sorted(order) != list(range(used)) or used > self._most:
             raise InvalidInput(f"the order of the curvature pairs is {order}")
         self.order = order
         self.s.restore(state.part("s"))
         self.y.restore(state.part("y"))
-        self.sy.copy_(state.tensors["sy"])
-        self.sg.copy_(state.tensors["sg"])
+        self._make_room(used)
+        self.sy[:used, :used] = state.tensor("sy", (used, used))
+        self.sg[:used] = state.tensor("sg", (used,))
+
+    def _make_room(self, used: int) -> None:
+        """Let the products have room for so many pairs."""
+        self.sy = with_room(self.sy, used, self._most)
+        self.sg = with_room(self.sg, used, self._most)
+
+
+def with_room(x: Tensor, rows: int, most: int) -> Tensor:
+    """A vector, or a square matrix, of products with room for so many rows.
+
+    Args:
+        x: As it is, in the first rows and columns; the others are zeros.
+        rows: How many there have to be.
+        most: How many there will ever be.
+
+    Returns:
+        x itself where that is long enough, else one of twice its length or more.
+    """
+    if rows <= len(x):
+        return x
+    size = min(most, max(rows, 2 * len(x), FEW))
+    grown = x.new_zeros((size,) * x.ndim)
+    grown[(slice(len(x)),) * x.ndim] = x
+    return grown
 
 
 def _by_slot(weights: Tensor, order: Tensor) -> Tensor:

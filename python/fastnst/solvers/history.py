@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fastnst.ops import buffers
+from fastnst.ops import buffers, sums
 from fastnst.ops.history import CompressedRows
 from fastnst.solvers.state import State
 from fastnst.solvers.vectors import PLAIN, Placement, Vector, total
@@ -23,7 +23,7 @@ class Rows(Protocol):
         ...
 
     def products(self, used: int, x: Tensor) -> Tensor:
-        """The inner products of the first rows with x, ``(used,)``."""
+        """The inner products of the first rows with x, ``(used,)`` float64."""
         ...
 
     def add_combination(self, weights: Tensor, out: Tensor) -> None:
@@ -54,8 +54,8 @@ class DenseRows:
         self.rows[row] = x
 
     def products(self, used: int, x: Tensor) -> Tensor:
-        """The inner products of the first rows with x, ``(used,)``."""
-        return torch.mv(self.rows[:used], x)
+        """The inner products of the first rows with x, ``(used,)`` float64, added up in double."""
+        return sums.products(self.rows[:used], x)
 
     def add_combination(self, weights: Tensor, out: Tensor) -> None:
         """out += Σ weights[r] · row r, over as many rows as there are weights."""
@@ -111,7 +111,7 @@ class BandedRows:
         """The inner products of the first rows with x, ``(used,)`` float64."""
 
         def of(rows: Rows, part: Tensor) -> Tensor:
-            found = rows.products(used, part).double()
+            found = rows.products(used, part)
             self._placement.release(*rows.memory(), part)
             return found
 

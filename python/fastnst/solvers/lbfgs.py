@@ -117,7 +117,7 @@ class SpectralLBFGS(LBFGS):
 
     def learn(self, step: Vector, change: Vector, curvature: Curvature) -> None:
         """Learn γ P from a pair (s, y) with s·y > 0."""
-        self.scaling.learn_pair(step, change, curvature.along)
+        self.scaling.learn_pair(step, change, curvature)
 
     def initial(self, q: Vector) -> None:
         """q ← γ P q, or γ q as long as there is no pair to learn P from."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from fastnst.devices import undisturbed
 from fastnst.errors import InvalidInput
 from fastnst.evaluation import Evaluation, Terms
 from fastnst.ops import waiting
@@ -54,6 +55,7 @@ def minimise(
     high: float = 1.0,
     resume: State | None = None,
     placement: Placement = PLAIN,
+    note: Callable[[float], object] | None = None,
 ) -> Iterator[Iterate]:
     """Minimise an objective over pictures with values in [low, high].
 
@@ -73,6 +75,11 @@ def minimise(
             may differ, and of ``start`` only the shape, dtype and device matter.
         placement: How the solver's vectors are cut, and where they and the pictures lie. The bands
             count for the result, to rounding; the memory does not.
+        note: Takes the total of each evaluation that is yielded, in their order, each before the
+            next one is made: what an engine goes by that changes its precision. None: nothing.
+
+    The solver computes as it would without the caller's autocast and inference mode; ``evaluate``
+    is called in them.
 
     Yields:
         ``iterations + 1`` iterates: the start, then the picture after each step, evaluated. With
@@ -94,12 +101,19 @@ def minimise(
         raise InvalidInput(f"learning_rate is {learning_rate}: expected a finite number, 0 or more")
     if not 0 <= averaging < 1:
         raise InvalidInput(f"averaging is {averaging}: expected at least 0 and less than 1")
-    image = placement.copy(start).clamp_(low, high)
+    with undisturbed():
+        image = placement.copy(start).clamp_(low, high)
+        best, restarts = BestSoFar(placement.copy(image)), Restarts()
+        average = IterateAverage(averaging, image) if averaging else None
     del start  # which may be large; so may what it is resumed from
-    best, restarts = BestSoFar(placement.copy(image)), Restarts()
-    average = IterateAverage(averaging, image) if averaging else None
     solver: Solver | None = None
     evaluations = iteration = 0
+
+    def measured() -> float:
+        """‖g‖₁ at the picture."""
+        if solver is None:
+            return float(placement.norm1(evaluation.gradient))
+        return solver.measure(evaluation)
 
     def create_solver() -> Solver:
         scale = restarts.step_scale
@@ -130,7 +144,7 @@ def minimise(
 
     if resume is not None:
         numbers, tensors = resume.numbers, resume.tensors
-        with restoring(resume, state):
+        with undisturbed(), restoring(resume, state):
             iteration, evaluations = numbers["iteration"], numbers["evaluations"]
             loss, gradient_norm1 = numbers["loss"], numbers["slope"]
             restarts = Restarts(numbers["restarts"])
@@ -151,10 +165,8 @@ def minimise(
             evaluation = evaluate(image)
             evaluations += 1
             loss = float(evaluation.terms.total)
-            if solver is None:
-                gradient_norm1 = float(placement.norm1(evaluation.gradient))
-            else:
-                gradient_norm1 = solver.measure(evaluation)
+            with undisturbed():
+                gradient_norm1 = measured()
             if not (math.isfinite(loss) and math.isfinite(gradient_norm1)):
                 if not best.is_known:
                     raise refuse_start()
@@ -163,23 +175,28 @@ def minimise(
                 solver = None
                 continue
             terms, precision = evaluation.terms, evaluation.precision
-            is_best = best.offer(image, loss, precision)
-            if average is not None:
-                average.add(image)
+            with undisturbed():
+                is_best = best.offer(image, loss, precision)
+                if average is not None:
+                    average.add(image)
+            if note is not None:
+                note(loss)
             yield Iterate(
                 iteration, evaluations, image, terms, loss, precision, best.image, is_best, state
             )
         evaluated = False
         if iteration >= iterations:
             break
-        if solver is None:
-            solver = create_solver()
-        solver.step(evaluation)
+        with undisturbed():
+            if solver is None:
+                solver = create_solver()
+            solver.step(evaluation)
         iteration += 1
     if average is not None and iteration:
-        mean = average.value.clamp_(low, high)
-        # The state is that of the last iterate, and the next evaluation may reuse its memory.
-        evaluation = replace(evaluation, gradient=evaluation.gradient.clone())
+        with undisturbed():
+            mean = average.value.clamp_(low, high)
+            # The state is that of the last iterate, and the next evaluation may reuse its memory.
+            evaluation = replace(evaluation, gradient=evaluation.gradient.clone())
         at_mean = evaluate(mean)
         loss_there = float(at_mean.terms.total)
         if math.isfinite(loss_there):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,3 +59,13 @@ class Solver(Protocol):
     def restore(self, state: State) -> None:
         """Take the state of another solver of this kind, for a picture of this size."""
         ...
+
+
+def towards_one(size: float) -> float:
+    """The power of two that brings a size into [½, 1), as far as float32 has it; 1 for 0.
+
+    By it gradients are multiplied whose products have to stay in the range of float32, whatever the
+    weights of the losses are. That changes no digit of them.
+    """
+    _, exponent = math.frexp(size)
+    return math.ldexp(1.0, max(-126, min(126, -exponent)))

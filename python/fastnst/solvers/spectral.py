@@ -15,6 +15,10 @@ what other frequencies leave in it, and longer steps along it painted coloured g
 of the iteration (Nocedal & Wright, Numerical Optimization, algorithm 7.4). It costs a Fourier
 transform of s, of y and of the direction in each iteration.
 
+The gradient, and y with it, is as large or small as the weights of the losses make it, while
+products of spectra are of float32. So y is divided by a power of two near its length before it is
+transformed, which changes no digit, and what follows from it is multiplied again.
+
 With STRETCH 1, as the textbook has it, a step ends where the gradient along it still has a fifth to
 a third of its length, and evaluations until the textbook loop's final loss were 109, 167, 261, 89,
 140, 159 and 174 over seven pairs of built-in pictures at 160 to 256 px; with 1.5 they were 97, 131,
@@ -37,6 +41,7 @@ import torch
 from torch import Tensor
 
 from fastnst.ops import sums
+from fastnst.solvers.curvature import Curvature
 from fastnst.solvers.state import State
 from fastnst.solvers.vectors import Vector
 
@@ -74,8 +79,8 @@ class Scaling(ABC):
         self.gamma = like.new_zeros(())
 
     @abstractmethod
-    def learn_pair(self, step: Vector, change: Vector, along: float) -> None:
-        """Learn from a curvature pair (s, y) with s·y = ``along``, positive."""
+    def learn_pair(self, step: Vector, change: Vector, curvature: Curvature) -> None:
+        """Learn from a curvature pair (s, y) whose products are ``curvature``."""
 
     @abstractmethod
     def scale(self, x: Vector) -> None:
@@ -116,37 +121,45 @@ class SpectralScaling(Scaling):
             chosen = torch.nn.functional.one_hot(self.band.flatten(), BANDS)
             self._members = chosen.to(dtype) * self.weight.flatten()[:, None]
 
-    def learn_pair(self, step: Vector, change: Vector, along: float) -> None:
+    def learn_pair(self, step: Vector, change: Vector, curvature: Curvature) -> None:
         """Learn from a curvature pair of vectors in one band."""
-        curvature = torch.tensor(along, dtype=torch.float64, device=self.ss.device)
-        self.learn(step[0], change[0], curvature)
+        found = torch.tensor(curvature, dtype=torch.float64, device=self.ss.device)
+        self.learn(step[0], change[0], *found.unbind())
 
     def scale(self, x: Vector) -> None:
         """x ← γ P x, for x in one band."""
         self.apply(x[0], out=x[0])
 
     def learn(
-        self, step: Tensor, change: Tensor, curvature: Tensor, accept: Tensor | None = None
+        self,
+        step: Tensor,
+        change: Tensor,
+        along: Tensor,
+        square: Tensor,
+        accept: Tensor | None = None,
     ) -> None:
         """Learn from a curvature pair.
 
         Args:
             step: s, ``(n,)``.
             change: y, ``(n,)``.
-            curvature: s·y, 0-dimensional float64, positive if the pair is accepted.
+            along: s·y, 0-dimensional float64, positive if the pair is accepted.
+            square: y·y, the same.
             accept: Whether to learn from the pair, 0-dimensional; if it is false all stays as it
                 is. None: yes.
         """
-        s, y = self._spectrum(step), self._spectrum(change)
+        unit = unit_of(square).to(self.sy.dtype)
+        s, y = self._spectrum(step), self._spectrum(change, unit)  # y / unit
         self.ss = _updated(self.ss, MEMORY * self.ss + self._by_band(s, s), accept)
-        self.sy = _updated(self.sy, MEMORY * self.sy + self._by_band(s, y), accept)
+        self.sy = _updated(self.sy, MEMORY * self.sy + self._by_band(s, y) * unit, accept)
         by_band = scaling_by_band(self.ss, self.sy)
         scaling = self._by_frequency(by_band)
-        if accept is None:  # y·P y in one pass, which fetches a number
+        if accept is None:  # y·P y / unit² in one pass, which fetches a number
             norm = sums.dot(product(y, y), scaling * self.weight)
         else:
             norm = (by_band * self._by_band(y, y)).sum()
-        gamma = (STRETCH * curvature / norm.double()).to(self.gamma.dtype)
+        norm = norm.double() * unit.double().square()
+        gamma = (STRETCH * along / norm).to(self.gamma.dtype)
         self.scaling = _updated(self.scaling, scaling, accept)
         self.gamma = _updated(self.gamma, gamma, accept)
 
@@ -172,12 +185,13 @@ class SpectralScaling(Scaling):
         """For each frequency the number ``(3, BANDS)`` of its band: ``(3, H, W // 2 + 1)``."""
         return by_band.index_select(1, self.band.flatten()).view(3, *self.band.shape)
 
-    def _spectrum(self, x: Tensor) -> Tensor:
-        """The orthonormal Fourier transform of x ``(n,)`` in opponent colours.
+    def _spectrum(self, x: Tensor, unit: Tensor | None = None) -> Tensor:
+        """The orthonormal Fourier transform of x ``(n,)``, or x / ``unit``, in opponent colours.
 
         Complex ``(3, H, W // 2 + 1)``.
         """
-        opponent = self.colours @ x.view(3, -1)
+        colours = self.colours if unit is None else self.colours / unit
+        opponent = colours @ x.view(3, -1)
         spectrum: Tensor = torch.fft.rfft2(opponent.view(self.shape[1:]), norm="ortho")
         return spectrum
 
@@ -216,6 +230,22 @@ def frequency_bands(
     return (octaves * (BANDS - 1)).round().long(), weight[columns].expand_as(frequency)
 
 
+def unit_of(square: Tensor) -> Tensor:
+    """A power of two near √ ``square``, 0-dimensional float64: float32 has it and its inverse.
+
+    Args:
+        square: The squared length of a vector, 0-dimensional float64; where it is 0 or not finite
+            the unit is 1.
+    """
+    return _power_of_two(square.sqrt()).clamp(2.0**-100, 2.0**100)
+
+
+def _power_of_two(x: Tensor) -> Tensor:
+    """The power of two at or below a positive number, exactly; 1 for 0 and what is not finite."""
+    mantissa, _ = torch.frexp(x)
+    return torch.nan_to_num(x / (2 * mantissa), nan=1.0)
+
+
 def scaling_by_band(ss: Tensor, sy: Tensor) -> Tensor:
     """P of what was learnt, ``(3, BANDS)``; that of a colour is at most that of grey.
 
@@ -223,7 +253,8 @@ def scaling_by_band(ss: Tensor, sy: Tensor) -> Tensor:
         ss: Σ s_b·s_b, ``(3, BANDS)``.
         sy: Σ s_b·y_b, ``(3, BANDS)``.
     """
-    curvature = sy / ss.clamp(min=torch.finfo(ss.dtype).tiny)
+    relative = sy / _power_of_two(sy.abs().max())  # of large weights the quotient would overflow
+    curvature = relative / ss.clamp(min=torch.finfo(ss.dtype).tiny)
     curvature = curvature / curvature.max()
     scaling = curvature.clamp(min=FLOOR).pow(-POWER)
     return torch.minimum(scaling, scaling[:1])

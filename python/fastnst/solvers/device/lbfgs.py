@@ -36,6 +36,7 @@ from fastnst.solvers.device.memory import (
     EVALUATIONS,
     FAILED,
     GAMMA,
+    SQUARE,
     USED,
     SolverMemory,
 )
@@ -128,8 +129,8 @@ class DeviceLBFGS:
         self.steps.take(evaluation.gradient.flatten(), row)
         if self.scaling is not None:
             self.scaling.forget(memory.flags[FAILED])
-            pair = memory.step, memory.change
-            self.scaling.learn(*pair, memory.numbers[ALONG], memory.flags[ACCEPTED])
+            products = memory.numbers[ALONG], memory.numbers[SQUARE]
+            self.scaling.learn(memory.step, memory.change, *products, memory.flags[ACCEPTED])
 
     def _step(self) -> None:
         """Go to the next picture; after a failure to ``best``, with all pairs forgotten."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fastnst.ops import device as kernels
+from fastnst.ops import sums
 from fastnst.solvers.curvature import CURVATURE
 from fastnst.solvers.device.memory import (
     ACCEPTED,
@@ -82,10 +83,10 @@ class TorchSteps:
         torch.sub(found, m.gradient, out=m.change)
         m.gradient.copy_(found)
         m.row.copy_(losses)
-        slope = torch.linalg.vector_norm(m.gradient, 1).double()
-        along = torch.dot(m.step, m.change).double()
-        square = torch.dot(m.change, m.change).double()
-        lengths = torch.linalg.vector_norm(m.step).double() * square.sqrt()
+        slope = sums.norm1(m.gradient)
+        along = sums.dot(m.step, m.change)
+        square = sums.squared_norm(m.change)
+        lengths = sums.norm2(m.step) * square.sqrt()
         failed = ~(torch.isfinite(m.row[0]) & torch.isfinite(slope))
         fresh = m.flags[FRESH] | failed
         accept = ~fresh & (along > CURVATURE * lengths)
