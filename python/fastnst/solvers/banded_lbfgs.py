@@ -114,9 +114,8 @@ class BandedLBFGS(ProjectedSolver):
         if not self.is_measured:
             self.measure(evaluation)
         for now, last in zip(self.placement.views(evaluation.gradient), self.gradient, strict=True):
-            torch.mul(
-                now, self.scale, out=last.view(now.shape)
-            )  # an engine may reuse the memory of its gradient
+            # in memory of its own: an engine may reuse that of its gradient
+            torch.mul(now, self.scale, out=last.view(now.shape))
             self.placement.release(last)
         of_gradient, of_changes, of_steps = self._weights()
         for now, step in zip(self.gradient, self.displacement, strict=True):
