@@ -92,7 +92,7 @@ def test_an_iteration_takes_four_communications_of_known_size() -> None:
 
 def test_an_iteration_of_spectral_sends_its_spectra() -> None:
     """Four transforms and five further sums."""
-    found = on_ranks(2, ranks_work.solution, "spectral", 69, "float32", 9)
+    found = on_ranks(2, ranks_work.solution, "spectral", 69, "float32", 6)
     grid = ranks_work.engine_of("squared", 69, "float32")[0].grid
     halo, bands = grid.rows[0].high - grid.rows[0].stop, len(grid.rows)
     integers = sum(2 * (n * (n + 1) // 2 + 1) for n in (64, 128, 256))
