@@ -49,8 +49,10 @@ def matched(
             region.content,
             [region.styles[k] for k in counted],
         )
-        everywhere = torch.ones(content.shape[-2:], dtype=torch.float32, device="cpu")
-        parts.append((recoloured, everywhere if region.content is None else region.content))
+        where = region.content
+        if where is None:
+            where = torch.ones(content.shape[-2:], dtype=torch.float32, device="cpu")
+        parts.append((recoloured, where))
     return MixedRows(whole, parts)
 
 

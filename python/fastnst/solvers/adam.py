@@ -6,7 +6,9 @@ minimum; an exponential moving average of them lies lower and shows no grain (Po
 
 Adam's steps do not depend on the scale of the objective, but for its ε = 1e-8, which is added to
 the root mean square of the gradient, and for the range of float32, which has its square. So the
-gradient is multiplied by a power of two that brings the mean of its first values near one.
+gradient is multiplied by a power of two that brings the mean of its first values near ``MEAN``: ε
+is less than a rounding of a value a thousandth of that, and the squares of float32 go far beyond
+it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from fastnst.evaluation import Evaluation
 from fastnst.solvers.solver import Setup, towards_one
 from fastnst.solvers.state import State
 
+MEAN = 2.0**10  # of the gradient that torch's Adam sees first, about
 BETAS = (0.9, 0.99)  # 0.999, Adam's default, remembers too long for the few steps of a picture
 
 
@@ -36,7 +39,8 @@ class Adam:
         self.image = setup.image
         self.bounds = setup.bounds
         self.placement = setup.placement
-        self.scale = towards_one(setup.gradient_norm1 / setup.placement.count(setup.image))
+        mean = setup.gradient_norm1 / setup.placement.count(setup.image)
+        self.scale = towards_one(mean / MEAN)
         rate = setup.learning_rate * setup.step_scale
         self.optimizer = torch.optim.Adam([setup.image], lr=rate, betas=BETAS)
         if setup.placement.store is not None:  # else torch makes them at the first step

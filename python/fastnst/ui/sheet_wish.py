@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastnst.errors import InvalidInput
 from fastnst.settings.config import PRESET
-from fastnst.settings.presets import PRESETS, differences, make_settings, nearest
+from fastnst.settings.presets import COMMON, PRESETS, differences, make_settings, nearest
 from fastnst.settings.settings import SPECS, Settings
 from fastnst.sheet.axes import Axis, make_axes, read_values
 from fastnst.sheet.cells import Cell, make_cells
 from fastnst.sheet.sheet import Sheet
 from fastnst.ui.limits import Limits, check_names
-from fastnst.ui.machine import NETWORK, OF_MACHINE
+from fastnst.ui.machine import NETWORK
 from fastnst.ui.outcome import sheet_outcome
 from fastnst.ui.wish import Ended, Stage, Wish, check_content, copy
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 STYLE = "style"  # varied: a picture for each of the styles, which are blended otherwise
-# What pictures of several presets have in common whatever the page's preset: the sheet is to
-# compare them, on one machine.
-COMMON = ("size", "seed", *OF_MACHINE)
 # Settings that mean something together: where a visitor changed one, all are the page's.
 TOGETHER = (
     ("style_fit", "style_size"),
@@ -146,8 +143,8 @@ class SheetWish(Wish):
     def _common(self) -> dict[str, Any]:
         """What pictures of several presets have in common.
 
-        That is what belongs to the machine, and all in which the page differs from the preset that
-        its settings were changed from.
+        That is what no preset has of its own, the size, and all in which the page differs from the
+        preset that its settings were changed from.
         """
         changed = set(differences(self.settings, PRESETS[nearest(self.settings)]))
         for names in TOGETHER:

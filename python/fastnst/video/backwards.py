@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +26,14 @@ def from_the_last(frames: Iterable[Frame], folder: Path, count: int) -> Iterator
     Raises:
         InvalidInput: if they do not fit there, and where ``frames`` raises it.
     """
-    kept: list[tuple[int, Fraction]] = []  # of each its number and time: a view would hold it whole
-    ends: list[tuple[Fraction | None, bool]] = []
+    kept: list[Frame] = []  # without their pixels, of which a view would hold them whole
+    nothing = np.empty((0, 0, 3), np.float32)
     shape: tuple[int, ...] = ()  # of all of them
     with tempfile.TemporaryFile(dir=folder) as file:
         for frame in frames:
             if not kept:
                 _check_room(count * frame.pixels.nbytes, folder)
-            kept.append((frame.index, frame.time))
-            ends.append((frame.until, frame.ends))
+            kept.append(replace(frame, pixels=nothing))
             shape = frame.pixels.shape
             try:
                 file.write(np.ascontiguousarray(frame.pixels, np.float32).data)
@@ -48,7 +47,7 @@ def from_the_last(frames: Iterable[Frame], folder: Path, count: int) -> Iterator
         for place in reversed(range(len(kept))):
             file.seek(place * size)
             pixels = np.frombuffer(file.read(size), np.float32).reshape(shape).copy()
-            yield Frame(*kept[place], pixels, *ends[place])
+            yield replace(kept[place], pixels=pixels)
 
 
 def _check_room(needed: int, folder: Path) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 from fastnst.cache import Cache
 from fastnst.devices import check_process, undisturbed
 from fastnst.errors import InvalidInput
-from fastnst.images.colour import match_colours
 from fastnst.images.decode import Picture
 from fastnst.images.pixels import resize, to_tensor
 from fastnst.images.rows import PixelRows
@@ -281,11 +280,8 @@ class Painter:
 
     def _recoloured(self, pictures: Pictures) -> Tensor:
         """A frame in the colours of its styles: what the frames before do not show of it."""
-        content, styles = pictures.content, pictures.styles
-        blend = self.settings.blend(len(styles))
-        if pictures.regions is None:
-            return match_colours(content, styles, blend)
-        source = matched(content, styles, blend, pictures.regions)
+        blend = self.settings.blend(len(pictures.styles))
+        source = matched(pictures.content, pictures.styles, blend, pictures.regions)
         return to_tensor(source.rows(0, source.height))
 
     def _hear(self, frame: Frame) -> Callable[[Step], None] | None:

@@ -7,6 +7,10 @@ picture's, with the same numbers in them; so every feature and every gradient ha
 process computes for the whole picture, and nothing is computed twice. What is added up over
 positions is added by band, whoever owns it.
 
+While rows are on their way a rank computes those of the next convolution that do not read them,
+which are all but the outermost tiles, and then the others. So it waits only for a neighbour that is
+later than these take.
+
 There are 13 exchanges each way for VGG-19 to relu5_1, of a row of each layer's features; in return
 all features of a piece are in memory at once.
 """
