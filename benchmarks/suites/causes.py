@@ -12,11 +12,17 @@ from benchmarks import renders
 from benchmarks.renders import Arm, Noise
 from benchmarks.suite import Suite
 
-AMPLITUDES = (0.05, 0.02, 0.01, 0.005)
+AMPLITUDES = (0.05, 0.02, 0.01, 0.005, 0.002)
 VARIATIONS = (0.3, 1.0, 3.0)
+LAYERS = {  # weights of relu1_1 … relu5_1 in the style loss; usually all are 1/5
+    "shallow": (0.4, 0.3, 0.15, 0.1, 0.05),
+    "deep": (0.05, 0.1, 0.15, 0.3, 0.4),
+    "quartering": tuple(4.0**-k for k in range(5)),  # as crowsonkb has them
+}
 ARMS = (
     *(Arm(f"gatys, noise {std:g}", "gatys", start=Noise(std)) for std in AMPLITUDES),
     Arm("gatys, grey noise 0.05", "gatys", start=Noise(0.05, grey=True)),
+    Arm("gatys, grey noise 0.01", "gatys", start=Noise(0.01, grey=True)),
     Arm("gatys, tv 1", "gatys", {"tv_weight": 1.0}),
     Arm("gatys, replicate", "gatys", {"padding": "replicate"}),
     Arm("gatys, max pooling", "gatys", {"pooling": "max"}),
@@ -31,6 +37,10 @@ ARMS = (
     Arm("fast, by L-BFGS", "fast", {"optimizer": "lbfgs"}),
     Arm("fast, from the content", "fast", {"init": "content"}),
     Arm("fast, replicate", "fast", {"padding": "replicate"}),
+    *(
+        Arm(f"fast, {name} layers", "fast", {"style_layer_weights": weights})
+        for name, weights in LAYERS.items()
+    ),
     Arm("fast, max pooling", "fast", {"pooling": "max"}),
     Arm("hires, as it is", "hires", halved=True),
     Arm("hires, by L-BFGS", "hires", {"optimizer": "lbfgs"}, halved=True),

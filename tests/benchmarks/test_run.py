@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,6 +108,29 @@ def test_results_of_a_gpu_are_kept_by_default(
 
 def test_the_real_readme_has_a_place_for_the_tables() -> None:
     assert report.MARK in run.README.read_text()
+
+
+@pytest.mark.parametrize("becomes", [None, RuntimeError])
+def test_an_interruption_that_a_library_has_lost_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, becomes: type[Exception] | None
+) -> None:
+    """As one that is raised in a destructor, or that C++ makes another exception of."""
+
+    def measure(case: Case, options: Options) -> Iterator[Row]:
+        yield row_of(case, options)
+        try:
+            run._interrupt(signal.SIGINT, None)
+        except KeyboardInterrupt as error:
+            if becomes is not None:
+                raise becomes("lost") from error
+
+    monkeypatch.setattr(run, "_interrupted", threading.Event())
+    monkeypatch.setitem(run.SUITES, "evaluation", suite_of("evaluation", measure))
+    path = tmp_path / "results.json"
+    assert run.main(["evaluation", "--json", str(path)]) == 130
+    found = checked(path)
+    assert found["environment"]["unfinished"] == ["evaluation"]
+    assert len(found["rows"]) == 1  # of two cases
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")

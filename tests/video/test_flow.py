@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from fastnst.video.flow import (
     choose_flow,
     describe_flow,
     dis_flow,
+    find_flows,
     flo_name,
     read_flo,
     write_flo,
@@ -149,3 +151,40 @@ def test_opencv_computes_with_the_threads_of_pytorch(monkeypatch: pytest.MonkeyP
             assert cv2.getNumThreads() == threads
     finally:
         cv2.setNumThreads(before)
+
+
+def test_flows_found_side_by_side_have_the_bits_of_one_after_another() -> None:
+    pytest.importorskip("cv2")
+    scene = MovingScene(96, 72)
+    frames = [frame(scene, k) for k in range(3)]
+    pairs = [(frames[0], frames[k]) for k in (1, 2)] + [(frames[k], frames[0]) for k in (1, 2)]
+    flow = dis_flow()
+    expected = [flow(*pair) for pair in pairs]
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            for found, alone in zip(find_flows(flow, pairs), expected, strict=True):
+                assert torch.equal(found, alone)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_flow_of_the_callers_is_called_in_order_and_in_this_thread() -> None:
+    """It may hold what one thread alone may touch: a network, an open file."""
+    seen = []
+
+    def flow(first: Frame, second: Frame) -> torch.Tensor | None:
+        seen.append((first.index, second.index, threading.get_ident()))
+        return None
+
+    grey = np.full((8, 8, 3), 0.5, np.float32)
+    one, two, three = (Frame(k, Fraction(k), grey) for k in range(3))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert find_flows(flow, [(one, two), (two, one), (one, three)]) == [None] * 3
+    finally:
+        torch.set_num_threads(before)
+    here = threading.get_ident()
+    assert seen == [(0, 1, here), (1, 0, here), (0, 2, here)]

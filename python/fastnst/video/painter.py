@@ -29,7 +29,7 @@ from fastnst.settings.settings import LARGEST_WEIGHT, Settings
 from fastnst.video.consistency import Consistency, consistency, counted_once
 from fastnst.video.cuts import is_cut
 from fastnst.video.film_frame import FilmFrame, Past, Shot
-from fastnst.video.flow import Flow, Frame, check_flow
+from fastnst.video.flow import Flow, Frame, check_flow, find_flows
 from fastnst.video.frame_run import FrameRun, style_loss_of
 from fastnst.video.options import FilmOptions
 from fastnst.video.warp import warp
@@ -98,6 +98,10 @@ class Painter:
         self._prepared: Preparation | None = None
         self._pictures: Pictures | None = None  # of the shot, at the size of the result
         self._size: tuple[int, ...] = ()
+        self._flows_of: int | None = (
+            None  # the number of a frame, and its flows to others by theirs
+        )
+        self._flows: dict[int, tuple[Tensor, Consistency] | None] = {}
 
     def prepare(self, frame: Frame) -> Preparation:
         """Decode the styles, load the weights and check the memory, once for all frames."""
@@ -231,8 +235,7 @@ class Painter:
             InvalidInput: if there is no flow to any of them.
         """
         warped, found = [], []
-        for other in others:
-            between = self._flow_between(frame, other)
+        for other, between in zip(others, self._flows_between(frame, others), strict=True):
             if between is not None:
                 warped.append(warp(other.image, between[0], "spline").clamp(0, 1))
                 found.append(between[1])
@@ -242,7 +245,7 @@ class Painter:
         return _View(*held, *_merged(warped, [each.seen for each in found]))
 
     def _flow_back(self, frame: Frame, other: Past) -> tuple[Tensor, Consistency]:
-        found = self._flow_between(frame, other)
+        found = self._flows_between(frame, [other])[0]
         if found is None:
             raise self._no_flow(frame, other)
         return found
@@ -253,23 +256,29 @@ class Painter:
             f"{self._flow_name}, both ways of which are needed"
         )
 
-    def _flow_between(self, frame: Frame, other: Past) -> tuple[Tensor, Consistency] | None:
-        """The flow from a frame to another, and where it is reliable; None if there is none."""
-        key = other.frame.index, frame.index
-        return self._cache.get("flow", key, lambda: self._find_flow(frame, other.frame))
+    def _flows_between(
+        self, frame: Frame, others: Sequence[Past]
+    ) -> list[tuple[Tensor, Consistency] | None]:
+        """The flow from a frame to each of some others, and where it is reliable.
 
-    def _find_flow(self, frame: Frame, other: Frame) -> tuple[Tensor, Consistency] | None:
-        if np.array_equal(frame.pixels, other.pixels):  # nothing moves
-            height, width, _ = frame.pixels.shape
-            still = torch.zeros(height, width, 2, dtype=torch.float32, device="cpu")
-            everywhere = torch.ones_like(still[..., 0])[None, None]
-            return still, Consistency(everywhere, everywhere)
-        backward, forward = self.flow(frame, other), self.flow(other, frame)
-        if backward is None or forward is None:
-            return None
-        for flow in (backward, forward):
-            check_flow(flow, frame)
-        return backward, consistency(forward, backward)
+        None where there is no flow. What was found for the frame is kept until the next one.
+        """
+        if self._flows_of != frame.index:
+            self._flows_of, self._flows = frame.index, {}
+        missing = {
+            other.frame.index: other.frame
+            for other in others
+            if other.frame.index not in self._flows
+        }
+        moved = {n: f for n, f in missing.items() if not np.array_equal(f.pixels, frame.pixels)}
+        pairs = [pair for other in moved.values() for pair in ((frame, other), (other, frame))]
+        vectors = iter(find_flows(self.flow, pairs))
+        for index in missing:
+            if index in moved:
+                self._flows[index] = _judged(frame, next(vectors), next(vectors))
+            else:
+                self._flows[index] = _still(frame)
+        return [self._flows[other.frame.index] for other in others]
 
     def _of_shot(self, frame: Frame) -> Pictures:
         """The pictures of the shot; of this frame if nobody has taken it up."""
@@ -287,6 +296,25 @@ class Painter:
     def _hear(self, frame: Frame) -> Callable[[Step], None] | None:
         listen, index = self._listen, frame.index
         return None if listen is None else lambda step: listen(index, step)
+
+
+def _still(frame: Frame) -> tuple[Tensor, Consistency]:
+    """The flow to a frame that is the same, in which nothing moves."""
+    height, width, _ = frame.pixels.shape
+    vectors = torch.zeros(height, width, 2, dtype=torch.float32, device="cpu")
+    everywhere = torch.ones_like(vectors[..., 0])[None, None]
+    return vectors, Consistency(everywhere, everywhere)
+
+
+def _judged(
+    frame: Frame, backward: Tensor | None, forward: Tensor | None
+) -> tuple[Tensor, Consistency] | None:
+    """The flow from a frame to another, and where the one back agrees; None without one of them."""
+    if backward is None or forward is None:
+        return None
+    for vectors in (backward, forward):
+        check_flow(vectors, frame)
+    return backward, consistency(forward, backward)
 
 
 def _merged(warped: Sequence[Tensor], shares: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
