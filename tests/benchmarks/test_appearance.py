@@ -92,7 +92,23 @@ def test_a_lattice_stands_out_by_its_power(period: int) -> None:
         assert np.median([one[other] for one in found]) == pytest.approx(1, abs=0.5)
 
 
+@pytest.mark.parametrize("period", [2, 4])
+@pytest.mark.parametrize("direction", ["rows", "columns", "diagonal"])
+def test_a_lattice_has_its_amplitude(period: int, direction: str) -> None:
+    """Of four levels, on a ramp of grey, in a picture whose sides no period divides."""
+    y, x = np.mgrid[:83, :101]
+    place = {"rows": y, "columns": x, "diagonal": x - y}[direction]
+    ramp = np.linspace(0.2, 0.8, 83)[:, None] + 0 * x
+    found = appearance.lattice_amplitude(grey(ramp + 4 / 255 * np.cos(2 * np.pi * place / period)))
+    assert found == pytest.approx(4, rel=0.01)
+
+
+def test_a_picture_without_a_lattice_has_hardly_an_amplitude() -> None:
+    assert appearance.lattice_amplitude(white(0.02, 200, 256)) < 0.5
+
+
 def test_lattices_need_room() -> None:
+    assert appearance.lattice_amplitude(white(0.1, 31, 200)) == 0
     assert appearance.lattices(white(0.1, 31, 200)) == {}
 
 

@@ -61,9 +61,9 @@ def test_presets_with_scales() -> None:
 def test_fast_has_scales_for_large_pictures_alone() -> None:
     fast = PRESETS["fast"]
     assert make_schedule(fast, 512, 1) == (Scale(512, 150),)
-    assert make_schedule(fast, 2047, 1) == (Scale(1024, 150), Scale(2047, 75))
-    assert sizes(fast, 2046) == [2046]
-    assert sizes(fast, 5000) == [1250, 2500, 5000]
+    assert make_schedule(fast, 1023, 1) == (Scale(512, 150), Scale(1023, 100))
+    assert sizes(fast, 1022) == [1022]
+    assert sizes(fast, 5000) == [625, 1250, 2500, 5000]
 
 
 def test_a_run_over_scales() -> None:
