@@ -8,6 +8,7 @@ times as many operations. So the solver, the scratch file, checkpoints and ranks
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -70,6 +71,8 @@ class OnDevice(Evaluator):
         A GPU reads memory that is pinned several times as fast; PyTorch keeps the copy's space for
         the next one. Nothing waits: what reads it there comes later in the same stream.
         """
-        if self._device.type == "cuda" and x.device.type == "cpu":
-            return x.pin_memory().to(self._device, non_blocking=True)
-        return x.to(self._device)
+        if self._device.type != "cuda":
+            return x.to(self._device)
+        with contextlib.suppress(RuntimeError):  # where no more can be pinned, it takes longer
+            x = x.pin_memory()
+        return x.to(self._device, non_blocking=True)
