@@ -61,10 +61,10 @@ def _artistyle() -> Settings:
 def _fast() -> Settings:
     """The default's objective, reached in half the iterations; the suite ``loss`` measures it.
 
-    A result of 1024 pixels and more begins at a half of it, or less, of 512 at least: strokes do not
-    grow with a picture, and started at 1024 a cloudless sky stayed a tinted photograph in its
-    corners, at 2048 most of it. Half as many iterations at each further scale take twice as long as
-    those of the one before.
+    A result of 1024 pixels and more begins at a half of it, or less, of 512 at least: strokes do
+    not grow with a picture, and started at 1024 a cloudless sky stayed a tinted photograph in its
+    corners, at 2048 most of it. Half as many iterations at each further scale take twice as long
+    as those of the one before.
 
     Its total variation is of colour alone: without it fine colours have two to seven times the
     painting's power where that is small, and no other loss asks for them (docs/quality.md).

@@ -153,3 +153,25 @@ def test_pieces_on_the_cpu_stay_there(random_weights: Weights) -> None:
     )
     expected = plain.evaluate(image).gradient.clone()
     assert torch.equal(said.evaluate(image).gradient, expected)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_goes_to_a_gpu_is_pinned_where_that_can_be_had(
+    random_weights: Weights, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    it, image = objective(random_weights, HEIGHT, WIDTH, "gram", torch.float32)
+    there = OnDevice(AutogradEvaluator(it))
+    there._device = torch.device("cuda")
+    pinned = image.clone()
+
+    def pin_memory(_: torch.Tensor) -> torch.Tensor:
+        if fails:
+            raise RuntimeError("CUDA error: out of memory")
+        return pinned
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *where, **how: (self, where, how))
+    sent, where, how = there._there(image)
+    assert sent is (image if fails else pinned)
+    assert where == (torch.device("cuda"),)
+    assert how == {"non_blocking": True}
