@@ -8,6 +8,7 @@ import math
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -150,16 +151,22 @@ def _run_suite(
 
 
 _interrupted = threading.Event()
+TOGETHER = 1.0  # seconds: ``timeout`` and its like send a signal to the group and to the process
+_last = -math.inf  # when the last signal came
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Ctrl-C, and a wish to end: what was measured is written.
 
     The exception can be lost in a library that calls Python and drops or replaces what it raises,
-    such as a destructor; then the case goes on to its end, and no further one is begun.
+    such as a destructor; then the case goes on to its end, and no further one is begun. What comes
+    within a second of another signal is the same wish: it does not end what is being written.
     """
+    global _last
+    before, _last = _last, time.monotonic()
     _interrupted.set()
-    signal.default_int_handler(number, frame)
+    if _last - before > TOGETHER:
+        signal.default_int_handler(number, frame)
 
 
 def _stop_if_interrupted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -125,12 +126,24 @@ def test_an_interruption_that_a_library_has_lost_ends_the_run(
                 raise becomes("lost") from error
 
     monkeypatch.setattr(run, "_interrupted", threading.Event())
+    monkeypatch.setattr(run, "_last", -math.inf)
     monkeypatch.setitem(run.SUITES, "evaluation", suite_of("evaluation", measure))
     path = tmp_path / "results.json"
     assert run.main(["evaluation", "--json", str(path)]) == 130
     found = checked(path)
     assert found["environment"]["unfinished"] == ["evaluation"]
     assert len(found["rows"]) == 1  # of two cases
+
+
+def test_two_signals_at_once_are_one_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_interrupted", threading.Event())
+    monkeypatch.setattr(run, "_last", -math.inf)
+    with pytest.raises(KeyboardInterrupt):
+        run._interrupt(signal.SIGTERM, None)
+    run._interrupt(signal.SIGTERM, None)
+    monkeypatch.setattr(run, "_last", run._last - run.TOGETHER)
+    with pytest.raises(KeyboardInterrupt):  # later
+        run._interrupt(signal.SIGINT, None)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
