@@ -7,7 +7,6 @@ import json
 import math
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,8 @@ from benchmarks.suites import SUITES, Suite
 
 RESULTS = Path(__file__).with_name("results")
 README = Path(__file__).with_name("README.md")
+TOGETHER = 1.0  # seconds: ``timeout`` and its like send a signal to the group and to the process
+_interrupted = -math.inf  # when the last signal came, by ``time.monotonic``
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,7 +124,6 @@ def _run_suite(
 
     cases = suite.cases(options)
     progress.begin(suite.name, len(cases))
-    _stop_if_interrupted()
     try:
         for case in cases:
             progress.say(f"{case.title}, {case.dtype}, {case.size} px")
@@ -150,27 +150,22 @@ def _run_suite(
             keep(row)
 
 
-_interrupted = threading.Event()
-TOGETHER = 1.0  # seconds: ``timeout`` and its like send a signal to the group and to the process
-_last = -math.inf  # when the last signal came
-
-
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Ctrl-C, and a wish to end: what was measured is written.
 
     The exception can be lost in a library that calls Python and drops or replaces what it raises,
     such as a destructor; then the case goes on to its end, and no further one is begun. What comes
-    within a second of another signal is the same wish: it does not end what is being written.
+    within ``TOGETHER`` of another signal is the same wish: it does not end what is being written.
     """
-    global _last
-    before, _last = _last, time.monotonic()
-    _interrupted.set()
-    if _last - before > TOGETHER:
+    global _interrupted
+    before, _interrupted = _interrupted, time.monotonic()
+    if _interrupted - before > TOGETHER:
         signal.default_int_handler(number, frame)
 
 
 def _stop_if_interrupted() -> None:
-    if _interrupted.is_set():
+    """Raise ``KeyboardInterrupt`` if a signal has come, whatever became of its own."""
+    if _interrupted > -math.inf:
         raise KeyboardInterrupt
 
 

@@ -3,8 +3,8 @@
     python tools/gallery.py [--only NAME]
 
 Writes docs/images/gallery/*.jpg and prints what each took. The gallery's pairs are what the default
-command makes of them; the others show what single options and other presets do. All have 768 pixels
-and took two minutes on an H200 that did other work too.
+command makes of them; the others show what single options and other presets do. All have 768
+pixels, the samples themselves 320, and took two minutes on an H200 that did other work too.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ import math
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,8 +124,7 @@ def test_an_interruption_that_a_library_has_lost_ends_the_run(
             if becomes is not None:
                 raise becomes("lost") from error
 
-    monkeypatch.setattr(run, "_interrupted", threading.Event())
-    monkeypatch.setattr(run, "_last", -math.inf)
+    monkeypatch.setattr(run, "_interrupted", -math.inf)
     monkeypatch.setitem(run.SUITES, "evaluation", suite_of("evaluation", measure))
     path = tmp_path / "results.json"
     assert run.main(["evaluation", "--json", str(path)]) == 130
@@ -136,12 +134,11 @@ def test_an_interruption_that_a_library_has_lost_ends_the_run(
 
 
 def test_two_signals_at_once_are_one_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_interrupted", threading.Event())
-    monkeypatch.setattr(run, "_last", -math.inf)
+    monkeypatch.setattr(run, "_interrupted", -math.inf)
     with pytest.raises(KeyboardInterrupt):
         run._interrupt(signal.SIGTERM, None)
     run._interrupt(signal.SIGTERM, None)
-    monkeypatch.setattr(run, "_last", run._last - run.TOGETHER)
+    monkeypatch.setattr(run, "_interrupted", run._interrupted - run.TOGETHER)
     with pytest.raises(KeyboardInterrupt):  # later
         run._interrupt(signal.SIGINT, None)
 
