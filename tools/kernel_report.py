@@ -58,7 +58,10 @@ class Instruction:
     def vectors_loaded(self) -> int:
         if self.name.startswith("ld"):  # arm64: one or two registers q, or elements of a v
             return len(re.findall(r"\b[qv]\d+", self.operands.split("[")[0]))
-        # x86-64, where the target comes last: a source in memory, also of a product
+        # x86-64, where the target comes last: a source in memory, also of a product; in xmm
+        # registers gcc counts too
+        if re.fullmatch(r"vmovdqa|vmovq|vp(add|sub|min)\w*q", self.name):
+            return 0
         is_vector = re.search(r"%[xyz]mm", self.operands) is not None
         from_memory = re.search(r"\([^)]*\)[^,]*,", self.operands) is not None
         return int(is_vector and from_memory)

@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "integers.h"
 #include "simd.h"
 
 namespace fastnst {
@@ -32,7 +33,7 @@ template <class T>
 constexpr int64_t kPerUnit = 4 / static_cast<int64_t>(sizeof(T));
 
 template <class T>
-inline Vec multiply_add_units(Vec a, Vec b, Vec c) {
+FASTNST_INLINE Vec multiply_add_units(Vec a, Vec b, Vec c) {
 #ifdef FASTNST_MULTIPLIES_PAIRS
     if constexpr (kPerUnit<T> == 2) return multiply_add_pairs(a, b, c);
 #endif
@@ -41,7 +42,7 @@ inline Vec multiply_add_units(Vec a, Vec b, Vec c) {
 
 #ifdef FASTNST_MULTIPLIES_LANES
 template <class T, int kLane>
-inline Vec multiply_add_units_lane(Vec a, Vec b, Vec c) {
+FASTNST_INLINE Vec multiply_add_units_lane(Vec a, Vec b, Vec c) {
 #ifdef FASTNST_MULTIPLIES_PAIRS
     if constexpr (kPerUnit<T> == 2) return multiply_add_pairs_lane<kLane>(a, b, c);
 #endif
@@ -52,7 +53,8 @@ inline Vec multiply_add_units_lane(Vec a, Vec b, Vec c) {
 // for. A vector of b is loaded right before its use, since R x 4 sums and R vectors of a leave two
 // registers.
 template <class T, int kLane, int R, int kVecs>
-inline void product_step(const Vec (&a)[R], const float* b, int64_t b_panel, Vec (&sum)[R][kVecs]) {
+FASTNST_INLINE void product_step_lane(const Vec (&a)[R], const float* b, int64_t b_panel,
+                                      Vec (&sum)[R][kVecs]) {
     for (int v = 0; v < kVecs; ++v) {
         const Vec column = load(b + v / kPanelVectors * b_panel + v % kPanelVectors * kWidth);
         for (int r = 0; r < R; ++r)
@@ -61,56 +63,67 @@ inline void product_step(const Vec (&a)[R], const float* b, int64_t b_panel, Vec
 }
 #endif
 
-// The rows of a that come next are fetched on the way, and `next_rows` rows of what the next b is
-// read from, in panels next_panel apart, or null: 5 to 25 % for the layers whose filters exceed the
-// second cache.
-//
+// What is read next is fetched on the way: 5 to 25 % for the layers whose filters exceed the second
+// cache. Of the next b, or what it will be made of, `each` rows every kAhead steps, of `count`.
+struct Next {
+    const float* rows;  // in panels `panel` apart, or null
+    int64_t each, panel, count;
+};
+
+// sum[r][v] += a[r] b[v]: one step of product_tile's sum over k
+template <class T, int R, int P>
+FASTNST_INLINE void product_step(const float* a, int64_t a_row, const float* b, int64_t b_panel,
+                                 Vec (&sum)[R][P * kPanelVectors]) {
+    constexpr int kVecs = P * kPanelVectors;
+    Vec column[kVecs];
+    for (int v = 0; v < kVecs; ++v)
+        column[v] = load(b + v / kPanelVectors * b_panel + v % kPanelVectors * kWidth);
+    for (int r = 0; r < R; ++r) {
+        const Vec x = broadcast(a + r * a_row);
+        for (int v = 0; v < kVecs; ++v) sum[r][v] = multiply_add_units<T>(x, column[v], sum[r][v]);
+    }
+}
+
 // R rows and P panels; a[r, k] = a[r * a_row + k], b[k, j] = b[j / 16 * b_panel + k * 16 + j % 16].
+//
+// kAhead steps are written out, and between them the rows of a below these are fetched, two at a
+// time, so that each of their lines is once. With a loop over the steps, and all rows fetched every
+// kAhead of them, one core reached 124 GFLOP/s in place of 144 (AVX-512, 2.8 GHz), 85 in place of
+// 94 with AVX2.
 template <class T, int R, int P>
 inline void product_tile(int64_t depth, const float* a, int64_t a_row, const float* b,
-                         int64_t b_panel, float* out, int64_t out_row, bool add_to_out,
-                         const float* next, int64_t next_panel, int64_t next_rows) {
+                         int64_t b_panel, float* out, int64_t out_row, bool add_to_out, Next next) {
     constexpr int kVecs = P * kPanelVectors;
     Vec sum[R][kVecs];
     for (int r = 0; r < R; ++r) {
         for (int v = 0; v < kVecs; ++v) sum[r][v] = zero();
     }
-    int64_t whole = 0;  // steps done four at a time
+    const float* rows = next.rows;
+    int64_t left = next.count, k = 0;
+    for (; k + kAhead <= depth; k += kAhead, a += kAhead, b += kAhead * kPanel) {
+        const float* below = a + (R + k / kAhead % 4 * 2) * a_row;
+        prefetch(below);
+        prefetch(below + a_row);
+        for (int64_t row = 0; row < min(next.each, left); ++row, rows += kPanel) {
+            for (int p = 0; p < P; ++p) prefetch_to_second(rows + p * next.panel);
+        }
+        left -= next.each;
 #ifdef FASTNST_MULTIPLIES_LANES
-    static_assert(kAhead == kWidth && kWidth == 4);
-    for (; whole + kAhead <= depth; whole += kAhead) {
-        for (int r = 0; r < R; ++r) prefetch(a + (R + r) * a_row + whole);
-        for (int64_t k = whole; k < min(whole + kAhead, next_rows); ++k) {
-            for (int p = 0; p < P; ++p) prefetch_to_second(next + p * next_panel + k * kPanel);
-        }
+        static_assert(kAhead == kWidth && kWidth == 4);
         Vec x[R];
-        for (int r = 0; r < R; ++r) x[r] = load(a + r * a_row + whole);
-        product_step<T, 0>(x, b, b_panel, sum);
-        product_step<T, 1>(x, b + kPanel, b_panel, sum);
-        product_step<T, 2>(x, b + 2 * kPanel, b_panel, sum);
-        product_step<T, 3>(x, b + 3 * kPanel, b_panel, sum);
-        b += kAhead * kPanel;
-    }
+        for (int r = 0; r < R; ++r) x[r] = load(a + r * a_row);
+        product_step_lane<T, 0>(x, b, b_panel, sum);
+        product_step_lane<T, 1>(x, b + kPanel, b_panel, sum);
+        product_step_lane<T, 2>(x, b + 2 * kPanel, b_panel, sum);
+        product_step_lane<T, 3>(x, b + 3 * kPanel, b_panel, sum);
+#else
+        product_step<T, R, P>(a, a_row, b, b_panel, sum);
+        product_step<T, R, P>(a + 1, a_row, b + kPanel, b_panel, sum);
+        product_step<T, R, P>(a + 2, a_row, b + 2 * kPanel, b_panel, sum);
+        product_step<T, R, P>(a + 3, a_row, b + 3 * kPanel, b_panel, sum);
 #endif
-    for (int64_t begin = whole; begin < depth; begin += kAhead) {
-        for (int r = 0; r < R; ++r) prefetch(a + (R + r) * a_row + begin);
-        for (int64_t k = begin; k < min(begin + kAhead, next_rows); ++k) {
-            for (int p = 0; p < P; ++p) prefetch_to_second(next + p * next_panel + k * kPanel);
-        }
-        for (int64_t k = begin; k < min(begin + kAhead, depth); ++k) {
-            Vec column[kVecs];
-            for (int p = 0; p < P; ++p) {
-                for (int v = 0; v < kPanelVectors; ++v)
-                    column[p * kPanelVectors + v] = load(b + p * b_panel + v * kWidth);
-            }
-            for (int r = 0; r < R; ++r) {
-                const Vec x = broadcast(a + r * a_row + k);
-                for (int v = 0; v < kVecs; ++v)
-                    sum[r][v] = multiply_add_units<T>(x, column[v], sum[r][v]);
-            }
-            b += kPanel;
-        }
     }
+    for (; k < depth; ++k, ++a, b += kPanel) product_step<T, R, P>(a, a_row, b, b_panel, sum);
 #pragma GCC unroll 8  // else gcc 12 keeps the sums of avx2 in memory
     for (int r = 0; r < R; ++r) {
         for (int v = 0; v < kVecs; ++v) {
@@ -125,8 +138,7 @@ inline void product_rows(int64_t rows, int64_t depth, const float* a, int64_t a_
                          int64_t b_panel, float* out, int64_t out_row, bool add_to_out) {
     if constexpr (R > 0) {
         if (rows == R)
-            product_tile<T, R, P>(depth, a, a_row, b, b_panel, out, out_row, add_to_out, nullptr, 0,
-                                  0);
+            product_tile<T, R, P>(depth, a, a_row, b, b_panel, out, out_row, add_to_out, {});
         else
             product_rows<T, R - 1, P>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
     }
@@ -137,12 +149,14 @@ inline void product_panels(int64_t rows, int64_t depth, const float* a, int64_t 
                            const float* b, int64_t b_panel, float* out, int64_t out_row,
                            bool add_to_out, const float* next, int64_t next_panel) {
     int64_t r = 0;
-    const int64_t step = next ? (depth * kTileRows + rows - 1) / rows : 0;
-    int64_t at = 0;
-    for (; r + kTileRows <= rows; r += kTileRows, at += step) {
+    const int64_t each = next ? ceil_div(kAhead * kTileRows, rows) : 0;
+    const int64_t of_tile = depth / kAhead * each;  // rows that a tile fetches
+    Next ahead{next, each, next_panel, depth};
+    for (; r + kTileRows <= rows; r += kTileRows) {
         product_tile<T, kTileRows, P>(depth, a + r * a_row, a_row, b, b_panel, out + r * out_row,
-                                      out_row, add_to_out, next + at * kPanel, next_panel,
-                                      min(step, depth - at));
+                                      out_row, add_to_out, ahead);
+        ahead.rows += of_tile * kPanel;
+        ahead.count -= of_tile;
     }
     product_rows<T, kTileRows - 1, P>(rows - r, depth, a + r * a_row, a_row, b, b_panel,
                                       out + r * out_row, out_row, add_to_out);

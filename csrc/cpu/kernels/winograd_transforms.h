@@ -41,7 +41,7 @@ struct Transform<4> {
                                              {0, 0, 1}};
 
     // B^T x
-    static inline void input(const Vec (&x)[6], Vec (&y)[6]) {
+    static FASTNST_INLINE void input(const Vec (&x)[6], Vec (&y)[6]) {
         const float constants[] = {-2.5f,
                                    -0.5f,
                                    -2.0f,
@@ -66,7 +66,7 @@ struct Transform<4> {
     }
 
     // A^T x
-    static inline void output(const Vec (&x)[6], Vec (&y)[4]) {
+    static FASTNST_INLINE void output(const Vec (&x)[6], Vec (&y)[4]) {
         const float constants[] = {2.0f,
                                    0.5f,
                                    static_cast<float>(kA),
@@ -113,7 +113,7 @@ struct Transform<6> {
                                              {0, 0, 1}};
 
     // B^T x
-    static inline void input(const Vec (&x)[8], Vec (&y)[8]) {
+    static FASTNST_INLINE void input(const Vec (&x)[8], Vec (&y)[8]) {
         const float constants[] = {5.25f, -4.25f, 0.25f, -1.25f, 0.5f, -2.5f, 2.0f, 4.0f, -5.0f};
         const Vec c214 = broadcast(constants), m174 = broadcast(constants + 1),
                   c14 = broadcast(constants + 2), m54 = broadcast(constants + 3),
@@ -137,7 +137,7 @@ struct Transform<6> {
     }
 
     // A^T x
-    static inline void output(const Vec (&x)[8], Vec (&y)[6]) {
+    static FASTNST_INLINE void output(const Vec (&x)[8], Vec (&y)[6]) {
         const float constants[] = {2.0f, 4.0f,  8.0f,   16.0f,   32.0f,
                                    0.5f, 0.25f, 0.125f, 0.0625f, 0.03125f};
         Vec c[5], inverse[5];  // 2^i, 2^-i
