@@ -44,6 +44,7 @@ ARMS = (
     Arm("fast, max pooling", "fast", {"pooling": "max"}),
     Arm("hires, as it is", "hires", halved=True),
     Arm("hires, by L-BFGS", "hires", {"optimizer": "lbfgs"}, halved=True),
+    Arm("hires, colour 2", "hires", {"tv_weight": 2.0, "tv_form": "color"}, halved=True),
 )
 
 

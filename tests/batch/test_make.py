@@ -69,17 +69,30 @@ def test_they_are_those_that_a_run_has(pictures: Path) -> None:
     assert iterations(job) == heard[-1].iterations == heard[-1].iteration
 
 
+@pytest.mark.parametrize("every", [2, 0])
 @pytest.mark.parametrize("damage", ["other settings", "cut"])
-def test_a_checkpoint_that_does_not_fit_is_left_behind(pictures: Path, damage: str) -> None:
+def test_a_checkpoint_that_does_not_fit_is_gone_when_its_picture_is_made(
+    pictures: Path, damage: str, every: int
+) -> None:
     jobs = jobs_of(pictures)[:1]
     path = pictures / "out" / ".one-a.png.checkpoint"
     if damage == "cut":
         path.write_bytes(b"half a checkpoint")
     else:
         fastnst.stylize(jobs[0].content, jobs[0].style, size=32, iterations=1, checkpoint=path)
-    outcomes = list(run_batch(jobs, pictures / "out", checkpoint_every=2))
+    outcomes = list(run_batch(jobs, pictures / "out", checkpoint_every=every))
     assert statuses(outcomes) == ["done"]
     assert not path.exists()
+
+
+def test_a_checkpoint_stays_until_its_picture_is_saved(pictures: Path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    (job,), out = jobs_of(pictures)[:1], pictures / "out"
+    monkeypatch.setattr(make, "save_or_rescue", fail)
+    assert statuses(run_batch([job], out, checkpoint_every=1)) == ["failed"]
+    assert checkpoint_path(job.output).exists()
 
 
 def test_a_bad_file_does_not_stop_the_others(pictures: Path, monkeypatch) -> None:

@@ -85,6 +85,19 @@ def test_what_cannot_be_is_one_line_before_anything_starts(
     assert len(err.strip().splitlines()) == 1
 
 
+def test_an_estimate_is_of_one_process(monkeypatch, capsys) -> None:
+    words = ["stylize", "sample:harbour", "sample:swirl", "-o", "o.png", "--estimate"]
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.run_app(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        "fastnst: rank 1: --estimate is of one process, and this is one of 2 (WORLD_SIZE): start "
+        "it without torchrun\n"
+    )
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -95,6 +95,9 @@ def _attempt(job: Job, making: Making, cache: Cache, listen: Callable[[Step], No
         result = _run(job, making.checkpoint_every, begin)
         save_or_rescue(result, job.output, making.bits, making.pyramid)
         note(making.folder, job.output, job.content, job.style, made_from)
+        # this run's, or that of an earlier batch, which was to be gone on with
+        with contextlib.suppress(OSError):
+            checkpoint_path(job.output).unlink()
     except FastNSTError as error:
         return Outcome(job, "failed", str(error), seconds=time.perf_counter() - began)
     except Exception as error:  # noqa: BLE001 - the other jobs may be well
@@ -141,8 +144,6 @@ def _run(job: Job, checkpoint_every: int, begin: Callable[..., Result]) -> Resul
     _drop_damaged(path)
     go_on = functools.partial(begin, checkpoints=Checkpoints(path, checkpoint_every))
     try:
-        result = go_on(resume=path if path.exists() else None)
+        return go_on(resume=path if path.exists() else None)
     except StateRefused:  # it is of another run, and written over
-        result = go_on()
-    path.unlink(missing_ok=True)
-    return result
+        return go_on()

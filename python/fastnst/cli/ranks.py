@@ -90,12 +90,31 @@ def check_command(name: str | None) -> None:
     Raises:
         InvalidInput: if it writes files and ranks do not share its work.
     """
+    if name in ALONE and (refusal := _one_of_several(f"fastnst {name} is")):
+        raise InvalidInput(f"{refusal}; several share stylize, texture, reconstruct and batch")
+
+
+def check_estimate(plan: Plan | None) -> None:
+    """Make sure that ``--estimate`` is asked of the one process that it speaks of.
+
+    Raises:
+        InvalidInput: if there are ranks, or are to be.
+    """
+    if plan is not None:
+        raise InvalidInput("--estimate is of one process: leave out --ranks")
+    if refusal := _one_of_several("--estimate is of"):
+        raise InvalidInput(refusal)
+
+
+def _one_of_several(what: str) -> str | None:
+    """Why this process, one of several ranks, does not do it; None: it is not one of several."""
     processes = os.environ.get("WORLD_SIZE")
-    if is_rank() and processes != "1" and name in ALONE:
-        raise InvalidInput(
-            f"fastnst {name} is one process, and this is one of {processes} (WORLD_SIZE): start it "
-            "without torchrun; several share stylize, texture, reconstruct and batch"
-        )
+    if not is_rank() or processes == "1":
+        return None
+    return (
+        f"{what} one process, and this is one of {processes} (WORLD_SIZE): start it without "
+        "torchrun"
+    )
 
 
 def share_picture(

@@ -41,6 +41,7 @@ from fastnst.cli.ranks import (
     RankTimeout,
     Restarts,
     as_rank,
+    check_estimate,
     check_ranks,
     share_picture,
 )
@@ -168,8 +169,7 @@ def stylize(
             save_every=save_every,
         )
     if only_estimate:
-        if plan is not None:
-            raise InvalidInput("--estimate is of one process: leave out --ranks")
+        check_estimate(plan)
         from fastnst.estimate import estimate
 
         needs = estimate(content, style, settings, content_mask, style_mask, resources)
