@@ -202,6 +202,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("compiled_isas", &fastnst::compiled_isas);
     m.def("available_isas", &fastnst::available_isas);
     m.def("selected_isa", &fastnst::selected_isa);
+    m.def("multiplies_integers", &fastnst::multiplies_integers);
     m.def("convolves_bfloat16", &fastnst::convolves_bfloat16);
     m.def("bfloat16_is_quicker", &fastnst::bfloat16_is_quicker);
     m.def("force_isa", &fastnst::force_isa, py::arg("name"));

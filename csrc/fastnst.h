@@ -10,10 +10,10 @@
 
 namespace fastnst {
 
-enum class DType : int { float32 = 0, bfloat16 = 1 };
+enum class DType : int { float32 = 0, bfloat16 = 1, int16 = 2 };
 
 inline std::int64_t size_of(DType dtype) {  // in bytes
-    return dtype == DType::bfloat16 ? 2 : 4;
+    return dtype == DType::float32 ? 4 : 2;
 }
 
 // Features of one layer:
@@ -71,9 +71,10 @@ enum class Pooling : int { none = 0, average = 1, max = 2 };  // 2x2, stride 2
 // with the roles of Ci and Co exchanged.
 struct Convolution {
     DType dtype;     // of everything but weights and bias
-    DType products;  // of the transformed patches and the weights: as dtype, or bfloat16, to which
-                     // patches of float32 are rounded; the sums of products are always float
-    int tile;        // m, of the weights; 4 for products of bfloat16
+    DType products;  // of the transformed patches and the weights: as dtype, or bfloat16 or int16,
+                     // to which patches of float32 are rounded; the sums of products are float, or
+                     // exact, of int16
+    int tile;  // m, of the weights; 4 for products of bfloat16
     std::int64_t batch, height, width, channels_in, channels_out;
     std::int64_t first, last;  // the rows of outputs that are computed; of others nothing is
                                // written. All, or of a batch of 1 some that whole tiles make up
@@ -99,9 +100,10 @@ int winograd_tile(DType products, std::int64_t batch, std::int64_t height, std::
 
 // The transformed filters of [Co, Ci, 3, 3]: (m + 2)^2 * Co * Ci numbers of the given type, the
 // same for every instruction set. gradient: flipped and with the roles of Co and Ci exchanged.
+// Behind those of int16 are (m + 2)^2 * Co floats (Ci of them with `gradient`): their scales.
 void winograd_weights(int tile, const float* filters, std::int64_t channels_out,
                       std::int64_t channels_in, bool gradient, DType dtype, void* out, int threads);
-// Throws std::runtime_error for products of bfloat16 where the instruction set has none.
+// Throws std::runtime_error for products of bfloat16 or int16 where there are none.
 void winograd_convolution(const Convolution& layer, int threads);
 
 // The first layer: out = max(0, preactivation), preactivation = W * image + bias.
@@ -178,6 +180,7 @@ void wait_briefly(bool briefly, int threads);
 std::vector<std::string> compiled_isas();
 std::vector<std::string> available_isas();  // compiled, and this machine can run them
 std::string selected_isa();                 // best available, capped by FASTNST_CPU_ISA
+bool multiplies_integers();                 // whether it has products of int16, and the processor
 bool convolves_bfloat16();                  // whether the selected one does
 bool bfloat16_is_quicker();                 // it does, and this processor gains by it
 void force_isa(const std::string& name);    // for tests: "" returns to the normal choice

@@ -38,13 +38,16 @@ void check_type(DType dtype) {
 
 // The kernels for tiles of this side and products of this type.
 const WinogradTable& winograd(int tile, DType products) {
-    check_type(products);
+    if (products != DType::int16) check_type(products);
     expect(tile == 4 || tile == 6, "tile: expected 4 or 6");
     const WinogradTable& table = kernels().winograd[tile == 6];
     if (products == DType::bfloat16 && !kernels().winograd->bfloat16)
         throw std::runtime_error("convolutions in bfloat16 need neonbf16 or avx512bf16, not " +
                                  std::string(kernels().name));
-    expect(products == DType::float32 || table.bfloat16, "tile: expected 4 for bfloat16");
+    if (products == DType::int16 && !multiplies_integers())
+        throw std::runtime_error("products of int16 need avx512vnni: " +
+                                 std::string(kernels().name) + " on this processor has none");
+    expect(products != DType::bfloat16 || table.bfloat16, "tile: expected 4 for bfloat16");
     return table;
 }
 
@@ -103,7 +106,7 @@ struct Cut {
 
 int winograd_tile(DType products, std::int64_t batch, std::int64_t height, std::int64_t width,
                   std::int64_t channels_in, std::int64_t channels_out) {
-    check_type(products);
+    if (products != DType::int16) check_type(products);
     check_sides(batch, height, width);
     if (products == DType::bfloat16) return 4;
     // Tiles of 6x6 save up to a fifth of the products, but read 64 instead of 36 numbers a filter
@@ -131,7 +134,8 @@ void winograd_weights(int tile, const float* filters, std::int64_t channels_out,
     check_channels(channels_in);
     check_channels(channels_out);
     const WinogradTable& table = winograd(tile, dtype);
-    expect_writes(out, products_of(tile) * channels_out * channels_in * size_of(dtype));
+    const std::int64_t numbers = products_of(tile) * channels_out * channels_in;
+    expect_writes(out, numbers * size_of(dtype));
     std::int64_t out_stride = channels_in * 9, in_stride = 9, tap_step = 1;
     if (gradient) {
         std::swap(channels_out, channels_in);
@@ -144,10 +148,10 @@ void winograd_weights(int tile, const float* filters, std::int64_t channels_out,
         const std::int64_t group = panel / kMostPanels * kMostPanels;
         const std::int64_t panels = std::min(kMostPanels, channels_out / kPanel - group);
         const std::int64_t size = channels_in * kPanel;  // of a panel of one product
-        tasks.push_back({dtype == DType::bfloat16, filters, out_stride, in_stride, tap_step,
-                         channels_in, panel * kPanel,
-                         at(out, dtype, (products_of(tile) * group + panel - group) * size),
-                         panels * size});
+        tasks.push_back(
+            {static_cast<Products>(dtype), filters, out_stride, in_stride, tap_step, channels_in,
+             panel * kPanel, at(out, dtype, (products_of(tile) * group + panel - group) * size),
+             panels * size, static_cast<float*>(at(out, dtype, numbers)), channels_out});
     }
     for_each(tasks, team_size(threads, tasks.size()),
              [&](WinogradWeightsTask& task, int) { table.weights(task); });
@@ -170,7 +174,8 @@ void winograd_convolution(const Convolution& layer, int threads) {
     const std::int64_t count = products_of(layer.tile);
     const DType dtype = layer.dtype, products = layer.products;
     const int is_bfloat16 = dtype == DType::bfloat16;
-    const int in_bfloat16 = products == DType::bfloat16;
+    const bool in_integers = products == DType::int16;
+    const Products kind = static_cast<Products>(products);
     const std::int64_t ci = layer.channels_in, co = layer.channels_out;
     const std::int64_t per_float = 4 / size_of(products);
     const TileGrid grid{layer.height, layer.width, ceil_div(layer.height, layer.tile),
@@ -188,20 +193,26 @@ void winograd_convolution(const Convolution& layer, int threads) {
 
     const auto plane = [&](std::int64_t t) { return t * ci + kPanel * per_float; };
     const auto input_task = [&](std::int64_t first, std::int64_t last, void* out,
-                                std::int64_t out_plane) {
-        return WinogradInputTask{is_bfloat16,          in_bfloat16, grid,     layer.input,
-                                 layer.input_positive, ci,          first,    last,
-                                 layer.transposed,     out,         out_plane};
+                                std::int64_t out_plane, float* largest) {
+        return WinogradInputTask{is_bfloat16,          kind, grid,      layer.input,
+                                 layer.input_positive, ci,   first,     last,
+                                 layer.transposed,     out,  out_plane, largest};
     };
+    const float* steps =
+        in_integers ? static_cast<const float*>(at(layer.weights, products, count * co * ci))
+                    : nullptr;
     const auto output_task = [&](std::int64_t first, std::int64_t last, std::int64_t channel,
-                                 const void* v, std::int64_t v_plane, float* scratch) {
+                                 const void* v, std::int64_t v_plane, const float* largest,
+                                 float* scratch) {
         const std::int64_t panels = std::min(kMostPanels, (co - channel) / kPanel);
         return WinogradOutputTask{
             is_bfloat16,
-            in_bfloat16,
+            kind,
             grid,
             v,
             v_plane,
+            largest,
+            steps,
             layer.transposed ? layer.weights : at(layer.weights, products, count * channel * ci),
             layer.transposed,
             ci,
@@ -232,27 +243,33 @@ void winograd_convolution(const Convolution& layer, int threads) {
         for (std::int64_t t = begin; t < end; t += block)
             blocks.push_back({t, std::min(t + block, end)});
         const std::int64_t v_size = round_up(count * plane(block) / per_float, 16);
-        const std::int64_t each = v_size + round_up(table.scratch(block), 16);
+        const std::int64_t factors = in_integers ? round_up(block, 16) : 0;  // `largest`, behind V
+        const std::int64_t each = v_size + factors + round_up(table.scratch(block), 16);
         const Buffer buffer(each * most);
         for_each(blocks, team_size(threads, blocks.size()), [&](const Block& b, int thread) {
             float* v = buffer.get() + thread * each;
-            table.input(input_task(b.first, b.last, v, plane(block)));
+            float* largest = v + v_size;
+            table.input(input_task(b.first, b.last, v, plane(block), largest));
             for (std::int64_t channel = 0; channel < co; channel += kMostPanels * kPanel)
-                table.output(output_task(b.first, b.last, channel, v, plane(block), v + v_size));
+                table.output(output_task(b.first, b.last, channel, v, plane(block), largest,
+                                         largest + factors));
         });
         return;
     }
     const std::int64_t step = std::min(cut.shared, tiles);
     const std::int64_t v_size = round_up(count * plane(step) / per_float, 16);
+    const std::int64_t factors = in_integers ? round_up(step, 16) : 0;
     const std::int64_t each = round_up(table.scratch(block), 16);
-    const Buffer buffer(v_size + each * most);
+    const Buffer buffer(v_size + factors + each * most);
     void* v = buffer.get();
+    float* largest = buffer.get() + v_size;
     for (std::int64_t first = begin; first < end; first += step) {
         const std::int64_t last = std::min(first + step, end);
         std::vector<WinogradInputTask> inputs;
         for (std::int64_t t = first; t < last; t += kInputTiles) {
             inputs.push_back(input_task(t, std::min(t + kInputTiles, last),
-                                        at(v, products, (t - first) * ci), plane(step)));
+                                        at(v, products, (t - first) * ci), plane(step),
+                                        largest + (t - first)));
         }
         for_each(inputs, team_size(threads, inputs.size()),
                  [&](const WinogradInputTask& task, int) { table.input(task); });
@@ -261,12 +278,12 @@ void winograd_convolution(const Convolution& layer, int threads) {
             for (std::int64_t t = first; t < last; t += block) {
                 outputs.push_back(output_task(t, std::min(t + block, last), channel,
                                               at(v, products, (t - first) * ci), plane(step),
-                                              nullptr));
+                                              largest + (t - first), nullptr));
             }
         }
         for_each(outputs, team_size(threads, outputs.size()),
                  [&](WinogradOutputTask& task, int thread) {
-                     task.scratch = buffer.get() + v_size + thread * each;
+                     task.scratch = buffer.get() + v_size + factors + thread * each;
                      table.output(task);
                  });
     }
@@ -353,6 +370,14 @@ void unpool(const Unpool& layer, int threads) {
     }
     for_each(tasks, team_size(threads, tasks.size()),
              [&](UnpoolTask& task, int) { table.direct->unpool(task); });
+}
+
+bool multiplies_integers() {
+#ifdef __x86_64__
+    return kernels().winograd->integers != 0 && __builtin_cpu_supports("avx512vnni");
+#else
+    return false;
+#endif
 }
 
 bool convolves_bfloat16() {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -109,10 +111,23 @@ def test_each_precision_is_that_engine(random_weights: Weights) -> None:
     assert engine("auto").precision == "fp32"  # a function of the picture
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "mixed"])
+@pytest.mark.parametrize(
+    ("precision", "back", "stages"),
+    [
+        ("fp32", "bf16", [("fp32", None)]),
+        ("bf16", "bf16", [("bf16", None)]),
+        ("mixed", "bf16", [("bf16", "bf16"), ("fp32", "bf16")]),
+        ("mixed", "int16", [("fp32", "int16")]),
+    ],
+)
 @pytest.mark.parametrize("cut", [False, True])
-def test_the_way_back_stays_in_bf16(
-    random_weights: Weights, cut: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+def test_the_way_back_stays_as_it_is(
+    random_weights: Weights,
+    cut: bool,
+    precision: str,
+    back: str,
+    stages: list[tuple[str, str | None]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of engine ``native`` on a CPU, whole and in strips; and of a mixed run alone."""
     made = []
@@ -123,6 +138,7 @@ def test_the_way_back_stays_in_bf16(
 
     monkeypatch.setattr(create, "unavailable_reason", lambda *_: None)
     monkeypatch.setattr(create.cpu, "unavailable_reason", lambda *_: None)
+    monkeypatch.setattr(extension, "products_back", lambda: back)
     monkeypatch.setattr(create, "NativeEngine", note)
     monkeypatch.setattr(create, "NativeEvaluator", note)
     monkeypatch.setattr(create, "StripEngine", lambda evaluator, *_: evaluator)
@@ -133,14 +149,15 @@ def test_the_way_back_stays_in_bf16(
     engine = create.engine_of(it, (96, 32), settings, grid=grid)
     for _ in range(mixed_engine.WINDOW + 2):
         engine.evaluate(IMAGE)
-    stages = [("bf16", "bf16"), ("fp32", "bf16")]
-    assert made == (stages if precision == "mixed" else [(precision, None)])
+    assert made == stages
+    assert engine.precision == precision
 
 
 @pytest.mark.skipif(not extension.is_available(), reason="no compiled extension")
 def test_a_mixed_run_ends_with_the_losses_of_fp32(random_weights: Weights) -> None:
-    if not extension.convolves_bfloat16():
-        pytest.skip("no bfloat16 products here")
+    back = extension.products_back()
+    if back is None:
+        pytest.skip("no products of bfloat16 or int16 here")
     image, content, style = torch.rand(3, 1, 3, 37, 50)
     exact, mixed = (
         create_engine(
@@ -155,7 +172,7 @@ def test_a_mixed_run_ends_with_the_losses_of_fp32(random_weights: Weights) -> No
     assert torch.equal(got.terms.total, expected.terms.total)
     assert not torch.equal(got.gradient, expected.gradient)
     assert isinstance(exact, NativeEngine)
-    same = NativeEngine(exact.objective, back="bf16").evaluate(image)
+    same = NativeEngine(exact.objective, back=back).evaluate(image)
     assert torch.equal(got.gradient, same.gradient)
 
 
@@ -225,15 +242,45 @@ def test_the_best_picture_is_one_of_the_last_precision(monkeypatch: pytest.Monke
 
 def test_auto_is_mixed_where_bf16_is_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    quick = extension.is_available() and extension.bfloat16_is_quicker()
+    quick = extension.is_available() and (
+        extension.bfloat16_is_quicker() or extension.multiplies_integers()
+    )
     assert choose_precision(Settings(), cpu) == ("mixed" if quick else "fp32")
     assert choose_precision(Settings(engine="torch"), cpu) == "fp32"
     assert choose_precision(Settings(precision="bf16"), cpu) == "bf16"
     with monkeypatch.context() as patched:
-        patched.setattr(extension, "_C", SimpleNamespace(bfloat16_is_quicker=lambda: True))
-        assert choose_precision(Settings(), cpu) == "mixed"
-        patched.setattr(extension, "_C", SimpleNamespace(bfloat16_is_quicker=lambda: False))
-        assert choose_precision(Settings(), cpu) == "fp32"
+        for bfloat16, integers in itertools.product((False, True), repeat=2):
+            has = SimpleNamespace(
+                bfloat16_is_quicker=partial(bool, bfloat16),
+                multiplies_integers=partial(bool, integers),
+                convolves_bfloat16=partial(bool, bfloat16),
+            )
+            patched.setattr(extension, "_C", has)
+            expected = "mixed" if bfloat16 or integers else "fp32"
+            assert choose_precision(Settings(), cpu) == expected
+            back = "bf16" if bfloat16 else "int16" if integers else None
+            assert extension.products_back() == back
+
+
+def test_bf16_that_is_not_quicker_is_better_than_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``mixed``, asked for by name, does with Intel's bfloat16."""
+    has = SimpleNamespace(
+        bfloat16_is_quicker=lambda: False,
+        multiplies_integers=lambda: False,
+        convolves_bfloat16=lambda: True,
+    )
+    monkeypatch.setattr(extension, "_C", has)
+    assert extension.products_back() == "bf16"
+
+
+def test_with_int16_on_the_way_back_there_is_one_stage() -> None:
+    left = [1.0] * 40
+    engine = MixedEngine(lambda precision: Told(precision, left), "int16")
+    found = [engine.evaluate(IMAGE).precision for _ in range(mixed_engine.WINDOW + 5)]
+    assert set(found) == {"fp32"}
+    assert engine.precision == "mixed"
+    assert engine.resume([1.0, 0.5]) == "fp32"
+    assert not engine.note(1.0)
 
 
 def test_a_graph_keeps_its_precision(random_weights: Weights) -> None:

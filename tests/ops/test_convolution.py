@@ -225,6 +225,133 @@ def test_bfloat16_products_of_float32(shape: tuple[int, ...], isa: str, bfloat16
         assert not torch.equal(exact, rounded.float())
 
 
+# In integers of 16 bits a patch has 16383 steps up to the largest number that it may come to, the
+# filters 32767 or, where their sums over channels must stay below 2³¹, some hundred on average: a
+# few steps in a thousand each. The output transform makes three (4×4) and ten times (6×6) of it.
+LAYER_INT16 = {4: 1e-2, 6: 4e-2}
+
+
+@pytest.fixture
+def integers(isa: str) -> None:
+    if not extension.multiplies_integers():
+        pytest.skip(f"{isa} here has no products of int16")
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_int16_products(shape: tuple[int, ...], tile: int, isa: str, integers: None) -> None:
+    x, weight, bias = layer(shape)
+    forward = convolution.transform_filters(weight, dtype=torch.int16)
+    out, preactivation = (unwritten(*x.shape[:3], shape[4]) for _ in range(2))
+    convolution.convolve(
+        x, forward, bias, relu=True, preactivation=preactivation, out=out, tile=tile
+    )
+    assert oracle.error(preactivation, definition(x, weight, bias)) <= LAYER_INT16[tile]
+    assert torch.equal(out, preactivation.relu())
+    gradient = torch.randn(out.shape) * 1e-9
+    back = unwritten(*x.shape)
+    filters = convolution.transform_filters(weight).way_back(torch.int16)
+    convolution.convolve(gradient, filters, mask=x, out=back, tile=tile)
+    truth = transposed(gradient, weight) * (x > 0)
+    assert 1e-5 < oracle.error(back, truth) <= LAYER_INT16[tile] or not truth.any()
+
+
+@pytest.mark.parametrize("tile", TILES)
+def test_int16_products_have_the_same_bits_for_any_number_of_threads(
+    tile: int, isa: str, integers: None
+) -> None:
+    threads = torch.get_num_threads()
+    for shape in ((1, 61, 75, 64, 64), (1, 10, 10, 512, 512)):
+        x, weight, _ = layer(shape)
+        filters = convolution.transform_filters(weight).way_back(torch.int16)
+        gradient, found = torch.randn(*x.shape[:3], shape[4]), []
+        try:
+            for number in (1, 3):
+                torch.set_num_threads(number)
+                found.append(unwritten(*x.shape))
+                convolution.convolve(gradient, filters, out=found[-1], tile=tile)
+        finally:
+            torch.set_num_threads(threads)
+        assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if min(shape[1:3]) > 1])
+def test_int16_products_of_a_pooled_gradient(
+    shape: tuple[int, ...], tile: int, isa: str, integers: None
+) -> None:
+    batch, height, width, _, channels_out = shape
+    x, weight, bias = layer(shape)
+    pooled = unwritten(batch, height // 2, width // 2, channels_out)
+    positive = torch.empty(batch, height, width, channels_out // 8, dtype=torch.uint8)
+    filters = convolution.transform_filters(weight)
+    convolution.convolve(
+        x, filters, bias, relu=True, pooling="average", pooled=pooled, positive=positive
+    )
+    gradient, out = torch.randn(pooled.shape), unwritten(*x.shape)
+    convolution.convolve(
+        gradient, filters.way_back(torch.int16), x_positive=positive, out=out, tile=tile
+    )
+    spread = torch.zeros(batch, height, width, channels_out)
+    windows = gradient.repeat_interleave(2, 1).repeat_interleave(2, 2) / 4
+    spread[:, : windows.shape[1], : windows.shape[2]] = windows
+    truth = transposed(spread * unpack(positive), weight)
+    # patches are measured by what was pooled, whether its bits are set or not
+    assert oracle.error(out, truth) <= 2 * LAYER_INT16[tile]
+
+
+@pytest.mark.parametrize("channels", [(16, 512), (512, 16), (512, 512)])
+@pytest.mark.parametrize("tile", TILES)
+def test_no_sum_of_int16_products_can_exceed_32_bits(
+    tile: int, channels: tuple[int, int], isa: str, integers: None
+) -> None:
+    """|V| is at most 16384, and Σ |U| over the channels 2³¹ / 16384: read off the numbers."""
+    torch.manual_seed(0)
+    largest = []
+    for weight in (torch.ones(*channels, 3, 3), torch.randn(*channels, 3, 3) ** 5):
+        filters = convolution.transform_filters(weight, dtype=torch.int16)
+        numbers, products = filters.transformed(tile), (tile + 2) ** 2
+        groups = numbers[: products * channels[0] * channels[1]].split(products * 64 * channels[1])
+        for group in groups:
+            u = group.view(products, -1, channels[1] // 2, 16, 2)  # k, panel, pairs of ci, co, pair
+            largest.append(int(u.long().abs().sum((2, 4)).max()))
+    assert max(largest) <= 2**31 / 16384
+    assert max(largest) >= 0.9 * 2**31 / 16384 or channels[1] == 16
+    # and by the worst that there is: all channels alike, and as large as they can be
+    x = torch.full((1, 13, 13, channels[1]), 1e36)
+    weight, out = torch.full((*channels, 3, 3), 1e-2), unwritten(1, 13, 13, channels[0])
+    convolution.convolve(
+        x, convolution.transform_filters(weight, dtype=torch.int16), out=out, tile=tile
+    )
+    assert oracle.error(out, definition(x, weight)) <= LAYER_INT16[tile]
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 3e38])
+def test_what_is_not_finite_stays_so_in_int16(
+    bad: float, tile: int, isa: str, integers: None
+) -> None:
+    x, weight, _ = layer((1, 40, 40, 16, 32))
+    filters = convolution.transform_filters(weight, dtype=torch.int16)
+    whole, out = unwritten(1, 40, 40, 32), unwritten(1, 40, 40, 32)
+    convolution.convolve(x, filters, out=whole, tile=tile)
+    x[0, 20, 20, 3] = bad
+    convolution.convolve(x, filters, out=out, tile=tile)
+    assert not out[0, 19:22, 19:22].isfinite().any()
+    assert torch.equal(out[0, :10], whole[0, :10])
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-42, 1e-38, 1e-30, 1e30])
+def test_int16_products_of_any_size(scale: float, isa: str, integers: None) -> None:
+    x, weight, _ = layer((1, 9, 9, 16, 16))
+    x = x * scale
+    out = unwritten(1, 9, 9, 16)
+    convolution.convolve(x, convolution.transform_filters(weight, dtype=torch.int16), out=out)
+    assert out.isfinite().all()
+    if scale >= 1e-30:  # numbers that are nearly no float are nothing
+        assert oracle.error(out, definition(x, weight)) <= LAYER_INT16[4]
+
+
 @pytest.mark.parametrize("pooling", ["average", "max"])
 @pytest.mark.parametrize("size", [(2, 2), (5, 9), (13, 30)])
 def test_pooling_of_bfloat16_products(
@@ -272,9 +399,9 @@ def test_bfloat16_where_it_cannot_be_is_named() -> None:
         pytest.raises(BackendUnavailable, match="avx512bf16, not scal"),
     ):
         convolution.convolve(x.float(), filters, out=out.float())
-    with pytest.raises(InvalidInput, match="dtype: expected float32 or bfloat16"):
+    with pytest.raises(InvalidInput, match="dtype: expected float32, bfloat16 or int16"):
         convolution.transform_filters(torch.zeros(16, 16, 3, 3), dtype=torch.float16)
-    with pytest.raises(InvalidInput, match="dtype: expected float32 or bfloat16"):
+    with pytest.raises(InvalidInput, match="dtype: expected float32, bfloat16 or int16"):
         filters.way_back(torch.float16)
 
 

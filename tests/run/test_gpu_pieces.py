@@ -16,6 +16,7 @@ import torch
 
 from fastnst.errors import InvalidInput
 from fastnst.estimate import estimate
+from fastnst.ops import extension
 from fastnst.ranks import communication
 from fastnst.ranks.protocol import Alone
 from fastnst.run import (
@@ -35,6 +36,7 @@ from fastnst.run.run import run
 from fastnst.run.sharing import own_device
 from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid
+from helpers.kernels import needs_native
 from helpers.pictures import smooth
 
 GPU = torch.device("cuda")
@@ -285,3 +287,32 @@ def test_ranks_that_compute_differently_are_named(monkeypatch: pytest.MonkeyPatc
     said = "rank 1 computes with engine torch on a CPU and rank 0 with engine native on a GPU"
     with pytest.raises(InvalidInput, match=said):
         make_plan(Need(2048, 2048, Settings(engine="torch")))
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("precision", "back", "said"),
+    [
+        ("fp32", None, "engine native on a CPU, fp32"),
+        ("auto", "int16", "engine native on a CPU, mixed with int16"),
+        ("auto", "bf16", "engine native on a CPU, mixed with bf16"),
+    ],
+)
+def test_ranks_say_in_what_precision_they_compute(
+    precision: str, back: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines of two kinds would cut the picture in two ways: ``auto`` is of each of them."""
+    speech, heard = Several(0, 2, 1), []
+
+    def gather(own: str) -> list[str]:
+        heard.append(own)
+        return [own, "engine native on a CPU, something else"]
+
+    monkeypatch.setattr(speech, "gather_objects", gather)
+    monkeypatch.setattr(communication, "_current", speech)
+    monkeypatch.setattr(extension, "products_back", lambda: back)
+    monkeypatch.setattr(extension, "bfloat16_is_quicker", lambda: back == "bf16")
+    monkeypatch.setattr(extension, "multiplies_integers", lambda: back == "int16")
+    with pytest.raises(InvalidInput, match=f"something else and rank 0 with {said}: choose"):
+        make_plan(Need(2048, 2048, Settings(engine="native", precision=precision)))
+    assert heard == [said]

@@ -27,17 +27,33 @@ constexpr int kPanelVectors = kPanel / kWidth;
 constexpr int kTilePanels = kWidth == 16 ? 4 : 1;
 constexpr int kTileRows = kRegisters * 3 / 4 / (kTilePanels * kPanelVectors);
 
-// What one 32-bit lane holds along the summed dimension: a float, or two bfloat16. Depths, rows and
-// panels below are counted in these units.
+// What one 32-bit lane holds along the summed dimension: a float, or two bfloat16, or two integers
+// of 16 bits, whose sums are integers of 32 bits. Depths, rows and panels below are counted in
+// these units.
 template <class T>
 constexpr int64_t kPerUnit = 4 / static_cast<int64_t>(sizeof(T));
+template <class T>
+constexpr bool kIntegers = false;
+template <>
+constexpr bool kIntegers<int16_t> = true;
 
 template <class T>
 FASTNST_INLINE Vec multiply_add_units(Vec a, Vec b, Vec c) {
+#ifdef FASTNST_MULTIPLIES_INTEGERS
+    if constexpr (kIntegers<T>) return multiply_add_integers(a, b, c);
+#endif
 #ifdef FASTNST_MULTIPLIES_PAIRS
     if constexpr (kPerUnit<T> == 2) return multiply_add_pairs(a, b, c);
 #endif
     return multiply_add(a, b, c);
+}
+
+template <class T>
+FASTNST_INLINE Vec add_sums(Vec a, Vec b) {
+#ifdef FASTNST_MULTIPLIES_INTEGERS
+    if constexpr (kIntegers<T>) return add_integers(a, b);
+#endif
+    return add(a, b);
 }
 
 #ifdef FASTNST_MULTIPLIES_LANES
@@ -128,7 +144,7 @@ inline void product_tile(int64_t depth, const float* a, int64_t a_row, const flo
     for (int r = 0; r < R; ++r) {
         for (int v = 0; v < kVecs; ++v) {
             float* p = out + r * out_row + v * kWidth;
-            store(p, add_to_out ? add(load(p), sum[r][v]) : sum[r][v]);
+            store(p, add_to_out ? add_sums<T>(load(p), sum[r][v]) : sum[r][v]);
         }
     }
 }

@@ -174,6 +174,39 @@ inline void transpose(Vec (&r)[16]) {
     }
 }
 
+// Products of pairs of 16-bit integers, which need a processor with avx512vnni, whatever else it
+// has: who calls them has asked. In assembler, which needs no flag for it, and since gcc 12 lets
+// sums of the intrinsic leave their registers.
+#define FASTNST_MULTIPLIES_INTEGERS
+// c[j] + a[2j] b[2j] + a[2j + 1] b[2j + 1], in integers of 32 bits
+FASTNST_INLINE Vec multiply_add_integers(Vec a, Vec b, Vec c) {
+    asm("vpdpwssd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+    return c;
+}
+inline Vec add_integers(Vec a, Vec b) {
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
+inline Vec from_integers(Vec x) {
+    return _mm512_cvtepi32_ps(_mm512_castps_si512(x));
+}
+// Rounded to nearest; |x| is at most 32767.
+inline void store(int16_t* p, Vec x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x)));
+}
+// The larger of each |x| and y >= 0; a NaN is larger than infinity.
+inline Vec larger_magnitude(Vec x, Vec y) {
+    const __m512i magnitude =
+        _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
+    return _mm512_castsi512_ps(_mm512_max_epu32(magnitude, _mm512_castps_si512(y)));
+}
+inline float largest(Vec x) {
+    const int32_t bits = static_cast<int32_t>(_mm512_reduce_max_epu32(_mm512_castps_si512(x)));
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
 #if defined(FASTNST_ISA_AVX512BF16)
 #define FASTNST_MULTIPLIES_PAIRS  // there is a multiply_add_pairs: a lane may be a pair of bfloat16
 inline __m512bh pairs(Vec x) {

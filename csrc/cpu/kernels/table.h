@@ -57,6 +57,12 @@ struct GradientTask {
     float* scratch;  // gradient_scratch(C) floats, aligned to 64 bytes
 };
 
+// What is multiplied: floats, bfloat16 or integers of 16 bits.
+enum class Products : int { floats = 0, bfloat16 = 1, integers = 2 };
+
+// The largest magnitude of a transformed patch in integers.
+constexpr int kLargestInteger = 16383;
+
 // A 3x3 convolution over channels_last pictures, cut into tiles of m x m output positions, m = 4 or
 // 6, numbered row by row, picture by picture. It takes (m + 2)^2 products. Channels are multiples
 // of 16.
@@ -67,22 +73,35 @@ struct TileGrid {
 // U[k, ci, co] = (G g G^T)[k] for the (m + 2)^2 products k, the panel of 16 output channels co at
 // first_out and all ci. The filter g of (co, ci) starts at
 // filters[co * out_stride + ci * in_stride], its taps lie tap_step (1, or -1: flipped) apart.
+//
+// In integers, for patches of at most kLargestInteger, so that no sum over ci exceeds 32 bits:
+//
+//     U[k, ci, co] = round(u / step[k, co]),    step[k, co] = max over ci |u| / 32767, or more
 struct WinogradWeightsTask {
-    int bfloat16;  // type of `out`
+    Products products;  // type of `out`
     const float* filters;
     int64_t out_stride, in_stride, tap_step;
     int64_t channels_in, first_out;
-    void* out;  // [(m + 2)^2][channels_in][16], or bfloat16 [(m + 2)^2][channels_in / 2][16][2]
+    void*
+        out;  // [(m + 2)^2][channels_in][16]; of 16 bits each: [(m + 2)^2][channels_in / 2][16][2]
     int64_t out_plane;  // distance of products
+    float* steps;  // integers: [(m + 2)^2][channels_out] from first_out on: what a product of V
+                   // and U stands for, but for the factor of its tile
+    int64_t channels_out;
 };
 
 // V[k, t, c] = (B^T d B)[k] for the tiles first <= t < last and all channels c. With `positive` the
 // input p is the gradient of 2x2 average pooling, [B, H / 2, W / 2, C], and
 //
 //     d[y, x] = bit of [y, x] set ? p[y / 2, x / 2] / 4 : 0
+//
+// In integers, with d the largest magnitude of all numbers of a patch, and b[k] that of (B^T d
+// B)[k] where no number of a patch exceeds 1:
+//
+//     V[k, t, c] = round((B^T d B)[k] * kLargestInteger / (d b[k]))
 struct WinogradInputTask {
-    int bfloat16;           // type of `input`
-    int bfloat16_products;  // type of `out`: as that of `input`, or bfloat16
+    int bfloat16;       // type of `input`
+    Products products;  // type of `out`: as that of `input`, or another
     TileGrid grid;
     const void* input;         // [B, H, W, C]
     const uint16_t* positive;  // [B, H, W, C / 16], a bit for each channel; or null
@@ -90,6 +109,7 @@ struct WinogradInputTask {
     int flipped;        // d upside down and left to right
     void* out;          // [(m + 2)^2][tiles][C], at tile `first`
     int64_t out_plane;  // distance of products
+    float* largest;     // integers: [tiles], at tile `first`, written: d
 };
 
 // out = A^T (sum over ci of V U) A + bias, for the tiles first <= t < last and the `panels` panels
@@ -101,14 +121,16 @@ struct WinogradInputTask {
 //
 // so V is of flipped patches, U[k] is read transposed, and what A^T .. A gives is written flipped.
 struct WinogradOutputTask {
-    int bfloat16;           // type of `mask`, `preactivation`, `out` and `pooled`
-    int bfloat16_products;  // type of `input` and `weights`; the sums are float
+    int bfloat16;       // type of `mask`, `preactivation`, `out` and `pooled`
+    Products products;  // type of `input` and `weights`; the sums of integers are integers
     TileGrid grid;
-    const void* input;    // V at tile `first`: [(m + 2)^2][tiles][channels_in]
-    int64_t input_plane;  // distance of products
-    const void* weights;  // U of these panels: [(m + 2)^2][panels][channels_in][16];
-                          // transposed: all of U, from channels_out to channels_in
-    int transposed;       // products of float only, without pooling
+    const void* input;     // V at tile `first`: [(m + 2)^2][tiles][channels_in]
+    int64_t input_plane;   // distance of products
+    const float* largest;  // integers: of the input, at tile `first`
+    const float* steps;    // integers: of the weights, [(m + 2)^2][channels_out]
+    const void* weights;   // U of these panels: [(m + 2)^2][panels][channels_in][16];
+                           // transposed: all of U, from channels_out to channels_in
+    int transposed;        // products of float only, without pooling
     int64_t channels_in, channels_out, first_out, panels, first, last;
     const float* bias;    // [channels_out] or null
     const void* mask;     // [B, H, W, channels_out] or null: 0 where mask <= 0
@@ -192,7 +214,8 @@ struct HistoryTable {
 
 struct WinogradTable {
     int tile;      // m
-    int bfloat16;  // whether tasks may be in bfloat16
+    int bfloat16;  // whether products may be in bfloat16
+    int integers;  // whether products may be of integers, where the processor has them
     int64_t (*scratch)(int64_t tiles);
     void (*weights)(const WinogradWeightsTask& task);
     void (*input)(const WinogradInputTask& task);

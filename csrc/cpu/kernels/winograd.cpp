@@ -25,8 +25,22 @@ template <int kTile>
 constexpr bool kConvolvesBfloat16 = false;
 #endif
 
-// Input channels (or pairs of bfloat16) in one run over a register tile: 128 x 64 weights are 32
-// KiB, and stay in the L1 cache while the tiles of a block pass by.
+#ifdef FASTNST_MULTIPLIES_INTEGERS
+constexpr bool kConvolvesIntegers = true;
+#else
+constexpr bool kConvolvesIntegers = false;
+#endif
+
+// (B^T d B)[k] is at most this where no number of the patch d exceeds 1: the product of the sums of
+// magnitudes of the two rows of B^T that k stands for.
+template <int kTile>
+inline double largest_patch(int64_t k) {
+    constexpr int kPatch = kPatchOf<kTile>;
+    return Transform<kTile>::kLargest[k / kPatch] * Transform<kTile>::kLargest[k % kPatch];
+}
+
+// Input channels (or pairs of bfloat16 or integers) in one run over a register tile: 128 x 64
+// weights are 32 KiB, and stay in the L1 cache while the tiles of a block pass by.
 constexpr int64_t kDepth = 128;
 
 struct Position {
@@ -39,37 +53,85 @@ inline Position position(const TileGrid& grid, int64_t tile) {
     return {row / grid.down, row % grid.down * kTile, tile % grid.across * kTile};
 }
 
+// u[k][lane] = (G g G^T)[k] of 16 filters.
 template <int kTile>
-void winograd_weights(const WinogradWeightsTask& task) {
+inline void transform_filters(const WinogradWeightsTask& task, int64_t ci,
+                              double (&u)[kProductsOf<kTile>][kPanel]) {
     constexpr int kPatch = kPatchOf<kTile>;
     constexpr auto& G = Transform<kTile>::kFilter;
-    for (int64_t ci = 0; ci < task.channels_in; ++ci) {
-        double g[3][3][kPanel], columns[kPatch][3][kPanel];
-        for (int lane = 0; lane < kPanel; ++lane) {
-            const float* filter =
-                task.filters + (task.first_out + lane) * task.out_stride + ci * task.in_stride;
-            for (int tap = 0; tap < 9; ++tap)
-                g[tap / 3][tap % 3][lane] = static_cast<double>(filter[tap * task.tap_step]);
+    double g[3][3][kPanel], columns[kPatch][3][kPanel];
+    for (int lane = 0; lane < kPanel; ++lane) {
+        const float* filter =
+            task.filters + (task.first_out + lane) * task.out_stride + ci * task.in_stride;
+        for (int tap = 0; tap < 9; ++tap)
+            g[tap / 3][tap % 3][lane] = static_cast<double>(filter[tap * task.tap_step]);
+    }
+    for (int i = 0; i < kPatch; ++i) {
+        for (int v = 0; v < 3; ++v) {
+            for (int lane = 0; lane < kPanel; ++lane)
+                columns[i][v][lane] =
+                    G[i][0] * g[0][v][lane] + G[i][1] * g[1][v][lane] + G[i][2] * g[2][v][lane];
         }
-        for (int i = 0; i < kPatch; ++i) {
-            for (int v = 0; v < 3; ++v) {
-                for (int lane = 0; lane < kPanel; ++lane)
-                    columns[i][v][lane] =
-                        G[i][0] * g[0][v][lane] + G[i][1] * g[1][v][lane] + G[i][2] * g[2][v][lane];
+    }
+    for (int i = 0; i < kPatch; ++i) {
+        for (int j = 0; j < kPatch; ++j) {
+            for (int lane = 0; lane < kPanel; ++lane)
+                u[i * kPatch + j][lane] = G[j][0] * columns[i][0][lane] +
+                                          G[j][1] * columns[i][1][lane] +
+                                          G[j][2] * columns[i][2][lane];
+        }
+    }
+}
+
+// steps[k, co] of the panel. No sum over ci of products exceeds 32 bits: it is at most
+// kLargestInteger + 1 times the sum of |U[k, ci, co]|, which is that of |u| / step, and half a step
+// for each ci that is rounded up.
+template <int kTile>
+void choose_steps(const WinogradWeightsTask& task, double (&steps)[kProductsOf<kTile>][kPanel]) {
+    double u[kProductsOf<kTile>][kPanel], sums[kProductsOf<kTile>][kPanel] = {};
+    memset(steps, 0, sizeof(steps));
+    for (int64_t ci = 0; ci < task.channels_in; ++ci) {
+        transform_filters<kTile>(task, ci, u);
+        for (int64_t k = 0; k < kProductsOf<kTile>; ++k) {
+            for (int lane = 0; lane < kPanel; ++lane) {
+                const double magnitude = u[k][lane] < 0 ? -u[k][lane] : u[k][lane];
+                sums[k][lane] += magnitude;
+                if (!(magnitude <= steps[k][lane])) steps[k][lane] = magnitude;
             }
         }
-        for (int i = 0; i < kPatch; ++i) {
-            for (int j = 0; j < kPatch; ++j) {
-                const int64_t plane = (i * kPatch + j) * task.out_plane;
-                for (int lane = 0; lane < kPanel; ++lane) {
-                    const float u = static_cast<float>(G[j][0] * columns[i][0][lane] +
-                                                       G[j][1] * columns[i][1][lane] +
-                                                       G[j][2] * columns[i][2][lane]);
-                    if (task.bfloat16)  // pairs of input channels
-                        static_cast<bf16*>(
-                            task.out)[plane + ci / 2 * 2 * kPanel + 2 * lane + ci % 2] = to_bf16(u);
-                    else
-                        static_cast<float*>(task.out)[plane + ci * kPanel + lane] = u;
+    }
+    const double most =
+        2147483647.0 / (kLargestInteger + 1) - 0.5 * static_cast<double>(task.channels_in);
+    for (int64_t k = 0; k < kProductsOf<kTile>; ++k) {
+        for (int lane = 0; lane < kPanel; ++lane) {
+            const double of_largest = steps[k][lane] / 32767, of_sum = sums[k][lane] / most;
+            steps[k][lane] = of_largest > of_sum ? of_largest : of_sum;
+            task.steps[k * task.channels_out + task.first_out + lane] =
+                static_cast<float>(steps[k][lane] * largest_patch<kTile>(k) / kLargestInteger);
+        }
+    }
+}
+
+template <int kTile>
+void winograd_weights(const WinogradWeightsTask& task) {
+    double u[kProductsOf<kTile>][kPanel], steps[kProductsOf<kTile>][kPanel];
+    if (task.products == Products::integers) choose_steps<kTile>(task, steps);
+    for (int64_t ci = 0; ci < task.channels_in; ++ci) {
+        transform_filters<kTile>(task, ci, u);
+        for (int64_t k = 0; k < kProductsOf<kTile>; ++k) {
+            const int64_t plane = k * task.out_plane;
+            for (int lane = 0; lane < kPanel; ++lane) {
+                const float value = static_cast<float>(u[k][lane]);
+                // pairs of input channels
+                const int64_t paired = plane + ci / 2 * 2 * kPanel + 2 * lane + ci % 2;
+                if (task.products == Products::floats) {
+                    static_cast<float*>(task.out)[plane + ci * kPanel + lane] = value;
+                } else if (task.products == Products::bfloat16) {
+                    static_cast<bf16*>(task.out)[paired] = to_bf16(value);
+                } else {
+                    const double step = steps[k][lane], q = step > 0 ? u[k][lane] / step : 0;
+                    static_cast<int16_t*>(task.out)[paired] =
+                        static_cast<int16_t>(q < 0 ? q - 0.5 : q + 0.5);
                 }
             }
         }
@@ -78,13 +140,58 @@ void winograd_weights(const WinogradWeightsTask& task) {
 
 // ---------------------------------------------------------------------------------------- input --
 
+// The largest magnitude of the inputs that a patch is made of; NaN if one of them is.
+#ifdef FASTNST_MULTIPLIES_INTEGERS
+template <int kTile, bool kPooled>
+inline float largest_input(const WinogradInputTask& task, const Position& at) {
+    constexpr int64_t kStep = kPooled ? 2 : 1;
+    const int64_t height = task.grid.height / kStep, width = task.grid.width / kStep;
+    const auto first = [](int64_t x) { return x < 1 ? 0 : (x - 1) / kStep; };
+    const auto last = [](int64_t x, int64_t most) { return min((x + kTile) / kStep + 1, most); };
+    const float* input =
+        static_cast<const float*>(task.input) + at.picture * height * width * task.channels;
+    const int64_t left = first(at.x) * task.channels, right = last(at.x, width) * task.channels;
+    Vec most[4] = {zero(), zero(), zero(), zero()};
+    for (int64_t y = first(at.y); y < last(at.y, height); ++y) {
+        const float* row = input + y * width * task.channels;
+        int64_t x = left;
+        for (; x + 4 * kWidth <= right; x += 4 * kWidth) {
+            for (int i = 0; i < 4; ++i)
+                most[i] = larger_magnitude(load(row + x + i * kWidth), most[i]);
+        }
+        for (; x < right; x += kWidth) most[0] = larger_magnitude(load(row + x), most[0]);
+    }
+    for (int i = 1; i < 4; ++i) most[0] = larger_magnitude(most[i], most[0]);
+    const float found = largest(most[0]);
+    return kPooled ? 0.25f * found : found;
+}
+#endif
+
+// What a patch in integers is multiplied with, by k, for the largest magnitude of its inputs.
+// Returns the latter, which the outputs are multiplied with: NaN where it is not finite, or would
+// not be when transformed (by 225 at most); 0 where it is too small to be divided by.
+template <int kTile>
+inline float choose_scales(float largest, const double (&bounds)[kProductsOf<kTile>],
+                           float (&scales)[kProductsOf<kTile>]) {
+    const bool usable = largest >= 1e-30f && largest <= 1e36f;
+    for (int64_t k = 0; k < kProductsOf<kTile>; ++k) {
+        scales[k] =
+            usable
+                ? static_cast<float>(kLargestInteger / (static_cast<double>(largest) * bounds[k]))
+                : 0;
+    }
+    if (usable) return largest;
+    return largest < 1e-30f ? 0 : __builtin_nanf("");
+}
+
 // One patch, all channels. Inside: no test for the border, where the input is zero. Pooled: the
 // gradient of average pooling and of the ReLU before it. T is the type of the input, P that of the
-// products.
+// products; integers are `scales`[k] times what they stand for.
 // (Fields of a task are copied to local variables: a store could change them for all the compiler
 // knows.)
 template <class T, class P, int kTile, bool kInside, bool kPooled>
-inline void input_patch(const WinogradInputTask& task, const Position& at, P* out) {
+inline void input_patch(const WinogradInputTask& task, const Position& at, P* out,
+                        [[maybe_unused]] const float* scales) {
     constexpr int kPatch = kPatchOf<kTile>;
     const int64_t height = task.grid.height, width = task.grid.width, channels = task.channels,
                   plane = task.out_plane;
@@ -136,6 +243,8 @@ inline void input_patch(const WinogradInputTask& task, const Position& at, P* ou
             for (int j = 0; j < kPatch; ++j) row[j] = columns[j][i];
             Transform<kTile>::input(row, v);
             for (int j = 0; j < kPatch; ++j) {
+                if constexpr (kIntegers<P>)
+                    v[j] = multiply(broadcast(scales + i * kPatch + j), v[j]);
                 store(next, v[j]);
                 next += plane;
             }
@@ -145,16 +254,27 @@ inline void input_patch(const WinogradInputTask& task, const Position& at, P* ou
 
 template <class T, class P, int kTile, bool kPooled>
 void transform_patches(const WinogradInputTask& task) {
+    [[maybe_unused]] double bounds[kProductsOf<kTile>];
+    if constexpr (kIntegers<P>) {
+        for (int64_t k = 0; k < kProductsOf<kTile>; ++k) bounds[k] = largest_patch<kTile>(k);
+    }
     for (int64_t tile = task.first; tile < task.last; ++tile) {
         const Position at = position<kTile>(task.grid, tile);
         P* out = static_cast<P*>(task.out) + (tile - task.first) * task.channels;
         const int64_t height = kPooled ? task.grid.height / 2 * 2 : task.grid.height;
         const int64_t width = kPooled ? task.grid.width / 2 * 2 : task.grid.width;
         const bool inside = at.y > 0 && at.x > 0 && at.y + kTile < height && at.x + kTile < width;
+        float scales[kProductsOf<kTile>];
+#ifdef FASTNST_MULTIPLIES_INTEGERS
+        if constexpr (kIntegers<P>) {
+            task.largest[tile - task.first] =
+                choose_scales<kTile>(largest_input<kTile, kPooled>(task, at), bounds, scales);
+        }
+#endif
         if (inside)
-            input_patch<T, P, kTile, true, kPooled>(task, at, out);
+            input_patch<T, P, kTile, true, kPooled>(task, at, out, scales);
         else
-            input_patch<T, P, kTile, false, kPooled>(task, at, out);
+            input_patch<T, P, kTile, false, kPooled>(task, at, out, scales);
     }
 }
 
@@ -170,7 +290,11 @@ template <int kTile>
 void winograd_input(const WinogradInputTask& task) {
     if constexpr (kConvolvesBfloat16<kTile>) {
         if (task.bfloat16) return transform_input<bf16, bf16, kTile>(task);
-        if (task.bfloat16_products) return transform_input<float, bf16, kTile>(task);
+        if (task.products == Products::bfloat16) return transform_input<float, bf16, kTile>(task);
+    }
+    if constexpr (kConvolvesIntegers) {
+        if (task.products == Products::integers)
+            return transform_input<float, int16_t, kTile>(task);
     }
     transform_input<float, float, kTile>(task);
 }
@@ -194,9 +318,9 @@ int64_t winograd_scratch(int64_t tiles) {
 // One tile, all channels of the task. Whole: no part of it lies beyond the picture. What the next
 // tile of the row writes and masks with is fetched on the way: half of the time for 512 channels,
 // 0.6 for 256, 0.8 for 64.
-template <class T, int kTile, bool kWhole>
+template <class T, class P, int kTile, bool kWhole>
 inline void output_tile(const WinogradOutputTask& task, const Position& at, const float* products,
-                        int64_t plane) {
+                        int64_t plane, [[maybe_unused]] const float* largest) {
     constexpr int kPatch = kPatchOf<kTile>;
     const int64_t height = task.grid.height, width = task.grid.width, channels = task.channels_out;
     const int64_t down = min(kTile, height - at.y), across = min(kTile, width - at.x);
@@ -218,7 +342,15 @@ inline void output_tile(const WinogradOutputTask& task, const Position& at, cons
             const float* sums = products + panel + v * kWidth;
             for (int j = 0; j < kPatch; ++j) {
                 Vec m[kPatch];
-                for (int i = 0; i < kPatch; ++i) m[i] = load(sums + (i * kPatch + j) * plane);
+                for (int i = 0; i < kPatch; ++i) {
+                    m[i] = load(sums + (i * kPatch + j) * plane);
+#ifdef FASTNST_MULTIPLIES_INTEGERS
+                    if constexpr (kIntegers<P>)
+                        m[i] = multiply(from_integers(m[i]),
+                                        load(task.steps + (i * kPatch + j) * channels +
+                                             task.first_out + panel + v * kWidth));
+#endif
+                }
                 Transform<kTile>::output(m, columns[j]);
             }
             const Vec b = bias ? load(bias + panel + v * kWidth) : zero();
@@ -226,7 +358,12 @@ inline void output_tile(const WinogradOutputTask& task, const Position& at, cons
                 Vec m[kPatch], row[kTile];
                 for (int j = 0; j < kPatch; ++j) m[j] = columns[j][i];
                 Transform<kTile>::output(m, row);
-                for (int j = 0; j < kTile; ++j) y[i][j][v] = add(row[j], b);
+                for (int j = 0; j < kTile; ++j) {
+                    if constexpr (kIntegers<P>)
+                        y[i][j][v] = multiply_add(broadcast(largest), row[j], b);
+                    else
+                        y[i][j][v] = add(row[j], b);
+                }
             }
         }
         for (int i = 0; i < kTile; ++i) {
@@ -277,7 +414,7 @@ void multiply(const WinogradOutputTask& task) {
     constexpr int64_t kEach = kPerUnit<T>;
     const int64_t tiles = task.last - task.first, units = task.channels_in / kEach;
     const int64_t plane = product_plane(tiles, task.panels), columns = task.panels * kPanel;
-    const float* input = static_cast<const float*>(task.input);  // or pairs of bfloat16
+    const float* input = static_cast<const float*>(task.input);  // or pairs of 16 bits
     for (int64_t k = 0; k < kProductsOf<kTile>; ++k) {
         const float* weights = static_cast<const float*>(task.weights) + k * columns * units;
         for (int64_t depth = 0; depth < units; depth += kDepth) {
@@ -340,17 +477,18 @@ void multiply_transposed(const WinogradOutputTask& task) {
     }
 }
 
-template <class T, int kTile>
+template <class T, class P, int kTile>
 void transform_products(const WinogradOutputTask& task) {
     const int64_t tiles = task.last - task.first;
     const int64_t plane = product_plane(tiles, task.panels), columns = task.panels * kPanel;
     for (int64_t tile = task.first; tile < task.last; ++tile) {
         const Position at = position<kTile>(task.grid, tile);
         const float* products = task.scratch + (tile - task.first) * columns;
+        const float* largest = kIntegers<P> ? task.largest + (tile - task.first) : nullptr;
         if (at.y + kTile <= task.grid.height && at.x + kTile <= task.grid.width)
-            output_tile<T, kTile, true>(task, at, products, plane);
+            output_tile<T, P, kTile, true>(task, at, products, plane, largest);
         else
-            output_tile<T, kTile, false>(task, at, products, plane);
+            output_tile<T, P, kTile, false>(task, at, products, plane, largest);
     }
     if (task.streamed) finish_streams();
 }
@@ -358,30 +496,36 @@ void transform_products(const WinogradOutputTask& task) {
 template <int kTile>
 void winograd_output(const WinogradOutputTask& task) {
     if constexpr (kConvolvesBfloat16<kTile>) {
-        if (task.bfloat16_products) {
+        if (task.products == Products::bfloat16) {
             multiply<bf16, kTile>(task);
             if (task.bfloat16)
-                transform_products<bf16, kTile>(task);
+                transform_products<bf16, bf16, kTile>(task);
             else
-                transform_products<float, kTile>(task);
+                transform_products<float, bf16, kTile>(task);
             return;
+        }
+    }
+    if constexpr (kConvolvesIntegers) {
+        if (task.products == Products::integers) {
+            multiply<int16_t, kTile>(task);
+            return transform_products<float, int16_t, kTile>(task);
         }
     }
     if (task.transposed)
         multiply_transposed<kTile>(task);
     else
         multiply<float, kTile>(task);
-    transform_products<float, kTile>(task);
+    transform_products<float, float, kTile>(task);
 }
 
 }  // namespace
 
 extern const WinogradTable winograd_tables[2];
 const WinogradTable winograd_tables[2] = {
-    {4, kConvolvesBfloat16<4>, winograd_scratch<4>, winograd_weights<4>, winograd_input<4>,
-     winograd_output<4>},
-    {6, kConvolvesBfloat16<6>, winograd_scratch<6>, winograd_weights<6>, winograd_input<6>,
-     winograd_output<6>}};
+    {4, kConvolvesBfloat16<4>, kConvolvesIntegers, winograd_scratch<4>, winograd_weights<4>,
+     winograd_input<4>, winograd_output<4>},
+    {6, kConvolvesBfloat16<6>, kConvolvesIntegers, winograd_scratch<6>, winograd_weights<6>,
+     winograd_input<6>, winograd_output<6>}};
 
 }  // namespace FASTNST_ISA
 }  // namespace fastnst

@@ -39,6 +39,9 @@ struct Transform<4> {
                                              {-2. / 3, -2. / 3 * kB, -1. / 3},
                                              {-2. / 3, 2. / 3 * kB, -1. / 3},
                                              {0, 0, 1}};
+    // sums of magnitudes of the rows of B^T
+    static constexpr double kLargest[6] = {4.5,          1.5 + kA + kB, 1.5 + kA + kB,
+                                           3. + kA + kB, 3. + kA + kB,  4.5};
 
     // B^T x
     static FASTNST_INLINE void input(const Vec (&x)[6], Vec (&y)[6]) {
@@ -111,6 +114,8 @@ struct Transform<6> {
                                              {32. / 45, 16. / 45, 8. / 45},
                                              {32. / 45, -16. / 45, 8. / 45},
                                              {0, 0, 1}};
+    // sums of magnitudes of the rows of B^T
+    static constexpr double kLargest[8] = {12.5, 12.5, 12.5, 7.5, 7.5, 15., 15., 12.5};
 
     // B^T x
     static FASTNST_INLINE void input(const Vec (&x)[8], Vec (&y)[8]) {

@@ -99,10 +99,11 @@ def unavailable_reason(engine: str, device: torch.device) -> str | None:
 
 
 def choose_precision(settings: Settings, device: torch.device) -> str:
-    """The precision of a run whose settings leave it open: ``mixed`` where bf16 is quicker.
+    """The precision of a run whose settings leave it open: ``mixed`` where that is quicker.
 
     That is the native engine on a processor that gains by bfloat16 products (avx512bf16 on AMD's,
-    neonbf16) and on a GPU whose tensor cores multiply bfloat16; anywhere else it is fp32.
+    neonbf16) or has such of int16 (avx512vnni), and on a GPU whose tensor cores multiply bfloat16;
+    anywhere else it is fp32.
     """
     if settings.precision != "auto":
         return settings.precision
@@ -110,7 +111,8 @@ def choose_precision(settings: Settings, device: torch.device) -> str:
         return "fp32"
     if device.type == "cuda":
         return "fp32" if cuda.bfloat16_reason(device) else "mixed"
-    return "mixed" if extension.bfloat16_is_quicker() else "fp32"
+    quicker = extension.bfloat16_is_quicker() or extension.multiplies_integers()
+    return "mixed" if quicker else "fp32"
 
 
 def spacing(settings: Settings, layers: Sequence[str], choice: Choice) -> Spacing:
@@ -123,8 +125,10 @@ def spacing(settings: Settings, layers: Sequence[str], choice: Choice) -> Spacin
     """
     tiles: tuple[int, ...] = (1,)
     if choice.engine == "native" and choice.device.type == "cpu":
-        both = tuple(TILES.values())
-        tiles = both if choice.precision == "mixed" else (TILES[choice.precision],)
+        precisions = {choice.precision}
+        if choice.precision == "mixed":
+            precisions = {"fp32", extension.products_back() or "bf16"}
+        tiles = tuple(sorted({TILES[precision] for precision in precisions}))
     return Spacing.of(layers, tiles, further=1 if settings.tv_weight else 0)
 
 
@@ -282,10 +286,11 @@ def engine_of(
     precision = "fp32" if settings.precision == "auto" else settings.precision
     if not objective.layers and name != "onnx":  # the total variation alone: nothing to plan
         return TorchEngine(objective, "fp32", name)
-    if reason := way.unavailable_reason(objective, "bf16" if precision == "mixed" else precision):
+    if reason := way.unavailable_reason(objective, precision):
         raise BackendUnavailable(f"engine {name} cannot run: {reason}")
 
-    request = _Request(size, settings.provider, cache, "bf16" if precision == "mixed" else None)
+    back = way.products_back() if precision == "mixed" else None
+    request = _Request(size, settings.provider, cache, back)
 
     def create(precision: str) -> Engine:
         if cut and grid is not None and grid.exchanges and way.exchanging is not None:
@@ -298,7 +303,7 @@ def engine_of(
             return StripEngine(evaluator, grid, targets, store, communication, keep_features)
         return way.create(objective, precision, request)
 
-    return MixedEngine(create) if precision == "mixed" else create(precision)
+    return MixedEngine(create, back) if precision == "mixed" else create(precision)
 
 
 def _choose_engine(name: str, device: torch.device) -> str:
@@ -357,6 +362,7 @@ class _Way:
         evaluator: Makes what computes the pieces of a picture; None: nothing does.
         exchanging: Makes what computes a piece with rows of features from its neighbours; None:
             nothing does.
+        products_back: What multiplies on the way back of a ``mixed`` run; None: nothing does.
     """
 
     backend: str
@@ -366,6 +372,7 @@ class _Way:
     exchanging: (
         Callable[[Objective, str, _Request, Communication | None], ExchangingEvaluator] | None
     ) = None
+    products_back: Callable[[], str | None] = lambda: "bf16"
 
 
 def _torch(objective: Objective, precision: str, _: _Request) -> Engine:
@@ -396,6 +403,10 @@ def _cpu_reason(objective: Objective, precision: str) -> str | None:
     return cpu.unavailable_reason(objective, precision)
 
 
+def _cpu_products_back() -> str | None:
+    return extension.products_back()
+
+
 def _gpu_plan(objective: Objective, precision: str, request: _Request) -> Engine:
     return gpu_plan(objective)(objective, precision, cache=request.cache)
 
@@ -406,7 +417,7 @@ def _gpu_pieces(objective: Objective, precision: str, request: _Request) -> Eval
 
 
 def _gpu_reason(objective: Objective, precision: str) -> str | None:
-    return cuda.unavailable_reason(objective, precision)
+    return cuda.unavailable_reason(objective, "bf16" if precision == "mixed" else precision)
 
 
 def _onnx(objective: Objective, precision: str, request: _Request) -> Engine:
@@ -429,7 +440,10 @@ _ONNX = _Way("torch", _onnx_reason, _onnx)
 _WAYS = {
     ("torch", "CPU"): _TORCH,
     ("torch", "GPU"): _TORCH,
-    ("native", "CPU"): _Way("native", _cpu_reason, _cpu_plan, _cpu_pieces, _cpu_exchanging),
+    ("native", "CPU"): _Way(
+        *("native", _cpu_reason, _cpu_plan, _cpu_pieces, _cpu_exchanging),
+        products_back=_cpu_products_back,
+    ),
     ("native", "GPU"): _Way("torch", _gpu_reason, _gpu_plan, _gpu_pieces),
     ("onnx", "CPU"): _ONNX,
     ("onnx", "GPU"): _ONNX,

@@ -7,7 +7,8 @@ in float32 and does not return. With a smaller ``PROGRESS`` runs are quicker and
 docs/performance.md has the numbers.
 
 Nearly all of that error comes from the features. So where an engine can (``native`` on a CPU), it
-multiplies in bfloat16 to the end on the way back, with features and losses in float32.
+multiplies in bfloat16 to the end on the way back, with features and losses in float32. Where
+bfloat16 gains nothing, and products of int16 do, all evaluations are like that, by int16.
 """
 
 from __future__ import annotations
@@ -30,16 +31,23 @@ class MixedEngine(Engine):
 
     Args:
         create: Makes the engine whose features have a precision, ``bf16`` or ``fp32``.
+        back: What it multiplies on the way back, ``bf16``; or ``int16``: there are no evaluations
+            in bf16 then.
+
+    Attributes:
+        back: The same.
     """
 
     precision = "mixed"
 
-    def __init__(self, create: Callable[[str], Engine]) -> None:
+    def __init__(self, create: Callable[[str], Engine], back: str | None = "bf16") -> None:
+        self.back = back
         self._create = create
-        self._engine: Engine | None = create("bf16")
+        self._first = "fp32" if back == "int16" else "bf16"
+        self._engine: Engine | None = create(self._first)
         # the lowest loss so far after each of the last evaluations in bf16
         self._losses: deque[float] = deque(maxlen=WINDOW + 1)
-        self._stalled = False
+        self._stalled = back == "int16"
         self.name = self._engine.name
         self.provider = self._engine.provider
         self.capturable = self._engine.capturable
@@ -70,7 +78,7 @@ class MixedEngine(Engine):
         Returns:
             The precision of the last of them.
         """
-        precision = "bf16"
+        precision = self._first
         for loss in losses:
             precision = "fp32" if self._stalled else "bf16"
             self.note(loss)

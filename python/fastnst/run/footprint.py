@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from fastnst.engines.create import choose_precision, unavailable_reason
-from fastnst.engines.planned.cpu import DTYPES
+from fastnst.engines.planned.cpu import PRODUCTS
 from fastnst.engines.planned.layout import lay_out
 from fastnst.engines.planned.walk import Layer, chain_of
 from fastnst.engines.strips.native import TILES
@@ -236,13 +236,13 @@ def _network(precision: str, layers: Sequence[Layer], size: tuple[int, int] | No
 
     Args:
         precision: ``fp32``; ``bf16``; or ``mixed``, which takes most when its features have become
-            float32, with products in bfloat16 on the way back.
+            float32, with products in bfloat16 or int16 on the way back.
         layers: From the picture to the deepest.
         size: Height and width of a picture that is computed whole; None: in pieces.
     """
     shapes = VGG19.convolutions()
     forward = "bf16" if precision == "bf16" else "fp32"
-    back = "fp32" if precision == "fp32" else "bf16"
+    back = extension.products_back() or "bf16" if precision == "mixed" else precision
     total = SCRATCH + WEIGHTS
     for layer in layers[1:]:
         channels_in, channels_out = shapes[layer.conv]
@@ -252,6 +252,6 @@ def _network(precision: str, layers: Sequence[Layer], size: tuple[int, int] | No
             tile = TILES[way]
             if size is not None:
                 height, width = (max(1, n >> level_of(layer.conv)) for n in size)
-                tile = choose_tile(DTYPES[way], (1, height, width, channels_in, channels_out))
-            total += numbers * (tile + 2) ** 2 * DTYPES[way].itemsize
+                tile = choose_tile(PRODUCTS[way], (1, height, width, channels_in, channels_out))
+            total += numbers * (tile + 2) ** 2 * PRODUCTS[way].itemsize
     return total

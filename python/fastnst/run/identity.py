@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fastnst.devices import model, rounds_to_tf32
+from fastnst.engines.mixed_engine import MixedEngine
 from fastnst.errors import InvalidInput
 from fastnst.evaluation import Engine
 from fastnst.run import pieces
@@ -80,6 +81,8 @@ def identity_of(prepared: Preparation, engine: Engine, grid: Grid | None) -> Ide
     """What identifies a run at one scale: its settings, pictures, weights, engine and strips."""
     provider = "" if engine.provider is None else f" ({engine.provider})"
     rounding = " (TF32)" if _rounds(engine, prepared) else ""
+    if isinstance(engine, MixedEngine) and engine.back == "int16":
+        rounding += " (int16)"
     made_from = pieces.name(grid) | {
         "file of weights": prepared.weights.sha256,
         "engine": engine.name + provider,

@@ -120,9 +120,11 @@ class Settings:
         provider: What runs the graph of engine ``onnx``; see ``engines/onnx/providers.py``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: Precision of the features: ``fp32``; ``bf16``; ``mixed``: bf16 until that stalls,
-            then fp32, where engine native on a CPU goes on multiplying in bfloat16 on the way back;
-            or ``auto``: mixed where the native engine runs on a processor that gains by bfloat16
-            products (avx512bf16 on AMD's, neonbf16) or a GPU that does, else fp32.
+            then fp32, where engine native on a CPU goes on multiplying in bfloat16 on the way back
+            (on Intel's processors: fp32 all the time, with products of int16 on the way back); or
+            ``auto``: mixed where the native engine runs on a processor that gains by products of
+            bfloat16 or int16 (avx512bf16 on AMD's, avx512vnni, neonbf16) or a GPU that does, else
+            fp32.
     """
 
     size: int | None = field(

@@ -113,17 +113,19 @@ def test_bfloat16_is_near_float32(
     assert cosine >= (0.99 if pooling == "average" else 0.98)
 
 
+@pytest.mark.parametrize("back", ["bf16", "int16"])
 @pytest.mark.parametrize("pooling", ["average", "max", "l2"])
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_bfloat16_on_the_way_back(
-    random_weights: Weights, settings: Settings, pooling: str
+def test_fewer_bits_on_the_way_back(
+    random_weights: Weights, settings: Settings, pooling: str, back: str
 ) -> None:
     """The losses are those of float32 to the bit, and so are the features behind them."""
-    if not extension.convolves_bfloat16():
-        pytest.skip("no bfloat16 products here")
+    has = {"bf16": extension.convolves_bfloat16, "int16": extension.multiplies_integers}
+    if not has[back]():
+        pytest.skip(f"no products of {back} here")
     fp32 = Settings(**{**settings.to_dict(), "pooling": pooling, "precision": "fp32"})
     exact, _, image = engines(random_weights, fp32, 37, 50)
-    engine = NativeEngine(exact.objective, back="bf16")
+    engine = NativeEngine(exact.objective, back=back)
     got, expected = engine.evaluate(image), exact.evaluate(image)
     assert got.precision == engine.precision == "fp32"
     assert torch.equal(got.terms.total, expected.terms.total)
@@ -131,12 +133,13 @@ def test_bfloat16_on_the_way_back(
     # up to five layers of 1 % error each, all of which lie on the way of every pixel
     assert error <= 3e-2
     assert (error > 0) == (len(engine.layers) > 1)  # the first layer's products stay in float32
-    again = NativeEngine(exact.objective, back="bf16", tile=6).evaluate(image)
+    again = NativeEngine(exact.objective, back=back, tile=6).evaluate(image)
     error = (again.gradient - got.gradient).norm() / expected.gradient.norm()
-    assert error <= 3e-2  # tiles of 6 in float32, of 4 in bfloat16
+    # tiles of 6 in float32 and int16, of 4 in bfloat16
+    assert error <= (3e-2 if back == "bf16" else 8e-2)
 
 
-@pytest.mark.parametrize("back", [None, "fp32", "bf16"])
+@pytest.mark.parametrize("back", [None, "fp32", "bf16", "int16"])
 @pytest.mark.parametrize("tile", [None, 4, 6])
 def test_each_way_has_its_filters(
     random_weights: Weights, back: str | None, tile: int | None, monkeypatch: pytest.MonkeyPatch
@@ -154,7 +157,9 @@ def test_each_way_has_its_filters(
     exact, _, image = engines(random_weights, settings, 20, 24)
     NativeEngine(exact.objective, tile=tile, back=back).evaluate(image)
     float32 = torch.float32
-    way_back = (torch.bfloat16, None) if back == "bf16" else (float32, tile)
+    way_back = (float32, tile)
+    if back in ("bf16", "int16"):
+        way_back = (cpu.PRODUCTS[back], None if back == "bf16" else tile)
     assert asked == {(False, float32, float32, tile), (True, float32, *way_back)}
 
 

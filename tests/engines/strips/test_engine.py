@@ -141,21 +141,25 @@ def check_native(weights: Weights, grid: Grid, control: str) -> None:
 
 
 @native
+@pytest.mark.parametrize("back", ["bf16", "int16"])
 @pytest.mark.parametrize("control", ["gram", "regions", "max"])
-def test_strips_with_bfloat16_on_the_way_back(random_weights: Weights, control: str) -> None:
+def test_strips_with_fewer_bits_on_the_way_back(
+    random_weights: Weights, control: str, back: str
+) -> None:
     """The losses of float32 to the bit, and gradients as near to float32's as those of the whole.
 
     What two pieces give to a pixel is rounded in each, so they are no nearer to the whole's.
     """
-    if not extension.convolves_bfloat16():
-        pytest.skip("no bfloat16 products here")
+    has = {"bf16": extension.convolves_bfloat16, "int16": extension.multiplies_integers}
+    if not has[back]():
+        pytest.skip(f"no products of {back} here")
     it, image = objective(random_weights, 323, 37, control, torch.float32)
     grid = Grid.cut(323, 37, spacing_of(it, tuple(TILES.values())), 96)
     assert len(grid) > 2
-    got = StripEngine(NativeEvaluator(it, back="bf16"), grid).evaluate(image)
+    got = StripEngine(NativeEvaluator(it, back=back), grid).evaluate(image)
     exact = StripEngine(NativeEvaluator(it), grid).evaluate(image)
     assert torch.equal(got.terms.total, exact.terms.total)
-    whole = NativeEngine(it, tile=TILES["fp32"], back="bf16").evaluate(image)
+    whole = NativeEngine(it, tile=TILES["fp32"], back=back).evaluate(image)
     rounding = errors(whole, NativeEngine(it, tile=TILES["fp32"]).evaluate(image))[1]
     assert errors(got, whole)[0] <= NATIVE
     # up to three layers of 1 % error each

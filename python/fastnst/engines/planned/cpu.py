@@ -11,8 +11,9 @@ buffers are allocated once for a picture size. The kernels are those of ``ops.co
 * where only the average of features is needed, one bit for each says which are > 0, and the
   gradient of pooling and ReLU is taken while the next convolution reads it.
 
-The way back may have products in bfloat16 where the way forward is in float32: of the error that a
-gradient in bfloat16 has late in a run, all but some per cent comes from the way forward.
+The way back may have products in bfloat16, or in integers of 16 bits, where the way forward is in
+float32: of the error that a gradient in bfloat16 has late in a run, all but some per cent comes
+from the way forward.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from fastnst.ops import convolution, extension, gram, sums
 from fastnst.ops.buffers import CPU
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRODUCTS = {**DTYPES, "int16": torch.int16}  # of which there are products
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,10 @@ class NativeEngine(Walk):
         cache: Transformed filters of the same network, to be used again.
         tile: The side of Winograd's tiles in all layers whose products are in ``precision``; None:
             the faster one for each layer.
-        back: The precision of the products in the convolutions on the way back, ``bf16`` or that of
-            the features. None: the latter. Losses do not depend on it, and gradients are stored
-            like features; ``Evaluation.precision`` is that of the features.
+        back: The precision of the products in the convolutions on the way back, ``bf16``,
+            ``int16`` (with features in fp32) or that of the features. None: the latter. Losses do
+            not depend on it, and gradients are stored like features; ``Evaluation.precision`` is
+            that of the features.
     """
 
     def __init__(
@@ -99,13 +102,14 @@ class NativeEngine(Walk):
         self._dtype = DTYPES[precision]
         back = back or precision
         self._tile = tile
-        self._tile_back = tile if back == precision else None  # there is one for bfloat16 alone
+        # there is one for products in bfloat16 alone
+        self._tile_back = tile if back in (precision, "int16") else None
         self._pooling = network.pooling
         self._replicates = network.padding == "replicate"
         self._filters = (cache or Cache()).get(
             "filters",
             (network, precision, back),
-            lambda: _arrange_filters(network, self._dtype, DTYPES[back]),
+            lambda: _arrange_filters(network, self._dtype, PRODUCTS[back]),
         )
         if tile is not None:  # those for other tiles are left from the scale before this one
             for filters in self._filters.forward.values():
@@ -336,6 +340,12 @@ def unavailable_reason(objective: Objective, precision: str = "fp32") -> str | N
     """Why this plan cannot run an objective, or None if it can."""
     if not extension.is_available():
         return extension.unavailable_reason()
+    if precision == "mixed" and extension.products_back() is None:
+        used = extension.selected_isa()
+        return (
+            "mixed needs a processor with avx512bf16, avx512vnni or neonbf16; in use is "
+            f"{used} without"
+        )
     if precision == "bf16" and not extension.convolves_bfloat16():
         used = extension.selected_isa()
         return f"bf16 needs a processor with avx512bf16 or neonbf16; in use is {used}"

@@ -21,7 +21,7 @@ from fastnst.engines.strips.walk import PieceWalk
 from fastnst.objective.objective import Objective
 from fastnst.ops import gram
 
-TILES = {"fp32": 6, "bf16": 4}  # by precision: bfloat16 has tiles of 4 only
+TILES = {"fp32": 6, "bf16": 4, "int16": 6}  # by precision: bfloat16 has tiles of 4 only
 
 
 class NativeEvaluator(PieceWalk, NativeEngine):
