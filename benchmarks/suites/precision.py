@@ -16,7 +16,7 @@ import torch
 
 from benchmarks import setups, tables
 from benchmarks.options import PAIRS, Options
-from benchmarks.rows import Row, one_line, ratio
+from benchmarks.rows import Row, one_line, ratio, summary
 from benchmarks.suite import Case, Suite
 from fastnst import stylize
 
@@ -89,8 +89,7 @@ def summarise(rows: Sequence[Row]) -> Iterator[Row]:
             mine[0].device,
             dtype,
             size,
-            seconds=median([r.seconds or 0.0 for r in mine]),
-            runs=len(mine),
+            **summary([r.seconds or 0.0 for r in mine]),
             reference_seconds=median([r.reference_seconds or 0.0 for r in mine]),
             extra={"loss_ratio": median([r.extra["loss_ratio"] for r in mine])},
         )
