@@ -16,7 +16,7 @@ import torch
 import fastnst
 from fastnst import BackendUnavailable, Settings
 from fastnst.engines import create, mixed_engine
-from fastnst.engines.create import choose_precision, create_engine
+from fastnst.engines.create import choose_precision, choose_short_precision, create_engine
 from fastnst.engines.mixed_engine import MixedEngine
 from fastnst.engines.planned import cuda
 from fastnst.engines.planned.cpu import NativeEngine
@@ -260,6 +260,11 @@ def test_auto_is_mixed_where_bf16_is_quicker(monkeypatch: pytest.MonkeyPatch) ->
             assert choose_precision(Settings(), cpu) == expected
             back = "bf16" if bfloat16 else "int16" if integers else None
             assert extension.products_back() == back
+            # no evaluations in bf16, which pay in long runs alone
+            short = "mixed" if back == "int16" else "fp32"
+            assert choose_short_precision(Settings(), cpu) == short
+            assert choose_short_precision(Settings(precision="bf16"), cpu) == "bf16"
+            assert choose_short_precision(Settings(engine="torch"), cpu) == "fp32"
 
 
 def test_bf16_that_is_not_quicker_is_better_than_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

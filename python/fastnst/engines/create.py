@@ -115,6 +115,19 @@ def choose_precision(settings: Settings, device: torch.device) -> str:
     return "mixed" if quicker else "fp32"
 
 
+def choose_short_precision(settings: Settings, device: torch.device) -> str:
+    """That of a short run: as ``choose_precision``, without evaluations in bf16.
+
+    They pay in long runs alone. So it is ``mixed`` where that has products of int16 on the way back
+    from the first evaluation on, and fp32 elsewhere.
+    """
+    chosen = choose_precision(settings, device)
+    if settings.precision != "auto" or chosen == "fp32":
+        return chosen
+    by_int16 = device.type == "cpu" and extension.products_back() == "int16"
+    return "mixed" if by_int16 else "fp32"
+
+
 def spacing(settings: Settings, layers: Sequence[str], choice: Choice) -> Spacing:
     """What the cuts of a picture must keep to, for strips that are exact.
 

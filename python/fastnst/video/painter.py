@@ -198,10 +198,9 @@ class Painter:
         began: float,
     ) -> FilmFrame:
         iterations = self.options.frame_iterations
-        # The average of Adam's iterates is for long runs, and bfloat16 pays in those alone.
         prepared = self.prepare(small)
-        precision = "fp32" if self.settings.precision == "auto" else self.settings.precision
-        settings = replace(prepared.settings, averaging=0.0, precision=precision)
+        # The average of Adam's iterates is for long runs.
+        settings = replace(prepared.settings, averaging=0.0, precision=prepared.short_precision())
         scale = Scale(prepared.schedule[-1].size, iterations)
         prepared = replace(prepared, settings=settings, schedule=(scale,))
         run = FrameRun(prepared, self._hear(small))
