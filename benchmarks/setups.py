@@ -119,7 +119,7 @@ def evaluating(device: str) -> Iterator[Way]:
     """Those of ``engines`` that are functions of the picture, and what a mixed run ends with.
 
     That is another function only where engine ``native`` runs on a CPU: its way back stays in
-    bfloat16 when its features have become float32.
+    bfloat16 when its features have become float32, or is in int16 all the time.
     """
     yield from engines(device)
     if device == "cpu":

@@ -25,7 +25,7 @@ KERNELS = {"winograd": "convolution", "gram": "Gram"}
 FUNCTION = re.compile(r"^[0-9a-f]+ <(.*)>:$")
 INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
 TARGET = re.compile(r"(?:^|,\s*)([0-9a-f]+) <")
-PRODUCT = re.compile(r"fmla|bfdot|vfmadd\w*ps|vdpbf16ps|mulps|fmul")
+PRODUCT = re.compile(r"fmla|bfdot|vfmadd\w*ps|vdpbf16ps|vpdpwssd|mulps|fmul")
 NO_PRODUCT = re.compile(r"patch|output_tile|weights|pack")  # transforms and copies
 ARM = "aarch64-linux-gnu-objdump"
 

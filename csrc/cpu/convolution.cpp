@@ -143,6 +143,7 @@ void winograd_weights(int tile, const float* filters, std::int64_t channels_out,
         filters += 8;
         tap_step = -1;
     }
+    expect(dtype != DType::int16 || channels_in <= 65536, "int16: expected 65536 channels at most");
     std::vector<WinogradWeightsTask> tasks;
     for (std::int64_t panel = 0; panel < channels_out / kPanel; ++panel) {
         const std::int64_t group = panel / kMostPanels * kMostPanels;

@@ -79,12 +79,16 @@ def test_a_large_result_has_ten_pairs() -> None:
     assert Settings(history_size=33).pairs(400 * MEGA) == 33
 
 
-def test_the_ways_of_fitting(tmp_path: Path) -> None:
+def test_the_ways_of_fitting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     it = Need(8192, 6144, Settings(precision="fp32"))
     assert plans(it, tmp_path) == [WHOLE, Plan(scratch=tmp_path)]
     assert plans(it, None) == [WHOLE, Plan(keeps_content=False)]
     mixed = Need(8192, 6144, Settings(precision="mixed"))
+    monkeypatch.setattr(extension, "products_back", lambda: "bf16")
     assert plans(mixed, None) == [WHOLE]
+    monkeypatch.setattr(extension, "products_back", lambda: "int16")
+    own = [WHOLE, Plan(keeps_content=False)]  # features in float32 from the beginning
+    assert plans(mixed, None) == (own if extension.is_available() else [WHOLE])
     assert plans(Need(8192, 6144, Settings(content_weight=0)), None) == [WHOLE]
 
 

@@ -129,7 +129,8 @@ void winograd_weights(const WinogradWeightsTask& task) {
                 } else if (task.products == Products::bfloat16) {
                     static_cast<bf16*>(task.out)[paired] = to_bf16(value);
                 } else {
-                    const double step = steps[k][lane], q = step > 0 ? u[k][lane] / step : 0;
+                    const double step = steps[k][lane],
+                                 q = step > 0 && step <= 1e300 ? u[k][lane] / step : 0;
                     static_cast<int16_t*>(task.out)[paired] =
                         static_cast<int16_t>(q < 0 ? q - 0.5 : q + 0.5);
                 }

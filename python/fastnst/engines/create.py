@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -124,8 +124,16 @@ def choose_short_precision(settings: Settings, device: torch.device) -> str:
     chosen = choose_precision(settings, device)
     if settings.precision != "auto" or chosen == "fp32":
         return chosen
-    by_int16 = device.type == "cpu" and extension.products_back() == "int16"
-    return "mixed" if by_int16 else "fp32"
+    return "mixed" if arithmetic(settings, device) == "mixed with int16" else "fp32"
+
+
+def arithmetic(settings: Settings, device: torch.device) -> str:
+    """The precision that a run has here, and of ``mixed`` what multiplies on its way back."""
+    chosen = choose_precision(settings, device)
+    native = settings.engine in ("auto", "native") and unavailable_reason("native", device) is None
+    if chosen == "mixed" and native and device.type == "cpu":
+        return f"mixed with {extension.products_back()}"
+    return chosen
 
 
 def spacing(settings: Settings, layers: Sequence[str], choice: Choice) -> Spacing:
@@ -198,7 +206,8 @@ def create_engine(
     way = _WAYS[name, "CPU" if device.type == "cpu" else "GPU"]
     cut = grid is not None and not grid.is_whole
     pixels = TARGETS_AT_A_TIME if grid is None else targets_at_a_time(grid)
-    own = cut and recomputes("fp32" if settings.precision == "auto" else settings.precision)
+    settled = replace(settings, precision="fp32") if settings.precision == "auto" else settings
+    own = cut and recomputes(settled, device)
     if cut and content.device.type != "cpu":
         raise InvalidInput(
             f"a picture in pieces lies in main memory, and this one on {content.device}: "
@@ -243,9 +252,12 @@ def targets_at_a_time(grid: Grid) -> int:
     return min(TARGETS_AT_A_TIME, grid.largest[0] * grid.largest[1] // 2)
 
 
-def recomputes(precision: str) -> bool:
-    """Whether an engine in strips computes the content targets itself, in its own precision."""
-    return precision == "fp32"
+def recomputes(settings: Settings, device: torch.device) -> bool:
+    """Whether an engine in strips computes the content targets itself, in its own precision.
+
+    It does where that is of features in float32 from the first evaluation on.
+    """
+    return arithmetic(settings, device) in ("fp32", "mixed with int16")
 
 
 @undisturbed()

@@ -2,12 +2,13 @@
 
 Features are channels_last, held as contiguous ``(B, H, W, C)`` tensors; C is a multiple of 16. They
 are float32 or, on processors with bfloat16 products (avx512bf16, neonbf16), all bfloat16 with sums
-in float32. There float32 features may be multiplied in bfloat16 as well: then the filters and
-Winograd's transformed patches are rounded to it, and nothing else is. Every function writes into
-given tensors, has a plain-PyTorch twin in ``reference`` that takes the filters as they are and
-returns its result, and stays outside autograd. Inner layers are computed by Winograd's F(4×4, 3×3)
-or, where there are positions enough, F(6×6, 3×3) (Lavin & Gray, arXiv:1509.09308), whose filters
-are transformed once, the first layer directly.
+in float32. There float32 features may be multiplied in bfloat16 as well, and with avx512vnni in
+integers of 16 bits, whose sums are exact: then the filters and Winograd's transformed patches are
+rounded to it, and nothing else is. Every function writes into given tensors, has a plain-PyTorch
+twin in ``reference`` that takes the filters as they are and returns its result, and stays outside
+autograd. Inner layers are computed by Winograd's F(4×4, 3×3) or, where there are positions enough,
+F(6×6, 3×3) (Lavin & Gray, arXiv:1509.09308), whose filters are transformed once, the first layer
+directly.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Filters:
     Attributes:
         weight: ``(Co, Ci, 3, 3)`` float32, contiguous.
         gradient: Whether they are those of the input gradient: flipped, from Co channels to Ci.
-        dtype: The dtype of the products. Filters in float32 are for features in float32, those in
-            bfloat16 for features in either.
+        dtype: The dtype of the products. Filters in float32 and int16 are for features in float32,
+            those in bfloat16 for features in either.
         transposed: Whether the numbers are those of the way forward, to be read transposed.
     """
 
@@ -91,7 +92,7 @@ class Filters:
         Large ones in float32 are the same numbers in the same memory, if these are in float32 too.
 
         Args:
-            dtype: The dtype of the products: float32 or bfloat16; None: that of these.
+            dtype: The dtype of the products: float32, bfloat16 or int16; None: that of these.
 
         Raises:
             InvalidInput: ``dtype`` is another one.
@@ -109,8 +110,8 @@ def transform_filters(weight: Tensor, *, dtype: torch.dtype = torch.float32) -> 
 
     Args:
         weight: ``(Co, Ci, 3, 3)`` float32; Co and Ci multiples of 16. It must not change.
-        dtype: The dtype of the products: float32, for features in float32; or bfloat16, for
-            features in either.
+        dtype: The dtype of the products: float32 or int16, for features in float32; or bfloat16,
+            for features in either.
 
     Returns:
         Those of the way forward; ``way_back`` of it, those of the input gradient, which is a
@@ -174,16 +175,17 @@ def convolve(
         pooled: ``(B, H // 2, W // 2, Co)``, written.
         positive: ``(B, H, W, Co // 8)`` uint8, written: bit c % 8 of number c // 8 says whether
             channel c of the result is > 0.
-        tile: The side of Winograd's tiles, 4 or, with filters in float32, 6; None: the faster one.
+        tile: The side of Winograd's tiles, 4 or, but for filters in bfloat16, 6; None: the faster.
         rows: Which rows of the result are written, of a batch of 1 and with ``tile``: multiples of
             it, but for the last row of all. The rows before and after them are read. None: all.
 
     Raises:
         InvalidInput: a shape, type, device or layout is not as described.
         BackendUnavailable: the extension is not loaded, ``FASTNST_CPU_ISA`` cannot run here, or
-            filters in bfloat16 without avx512bf16 or neonbf16.
+            filters in bfloat16 without avx512bf16 or neonbf16, or in int16 without avx512vnni.
     """
-    dtype = torch.float32 if x.dtype == torch.float32 else filters.dtype
+    of_int16 = filters.dtype == torch.int16  # for features in float32 alone
+    dtype = torch.float32 if x.dtype == torch.float32 or of_int16 else filters.dtype
     if x_positive is None:
         batch, height, width = _features("x", x, filters.channels_in, dtype)
     else:
@@ -237,7 +239,7 @@ def choose_tile(dtype: torch.dtype, sizes: tuple[int, int, int, int, int]) -> in
     """The side of Winograd's tiles, 4 or 6, that takes less time for a convolution.
 
     Args:
-        dtype: The dtype of the products: float32 or bfloat16.
+        dtype: The dtype of the products: float32, bfloat16 or int16.
         sizes: Batch, height, width, Ci, Co.
 
     Raises:

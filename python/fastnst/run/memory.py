@@ -9,7 +9,6 @@ import torch
 
 from fastnst.engines.create import (
     TARGETS_AT_A_TIME,
-    choose_precision,
     recomputes,
     targets_at_a_time,
 )
@@ -183,6 +182,6 @@ def plans(need: Need, scratch: Path | None) -> list[Plan]:
     found = [WHOLE]
     if scratch is not None:
         return [*found, Plan(scratch=scratch)]
-    if need.settings.content_weight and recomputes(choose_precision(need.settings, need.device)):
+    if need.settings.content_weight and recomputes(need.settings, need.device):
         found.append(Plan(keeps_content=False))
     return found

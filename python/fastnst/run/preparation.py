@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from fastnst.cache import Cache
-from fastnst.engines.create import choose_precision, choose_short_precision, create_engine
+from fastnst.engines.create import (
+    arithmetic,
+    choose_precision,
+    choose_short_precision,
+    create_engine,
+)
 from fastnst.evaluation import Engine
 from fastnst.images.scratch import PictureStore
 from fastnst.inputs.pictures import Pictures, Sources, scale_pictures
@@ -78,6 +83,10 @@ class Preparation:
         return Need(
             *(width, height, self.settings, self.device, largest, tuple(further), sources, regions)
         )
+
+    def arithmetic(self) -> str:
+        """The precision that a run has here, and of ``mixed`` what multiplies on its way back."""
+        return arithmetic(self.settings, self.device)
 
     def short_precision(self) -> str:
         """That of a run of a few iterations, as ``choose_short_precision`` has it."""

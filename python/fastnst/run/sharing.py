@@ -17,9 +17,8 @@ from pathlib import Path
 import torch
 
 from fastnst.devices import choose_device, gpus, turns
-from fastnst.engines.create import choose_precision, targets_at_a_time
+from fastnst.engines.create import arithmetic, targets_at_a_time
 from fastnst.errors import InvalidInput
-from fastnst.ops import extension
 from fastnst.ranks.protocol import Alone, Communication
 from fastnst.ranks.share import Share, too_many_reason
 from fastnst.run.footprint import counts
@@ -247,10 +246,7 @@ def _check_alike(need: Need, communication: Communication) -> None:
     """
     engine = "native" if counts(need.settings, need.device) else need.settings.engine
     own = f"engine {engine} on a {'CPU' if need.device.type == 'cpu' else 'GPU'}"
-    precision = choose_precision(need.settings, need.device)
-    own += f", {precision}"
-    if precision == "mixed" and need.device.type == "cpu":
-        own += f" with {extension.products_back()}"
+    own += f", {arithmetic(need.settings, need.device)}"
     found = communication.gather_objects(own)
     others = [] if found is None else [x for x in enumerate(found) if x[1] != found[0]]
     other = communication.broadcast((*others[0], found[0]) if found and others else None)

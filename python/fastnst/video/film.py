@@ -428,5 +428,6 @@ def _identity(film: Film, prepared: Preparation) -> Identity:
             "frames": chosen + (" --backwards" if film.backwards else ""),
             "iterations": str(prepared.settings.iterations),
             "precision": prepared.settings.precision,
+            "arithmetic": prepared.arithmetic(),
         },
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from fastnst.engines import create
 from fastnst.engines.planned.cpu import NativeEngine
 from fastnst.engines.strips import autograd
 from fastnst.engines.strips.autograd import AutogradEvaluator
@@ -21,6 +22,7 @@ from fastnst.losses import LayerLoss, TemporalLoss
 from fastnst.network.weights import Weights, load_weights
 from fastnst.ops import extension
 from fastnst.ranks.protocol import Alone
+from fastnst.settings.settings import Settings
 from fastnst.strips.geometry import Grid, Spacing, Tile
 from helpers.strips import CONTROLS, errors, everything_owned, objective, spacing_of
 
@@ -185,6 +187,47 @@ def test_the_whole_network_in_native_strips(height: int) -> None:
     loss, gradient = errors(got, NativeEngine(it, tile=TILES["fp32"]).evaluate(image))
     assert loss <= NATIVE
     assert gradient <= NATIVE
+
+
+@native
+@pytest.mark.parametrize(
+    ("precision", "back", "tile"),
+    [("fp32", None, 6), ("fp32", "bf16", 4), ("fp32", "int16", 6), ("bf16", "bf16", 4)],
+)
+def test_the_tiles_of_exchanged_rows_on_the_way_back(
+    random_weights: Weights, precision: str, back: str | None, tile: int
+) -> None:
+    """Where bands may begin is cut for the tiles of both ways: ``create.spacing``."""
+    it, _ = objective(random_weights, 155, 37, "gram", torch.float32)
+    evaluator = ExchangingEvaluator(it, precision, back=back)
+    assert evaluator._tile_back == tile
+    if precision == "fp32":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(extension, "products_back", lambda: back)
+            name = "fp32" if back is None else "mixed"
+            choice = create.Choice(torch.device("cpu"), "native", name)
+            layers = it.network.architecture.up_to(it.layers)
+            assert create.spacing(Settings(), layers, choice).alignment % (4 * tile) == 0
+
+
+@native
+@pytest.mark.parametrize("back", ["bf16", "int16"])
+def test_the_whole_network_with_exchanged_rows_and_fewer_bits_on_the_way_back(back: str) -> None:
+    has = {"bf16": extension.convolves_bfloat16, "int16": extension.multiplies_integers}
+    if not has[back]():
+        pytest.skip(f"no products of {back} here")
+    it, image = objective(load_weights(), 397, 41, "gram", torch.float32, **DEEP)
+    spacing = spacing_of(it, (TILES["fp32"], TILES[back])).exchanging()
+    grid = Grid.cut(397, 41, spacing, spacing.smallest)
+    assert len(grid) >= 2
+    found = ExchangeEngine(ExchangingEvaluator(it, back=back), grid).evaluate(image)
+    whole = NativeEngine(it, tile=TILES["fp32"], back=back).evaluate(image)
+    exact = NativeEngine(it, tile=TILES["fp32"]).evaluate(image)
+    assert errors(found, exact)[0] <= NATIVE
+    # sums in another order round some number otherwise, and with it all that comes of it
+    rounding = errors(whole, exact)[1]
+    assert 1e-3 < rounding < 5e-2
+    assert 1e-3 < errors(found, exact)[1] <= 1.5 * rounding
 
 
 @native

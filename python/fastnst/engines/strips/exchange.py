@@ -28,7 +28,7 @@ from fastnst.cache import Cache
 from fastnst.engines.planned.walk import Layer
 from fastnst.engines.strips.engine import StripEngine, total_variation
 from fastnst.engines.strips.evaluator import Sums
-from fastnst.engines.strips.native import NativeEvaluator
+from fastnst.engines.strips.native import TILES, NativeEvaluator
 from fastnst.engines.strips.targets import MakeTargets
 from fastnst.objective.objective import Objective
 from fastnst.ranks.protocol import Alone, Communication
@@ -56,7 +56,8 @@ class ExchangingEvaluator(NativeEvaluator):
     ) -> None:
         super().__init__(objective, precision, name, cache, back)
         # In the picture's own tiles on the way back too, which are of 4 for products in bfloat16.
-        self._tile_back = self._tile if back in (None, precision) else 4
+        if self._tile_back is None:
+            self._tile_back = TILES["bf16"]
         self._communication = communication or Alone()
         self._piece: Tile | None = None
         self._part: Span | None = None  # the rows of it that are being computed
