@@ -1,6 +1,6 @@
 // One vector of kWidth 32-bit lanes for the instruction set FASTNST_ISA that this object is
 // compiled for. A lane is a float, or ("unit") a pair of bfloat16 along the summed dimension, whose
-// products vdpbf16ps adds two at a time.
+// products vdpbf16ps adds two at a time, or of integers of 16 bits, with vpdpwssd.
 //
 //            lanes  registers  tile (rows x vectors)   loads per k   FMAs per k
 // scalar       4    16 or 32         4 x 2                  6             8

@@ -121,7 +121,7 @@ class Settings:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: Precision of the features: ``fp32``; ``bf16``; ``mixed``: bf16 until that stalls,
             then fp32, where engine native on a CPU goes on multiplying in bfloat16 on the way back
-            (on Intel's processors: fp32 all the time, with products of int16 on the way back); or
+            (with avx512vnni and no quick bf16: fp32 all the time, with products of int16 there); or
             ``auto``: mixed where the native engine runs on a processor that gains by products of
             bfloat16 or int16 (avx512bf16 on AMD's, avx512vnni, neonbf16) or a GPU that does, else
             fp32.
