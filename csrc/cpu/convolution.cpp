@@ -36,9 +36,21 @@ void check_type(DType dtype) {
     expect(dtype == DType::float32 || dtype == DType::bfloat16, "expected float32 or bfloat16");
 }
 
+void check_products(DType products) {
+    expect(products == DType::float32 || products == DType::bfloat16 || products == DType::int16,
+           "products: expected float32, bfloat16 or int16");
+}
+
+// The kernels' word for it.
+Products kind_of(DType products) {
+    check_products(products);
+    if (products == DType::int16) return Products::integers;
+    return products == DType::bfloat16 ? Products::bfloat16 : Products::floats;
+}
+
 // The kernels for tiles of this side and products of this type.
 const WinogradTable& winograd(int tile, DType products) {
-    if (products != DType::int16) check_type(products);
+    check_products(products);
     expect(tile == 4 || tile == 6, "tile: expected 4 or 6");
     const WinogradTable& table = kernels().winograd[tile == 6];
     if (products == DType::bfloat16 && !kernels().winograd->bfloat16)
@@ -106,7 +118,7 @@ struct Cut {
 
 int winograd_tile(DType products, std::int64_t batch, std::int64_t height, std::int64_t width,
                   std::int64_t channels_in, std::int64_t channels_out) {
-    if (products != DType::int16) check_type(products);
+    check_products(products);
     check_sides(batch, height, width);
     if (products == DType::bfloat16) return 4;
     // Tiles of 6x6 save up to a fifth of the products, but read 64 instead of 36 numbers a filter
@@ -150,9 +162,9 @@ void winograd_weights(int tile, const float* filters, std::int64_t channels_out,
         const std::int64_t panels = std::min(kMostPanels, channels_out / kPanel - group);
         const std::int64_t size = channels_in * kPanel;  // of a panel of one product
         tasks.push_back(
-            {static_cast<Products>(dtype), filters, out_stride, in_stride, tap_step, channels_in,
-             panel * kPanel, at(out, dtype, (products_of(tile) * group + panel - group) * size),
-             panels * size, static_cast<float*>(at(out, dtype, numbers)), channels_out});
+            {kind_of(dtype), filters, out_stride, in_stride, tap_step, channels_in, panel * kPanel,
+             at(out, dtype, (products_of(tile) * group + panel - group) * size), panels * size,
+             static_cast<float*>(at(out, dtype, numbers)), channels_out});
     }
     for_each(tasks, team_size(threads, tasks.size()),
              [&](WinogradWeightsTask& task, int) { table.weights(task); });
@@ -176,7 +188,7 @@ void winograd_convolution(const Convolution& layer, int threads) {
     const DType dtype = layer.dtype, products = layer.products;
     const int is_bfloat16 = dtype == DType::bfloat16;
     const bool in_integers = products == DType::int16;
-    const Products kind = static_cast<Products>(products);
+    const Products kind = kind_of(products);
     const std::int64_t ci = layer.channels_in, co = layer.channels_out;
     const std::int64_t per_float = 4 / size_of(products);
     const TileGrid grid{layer.height, layer.width, ceil_div(layer.height, layer.tile),

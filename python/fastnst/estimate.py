@@ -133,7 +133,7 @@ def estimate(
         plan = _trial_plan(prepared, pictures.start, plans[-1])
         pictures = pictures.to(plan.home(device))
         image = pictures.start
-        # a mixed run begins in bf16, or stays as it begins
+        # of a mixed run as it begins: in bf16, or by int16 to its end
         engine, making = _timed(lambda: prepared.engine(pictures, plan=plan))
         evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
         history = torch.ones(ROWS, image.numel(), dtype=torch.float32, device=image.device)

@@ -58,7 +58,7 @@ struct GradientTask {
 };
 
 // What is multiplied: floats, bfloat16 or integers of 16 bits.
-enum class Products : int { floats = 0, bfloat16 = 1, integers = 2 };
+enum class Products : int { floats, bfloat16, integers };
 
 // The largest magnitude of a transformed patch in integers.
 constexpr int kLargestInteger = 16383;
@@ -82,8 +82,7 @@ struct WinogradWeightsTask {
     const float* filters;
     int64_t out_stride, in_stride, tap_step;
     int64_t channels_in, first_out;
-    void*
-        out;  // [(m + 2)^2][channels_in][16]; of 16 bits each: [(m + 2)^2][channels_in / 2][16][2]
+    void* out;  // [(m + 2)^2][channels_in][16], or pairs [(m + 2)^2][channels_in / 2][16][2]
     int64_t out_plane;  // distance of products
     float* steps;  // integers: [(m + 2)^2][channels_out] from first_out on: what a product of V
                    // and U stands for, but for the factor of its tile

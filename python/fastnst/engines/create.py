@@ -121,19 +121,26 @@ def choose_short_precision(settings: Settings, device: torch.device) -> str:
     They pay in long runs alone. So it is ``mixed`` where that has products of int16 on the way back
     from the first evaluation on, and fp32 elsewhere.
     """
-    chosen = choose_precision(settings, device)
-    if settings.precision != "auto" or chosen == "fp32":
-        return chosen
-    return "mixed" if arithmetic(settings, device) == "mixed with int16" else "fp32"
+    if settings.precision != "auto":
+        return settings.precision
+    return "mixed" if _products_back(settings, device) == "int16" else "fp32"
 
 
 def arithmetic(settings: Settings, device: torch.device) -> str:
-    """The precision that a run has here, and of ``mixed`` what multiplies on its way back."""
-    chosen = choose_precision(settings, device)
+    """The precision that a run has here, and what multiplies on its way back if that is another."""
+    back = _products_back(settings, device)
+    return choose_precision(settings, device) + (f" with {back}" if back else "")
+
+
+def _products_back(settings: Settings, device: torch.device) -> str | None:
+    """What multiplies on the way back of a ``mixed`` run by engine native on a CPU.
+
+    None: it is no such run, and has the products of its features there.
+    """
     native = settings.engine in ("auto", "native") and unavailable_reason("native", device) is None
-    if chosen == "mixed" and native and device.type == "cpu":
-        return f"mixed with {extension.products_back()}"
-    return chosen
+    if device.type != "cpu" or not native or choose_precision(settings, device) != "mixed":
+        return None
+    return extension.products_back()
 
 
 def spacing(settings: Settings, layers: Sequence[str], choice: Choice) -> Spacing:
@@ -257,7 +264,8 @@ def recomputes(settings: Settings, device: torch.device) -> bool:
 
     It does where that is of features in float32 from the first evaluation on.
     """
-    return arithmetic(settings, device) in ("fp32", "mixed with int16")
+    back = _products_back(settings, device)
+    return back == "int16" or choose_precision(settings, device) == "fp32"
 
 
 @undisturbed()

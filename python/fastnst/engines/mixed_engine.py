@@ -43,11 +43,10 @@ class MixedEngine(Engine):
     def __init__(self, create: Callable[[str], Engine], back: str | None = "bf16") -> None:
         self.back = back
         self._create = create
-        self._first = "fp32" if back == "int16" else "bf16"
-        self._engine: Engine | None = create(self._first)
+        self._stalled = back == "int16"
+        self._engine: Engine | None = create(self._precision())
         # the lowest loss so far after each of the last evaluations in bf16
         self._losses: deque[float] = deque(maxlen=WINDOW + 1)
-        self._stalled = back == "int16"
         self.name = self._engine.name
         self.provider = self._engine.provider
         self.capturable = self._engine.capturable
@@ -78,11 +77,15 @@ class MixedEngine(Engine):
         Returns:
             The precision of the last of them.
         """
-        precision = self._first
+        precision = self._precision()
         for loss in losses:
-            precision = "fp32" if self._stalled else "bf16"
+            precision = self._precision()
             self.note(loss)
         return precision
+
+    def _precision(self) -> str:
+        """That of the features in the next evaluation."""
+        return "fp32" if self._stalled else "bf16"
 
     def note(self, loss: float) -> bool:
         """Take the total of an evaluation; whether bf16 has stalled with it."""

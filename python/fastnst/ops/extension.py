@@ -133,6 +133,10 @@ def products_back() -> str | None:
 
     ``bf16`` where it is quicker than float32; ``int16`` where the processor has such products: two
     in the time of one of float32; ``bf16`` where there is nothing else. None: there is neither.
+
+    Raises:
+        InvalidInput: ``FASTNST_CPU_ISA`` is no instruction set.
+        BackendUnavailable: it cannot run here, or the extension is not loaded.
     """
     if bfloat16_is_quicker():
         return "bf16"

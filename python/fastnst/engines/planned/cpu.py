@@ -35,7 +35,7 @@ from fastnst.ops import convolution, extension, gram, sums
 from fastnst.ops.buffers import CPU
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-PRODUCTS = {**DTYPES, "int16": torch.int16}  # of which there are products
+PRODUCTS = {**DTYPES, "int16": torch.int16}  # what may be multiplied on the way back
 
 
 @dataclass(frozen=True)
@@ -342,10 +342,7 @@ def unavailable_reason(objective: Objective, precision: str = "fp32") -> str | N
         return extension.unavailable_reason()
     if precision == "mixed" and extension.products_back() is None:
         used = extension.selected_isa()
-        return (
-            "mixed needs a processor with avx512bf16, avx512vnni or neonbf16; in use is "
-            f"{used} without"
-        )
+        return f"mixed needs a processor with avx512bf16, avx512vnni or neonbf16; in use is {used}"
     if precision == "bf16" and not extension.convolves_bfloat16():
         used = extension.selected_isa()
         return f"bf16 needs a processor with avx512bf16 or neonbf16; in use is {used}"
