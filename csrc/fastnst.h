@@ -74,7 +74,7 @@ struct Convolution {
     DType products;  // of the transformed patches and the weights: as dtype, or bfloat16 or int16,
                      // to which patches of float32 are rounded; the sums of products are float, or
                      // exact, of int16
-    int tile;  // m, of the weights; 4 for products of bfloat16
+    int tile;        // m, of the weights; 4 for products of bfloat16
     std::int64_t batch, height, width, channels_in, channels_out;
     std::int64_t first, last;  // the rows of outputs that are computed; of others nothing is
                                // written. All, or of a batch of 1 some that whole tiles make up
