@@ -108,6 +108,8 @@ def engines(device: str, mixed: bool = False) -> Iterator[Way]:
         for precision in CHOICES["precision"]:
             if engine == "onnx" or "auto" in (engine, precision):
                 continue
+            if precision == "int16" and (engine, device) != ("native", "cpu"):
+                continue
             if precision != "mixed" or mixed:
                 yield Way(engine, precision)
     for provider, precisions in providers.PRECISIONS.items():
@@ -119,7 +121,7 @@ def evaluating(device: str) -> Iterator[Way]:
     """Those of ``engines`` that are functions of the picture, and what a mixed run ends with.
 
     That is another function only where engine ``native`` runs on a CPU: its way back stays in
-    bfloat16 when its features have become float32, or is in int16 all the time.
+    bfloat16 when its features have become float32. (With products of int16 it ends with those.)
     """
     yield from engines(device)
     if device == "cpu":

@@ -72,9 +72,9 @@ enum class Pooling : int { none = 0, average = 1, max = 2 };  // 2x2, stride 2
 struct Convolution {
     DType dtype;     // of everything but weights and bias
     DType products;  // of the transformed patches and the weights: as dtype, or bfloat16 or int16,
-                     // to which patches of float32 are rounded; the sums of products are float, or
-                     // exact, of int16
-    int tile;        // m, of the weights; 4 for products of bfloat16
+                     // to which patches of float32 are rounded; sums of products are floats, but
+                     // of 128 channels of int16 exact
+    int tile;        // m, of the weights; 4 for products of bfloat16 and int16
     std::int64_t batch, height, width, channels_in, channels_out;
     std::int64_t first, last;  // the rows of outputs that are computed; of others nothing is
                                // written. All, or of a batch of 1 some that whole tiles make up

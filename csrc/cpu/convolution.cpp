@@ -59,7 +59,7 @@ const WinogradTable& winograd(int tile, DType products) {
     if (products == DType::int16 && !multiplies_integers())
         throw std::runtime_error("products of int16 need avx512vnni: " +
                                  std::string(kernels().name) + " on this processor has none");
-    expect(products != DType::bfloat16 || table.bfloat16, "tile: expected 4 for bfloat16");
+    expect(products == DType::float32 || tile == 4, "tile: expected 4 for bfloat16 and int16");
     return table;
 }
 
@@ -120,7 +120,7 @@ int winograd_tile(DType products, std::int64_t batch, std::int64_t height, std::
                   std::int64_t channels_in, std::int64_t channels_out) {
     check_products(products);
     check_sides(batch, height, width);
-    if (products == DType::bfloat16) return 4;
+    if (products != DType::float32) return 4;
     // Tiles of 6x6 save up to a fifth of the products, but read 64 instead of 36 numbers a filter
     // and waste more at the border. Time with 4x4 over time with 6x6 on two cores, AVX-512 / AVX2:
     //
@@ -155,7 +155,6 @@ void winograd_weights(int tile, const float* filters, std::int64_t channels_out,
         filters += 8;
         tap_step = -1;
     }
-    expect(dtype != DType::int16 || channels_in <= 65536, "int16: expected 65536 channels at most");
     std::vector<WinogradWeightsTask> tasks;
     for (std::int64_t panel = 0; panel < channels_out / kPanel; ++panel) {
         const std::int64_t group = panel / kMostPanels * kMostPanels;
@@ -204,18 +203,19 @@ void winograd_convolution(const Convolution& layer, int threads) {
     const std::int64_t positions = layer.batch * layer.height * layer.width;
     expect_writes(layer.out, positions * co * size_of(dtype));
 
+    const std::int64_t of_patch = in_integers ? ceil_div(ci, kIntegerChannels) * kFactors : 0;
     const auto plane = [&](std::int64_t t) { return t * ci + kPanel * per_float; };
     const auto input_task = [&](std::int64_t first, std::int64_t last, void* out,
-                                std::int64_t out_plane, float* largest) {
+                                std::int64_t out_plane, float* factors) {
         return WinogradInputTask{is_bfloat16,          kind, grid,      layer.input,
                                  layer.input_positive, ci,   first,     last,
-                                 layer.transposed,     out,  out_plane, largest};
+                                 layer.transposed,     out,  out_plane, factors};
     };
     const float* steps =
         in_integers ? static_cast<const float*>(at(layer.weights, products, count * co * ci))
                     : nullptr;
     const auto output_task = [&](std::int64_t first, std::int64_t last, std::int64_t channel,
-                                 const void* v, std::int64_t v_plane, const float* largest,
+                                 const void* v, std::int64_t v_plane, const float* factors,
                                  float* scratch) {
         const std::int64_t panels = std::min(kMostPanels, (co - channel) / kPanel);
         return WinogradOutputTask{
@@ -224,7 +224,7 @@ void winograd_convolution(const Convolution& layer, int threads) {
             grid,
             v,
             v_plane,
-            largest,
+            factors,
             steps,
             layer.transposed ? layer.weights : at(layer.weights, products, count * channel * ci),
             layer.transposed,
@@ -256,33 +256,33 @@ void winograd_convolution(const Convolution& layer, int threads) {
         for (std::int64_t t = begin; t < end; t += block)
             blocks.push_back({t, std::min(t + block, end)});
         const std::int64_t v_size = round_up(count * plane(block) / per_float, 16);
-        const std::int64_t factors = in_integers ? round_up(block, 16) : 0;  // `largest`, behind V
-        const std::int64_t each = v_size + factors + round_up(table.scratch(block), 16);
+        const std::int64_t rest = block * of_patch;  // the factors, behind V
+        const std::int64_t each = v_size + rest + round_up(table.scratch(block), 16);
         const Buffer buffer(each * most);
         for_each(blocks, team_size(threads, blocks.size()), [&](const Block& b, int thread) {
             float* v = buffer.get() + thread * each;
-            float* largest = v + v_size;
-            table.input(input_task(b.first, b.last, v, plane(block), largest));
+            float* factors = v + v_size;
+            table.input(input_task(b.first, b.last, v, plane(block), factors));
             for (std::int64_t channel = 0; channel < co; channel += kMostPanels * kPanel)
-                table.output(output_task(b.first, b.last, channel, v, plane(block), largest,
-                                         largest + factors));
+                table.output(output_task(b.first, b.last, channel, v, plane(block), factors,
+                                         factors + rest));
         });
         return;
     }
     const std::int64_t step = std::min(cut.shared, tiles);
     const std::int64_t v_size = round_up(count * plane(step) / per_float, 16);
-    const std::int64_t factors = in_integers ? round_up(step, 16) : 0;
+    const std::int64_t rest = step * of_patch;
     const std::int64_t each = round_up(table.scratch(block), 16);
-    const Buffer buffer(v_size + factors + each * most);
+    const Buffer buffer(v_size + rest + each * most);
     void* v = buffer.get();
-    float* largest = buffer.get() + v_size;
+    float* factors = buffer.get() + v_size;
     for (std::int64_t first = begin; first < end; first += step) {
         const std::int64_t last = std::min(first + step, end);
         std::vector<WinogradInputTask> inputs;
         for (std::int64_t t = first; t < last; t += kInputTiles) {
             inputs.push_back(input_task(t, std::min(t + kInputTiles, last),
                                         at(v, products, (t - first) * ci), plane(step),
-                                        largest + (t - first)));
+                                        factors + (t - first) * of_patch));
         }
         for_each(inputs, team_size(threads, inputs.size()),
                  [&](const WinogradInputTask& task, int) { table.input(task); });
@@ -291,12 +291,12 @@ void winograd_convolution(const Convolution& layer, int threads) {
             for (std::int64_t t = first; t < last; t += block) {
                 outputs.push_back(output_task(t, std::min(t + block, last), channel,
                                               at(v, products, (t - first) * ci), plane(step),
-                                              largest + (t - first), nullptr));
+                                              factors + (t - first) * of_patch, nullptr));
             }
         }
         for_each(outputs, team_size(threads, outputs.size()),
                  [&](WinogradOutputTask& task, int thread) {
-                     task.scratch = buffer.get() + v_size + factors + thread * each;
+                     task.scratch = buffer.get() + v_size + rest + thread * each;
                      table.output(task);
                  });
     }

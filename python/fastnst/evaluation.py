@@ -39,7 +39,7 @@ class Evaluation:
         terms: The loss and its parts, detached, on the engine's device.
         gradient: dL/dx, ``(1, 3, H, W)`` float32; the engine may reuse its memory at the next
             evaluation.
-        precision: Of the features that both were computed from: ``fp32`` or ``bf16``.
+        precision: Of what both were computed from: ``fp32``, ``int16`` or ``bf16``.
     """
 
     terms: Terms
@@ -52,7 +52,7 @@ class Engine(Protocol):
 
     Attributes:
         name: What the engine is called in results: ``torch``, ``native`` or ``onnx``.
-        precision: Of the features: ``fp32``, ``bf16`` or ``mixed``.
+        precision: ``fp32``, ``int16``, ``bf16`` or ``mixed``.
         provider: What runs the graph of engine ``onnx``; None for the others.
         capturable: Whether an evaluation launches work on the device alone, so that it can be
             recorded as a CUDA graph and run without the host.

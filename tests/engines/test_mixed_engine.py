@@ -1,4 +1,4 @@
-"""bf16 while it makes progress, then fp32."""
+"""bf16 while it makes progress, then fp32 or int16."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ import torch
 import fastnst
 from fastnst import BackendUnavailable, Settings
 from fastnst.engines import create, mixed_engine
-from fastnst.engines.create import choose_precision, choose_short_precision, create_engine
+from fastnst.engines.create import (
+    arithmetic,
+    choose_precision,
+    choose_short_precision,
+    create_engine,
+)
 from fastnst.engines.mixed_engine import MixedEngine
 from fastnst.engines.planned import cuda
 from fastnst.engines.planned.cpu import NativeEngine
@@ -112,24 +117,25 @@ def test_each_precision_is_that_engine(random_weights: Weights) -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "back", "stages"),
+    ("precision", "integers", "stages"),
     [
-        ("fp32", "bf16", [("fp32", None)]),
-        ("bf16", "bf16", [("bf16", None)]),
-        ("mixed", "bf16", [("bf16", "bf16"), ("fp32", "bf16")]),
-        ("mixed", "int16", [("fp32", "int16")]),
+        ("fp32", True, [("fp32", None)]),
+        ("int16", True, [("int16", None)]),
+        ("bf16", True, [("bf16", None)]),
+        ("mixed", False, [("bf16", None), ("fp32", "bf16")]),
+        ("mixed", True, [("bf16", None), ("int16", None)]),
     ],
 )
 @pytest.mark.parametrize("cut", [False, True])
-def test_the_way_back_stays_as_it_is(
+def test_what_a_run_computes_with(
     random_weights: Weights,
     cut: bool,
     precision: str,
-    back: str,
+    integers: bool,
     stages: list[tuple[str, str | None]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of engine ``native`` on a CPU, whole and in strips; and of a mixed run alone."""
+    """Of engine ``native`` on a CPU, whole and in strips: precisions, and products back."""
     made = []
 
     def note(objective: Objective, precision: str, *, cache: object, back: str | None) -> Told:
@@ -138,7 +144,8 @@ def test_the_way_back_stays_as_it_is(
 
     monkeypatch.setattr(create, "unavailable_reason", lambda *_: None)
     monkeypatch.setattr(create.cpu, "unavailable_reason", lambda *_: None)
-    monkeypatch.setattr(extension, "products_back", lambda: back)
+    monkeypatch.setattr(extension, "is_available", lambda: True)
+    monkeypatch.setattr(extension, "multiplies_integers", lambda: integers)
     monkeypatch.setattr(create, "NativeEngine", note)
     monkeypatch.setattr(create, "NativeEvaluator", note)
     monkeypatch.setattr(create, "StripEngine", lambda evaluator, *_: evaluator)
@@ -154,26 +161,26 @@ def test_the_way_back_stays_as_it_is(
 
 
 @pytest.mark.skipif(not extension.is_available(), reason="no compiled extension")
-def test_a_mixed_run_ends_with_the_losses_of_fp32(random_weights: Weights) -> None:
-    back = extension.products_back()
-    if back is None:
-        pytest.skip("no products of bfloat16 or int16 here")
+def test_a_mixed_run_ends_with_the_losses_of_what_is_finer(random_weights: Weights) -> None:
+    if not extension.convolves_bfloat16():
+        pytest.skip("no products of bfloat16 here")
+    finer = "int16" if extension.multiplies_integers() else "fp32"
     image, content, style = torch.rand(3, 1, 3, 37, 50)
     exact, mixed = (
         create_engine(
             *(random_weights, content, style),
             Settings(**{**SMALL, "engine": "native", "precision": precision}),
         )
-        for precision in ("fp32", "mixed")
+        for precision in (finer, "mixed")
     )
     mixed.resume([1.0] * (mixed_engine.WINDOW + 1))
     got, expected = mixed.evaluate(image), exact.evaluate(image)
-    assert got.precision == "fp32"
+    assert got.precision == finer
     assert torch.equal(got.terms.total, expected.terms.total)
-    assert not torch.equal(got.gradient, expected.gradient)
+    assert torch.equal(got.gradient, expected.gradient) == (finer == "int16")
     assert isinstance(exact, NativeEngine)
-    same = NativeEngine(exact.objective, back=back).evaluate(image)
-    assert torch.equal(got.gradient, same.gradient)
+    same = NativeEngine(exact.objective, finer, back="bf16" if finer == "fp32" else None)
+    assert torch.equal(got.gradient, same.evaluate(image).gradient)
 
 
 SHORT = {**SMALL, "iterations": 9}
@@ -240,12 +247,8 @@ def test_the_best_picture_is_one_of_the_last_precision(monkeypatch: pytest.Monke
     assert result.losses.total == min(totals[mixed_engine.WINDOW + 1 :])
 
 
-def test_auto_is_mixed_where_bf16_is_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_what_is_quickest(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    quick = extension.is_available() and (
-        extension.bfloat16_is_quicker() or extension.multiplies_integers()
-    )
-    assert choose_precision(Settings(), cpu) == ("mixed" if quick else "fp32")
     assert choose_precision(Settings(engine="torch"), cpu) == "fp32"
     assert choose_precision(Settings(precision="bf16"), cpu) == "bf16"
     with monkeypatch.context() as patched:
@@ -256,36 +259,46 @@ def test_auto_is_mixed_where_bf16_is_quicker(monkeypatch: pytest.MonkeyPatch) ->
                 convolves_bfloat16=partial(bool, bfloat16),
             )
             patched.setattr(extension, "_C", has)
-            expected = "mixed" if bfloat16 or integers else "fp32"
+            finer = "int16" if integers else "fp32"
+            expected = "mixed" if bfloat16 else finer
             assert choose_precision(Settings(), cpu) == expected
-            back = "bf16" if bfloat16 else "int16" if integers else None
-            assert extension.products_back() == back
+            said = f"mixed, then {finer}" if bfloat16 else finer
+            assert arithmetic(Settings(), cpu) == said
+            assert arithmetic(Settings(engine="torch", precision="mixed"), cpu) == (
+                "mixed, then fp32"
+            )
             # no evaluations in bf16, which pay in long runs alone
-            short = "mixed" if back == "int16" else "fp32"
-            assert choose_short_precision(Settings(), cpu) == short
+            assert choose_short_precision(Settings(), cpu) == finer
             assert choose_short_precision(Settings(precision="bf16"), cpu) == "bf16"
             assert choose_short_precision(Settings(engine="torch"), cpu) == "fp32"
 
 
-def test_bf16_that_is_not_quicker_is_better_than_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ``mixed``, asked for by name, does with Intel's bfloat16."""
-    has = SimpleNamespace(
-        bfloat16_is_quicker=lambda: False,
-        multiplies_integers=lambda: False,
-        convolves_bfloat16=lambda: True,
-    )
-    monkeypatch.setattr(extension, "_C", has)
-    assert extension.products_back() == "bf16"
-
-
-def test_with_int16_on_the_way_back_there_is_one_stage() -> None:
+def test_what_is_finer_may_be_int16() -> None:
     left = [1.0] * 40
     engine = MixedEngine(lambda precision: Told(precision, left), "int16")
     found = [engine.evaluate(IMAGE).precision for _ in range(mixed_engine.WINDOW + 5)]
-    assert set(found) == {"fp32"}
+    assert found == ["bf16"] * (mixed_engine.WINDOW + 1) + ["int16"] * 4
     assert engine.precision == "mixed"
-    assert engine.resume([1.0, 0.5]) == "fp32"
-    assert not engine.note(1.0)
+    again = MixedEngine(lambda precision: Told(precision, []), "int16")
+    assert again.resume([1.0] * (mixed_engine.WINDOW + 2)) == "int16"
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_int16_is_for_the_compiled_kernels(random_weights: Weights, engine: str) -> None:
+    pytest.importorskip("onnx")
+    settings = Settings(**{**SMALL, "engine": engine, "precision": "int16"})
+    with pytest.raises(BackendUnavailable, match="int16"):
+        create_engine(random_weights, torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32), settings)
+
+
+@pytest.mark.skipif(not extension.is_available(), reason="no compiled extension")
+def test_int16_says_what_it_needs(random_weights: Weights) -> None:
+    settings = Settings(**{**SMALL, "engine": "native", "precision": "int16"})
+    with (
+        extension.use_isa("scalar"),
+        pytest.raises(BackendUnavailable, match="int16 needs a processor with avx512vnni"),
+    ):
+        create_engine(random_weights, torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32), settings)
 
 
 def test_a_graph_keeps_its_precision(random_weights: Weights) -> None:

@@ -102,8 +102,8 @@ def test_features_are_counted_by_their_shapes() -> None:
 
 
 @native
-@pytest.mark.parametrize("back", ["bf16", "int16"])
-def test_a_mixed_run_has_filters_of_both_kinds(back: str, monkeypatch) -> None:
+@pytest.mark.parametrize("integers", [False, True])
+def test_a_mixed_run_has_filters_of_both_kinds(integers: bool, monkeypatch) -> None:
     """conv1_2 and conv2_1: 64 to 64 and to 128 channels, which share nothing; by hand."""
     shallow = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1",), "engine": "native"}
 
@@ -112,16 +112,16 @@ def test_a_mixed_run_has_filters_of_both_kinds(back: str, monkeypatch) -> None:
         fixed = module.SCRATCH + module.WEIGHTS
         return found.fixed - fixed, found.fixed_in_pieces - fixed
 
-    monkeypatch.setattr(extension, "products_back", lambda: back)
+    monkeypatch.setattr(extension, "multiplies_integers", lambda: integers)
     first, second = 64 * 64, 64 * 128
-    half, small, large = 2 * 36, 4 * 36, 4 * 64  # bytes: bfloat16, tiles of 4; float32, of 4 and 6
+    half, small, large = 2 * 36, 4 * 36, 4 * 64  # bytes: 16 bits, tiles of 4; float32, of 4 and 6
     assert filters(64, "fp32") == (2 * small * (first + second), 2 * large * (first + second))
-    assert filters(64, "bf16") == (2 * half * (first + second),) * 2
-    # two bytes each on the way back; in pieces those of int16 have tiles of 6
-    backs = (half, half if back == "bf16" else large // 2)
-    forwards = (small, large)
-    mixed = [(a + b) * (first + second) for a, b in zip(forwards, backs, strict=True)]
-    assert filters(64, "mixed") == tuple(mixed)
+    short = (2 * half * (first + second),) * 2
+    assert filters(64, "bf16") == filters(64, "int16") == short
+    mixed = tuple((n + half) * (first + second) for n in (small, large))
+    assert filters(64, "mixed") == (short if integers else mixed)
+    if integers:
+        return
     deep = [
         footprint(Settings(engine="native", precision=p), CPU, 0, 64, 64) for p in ("fp32", "mixed")
     ]

@@ -69,7 +69,8 @@ def test_the_largest_pictures_on_24_gigabytes() -> None:
     for width, height, most in ((8192, 6144, 10e9), (11648, 8640, 20e9)):
         it = Need(width, height, NATIVE)
         spacing = cuts(NATIVE, it.device)
-        grid = Grid.cut(height, width, spacing, 192, 192)
+        side = max(192, spacing.smallest)
+        grid = Grid.cut(height, width, spacing, side, side)
         assert estimate(it, Plan(grid)) <= most
 
 
@@ -79,16 +80,13 @@ def test_a_large_result_has_ten_pairs() -> None:
     assert Settings(history_size=33).pairs(400 * MEGA) == 33
 
 
-def test_the_ways_of_fitting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ways_of_fitting(tmp_path: Path) -> None:
     it = Need(8192, 6144, Settings(precision="fp32"))
     assert plans(it, tmp_path) == [WHOLE, Plan(scratch=tmp_path)]
     assert plans(it, None) == [WHOLE, Plan(keeps_content=False)]
-    mixed = Need(8192, 6144, Settings(precision="mixed"))
-    monkeypatch.setattr(extension, "products_back", lambda: "bf16")
-    assert plans(mixed, None) == [WHOLE]
-    monkeypatch.setattr(extension, "products_back", lambda: "int16")
-    own = [WHOLE, Plan(keeps_content=False)]  # features in float32 from the beginning
-    assert plans(mixed, None) == (own if extension.is_available() else [WHOLE])
+    assert plans(Need(8192, 6144, Settings(precision="mixed")), None) == [WHOLE]
+    integers = Need(8192, 6144, Settings(precision="int16"))  # float32 from the beginning
+    assert plans(integers, None) == [WHOLE, Plan(keeps_content=False)]
     assert plans(Need(8192, 6144, Settings(content_weight=0)), None) == [WHOLE]
 
 

@@ -28,8 +28,8 @@ constexpr int kTilePanels = kWidth == 16 ? 4 : 1;
 constexpr int kTileRows = kRegisters * 3 / 4 / (kTilePanels * kPanelVectors);
 
 // What one 32-bit lane holds along the summed dimension: a float, or two bfloat16, or two integers
-// of 16 bits, whose sums are integers of 32 bits. Depths, rows and panels below are counted in
-// these units.
+// of 16 bits, whose sums are integers of 32 bits, and once they are complete floats: times the
+// scale of their row. Depths, rows and panels below are counted in these units.
 template <class T>
 constexpr int64_t kPerUnit = 4 / static_cast<int64_t>(sizeof(T));
 template <class T>
@@ -48,12 +48,22 @@ FASTNST_INLINE Vec multiply_add_units(Vec a, Vec b, Vec c) {
     return multiply_add(a, b, c);
 }
 
+// What each row's sums of integers are multiplied with. Of other sums: nothing.
+struct RowScales {
+    const float* first;
+    int64_t apart;
+    FASTNST_INLINE RowScales from(int64_t row) const { return {first + row * apart, apart}; }
+};
+
+// Sums of products as floats.
 template <class T>
-FASTNST_INLINE Vec add_sums(Vec a, Vec b) {
+FASTNST_INLINE Vec to_floats(Vec sums, [[maybe_unused]] RowScales scales,
+                             [[maybe_unused]] int row) {
 #ifdef FASTNST_MULTIPLIES_INTEGERS
-    if constexpr (kIntegers<T>) return add_integers(a, b);
+    if constexpr (kIntegers<T>)
+        return multiply(broadcast(scales.first + row * scales.apart), from_integers(sums));
 #endif
-    return add(a, b);
+    return sums;
 }
 
 #ifdef FASTNST_MULTIPLIES_LANES
@@ -108,7 +118,8 @@ FASTNST_INLINE void product_step(const float* a, int64_t a_row, const float* b, 
 // 94 with AVX2.
 template <class T, int R, int P>
 inline void product_tile(int64_t depth, const float* a, int64_t a_row, const float* b,
-                         int64_t b_panel, float* out, int64_t out_row, bool add_to_out, Next next) {
+                         int64_t b_panel, RowScales scales, float* out, int64_t out_row,
+                         bool add_to_out, Next next) {
     constexpr int kVecs = P * kPanelVectors;
     Vec sum[R][kVecs];
     for (int r = 0; r < R; ++r) {
@@ -144,38 +155,43 @@ inline void product_tile(int64_t depth, const float* a, int64_t a_row, const flo
     for (int r = 0; r < R; ++r) {
         for (int v = 0; v < kVecs; ++v) {
             float* p = out + r * out_row + v * kWidth;
-            store(p, add_to_out ? add_sums<T>(load(p), sum[r][v]) : sum[r][v]);
+            const Vec found = to_floats<T>(sum[r][v], scales, r);
+            store(p, add_to_out ? add(load(p), found) : found);
         }
     }
 }
 
 template <class T, int R, int P>
 inline void product_rows(int64_t rows, int64_t depth, const float* a, int64_t a_row, const float* b,
-                         int64_t b_panel, float* out, int64_t out_row, bool add_to_out) {
+                         int64_t b_panel, RowScales scales, float* out, int64_t out_row,
+                         bool add_to_out) {
     if constexpr (R > 0) {
         if (rows == R)
-            product_tile<T, R, P>(depth, a, a_row, b, b_panel, out, out_row, add_to_out, {});
+            product_tile<T, R, P>(depth, a, a_row, b, b_panel, scales, out, out_row, add_to_out,
+                                  {});
         else
-            product_rows<T, R - 1, P>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out);
+            product_rows<T, R - 1, P>(rows, depth, a, a_row, b, b_panel, scales, out, out_row,
+                                      add_to_out);
     }
 }
 
 template <class T, int P>
 inline void product_panels(int64_t rows, int64_t depth, const float* a, int64_t a_row,
-                           const float* b, int64_t b_panel, float* out, int64_t out_row,
-                           bool add_to_out, const float* next, int64_t next_panel) {
+                           const float* b, int64_t b_panel, RowScales scales, float* out,
+                           int64_t out_row, bool add_to_out, const float* next,
+                           int64_t next_panel) {
     int64_t r = 0;
     const int64_t each = next ? ceil_div(kAhead * kTileRows, rows) : 0;
     const int64_t of_tile = depth / kAhead * each;  // rows that a tile fetches
     Next ahead{next, each, next_panel, depth};
     for (; r + kTileRows <= rows; r += kTileRows) {
-        product_tile<T, kTileRows, P>(depth, a + r * a_row, a_row, b, b_panel, out + r * out_row,
-                                      out_row, add_to_out, ahead);
+        product_tile<T, kTileRows, P>(depth, a + r * a_row, a_row, b, b_panel, scales.from(r),
+                                      out + r * out_row, out_row, add_to_out, ahead);
         ahead.rows += of_tile * kPanel;
         ahead.count -= of_tile;
     }
     product_rows<T, kTileRows - 1, P>(rows - r, depth, a + r * a_row, a_row, b, b_panel,
-                                      out + r * out_row, out_row, add_to_out);
+                                      scales.from(r), out + r * out_row, out_row, add_to_out);
 }
 
 // Any number of rows, at most kMostPanels panels. next: the b of the product to come, or what it
@@ -183,10 +199,10 @@ inline void product_panels(int64_t rows, int64_t depth, const float* a, int64_t 
 template <class T>
 inline void product(int64_t rows, int64_t depth, int64_t panels, const float* a, int64_t a_row,
                     const float* b, int64_t b_panel, float* out, int64_t out_row, bool add_to_out,
-                    const float* next, int64_t next_panel) {
+                    const float* next, int64_t next_panel, RowScales scales = {}) {
     while (panels >= kTilePanels) {
-        product_panels<T, kTilePanels>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out,
-                                       next, next_panel);
+        product_panels<T, kTilePanels>(rows, depth, a, a_row, b, b_panel, scales, out, out_row,
+                                       add_to_out, next, next_panel);
         if (next) next += kTilePanels * next_panel;
         panels -= kTilePanels;
         b += kTilePanels * b_panel;
@@ -194,14 +210,14 @@ inline void product(int64_t rows, int64_t depth, int64_t panels, const float* a,
     }
     if constexpr (kTilePanels > 1) {
         if (panels == 3)
-            product_panels<T, 3>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out, next,
-                                 next_panel);
+            product_panels<T, 3>(rows, depth, a, a_row, b, b_panel, scales, out, out_row,
+                                 add_to_out, next, next_panel);
         if (panels == 2)
-            product_panels<T, 2>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out, next,
-                                 next_panel);
+            product_panels<T, 2>(rows, depth, a, a_row, b, b_panel, scales, out, out_row,
+                                 add_to_out, next, next_panel);
         if (panels == 1)
-            product_panels<T, 1>(rows, depth, a, a_row, b, b_panel, out, out_row, add_to_out, next,
-                                 next_panel);
+            product_panels<T, 1>(rows, depth, a, a_row, b, b_panel, scales, out, out_row,
+                                 add_to_out, next, next_panel);
     }
 }
 

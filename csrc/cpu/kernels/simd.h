@@ -183,9 +183,6 @@ FASTNST_INLINE Vec multiply_add_integers(Vec a, Vec b, Vec c) {
     asm("vpdpwssd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
     return c;
 }
-inline Vec add_integers(Vec a, Vec b) {
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
-}
 inline Vec from_integers(Vec x) {
     return _mm512_cvtepi32_ps(_mm512_castps_si512(x));
 }
@@ -194,17 +191,18 @@ inline void store(int16_t* p, Vec x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                         _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x)));
 }
-// The larger of each |x| and y >= 0; a NaN is larger than infinity.
-inline Vec larger_magnitude(Vec x, Vec y) {
-    const __m512i magnitude =
-        _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
-    return _mm512_castsi512_ps(_mm512_max_epu32(magnitude, _mm512_castps_si512(y)));
+inline Vec divide(Vec x, Vec y) {
+    return _mm512_div_ps(x, y);
 }
-inline float largest(Vec x) {
-    const int32_t bits = static_cast<int32_t>(_mm512_reduce_max_epu32(_mm512_castps_si512(x)));
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
+inline Vec square_root(Vec x) {
+    return _mm512_sqrt_ps(x);
+}
+// Whether low <= x <= high for the first `count` numbers of x.
+inline bool all_within(Vec x, float low, float high, int64_t count) {
+    const uint32_t found = _mm512_cmp_ps_mask(x, _mm512_set1_ps(low), _CMP_GE_OQ) &
+                           _mm512_cmp_ps_mask(x, _mm512_set1_ps(high), _CMP_LE_OQ);
+    const uint32_t wanted = (1u << count) - 1;
+    return (found & wanted) == wanted;
 }
 
 #if defined(FASTNST_ISA_AVX512BF16)

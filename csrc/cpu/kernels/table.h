@@ -60,8 +60,16 @@ struct GradientTask {
 // What is multiplied: floats, bfloat16 or integers of 16 bits.
 enum class Products : int { floats, bfloat16, integers };
 
-// The largest magnitude of a transformed patch in integers.
-constexpr int kLargestInteger = 16383;
+// Channels whose products are summed in integers. The sums of several such groups are floats.
+constexpr int64_t kIntegerChannels = 128;
+
+// The lengths (roots of sums of squares) of a patch and of a filter in integers, over such a group.
+// Rounding adds up to 6 to each, so that by Cauchy and Schwarz no sum of their products reaches
+// 2^31: 32756 * 65546 < 2^31. Nor does an integer of a patch exceed 16 bits.
+constexpr double kPatchLength = 32750, kFilterLength = 65540;
+
+// Factors of a patch in integers for each group: as many as products, to the next multiple of 16.
+constexpr int64_t kFactors = 48;
 
 // A 3x3 convolution over channels_last pictures, cut into tiles of m x m output positions, m = 4 or
 // 6, numbered row by row, picture by picture. It takes (m + 2)^2 products. Channels are multiples
@@ -74,9 +82,10 @@ struct TileGrid {
 // first_out and all ci. The filter g of (co, ci) starts at
 // filters[co * out_stride + ci * in_stride], its taps lie tap_step (1, or -1: flipped) apart.
 //
-// In integers, for patches of at most kLargestInteger, so that no sum over ci exceeds 32 bits:
+// In integers, for the groups g of kIntegerChannels channels ci each:
 //
-//     U[k, ci, co] = round(u / step[k, co]),    step[k, co] = max over ci |u| / 32767, or more
+//     U[k, ci, co] = round(u / step[k, co])
+//     step[k, co] = max( max over ci |u| / 32767, max over g |u of g| / kFilterLength )
 struct WinogradWeightsTask {
     Products products;  // type of `out`
     const float* filters;
@@ -84,8 +93,7 @@ struct WinogradWeightsTask {
     int64_t channels_in, first_out;
     void* out;  // [(m + 2)^2][channels_in][16], or pairs [(m + 2)^2][channels_in / 2][16][2]
     int64_t out_plane;  // distance of products
-    float* steps;  // integers: [(m + 2)^2][channels_out] from first_out on: what a product of V
-                   // and U stands for, but for the factor of its tile
+    float* steps;       // integers: [(m + 2)^2][channels_out] from first_out on
     int64_t channels_out;
 };
 
@@ -94,10 +102,10 @@ struct WinogradWeightsTask {
 //
 //     d[y, x] = bit of [y, x] set ? p[y / 2, x / 2] / 4 : 0
 //
-// In integers, with d the largest magnitude of all numbers of a patch, and b[k] that of (B^T d
-// B)[k] where no number of a patch exceeds 1:
+// In integers, for the groups g of channels:
 //
-//     V[k, t, c] = round((B^T d B)[k] * kLargestInteger / (d b[k]))
+//     V[k, t, c] = round((B^T d B)[k] / factor[t, g, k])
+//     factor[t, g, k] = |(B^T d B)[k] of g| / kPatchLength
 struct WinogradInputTask {
     int bfloat16;       // type of `input`
     Products products;  // type of `out`: as that of `input`, or another
@@ -108,7 +116,7 @@ struct WinogradInputTask {
     int flipped;        // d upside down and left to right
     void* out;          // [(m + 2)^2][tiles][C], at tile `first`
     int64_t out_plane;  // distance of products
-    float* largest;     // integers: [tiles], at tile `first`, written: d
+    float* factors;     // integers: [tiles][groups][kFactors], at tile `first`, written
 };
 
 // out = A^T (sum over ci of V U) A + bias, for the tiles first <= t < last and the `panels` panels
@@ -121,11 +129,11 @@ struct WinogradInputTask {
 // so V is of flipped patches, U[k] is read transposed, and what A^T .. A gives is written flipped.
 struct WinogradOutputTask {
     int bfloat16;       // type of `mask`, `preactivation`, `out` and `pooled`
-    Products products;  // type of `input` and `weights`; the sums of integers are integers
+    Products products;  // type of `input` and `weights`
     TileGrid grid;
     const void* input;     // V at tile `first`: [(m + 2)^2][tiles][channels_in]
     int64_t input_plane;   // distance of products
-    const float* largest;  // integers: of the input, at tile `first`
+    const float* factors;  // integers: of the input, at tile `first`
     const float* steps;    // integers: of the weights, [(m + 2)^2][channels_out]
     const void* weights;   // U of these panels: [(m + 2)^2][panels][channels_in][16];
                            // transposed: all of U, from channels_out to channels_in

@@ -16,7 +16,7 @@ constexpr int kPatchOf = kTile + 2;
 template <int kTile>
 constexpr int kProductsOf = kPatchOf<kTile> * kPatchOf<kTile>;
 
-// In products of bfloat16 the larger error of larger tiles would show.
+// In products of bfloat16 or integers the larger error of larger tiles would show.
 #ifdef FASTNST_MULTIPLIES_PAIRS
 template <int kTile>
 constexpr bool kConvolvesBfloat16 = kTile == 4;
@@ -26,22 +26,19 @@ constexpr bool kConvolvesBfloat16 = false;
 #endif
 
 #ifdef FASTNST_MULTIPLIES_INTEGERS
-constexpr bool kConvolvesIntegers = true;
+template <int kTile>
+constexpr bool kConvolvesIntegers = kTile == 4;
 #else
+template <int kTile>
 constexpr bool kConvolvesIntegers = false;
 #endif
 
-// (B^T d B)[k] is at most this where no number of the patch d exceeds 1: the product of the sums of
-// magnitudes of the two rows of B^T that k stands for.
-template <int kTile>
-inline double largest_patch(int64_t k) {
-    constexpr int kPatch = kPatchOf<kTile>;
-    return Transform<kTile>::kLargest[k / kPatch] * Transform<kTile>::kLargest[k % kPatch];
-}
-
 // Input channels (or pairs of bfloat16 or integers) in one run over a register tile: 128 x 64
 // weights are 32 KiB, and stay in the L1 cache while the tiles of a block pass by.
+template <class T>
 constexpr int64_t kDepth = 128;
+template <>
+constexpr int64_t kDepth<int16_t> = kIntegerChannels / 2;
 
 struct Position {
     int64_t picture, y, x;  // of the tile's first output
@@ -83,31 +80,33 @@ inline void transform_filters(const WinogradWeightsTask& task, int64_t ci,
     }
 }
 
-// steps[k, co] of the panel. No sum over ci of products exceeds 32 bits: it is at most
-// kLargestInteger + 1 times the sum of |U[k, ci, co]|, which is that of |u| / step, and half a step
-// for each ci that is rounded up.
+// steps[k, co] of the panel: such that no integer exceeds 16 bits, and no group of them is longer
+// than kFilterLength.
 template <int kTile>
 void choose_steps(const WinogradWeightsTask& task, double (&steps)[kProductsOf<kTile>][kPanel]) {
-    double u[kProductsOf<kTile>][kPanel], sums[kProductsOf<kTile>][kPanel] = {};
+    double u[kProductsOf<kTile>][kPanel], squares[kProductsOf<kTile>][kPanel];
+    double most[kProductsOf<kTile>][kPanel] = {};  // of `squares`
     memset(steps, 0, sizeof(steps));
     for (int64_t ci = 0; ci < task.channels_in; ++ci) {
+        if (ci % kIntegerChannels == 0) memset(squares, 0, sizeof(squares));
         transform_filters<kTile>(task, ci, u);
         for (int64_t k = 0; k < kProductsOf<kTile>; ++k) {
             for (int lane = 0; lane < kPanel; ++lane) {
                 const double magnitude = u[k][lane] < 0 ? -u[k][lane] : u[k][lane];
-                sums[k][lane] += magnitude;
-                if (!(magnitude <= steps[k][lane])) steps[k][lane] = magnitude;
+                double &square = squares[k][lane], &largest = steps[k][lane];
+                square += magnitude * magnitude;
+                if (!(square <= most[k][lane])) most[k][lane] = square;
+                if (!(magnitude <= largest)) largest = magnitude;
             }
         }
     }
-    const double most =
-        2147483647.0 / (kLargestInteger + 1) - 0.5 * static_cast<double>(task.channels_in);
     for (int64_t k = 0; k < kProductsOf<kTile>; ++k) {
         for (int lane = 0; lane < kPanel; ++lane) {
-            const double of_largest = steps[k][lane] / 32767, of_sum = sums[k][lane] / most;
-            steps[k][lane] = of_largest > of_sum ? of_largest : of_sum;
+            const double of_one = steps[k][lane] / 32767,
+                         of_group = __builtin_sqrt(most[k][lane]) / kFilterLength;
+            steps[k][lane] = of_one > of_group ? of_one : of_group;
             task.steps[k * task.channels_out + task.first_out + lane] =
-                static_cast<float>(steps[k][lane] * largest_patch<kTile>(k) / kLargestInteger);
+                static_cast<float>(steps[k][lane]);
         }
     }
 }
@@ -141,61 +140,16 @@ void winograd_weights(const WinogradWeightsTask& task) {
 
 // ---------------------------------------------------------------------------------------- input --
 
-// The largest magnitude of the inputs that a patch is made of; NaN if one of them is.
-#ifdef FASTNST_MULTIPLIES_INTEGERS
-template <int kTile, bool kPooled>
-inline float largest_input(const WinogradInputTask& task, const Position& at) {
-    constexpr int64_t kStep = kPooled ? 2 : 1;
-    const int64_t height = task.grid.height / kStep, width = task.grid.width / kStep;
-    const auto first = [](int64_t x) { return x < 1 ? 0 : (x - 1) / kStep; };
-    const auto last = [](int64_t x, int64_t most) { return min((x + kTile) / kStep + 1, most); };
-    const float* input =
-        static_cast<const float*>(task.input) + at.picture * height * width * task.channels;
-    const int64_t left = first(at.x) * task.channels, right = last(at.x, width) * task.channels;
-    Vec most[4] = {zero(), zero(), zero(), zero()};
-    for (int64_t y = first(at.y); y < last(at.y, height); ++y) {
-        const float* row = input + y * width * task.channels;
-        int64_t x = left;
-        for (; x + 4 * kWidth <= right; x += 4 * kWidth) {
-            for (int i = 0; i < 4; ++i)
-                most[i] = larger_magnitude(load(row + x + i * kWidth), most[i]);
-        }
-        for (; x < right; x += kWidth) most[0] = larger_magnitude(load(row + x), most[0]);
-    }
-    for (int i = 1; i < 4; ++i) most[0] = larger_magnitude(most[i], most[0]);
-    const float found = largest(most[0]);
-    return kPooled ? 0.25f * found : found;
-}
-#endif
-
-// What a patch in integers is multiplied with, by k, for the largest magnitude of its inputs.
-// Returns the latter, which the outputs are multiplied with: NaN where it is not finite, or would
-// not be when transformed (by 225 at most); 0 where it is too small to be divided by.
-template <int kTile>
-inline float choose_scales(float largest, const double (&bounds)[kProductsOf<kTile>],
-                           float (&scales)[kProductsOf<kTile>]) {
-    const bool usable = largest >= 1e-30f && largest <= 1e36f;
-    for (int64_t k = 0; k < kProductsOf<kTile>; ++k) {
-        scales[k] =
-            usable
-                ? static_cast<float>(kLargestInteger / (static_cast<double>(largest) * bounds[k]))
-                : 0;
-    }
-    if (usable) return largest;
-    return largest < 1e-30f ? 0 : __builtin_nanf("");
-}
-
-// One patch, all channels. Inside: no test for the border, where the input is zero. Pooled: the
-// gradient of average pooling and of the ReLU before it. T is the type of the input, P that of the
-// products; integers are `scales`[k] times what they stand for.
+// One patch, `count` channels from `first` on. Inside: no test for the border, where the input is
+// zero. Pooled: the gradient of average pooling and of the ReLU before it. T is the type of the
+// input, P that of the products, which are written `plane` apart.
 // (Fields of a task are copied to local variables: a store could change them for all the compiler
 // knows.)
 template <class T, class P, int kTile, bool kInside, bool kPooled>
-inline void input_patch(const WinogradInputTask& task, const Position& at, P* out,
-                        [[maybe_unused]] const float* scales) {
+inline void input_patch(const WinogradInputTask& task, const Position& at, int64_t first,
+                        int64_t count, P* out, int64_t plane) {
     constexpr int kPatch = kPatchOf<kTile>;
-    const int64_t height = task.grid.height, width = task.grid.width, channels = task.channels,
-                  plane = task.out_plane;
+    const int64_t height = task.grid.height, width = task.grid.width, channels = task.channels;
     const int64_t step = task.flipped ? -1 : 1, corner = task.flipped ? kTile : -1;
     const int64_t top = at.y + corner, left = at.x + corner;
     const T* origin = static_cast<const T*>(task.input);
@@ -212,7 +166,7 @@ inline void input_patch(const WinogradInputTask& task, const Position& at, P* ou
     // What the next tile of the row does not share with this one is fetched on the way: 0.85 of the
     // time for 64 and 128 channels. Of more the lines would not stay in the L1 cache.
     const bool fetches = channels <= 128;
-    for (int64_t c = 0; c < channels; c += kWidth) {
+    for (int64_t c = first; c < first + count; c += kWidth) {
         Vec columns[kPatch][kPatch];  // [j][i]
         for (int j = 0; j < kPatch; ++j) {
             Vec d[kPatch];
@@ -238,14 +192,12 @@ inline void input_patch(const WinogradInputTask& task, const Position& at, P* ou
             }
             Transform<kTile>::input(d, columns[j]);
         }
-        P* next = out + c;
+        P* next = out + c - first;
         for (int i = 0; i < kPatch; ++i) {
             Vec row[kPatch], v[kPatch];
             for (int j = 0; j < kPatch; ++j) row[j] = columns[j][i];
             Transform<kTile>::input(row, v);
             for (int j = 0; j < kPatch; ++j) {
-                if constexpr (kIntegers<P>)
-                    v[j] = multiply(broadcast(scales + i * kPatch + j), v[j]);
                 store(next, v[j]);
                 next += plane;
             }
@@ -253,29 +205,106 @@ inline void input_patch(const WinogradInputTask& task, const Position& at, P* ou
     }
 }
 
+#ifdef FASTNST_MULTIPLIES_INTEGERS
+// Of at most kWidth products of a group of channels: what the numbers v are multiplied with to be
+// integers, and what those stand for. squares: of each, their sum. Where it is too small or too
+// large for floats, or not finite, it is computed again. If numbers are not finite, or so large
+// that sums of their products would not be, what they stand for is NaN; if they are too small to be
+// divided by, 0.
+inline void choose_factors(Vec squares, int64_t products, const float* v, int64_t count,
+                           float* scales, float* factors) {
+    constexpr float kLength = static_cast<float>(kPatchLength);
+    const Vec lengths = square_root(squares);
+    store(scales, divide(broadcast(&kLength), lengths));
+    store(factors, divide(lengths, broadcast(&kLength)));
+    if (all_within(squares, 1e-30f, 1e30f, products)) return;
+    for (int64_t k = 0; k < products; ++k) {
+        double sum = 0;
+        for (int64_t c = 0; c < count; ++c) {
+            const double x = static_cast<double>(v[k * kIntegerChannels + c]);
+            sum += x * x;
+        }
+        const double length = __builtin_sqrt(sum);
+        const bool small = length < 1e-33, usable = length <= 1e32 && !small;
+        scales[k] = usable ? static_cast<float>(kPatchLength / length) : 0;
+        factors[k] = usable  ? static_cast<float>(length / kPatchLength)
+                     : small ? 0
+                             : __builtin_nanf("");
+    }
+}
+
+// V = round(v / factor) for a group of channels of one patch; v[k] is kIntegerChannels long.
+template <int kTile>
+inline void round_patch(const float* v, int64_t count, int16_t* out, int64_t plane,
+                        float* factors) {
+    constexpr int64_t kProducts = kProductsOf<kTile>;
+    static_assert(kProducts <= kFactors && kFactors % kWidth == 0);
+    for (int64_t first = 0; first < kProducts; first += kWidth) {
+        const float* numbers = v + first * kIntegerChannels;
+        const int64_t products = min(kWidth, kProducts - first);
+        Vec sums[kWidth];
+        for (int k = 0; k < kWidth; ++k) {
+            sums[k] = zero();
+            for (int64_t c = 0; k < products && c < count; c += kWidth) {
+                const Vec x = load(numbers + k * kIntegerChannels + c);
+                sums[k] = multiply_add(x, x, sums[k]);
+            }
+        }
+        transpose(sums);
+        for (int k = 1; k < kWidth; ++k) sums[0] = add(sums[k], sums[0]);
+        alignas(64) float scales[kWidth];
+        choose_factors(sums[0], products, numbers, count, scales, factors + first);
+        for (int64_t k = 0; k < products; ++k) {
+            const Vec scale = broadcast(scales + k);
+            int16_t* to = out + (first + k) * plane;
+            for (int64_t c = 0; c < count; c += kWidth)
+                store(to + c, multiply(scale, load(numbers + k * kIntegerChannels + c)));
+        }
+    }
+}
+
+// As input_patch, all channels, in integers.
+template <int kTile, bool kInside, bool kPooled>
+inline void input_patch_in_integers(const WinogradInputTask& task, const Position& at, int16_t* out,
+                                    float* factors) {
+    alignas(64) float v[kProductsOf<kTile> * kIntegerChannels];  // B^T d B of a group
+    for (int64_t first = 0; first < task.channels; first += kIntegerChannels) {
+        const int64_t count = min(kIntegerChannels, task.channels - first);
+        input_patch<float, float, kTile, kInside, kPooled>(task, at, first, count, v,
+                                                           kIntegerChannels);
+        round_patch<kTile>(v, count, out + first, task.out_plane, factors);
+        factors += kFactors;
+    }
+}
+#endif
+
+// All channels of the patch at tile `first` of a task, into its `out`.
+template <class T, class P, int kTile, bool kInside, bool kPooled>
+inline void whole_patch(const WinogradInputTask& task, const Position& at) {
+    P* out = static_cast<P*>(task.out);
+#ifdef FASTNST_MULTIPLIES_INTEGERS
+    if constexpr (kIntegers<P>)
+        return input_patch_in_integers<kTile, kInside, kPooled>(task, at, out, task.factors);
+#endif
+    input_patch<T, P, kTile, kInside, kPooled>(task, at, 0, task.channels, out, task.out_plane);
+}
+
 template <class T, class P, int kTile, bool kPooled>
 void transform_patches(const WinogradInputTask& task) {
-    [[maybe_unused]] double bounds[kProductsOf<kTile>];
-    if constexpr (kIntegers<P>) {
-        for (int64_t k = 0; k < kProductsOf<kTile>; ++k) bounds[k] = largest_patch<kTile>(k);
-    }
+    const int64_t groups = ceil_div(task.channels, kIntegerChannels);
+    WinogradInputTask tile_task = task;
     for (int64_t tile = task.first; tile < task.last; ++tile) {
         const Position at = position<kTile>(task.grid, tile);
-        P* out = static_cast<P*>(task.out) + (tile - task.first) * task.channels;
+        tile_task.out = static_cast<P*>(task.out) + (tile - task.first) * task.channels;
+        if constexpr (kIntegers<P>)
+            tile_task.factors = task.factors + (tile - task.first) * groups * kFactors;
         const int64_t height = kPooled ? task.grid.height / 2 * 2 : task.grid.height;
         const int64_t width = kPooled ? task.grid.width / 2 * 2 : task.grid.width;
         const bool inside = at.y > 0 && at.x > 0 && at.y + kTile < height && at.x + kTile < width;
-        float scales[kProductsOf<kTile>];
-#ifdef FASTNST_MULTIPLIES_INTEGERS
-        if constexpr (kIntegers<P>) {
-            task.largest[tile - task.first] =
-                choose_scales<kTile>(largest_input<kTile, kPooled>(task, at), bounds, scales);
-        }
-#endif
         if (inside)
-            input_patch<T, P, kTile, true, kPooled>(task, at, out, scales);
+            whole_patch<T, P, kTile, true, kPooled>(tile_task, at);
         else
-            input_patch<T, P, kTile, false, kPooled>(task, at, out, scales);
+            whole_patch<T, P, kTile, false, kPooled>(tile_task, at);
     }
 }
 
@@ -293,7 +322,7 @@ void winograd_input(const WinogradInputTask& task) {
         if (task.bfloat16) return transform_input<bf16, bf16, kTile>(task);
         if (task.products == Products::bfloat16) return transform_input<float, bf16, kTile>(task);
     }
-    if constexpr (kConvolvesIntegers) {
+    if constexpr (kConvolvesIntegers<kTile>) {
         if (task.products == Products::integers)
             return transform_input<float, int16_t, kTile>(task);
     }
@@ -321,7 +350,7 @@ int64_t winograd_scratch(int64_t tiles) {
 // 0.6 for 256, 0.8 for 64.
 template <class T, class P, int kTile, bool kWhole>
 inline void output_tile(const WinogradOutputTask& task, const Position& at, const float* products,
-                        int64_t plane, [[maybe_unused]] const float* largest) {
+                        int64_t plane) {
     constexpr int kPatch = kPatchOf<kTile>;
     const int64_t height = task.grid.height, width = task.grid.width, channels = task.channels_out;
     const int64_t down = min(kTile, height - at.y), across = min(kTile, width - at.x);
@@ -345,12 +374,9 @@ inline void output_tile(const WinogradOutputTask& task, const Position& at, cons
                 Vec m[kPatch];
                 for (int i = 0; i < kPatch; ++i) {
                     m[i] = load(sums + (i * kPatch + j) * plane);
-#ifdef FASTNST_MULTIPLIES_INTEGERS
                     if constexpr (kIntegers<P>)
-                        m[i] = multiply(from_integers(m[i]),
-                                        load(task.steps + (i * kPatch + j) * channels +
-                                             task.first_out + panel + v * kWidth));
-#endif
+                        m[i] = multiply(m[i], load(task.steps + (i * kPatch + j) * channels +
+                                                   task.first_out + panel + v * kWidth));
                 }
                 Transform<kTile>::output(m, columns[j]);
             }
@@ -359,12 +385,7 @@ inline void output_tile(const WinogradOutputTask& task, const Position& at, cons
                 Vec m[kPatch], row[kTile];
                 for (int j = 0; j < kPatch; ++j) m[j] = columns[j][i];
                 Transform<kTile>::output(m, row);
-                for (int j = 0; j < kTile; ++j) {
-                    if constexpr (kIntegers<P>)
-                        y[i][j][v] = multiply_add(broadcast(largest), row[j], b);
-                    else
-                        y[i][j][v] = add(row[j], b);
-                }
+                for (int j = 0; j < kTile; ++j) y[i][j][v] = add(row[j], b);
             }
         }
         for (int i = 0; i < kTile; ++i) {
@@ -412,20 +433,24 @@ inline void output_tile(const WinogradOutputTask& task, const Position& at, cons
 // M[k] = V[k] U[k]
 template <class T, int kTile>
 void multiply(const WinogradOutputTask& task) {
-    constexpr int64_t kEach = kPerUnit<T>;
+    constexpr int64_t kEach = kPerUnit<T>, kStep = kDepth<T>;
     const int64_t tiles = task.last - task.first, units = task.channels_in / kEach;
+    const int64_t factors = ceil_div(task.channels_in, kIntegerChannels) * kFactors;
     const int64_t plane = product_plane(tiles, task.panels), columns = task.panels * kPanel;
     const float* input = static_cast<const float*>(task.input);  // or pairs of 16 bits
     for (int64_t k = 0; k < kProductsOf<kTile>; ++k) {
         const float* weights = static_cast<const float*>(task.weights) + k * columns * units;
-        for (int64_t depth = 0; depth < units; depth += kDepth) {
+        for (int64_t depth = 0; depth < units; depth += kStep) {
             const float* here = weights + depth * kPanel;
-            const float* next = depth + kDepth < units       ? here + kDepth * kPanel
+            const float* next = depth + kStep < units        ? here + kStep * kPanel
                                 : k + 1 < kProductsOf<kTile> ? weights + columns * units
                                                              : nullptr;
-            product<T>(tiles, min(kDepth, units - depth), task.panels,
+            RowScales scales{};
+            if constexpr (kIntegers<T>)
+                scales = {task.factors + depth / kStep * kFactors + k, factors};
+            product<T>(tiles, min(kStep, units - depth), task.panels,
                        input + k * task.input_plane / kEach + depth, units, here, units * kPanel,
-                       task.scratch + k * plane, columns, depth > 0, next, units * kPanel);
+                       task.scratch + k * plane, columns, depth > 0, next, units * kPanel, scales);
         }
     }
 }
@@ -485,11 +510,10 @@ void transform_products(const WinogradOutputTask& task) {
     for (int64_t tile = task.first; tile < task.last; ++tile) {
         const Position at = position<kTile>(task.grid, tile);
         const float* products = task.scratch + (tile - task.first) * columns;
-        const float* largest = kIntegers<P> ? task.largest + (tile - task.first) : nullptr;
         if (at.y + kTile <= task.grid.height && at.x + kTile <= task.grid.width)
-            output_tile<T, P, kTile, true>(task, at, products, plane, largest);
+            output_tile<T, P, kTile, true>(task, at, products, plane);
         else
-            output_tile<T, P, kTile, false>(task, at, products, plane, largest);
+            output_tile<T, P, kTile, false>(task, at, products, plane);
     }
     if (task.streamed) finish_streams();
 }
@@ -506,7 +530,7 @@ void winograd_output(const WinogradOutputTask& task) {
             return;
         }
     }
-    if constexpr (kConvolvesIntegers) {
+    if constexpr (kConvolvesIntegers<kTile>) {
         if (task.products == Products::integers) {
             multiply<int16_t, kTile>(task);
             return transform_products<float, int16_t, kTile>(task);
@@ -523,9 +547,9 @@ void winograd_output(const WinogradOutputTask& task) {
 
 extern const WinogradTable winograd_tables[2];
 const WinogradTable winograd_tables[2] = {
-    {4, kConvolvesBfloat16<4>, kConvolvesIntegers, winograd_scratch<4>, winograd_weights<4>,
+    {4, kConvolvesBfloat16<4>, kConvolvesIntegers<4>, winograd_scratch<4>, winograd_weights<4>,
      winograd_input<4>, winograd_output<4>},
-    {6, kConvolvesBfloat16<6>, kConvolvesIntegers, winograd_scratch<6>, winograd_weights<6>,
+    {6, kConvolvesBfloat16<6>, kConvolvesIntegers<6>, winograd_scratch<6>, winograd_weights<6>,
      winograd_input<6>, winograd_output<6>}};
 
 }  // namespace FASTNST_ISA

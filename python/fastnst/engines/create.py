@@ -60,7 +60,7 @@ class Choice:
     Attributes:
         device: Where.
         engine: ``torch``, ``native`` or ``onnx``.
-        precision: ``fp32``, ``bf16`` or ``mixed``.
+        precision: ``fp32``, ``int16``, ``bf16`` or ``mixed``.
         provider: What runs the graph of engine ``onnx``; None for the others.
     """
 
@@ -99,11 +99,11 @@ def unavailable_reason(engine: str, device: torch.device) -> str | None:
 
 
 def choose_precision(settings: Settings, device: torch.device) -> str:
-    """The precision of a run whose settings leave it open: ``mixed`` where that is quicker.
+    """The precision of a run whose settings leave it open: what is quickest and ends as low.
 
-    That is the native engine on a processor that gains by bfloat16 products (avx512bf16 on AMD's,
-    neonbf16) or has such of int16 (avx512vnni), and on a GPU whose tensor cores multiply bfloat16;
-    anywhere else it is fp32.
+    Of engine native it is ``mixed`` on a processor that gains by bfloat16 products (avx512bf16 on
+    AMD's, neonbf16) and on a GPU whose tensor cores multiply them, and ``int16`` on any other
+    processor that has such products (avx512vnni). Anything else is fp32.
     """
     if settings.precision != "auto":
         return settings.precision
@@ -111,36 +111,33 @@ def choose_precision(settings: Settings, device: torch.device) -> str:
         return "fp32"
     if device.type == "cuda":
         return "fp32" if cuda.bfloat16_reason(device) else "mixed"
-    quicker = extension.bfloat16_is_quicker() or extension.multiplies_integers()
-    return "mixed" if quicker else "fp32"
+    if extension.bfloat16_is_quicker():
+        return "mixed"
+    return "int16" if extension.multiplies_integers() else "fp32"
 
 
 def choose_short_precision(settings: Settings, device: torch.device) -> str:
-    """That of a short run: as ``choose_precision``, without evaluations in bf16.
+    """That of a short run: as ``choose_precision``, but that ``auto`` is never ``mixed``.
 
-    They pay in long runs alone. So it is ``mixed`` where that has products of int16 on the way back
-    from the first evaluation on, and fp32 elsewhere.
+    Evaluations in bf16 pay in long runs alone.
     """
-    if settings.precision != "auto":
-        return settings.precision
-    return "mixed" if _products_back(settings, device) == "int16" else "fp32"
+    chosen = choose_precision(settings, device)
+    if settings.precision != "auto" or chosen != "mixed":
+        return chosen
+    return _finer(settings.engine, device)
 
 
 def arithmetic(settings: Settings, device: torch.device) -> str:
-    """The precision that a run has here, and what multiplies on its way back if that is another."""
-    back = _products_back(settings, device)
-    return choose_precision(settings, device) + (f" with {back}" if back else "")
+    """The precision that a run has here, and the one that a ``mixed`` run ends with."""
+    chosen = choose_precision(settings, device)
+    return chosen + (f", then {_finer(settings.engine, device)}" if chosen == "mixed" else "")
 
 
-def _products_back(settings: Settings, device: torch.device) -> str | None:
-    """What multiplies on the way back of a ``mixed`` run by engine native on a CPU.
-
-    None: it is no such run, and has the products of its features there.
-    """
-    native = settings.engine in ("auto", "native") and unavailable_reason("native", device) is None
-    if device.type != "cpu" or not native or choose_precision(settings, device) != "mixed":
-        return None
-    return extension.products_back()
+def _finer(engine: str, device: torch.device) -> str:
+    """What a ``mixed`` run of an engine, or ``auto``, ends with on a device."""
+    if device.type != "cpu" or engine not in ("auto", "native") or not extension.is_available():
+        return "fp32"
+    return "int16" if extension.multiplies_integers() else "fp32"
 
 
 def spacing(settings: Settings, layers: Sequence[str], choice: Choice) -> Spacing:
@@ -154,8 +151,8 @@ def spacing(settings: Settings, layers: Sequence[str], choice: Choice) -> Spacin
     tiles: tuple[int, ...] = (1,)
     if choice.engine == "native" and choice.device.type == "cpu":
         precisions = {choice.precision}
-        if choice.precision == "mixed":
-            precisions = {"fp32", extension.products_back() or "bf16"}
+        if choice.precision == "mixed":  # fp32 has products of bf16 on the way back
+            precisions = {"bf16", _finer(choice.engine, choice.device)}
         tiles = tuple(sorted({TILES[precision] for precision in precisions}))
     return Spacing.of(layers, tiles, further=1 if settings.tv_weight else 0)
 
@@ -262,10 +259,9 @@ def targets_at_a_time(grid: Grid) -> int:
 def recomputes(settings: Settings, device: torch.device) -> bool:
     """Whether an engine in strips computes the content targets itself, in its own precision.
 
-    It does where that is of features in float32 from the first evaluation on.
+    It does where features are in float32 from the first evaluation on.
     """
-    back = _products_back(settings, device)
-    return back == "int16" or choose_precision(settings, device) == "fp32"
+    return choose_precision(settings, device) in ("fp32", "int16")
 
 
 @undisturbed()
@@ -322,8 +318,7 @@ def engine_of(
     if reason := way.unavailable_reason(objective, precision):
         raise BackendUnavailable(f"engine {name} cannot run: {reason}")
 
-    back = way.products_back() if precision == "mixed" else None
-    request = _Request(size, settings.provider, cache, back)
+    request = _Request(size, settings.provider, cache, precision == "mixed")
 
     def create(precision: str) -> Engine:
         if cut and grid is not None and grid.exchanges and way.exchanging is not None:
@@ -336,7 +331,9 @@ def engine_of(
             return StripEngine(evaluator, grid, targets, store, communication, keep_features)
         return way.create(objective, precision, request)
 
-    return MixedEngine(create, back) if precision == "mixed" else create(precision)
+    if precision == "mixed":
+        return MixedEngine(create, _finer(name, device))
+    return create(precision)
 
 
 def _choose_engine(name: str, device: torch.device) -> str:
@@ -374,14 +371,17 @@ class _Request:
         size: ``(H, W)`` of the pictures.
         provider: What is to run the graph of engine ``onnx``.
         cache: What earlier engines made, to be used again.
-        back: The precision of the products on the way back, for an engine that can have another one
-            there than that of the features; None: the latter.
+        mixed: Whether it is part of a ``mixed`` run.
     """
 
     size: tuple[int, int]
     provider: str
     cache: Cache | None
-    back: str | None
+    mixed: bool
+
+    def back(self, precision: str) -> str | None:
+        """What multiplies on the way back of a plan on a CPU; None: the same as forward."""
+        return "bf16" if self.mixed and precision == "fp32" else None
 
 
 @dataclass(frozen=True)
@@ -395,7 +395,6 @@ class _Way:
         evaluator: Makes what computes the pieces of a picture; None: nothing does.
         exchanging: Makes what computes a piece with rows of features from its neighbours; None:
             nothing does.
-        products_back: What multiplies on the way back of a ``mixed`` run; None: nothing does.
     """
 
     backend: str
@@ -405,7 +404,6 @@ class _Way:
     exchanging: (
         Callable[[Objective, str, _Request, Communication | None], ExchangingEvaluator] | None
     ) = None
-    products_back: Callable[[], str | None] = lambda: "bf16"
 
 
 def _torch(objective: Objective, precision: str, _: _Request) -> Engine:
@@ -413,7 +411,8 @@ def _torch(objective: Objective, precision: str, _: _Request) -> Engine:
 
 
 def _cpu_plan(objective: Objective, precision: str, request: _Request) -> Engine:
-    return NativeEngine(objective, precision, cache=request.cache, back=request.back)
+    back = request.back(precision)
+    return NativeEngine(objective, precision, cache=request.cache, back=back)
 
 
 def _torch_pieces(objective: Objective, precision: str, _: _Request) -> Evaluator:
@@ -421,23 +420,20 @@ def _torch_pieces(objective: Objective, precision: str, _: _Request) -> Evaluato
 
 
 def _cpu_pieces(objective: Objective, precision: str, request: _Request) -> Evaluator:
-    return NativeEvaluator(objective, precision, cache=request.cache, back=request.back)
+    back = request.back(precision)
+    return NativeEvaluator(objective, precision, cache=request.cache, back=back)
 
 
 def _cpu_exchanging(
     objective: Objective, precision: str, request: _Request, communication: Communication | None
 ) -> ExchangingEvaluator:
     return ExchangingEvaluator(
-        objective, precision, "native", request.cache, request.back, communication
+        objective, precision, "native", request.cache, request.back(precision), communication
     )
 
 
 def _cpu_reason(objective: Objective, precision: str) -> str | None:
     return cpu.unavailable_reason(objective, precision)
-
-
-def _cpu_products_back() -> str | None:
-    return extension.products_back()
 
 
 def _gpu_plan(objective: Objective, precision: str, request: _Request) -> Engine:
@@ -450,6 +446,8 @@ def _gpu_pieces(objective: Objective, precision: str, request: _Request) -> Eval
 
 
 def _gpu_reason(objective: Objective, precision: str) -> str | None:
+    if precision == "int16":
+        return _NO_INTEGERS
     return cuda.unavailable_reason(objective, "bf16" if precision == "mixed" else precision)
 
 
@@ -464,19 +462,19 @@ def _onnx_reason(objective: Objective, _: str) -> str | None:
     return reason and f"its graph does not hold this objective: {reason}"
 
 
-def _no_reason(_: Objective, __: str) -> None:
-    return None
+_NO_INTEGERS = "products of int16 are for engine native on a CPU"
 
 
-_TORCH = _Way("torch", _no_reason, _torch, _torch_pieces)
+def _torch_reason(_: Objective, precision: str) -> str | None:
+    return _NO_INTEGERS if precision == "int16" else None
+
+
+_TORCH = _Way("torch", _torch_reason, _torch, _torch_pieces)
 _ONNX = _Way("torch", _onnx_reason, _onnx)
 _WAYS = {
     ("torch", "CPU"): _TORCH,
     ("torch", "GPU"): _TORCH,
-    ("native", "CPU"): _Way(
-        *("native", _cpu_reason, _cpu_plan, _cpu_pieces, _cpu_exchanging),
-        products_back=_cpu_products_back,
-    ),
+    ("native", "CPU"): _Way("native", _cpu_reason, _cpu_plan, _cpu_pieces, _cpu_exchanging),
     ("native", "GPU"): _Way("torch", _gpu_reason, _gpu_plan, _gpu_pieces),
     ("onnx", "CPU"): _ONNX,
     ("onnx", "GPU"): _ONNX,

@@ -1,14 +1,13 @@
-"""Precision by need: bfloat16 while it makes progress, float32 features to the end.
+"""Precision by need: bfloat16 while it makes progress, and a finer one to the end.
 
 The gradient in bfloat16 is wrong by some per cent of its own length at the start, which no step
 notices, and by most of it near the end, where it stalls. So the first of an engine's evaluations
 are in bfloat16, and once the loss falls by less than ``PROGRESS`` in ``WINDOW`` of them it goes on
-in float32 and does not return. With a smaller ``PROGRESS`` runs are quicker and end higher:
-docs/performance.md has the numbers.
+in float32, or in int16 where a processor has its products, and does not return. With a smaller
+``PROGRESS`` runs are quicker and end higher: docs/performance.md has the numbers.
 
-Nearly all of that error comes from the features. So where an engine can (``native`` on a CPU), it
-multiplies in bfloat16 to the end on the way back, with features and losses in float32. Where
-bfloat16 gains nothing, and products of int16 do, all evaluations are like that, by int16.
+Nearly all of that error comes from the features. So an engine in float32 that can (``native`` on a
+CPU) multiplies in bfloat16 to the end on the way back.
 """
 
 from __future__ import annotations
@@ -27,24 +26,23 @@ PROGRESS = 0.03  # share of the loss
 
 
 class MixedEngine(Engine):
-    """Evaluates in bf16 until that stalls, then with features in fp32.
+    """Evaluates in bf16 until that stalls, then in a finer precision.
 
     Args:
-        create: Makes the engine whose features have a precision, ``bf16`` or ``fp32``.
-        back: What it multiplies on the way back, ``bf16``; or ``int16``: there are no evaluations
-            in bf16 then.
+        create: Makes the engine of a precision, ``bf16`` or the finer one.
+        finer: The latter: ``fp32`` or ``int16``.
 
     Attributes:
-        back: The same.
+        finer: The same.
     """
 
     precision = "mixed"
 
-    def __init__(self, create: Callable[[str], Engine], back: str | None = "bf16") -> None:
-        self.back = back
+    def __init__(self, create: Callable[[str], Engine], finer: str = "fp32") -> None:
+        self.finer = finer
         self._create = create
-        self._stalled = back == "int16"
-        self._engine: Engine | None = create(self._precision())
+        self._stalled = False
+        self._engine: Engine | None = create("bf16")
         # the lowest loss so far after each of the last evaluations in bf16
         self._losses: deque[float] = deque(maxlen=WINDOW + 1)
         self.name = self._engine.name
@@ -64,7 +62,7 @@ class MixedEngine(Engine):
         if self._stalled and (self._engine is None or self._engine.precision == "bf16"):
             self._engine = None  # its buffers are freed before those of the next are allocated
             with undisturbed():
-                self._engine = self._create("fp32")
+                self._engine = self._create(self.finer)
         assert self._engine is not None
         return self._engine.evaluate(image)
 
@@ -85,7 +83,7 @@ class MixedEngine(Engine):
 
     def _precision(self) -> str:
         """That of the features in the next evaluation."""
-        return "fp32" if self._stalled else "bf16"
+        return self.finer if self._stalled else "bf16"
 
     def note(self, loss: float) -> bool:
         """Take the total of an evaluation; whether bf16 has stalled with it."""

@@ -3,8 +3,8 @@
 Features are channels_last, held as contiguous ``(B, H, W, C)`` tensors; C is a multiple of 16. They
 are float32 or, on processors with bfloat16 products (avx512bf16, neonbf16), all bfloat16 with sums
 in float32. There float32 features may be multiplied in bfloat16 as well, and with avx512vnni in
-integers of 16 bits, whose sums are exact: then the filters and Winograd's transformed patches are
-rounded to it, and nothing else is. Every function writes into given tensors, has a plain-PyTorch
+integers of 16 bits, whose sums over 128 channels are exact: then the filters and Winograd's
+transformed patches are rounded to it, and nothing else is. Every function writes into given tensors, has a plain-PyTorch
 twin in ``reference`` that takes the filters as they are and returns its result, and stays outside
 autograd. Inner layers are computed by Winograd's F(4×4, 3×3) or, where there are positions enough,
 F(6×6, 3×3) (Lavin & Gray, arXiv:1509.09308), whose filters are transformed once, the first layer
@@ -175,7 +175,7 @@ def convolve(
         pooled: ``(B, H // 2, W // 2, Co)``, written.
         positive: ``(B, H, W, Co // 8)`` uint8, written: bit c % 8 of number c // 8 says whether
             channel c of the result is > 0.
-        tile: The side of Winograd's tiles, 4 or, but for filters in bfloat16, 6; None: the faster.
+        tile: The side of Winograd's tiles, 4 or, for filters in float32, 6; None: the faster.
         rows: Which rows of the result are written, of a batch of 1 and with ``tile``: multiples of
             it, but for the last row of all. The rows before and after them are read. None: all.
 

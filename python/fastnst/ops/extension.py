@@ -128,23 +128,6 @@ def multiplies_integers() -> bool:
     return answer
 
 
-def products_back() -> str | None:
-    """What multiplies most quickly on the way back of a ``mixed`` run on this CPU.
-
-    ``bf16`` where it is quicker than float32; ``int16`` where the processor has such products: two
-    in the time of one of float32; ``bf16`` where there is nothing else. None: there is neither.
-
-    Raises:
-        InvalidInput: ``FASTNST_CPU_ISA`` is no instruction set.
-        BackendUnavailable: it cannot run here, or the extension is not loaded.
-    """
-    if bfloat16_is_quicker():
-        return "bf16"
-    if multiplies_integers():
-        return "int16"
-    return "bf16" if convolves_bfloat16() else None
-
-
 def bfloat16_is_quicker() -> bool:
     """Whether convolutions in bfloat16 can run here and take less time than those in float32.
 

@@ -235,14 +235,16 @@ def _network(precision: str, layers: Sequence[Layer], size: tuple[int, int] | No
     """Bytes of a network and of its transformed filters for both ways.
 
     Args:
-        precision: ``fp32``; ``bf16``; or ``mixed``, which takes most when its features have become
-            float32, with products in bfloat16 or int16 on the way back.
+        precision: ``fp32``, ``int16``, ``bf16``; or ``mixed``, which takes most where it ends with
+            features in float32, and products in bfloat16 on the way back alone.
         layers: From the picture to the deepest.
         size: Height and width of a picture that is computed whole; None: in pieces.
     """
     shapes = VGG19.convolutions()
-    forward = "bf16" if precision == "bf16" else "fp32"
-    back = extension.products_back() or "bf16" if precision == "mixed" else precision
+    forward = back = precision
+    if precision == "mixed":
+        back = "bf16"
+        forward = "int16" if extension.multiplies_integers() else "fp32"  # int16 takes as much
     total = SCRATCH + WEIGHTS
     for layer in layers[1:]:
         channels_in, channels_out = shapes[layer.conv]

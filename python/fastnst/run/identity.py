@@ -81,8 +81,8 @@ def identity_of(prepared: Preparation, engine: Engine, grid: Grid | None) -> Ide
     """What identifies a run at one scale: its settings, pictures, weights, engine and strips."""
     provider = "" if engine.provider is None else f" ({engine.provider})"
     rounding = " (TF32)" if _rounds(engine, prepared) else ""
-    if isinstance(engine, MixedEngine) and engine.back == "int16":
-        rounding += " (int16)"
+    if isinstance(engine, MixedEngine) and engine.finer != "fp32":
+        rounding += f" ({engine.finer})"
     made_from = pieces.name(grid) | {
         "file of weights": prepared.weights.sha256,
         "engine": engine.name + provider,

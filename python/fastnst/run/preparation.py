@@ -85,7 +85,7 @@ class Preparation:
         )
 
     def arithmetic(self) -> str:
-        """The precision that a run has here, and of ``mixed`` what multiplies on its way back."""
+        """The precision that a run has here, and the one that a ``mixed`` run ends with."""
         return arithmetic(self.settings, self.device)
 
     def short_precision(self) -> str:
@@ -105,8 +105,8 @@ class Preparation:
 
         Args:
             pictures: What ``pictures`` returned, on any device.
-            precision: ``fp32``, ``bf16`` or ``mixed``; ``auto`` is fp32. None: the setting, and
-                where that leaves it open what is quickest on the device.
+            precision: ``fp32``, ``int16``, ``bf16`` or ``mixed``; ``auto`` is fp32. None: the
+                setting, and where that leaves it open what is quickest on the device.
             plan: How the run is made to fit.
             store: Where large tensors lie; None: in memory.
             temporal: γ and the temporal term of a frame of a film; None: there is none.

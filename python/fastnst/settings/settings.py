@@ -337,7 +337,9 @@ class Settings:
     precision: str = field(
         default="auto",
         metadata=spec(
-            Choice(("auto", "fp32", "bf16", "mixed")), MACHINE, "Precision of the features."
+            Choice(("auto", "fp32", "int16", "bf16", "mixed")),
+            MACHINE,
+            "Precision of features and products.",
         ),
     )
 

@@ -63,7 +63,7 @@ def choose(provider: str, device: torch.device, precision: str = "auto") -> tupl
     """
     precision = "fp32" if precision == "auto" else precision
     if provider == "auto":
-        on_cpu = "cpu" if precision in PRECISIONS["cpu"] else "openvino"
+        on_cpu = "openvino" if precision == "bf16" else "cpu"
         provider = "cuda" if device.type == "cuda" else on_cpu
     if reason := unavailable_reason(provider, device):
         raise BackendUnavailable(f"provider {provider} cannot run: {reason}")

@@ -11,9 +11,9 @@ buffers are allocated once for a picture size. The kernels are those of ``ops.co
 * where only the average of features is needed, one bit for each says which are > 0, and the
   gradient of pooling and ReLU is taken while the next convolution reads it.
 
-The way back may have products in bfloat16, or in integers of 16 bits, where the way forward is in
-float32: of the error that a gradient in bfloat16 has late in a run, all but some per cent comes
-from the way forward.
+The way back may have products in bfloat16 where the way forward is in float32: of the error that a
+gradient in bfloat16 has late in a run, all but some per cent comes from the way forward. Integers
+of 16 bits are exact enough for both.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ from fastnst.objective.objective import Objective
 from fastnst.ops import convolution, extension, gram, sums
 from fastnst.ops.buffers import CPU
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-PRODUCTS = {**DTYPES, "int16": torch.int16}  # what may be multiplied on the way back
+# by precision: the dtype of features and of their gradients, and that of products
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int16": torch.float32}
+PRODUCTS = {**DTYPES, "int16": torch.int16}
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class _Filters:
     bias: dict[str, Tensor]
 
 
-def _arrange_filters(network: VGG, dtype: torch.dtype, back: torch.dtype) -> _Filters:
+def _arrange_filters(network: VGG, products: torch.dtype, back: torch.dtype) -> _Filters:
     weights: dict[str, Tensor] = {}
     bias: dict[str, Tensor] = {}
     for key, module in network.layers.items():
@@ -64,7 +65,7 @@ def _arrange_filters(network: VGG, dtype: torch.dtype, back: torch.dtype) -> _Fi
             weights[key] = module.weight.detach().contiguous()
             bias[key] = module.bias.detach()
     image = convolution.arrange_image_filters(weights.pop(next(iter(weights))))
-    forward = {key: convolution.transform_filters(w, dtype=dtype) for key, w in weights.items()}
+    forward = {key: convolution.transform_filters(w, dtype=products) for key, w in weights.items()}
     backward = {key: filters.way_back(back) for key, filters in forward.items()}
     return _Filters(image, forward, backward, bias)
 
@@ -76,16 +77,16 @@ class NativeEngine(Walk):
 
     Args:
         objective: Float32, on the CPU; ``unavailable_reason`` says whether it will do.
-        precision: ``fp32``; or ``bf16``: the features, the gradients with respect to them and the
-            filters are bfloat16, the image, all sums, Gram matrices and losses float32.
+        precision: ``fp32``; ``int16``: the same, but that convolutions multiply integers of 16
+            bits; or ``bf16``: the features, the gradients with respect to them and the filters are
+            bfloat16, the image, all sums, Gram matrices and losses float32.
         name: What the engine is called in results.
         cache: Transformed filters of the same network, to be used again.
         tile: The side of Winograd's tiles in all layers whose products are in ``precision``; None:
             the faster one for each layer.
-        back: The precision of the products in the convolutions on the way back, ``bf16``,
-            ``int16`` (with features in fp32) or that of the features. None: the latter. Losses do
-            not depend on it, and gradients are stored like features; ``Evaluation.precision`` is
-            that of the features.
+        back: The precision of the products in the convolutions on the way back alone: ``bf16``, or
+            the same. None: the same. Losses do not depend on it, and gradients are stored like
+            features.
     """
 
     def __init__(
@@ -102,14 +103,13 @@ class NativeEngine(Walk):
         self._dtype = DTYPES[precision]
         back = back or precision
         self._tile = tile
-        # there is one for products in bfloat16 alone
-        self._tile_back = tile if back in (precision, "int16") else None
+        self._tile_back = tile if back == precision else None  # bfloat16 has one alone
         self._pooling = network.pooling
         self._replicates = network.padding == "replicate"
         self._filters = (cache or Cache()).get(
             "filters",
             (network, precision, back),
-            lambda: _arrange_filters(network, self._dtype, PRODUCTS[back]),
+            lambda: _arrange_filters(network, PRODUCTS[precision], PRODUCTS[back]),
         )
         if tile is not None:  # those for other tiles are left from the scale before this one
             for filters in self._filters.forward.values():
@@ -340,12 +340,12 @@ def unavailable_reason(objective: Objective, precision: str = "fp32") -> str | N
     """Why this plan cannot run an objective, or None if it can."""
     if not extension.is_available():
         return extension.unavailable_reason()
-    if precision == "mixed" and extension.products_back() is None:
+    if precision in ("bf16", "mixed") and not extension.convolves_bfloat16():
         used = extension.selected_isa()
-        return f"mixed needs a processor with avx512bf16, avx512vnni or neonbf16; in use is {used}"
-    if precision == "bf16" and not extension.convolves_bfloat16():
+        return f"{precision} needs a processor with avx512bf16 or neonbf16; in use is {used}"
+    if precision == "int16" and not extension.multiplies_integers():
         used = extension.selected_isa()
-        return f"bf16 needs a processor with avx512bf16 or neonbf16; in use is {used}"
+        return f"int16 needs a processor with avx512vnni; in use is {used} without it"
     if not objective.layers:
         return "the objective uses no layer of the network"
     x = objective.normalize.mean

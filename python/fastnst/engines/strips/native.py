@@ -21,7 +21,7 @@ from fastnst.engines.strips.walk import PieceWalk
 from fastnst.objective.objective import Objective
 from fastnst.ops import gram
 
-TILES = {"fp32": 6, "bf16": 4, "int16": 6}  # by precision: bfloat16 has tiles of 4 only
+TILES = {"fp32": 6, "bf16": 4, "int16": 4}  # by precision: the others have tiles of 4 only
 
 
 class NativeEvaluator(PieceWalk, NativeEngine):
@@ -29,7 +29,7 @@ class NativeEvaluator(PieceWalk, NativeEngine):
 
     Args:
         objective: Float32, on the CPU, of the whole picture.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``int16`` or ``bf16``.
         name: What the engine is called in results.
         cache: Transformed filters of the same network, to be used again.
         back: The precision of the products on the way back, as for ``NativeEngine``.
