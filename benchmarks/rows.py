@@ -34,7 +34,7 @@ class Row:
         case: What was measured, in a few words; unique in its suite with dtype and size.
         implementation: What did it; ``reference`` is the textbook loop.
         device: ``cpu`` or ``cuda``.
-        dtype: ``fp32`` or ``bf16``.
+        dtype: ``fp32``, ``int16`` or ``bf16``.
         size: Long side of the picture in pixels.
         seconds: The median.
         seconds_iqr: Third less first quartile.

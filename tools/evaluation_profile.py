@@ -114,7 +114,8 @@ def main() -> None:
     weights = load_weights("vgg19-normalised", "auto")
     engine = create_engine(weights, pictures.content, pictures.style, settings)
     # two products of 16-bit integers take the time of one of floats
-    rate = ceiling(DTYPES[arguments.precision]) * (2 if arguments.precision == "int16" else 1)
+    integers = arguments.precision == "int16"
+    rate = 2 * ceiling(torch.float32) if integers else ceiling(DTYPES[arguments.precision])
     profile = Profile()
     for module, names in KERNELS.items():
         for name in names:

@@ -75,7 +75,7 @@ class Estimate:
         seconds: How long the run will take, from the files to the last iterate.
         engine: The engine that will run: ``torch``, ``native`` or ``onnx``.
         device: The device that it will run on: ``cpu``, ``cuda``, …
-        precision: The precision of its features: ``fp32``, ``bf16`` or ``mixed``.
+        precision: ``fp32``, ``int16``, ``bf16`` or ``mixed``.
         pieces: Strips or tiles that the picture is computed in; 1: it is computed whole.
         scratch_bytes: Space that it takes in the scratch folder.
         pairs: Curvature pairs that L-BFGS keeps.
@@ -133,7 +133,7 @@ def estimate(
         plan = _trial_plan(prepared, pictures.start, plans[-1])
         pictures = pictures.to(plan.home(device))
         image = pictures.start
-        # of a mixed run as it begins: in bf16, or by int16 to its end
+        # of a mixed run as it begins, in bf16
         engine, making = _timed(lambda: prepared.engine(pictures, plan=plan))
         evaluation = _quickest(lambda: float(engine.evaluate(image).terms.total))
         history = torch.ones(ROWS, image.numel(), dtype=torch.float32, device=image.device)

@@ -97,6 +97,8 @@ def test_a_gpu_gets_the_plan_whatever_is_compiled(random_weights: Weights, monke
         made = create_engine(random_weights, picture, picture, settings)
         assert made == ("bf16" if precision == "bf16" else "fp32")
     assert chosen == ["torch"] * 4  # nothing compiled is asked for beforehand
+    with pytest.raises(BackendUnavailable, match="int16 are for engine native on a CPU"):
+        create_engine(random_weights, picture, picture, Settings(precision="int16"))
     monkeypatch.setattr(cuda, "unavailable_reason", lambda objective, precision: "it is too old")
     with pytest.raises(BackendUnavailable, match="engine native cannot run: it is too old"):
         create_engine(random_weights, picture, picture, Settings(engine="native"))

@@ -285,7 +285,9 @@ def test_what_is_finer_may_be_int16() -> None:
 
 @pytest.mark.parametrize("engine", ["torch", "onnx"])
 def test_int16_is_for_the_compiled_kernels(random_weights: Weights, engine: str) -> None:
-    pytest.importorskip("onnx")
+    if engine == "onnx":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
     settings = Settings(**{**SMALL, "engine": engine, "precision": "int16"})
     with pytest.raises(BackendUnavailable, match="int16"):
         create_engine(random_weights, torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32), settings)

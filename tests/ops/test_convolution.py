@@ -225,7 +225,7 @@ def test_bfloat16_products_of_float32(shape: tuple[int, ...], isa: str, bfloat16
         assert not torch.equal(exact, rounded.float())
 
 
-# In integers of 16 bits the numbers of a patch, and those of filters, are some thousand on average: a
+# In integers of 16 bits the numbers of patches and of filters are some thousand on average: a
 # roundoff of 1e-4, of which the output transform makes three times as much.
 LAYER_INT16 = 1e-3
 
@@ -345,6 +345,32 @@ def test_what_is_not_finite_stays_so_in_int16(bad: float, isa: str, integers: No
     convolution.convolve(x, filters, out=out)
     assert not out[0, 19:22, 19:22].isfinite().any()
     assert torch.equal(out[0, :10], whole[0, :10])
+
+
+@pytest.mark.parametrize("channels", [16, 144, 256])
+def test_a_filter_that_is_not_finite_spoils_its_output_in_int16(
+    channels: int, isa: str, integers: None
+) -> None:
+    x, weight, _ = layer((1, 9, 9, channels, 32))
+    weight[3, 2, 1, 1] = math.nan
+    out = unwritten(1, 9, 9, 32)
+    convolution.convolve(x, convolution.transform_filters(weight, dtype=torch.int16), out=out)
+    assert out[..., 3].isnan().all()
+    assert out[..., :3].isfinite().all()
+
+
+def test_a_patch_of_zeros_is_nothing_in_int16(isa: str, integers: None) -> None:
+    """Beside one that is not, and beside tiny ones, whose squares are no floats."""
+    x, weight, _ = layer((1, 20, 20, 256, 32))
+    x[:, :9] = 0
+    x[:, 9:, :, 128:] *= 1e-25
+    out = unwritten(1, 20, 20, 32)
+    convolution.convolve(x, convolution.transform_filters(weight, dtype=torch.int16), out=out)
+    assert oracle.error(out, definition(x, weight)) <= LAYER_INT16
+    assert not out[:, :4].any()
+    few, first = x[..., 128:].contiguous(), weight[:, 128:].contiguous()
+    convolution.convolve(few, convolution.transform_filters(first, dtype=torch.int16), out=out)
+    assert oracle.error(out, definition(few, first)) <= LAYER_INT16
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-42, 1e-38, 1e-30, 1e30])

@@ -84,9 +84,8 @@ def test_the_ways_of_fitting(tmp_path: Path) -> None:
     it = Need(8192, 6144, Settings(precision="fp32"))
     assert plans(it, tmp_path) == [WHOLE, Plan(scratch=tmp_path)]
     assert plans(it, None) == [WHOLE, Plan(keeps_content=False)]
-    assert plans(Need(8192, 6144, Settings(precision="mixed")), None) == [WHOLE]
-    integers = Need(8192, 6144, Settings(precision="int16"))  # float32 from the beginning
-    assert plans(integers, None) == [WHOLE, Plan(keeps_content=False)]
+    for precision in ("mixed", "int16", "bf16"):  # targets are in float32
+        assert plans(Need(8192, 6144, Settings(precision=precision)), None) == [WHOLE]
     assert plans(Need(8192, 6144, Settings(content_weight=0)), None) == [WHOLE]
 
 

@@ -36,9 +36,7 @@ constexpr bool kConvolvesIntegers = false;
 // Input channels (or pairs of bfloat16 or integers) in one run over a register tile: 128 x 64
 // weights are 32 KiB, and stay in the L1 cache while the tiles of a block pass by.
 template <class T>
-constexpr int64_t kDepth = 128;
-template <>
-constexpr int64_t kDepth<int16_t> = kIntegerChannels / 2;
+constexpr int64_t kDepth = kIntegers<T> ? kIntegerChannels / 2 : 128;
 
 struct Position {
     int64_t picture, y, x;  // of the tile's first output
@@ -95,8 +93,10 @@ void choose_steps(const WinogradWeightsTask& task, double (&steps)[kProductsOf<k
                 const double magnitude = u[k][lane] < 0 ? -u[k][lane] : u[k][lane];
                 double &square = squares[k][lane], &largest = steps[k][lane];
                 square += magnitude * magnitude;
-                if (!(square <= most[k][lane])) most[k][lane] = square;
-                if (!(magnitude <= largest)) largest = magnitude;
+                // a NaN stays
+                if (!(square <= most[k][lane] || most[k][lane] != most[k][lane]))
+                    most[k][lane] = square;
+                if (!(magnitude <= largest || largest != largest)) largest = magnitude;
             }
         }
     }
@@ -206,6 +206,20 @@ inline void input_patch(const WinogradInputTask& task, const Position& at, int64
 }
 
 #ifdef FASTNST_MULTIPLIES_INTEGERS
+// |v|, where v is multiplied with `scale`, a power of two, while squares are added up.
+inline float length_of(const float* v, int64_t count, float scale) {
+    const Vec factor = broadcast(&scale);
+    Vec sums = zero();
+    for (int64_t c = 0; c < count; c += kWidth) {
+        const Vec x = multiply(factor, load(v + c));
+        sums = multiply_add(x, x, sums);
+    }
+    float squares[kWidth], sum = 0;
+    store(squares, sums);
+    for (int lane = 0; lane < kWidth; ++lane) sum += squares[lane];
+    return __builtin_sqrtf(sum) / scale;
+}
+
 // Of at most kWidth products of a group of channels: what the numbers v are multiplied with to be
 // integers, and what those stand for. squares: of each, their sum. Where it is too small or too
 // large for floats, or not finite, it is computed again. If numbers are not finite, or so large
@@ -213,23 +227,20 @@ inline void input_patch(const WinogradInputTask& task, const Position& at, int64
 // divided by, 0.
 inline void choose_factors(Vec squares, int64_t products, const float* v, int64_t count,
                            float* scales, float* factors) {
-    constexpr float kLength = static_cast<float>(kPatchLength);
+    constexpr float kLength = static_cast<float>(kPatchLength), kLarge = 0x1p60f;
     const Vec lengths = square_root(squares);
     store(scales, divide(broadcast(&kLength), lengths));
     store(factors, divide(lengths, broadcast(&kLength)));
     if (all_within(squares, 1e-30f, 1e30f, products)) return;
+    float sums[kWidth];
+    store(sums, squares);
     for (int64_t k = 0; k < products; ++k) {
-        double sum = 0;
-        for (int64_t c = 0; c < count; ++c) {
-            const double x = static_cast<double>(v[k * kIntegerChannels + c]);
-            sum += x * x;
-        }
-        const double length = __builtin_sqrt(sum);
-        const bool small = length < 1e-33, usable = length <= 1e32 && !small;
-        scales[k] = usable ? static_cast<float>(kPatchLength / length) : 0;
-        factors[k] = usable  ? static_cast<float>(length / kPatchLength)
-                     : small ? 0
-                             : __builtin_nanf("");
+        if (sums[k] >= 1e-30f && sums[k] <= 1e30f) continue;
+        const float length =
+            length_of(v + k * kIntegerChannels, count, sums[k] < 1 ? kLarge : 1 / kLarge);
+        const bool small = length < 1e-33f, usable = length <= 1e32f && !small;
+        scales[k] = usable ? kLength / length : 0;
+        factors[k] = usable ? length / kLength : small ? 0 : __builtin_nanf("");
     }
 }
 

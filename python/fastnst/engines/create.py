@@ -259,9 +259,9 @@ def targets_at_a_time(grid: Grid) -> int:
 def recomputes(settings: Settings, device: torch.device) -> bool:
     """Whether an engine in strips computes the content targets itself, in its own precision.
 
-    It does where features are in float32 from the first evaluation on.
+    It does in fp32: targets are in float32, as those of a picture that is computed whole.
     """
-    return choose_precision(settings, device) in ("fp32", "int16")
+    return choose_precision(settings, device) == "fp32"
 
 
 @undisturbed()

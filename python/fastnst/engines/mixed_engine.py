@@ -82,7 +82,7 @@ class MixedEngine(Engine):
         return precision
 
     def _precision(self) -> str:
-        """That of the features in the next evaluation."""
+        """That of the next evaluation."""
         return self.finer if self._stalled else "bf16"
 
     def note(self, loss: float) -> bool:

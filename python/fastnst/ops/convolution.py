@@ -4,11 +4,11 @@ Features are channels_last, held as contiguous ``(B, H, W, C)`` tensors; C is a 
 are float32 or, on processors with bfloat16 products (avx512bf16, neonbf16), all bfloat16 with sums
 in float32. There float32 features may be multiplied in bfloat16 as well, and with avx512vnni in
 integers of 16 bits, whose sums over 128 channels are exact: then the filters and Winograd's
-transformed patches are rounded to it, and nothing else is. Every function writes into given tensors, has a plain-PyTorch
-twin in ``reference`` that takes the filters as they are and returns its result, and stays outside
-autograd. Inner layers are computed by Winograd's F(4×4, 3×3) or, where there are positions enough,
-F(6×6, 3×3) (Lavin & Gray, arXiv:1509.09308), whose filters are transformed once, the first layer
-directly.
+transformed patches are rounded to it, and nothing else is. Every function writes into given
+tensors, has a plain-PyTorch twin in ``reference`` that takes the filters as they are and returns
+its result, and stays outside autograd. Inner layers are computed by Winograd's F(4×4, 3×3) or,
+where there are positions enough, F(6×6, 3×3) (Lavin & Gray, arXiv:1509.09308), whose filters are
+transformed once, the first layer directly.
 """
 
 from __future__ import annotations

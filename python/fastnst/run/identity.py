@@ -82,7 +82,7 @@ def identity_of(prepared: Preparation, engine: Engine, grid: Grid | None) -> Ide
     provider = "" if engine.provider is None else f" ({engine.provider})"
     rounding = " (TF32)" if _rounds(engine, prepared) else ""
     if isinstance(engine, MixedEngine) and engine.finer != "fp32":
-        rounding += f" ({engine.finer})"
+        rounding += f" (then {engine.finer})"
     made_from = pieces.name(grid) | {
         "file of weights": prepared.weights.sha256,
         "engine": engine.name + provider,

@@ -39,7 +39,7 @@ class EngineRecord:
 
     Attributes:
         name: As ``Engine`` has it, and so are the others.
-        precision: Of the features.
+        precision: Of features and products.
         provider: What runs the graph of engine ``onnx``.
         tf32: Whether products of float32 features are rounded to TF32.
     """

@@ -37,7 +37,7 @@ class Result:
         seconds: How long the optimisation took, without loading pictures and weights.
         engine: The engine that ran: ``torch``, ``native`` or ``onnx``.
         device: The device that it ran on: ``cpu``, ``cuda:0``, …
-        precision: The precision of the features: ``fp32``, ``bf16`` or ``mixed``.
+        precision: ``fp32``, ``int16``, ``bf16`` or ``mixed``.
         settings: The settings of the run: as they were asked for, with the number of curvature
             pairs, and with the weights that ``strength`` makes.
         weights: Name and SHA-256 of the network's weights.

@@ -119,12 +119,12 @@ class Settings:
         engine: What computes the objective and its gradient; ``auto`` is the fastest that runs.
         provider: What runs the graph of engine ``onnx``; see ``engines/onnx/providers.py``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: Precision of the features: ``fp32``; ``bf16``; ``mixed``: bf16 until that stalls,
-            then fp32, where engine native on a CPU goes on multiplying in bfloat16 on the way back
-            (with avx512vnni and no quick bf16: fp32 all the time, with products of int16 there); or
-            ``auto``: mixed where the native engine runs on a processor that gains by products of
-            bfloat16 or int16 (avx512bf16 on AMD's, avx512vnni, neonbf16) or a GPU that does, else
-            fp32.
+        precision: ``fp32``; ``int16``: features in fp32, and convolutions with products of 16-bit
+            integers, by engine native on a CPU with avx512vnni; ``bf16``; ``mixed``: bf16 until
+            that stalls, then int16 where it can be had, else fp32, where engine native on a CPU
+            goes on multiplying in bfloat16 on the way back; or ``auto``: mixed where the native
+            engine runs on a processor that gains by products of bfloat16 (avx512bf16 on AMD's,
+            neonbf16) or a GPU that does, else int16 where it can be had, else fp32.
     """
 
     size: int | None = field(

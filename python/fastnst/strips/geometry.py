@@ -27,7 +27,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-WINOGRAD_TILES = (6,)  # output tiles of F(6×6, 3×3), the default of the native convolutions
+WINOGRAD_TILES = (6,)  # output tiles of F(6×6, 3×3), those of the native convolutions in float32
 
 
 def level_of(layer: str) -> int:
@@ -91,7 +91,8 @@ class Spacing:
             further: Reach in pixels of terms on the picture itself, such as total variation.
 
         Returns:
-            Alignment and halo 96 for VGG to ``relu5_1`` with tiles of 6; 192 with 6 and 4.
+            For VGG to ``relu5_1`` alignment and halo 96 with tiles of 6; 64 and 128 with tiles of
+            4; 192 with both.
         """
         deepest = max((level_of(layer) for layer in layers), default=0)
         alignment = math.lcm(*tiles) << deepest

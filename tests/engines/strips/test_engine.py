@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -211,15 +212,24 @@ def test_the_whole_network_in_native_strips(height: int) -> None:
     [("fp32", None, 6), ("fp32", "bf16", 4), ("int16", None, 4), ("bf16", None, 4)],
 )
 def test_the_tiles_of_exchanged_rows_on_the_way_back(
-    random_weights: Weights, precision: str, back: str | None, tile: int
+    random_weights: Weights,
+    precision: str,
+    back: str | None,
+    tile: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where bands may begin is cut for the tiles of both ways: ``create.spacing``."""
     it, _ = objective(random_weights, 155, 37, "gram", torch.float32)
     evaluator = ExchangingEvaluator(it, precision, back=back)
     assert evaluator._tile_back == tile
-    choice = create.Choice(torch.device("cpu"), "native", "mixed" if back else precision)
     layers = it.network.architecture.up_to(it.layers)
-    assert create.spacing(Settings(), layers, choice).alignment % (4 * tile) == 0
+    monkeypatch.setattr(extension, "multiplies_integers", lambda: False)
+    choice = create.Choice(torch.device("cpu"), "native", "mixed" if back else precision)
+    both = math.lcm(tile, TILES[precision])
+    assert create.spacing(Settings(), layers, choice).alignment == 4 * both
+    monkeypatch.setattr(extension, "multiplies_integers", lambda: True)
+    if back:  # the mixed run ends in int16
+        assert create.spacing(Settings(), layers, choice).alignment == 4 * TILES["int16"]
 
 
 @native

@@ -34,9 +34,8 @@ from fastnst.objective.objective import Objective
 from fastnst.ops import convolution, extension, gram, sums
 from fastnst.ops.buffers import CPU
 
-# by precision: the dtype of features and of their gradients, and that of products
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int16": torch.float32}
-PRODUCTS = {**DTYPES, "int16": torch.int16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}  # of features and their gradients
+PRODUCTS = {**DTYPES, "int16": torch.int16}  # of what is multiplied; features are float32 then
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class NativeEngine(Walk):
     ) -> None:
         super().__init__(objective, precision, name)
         network = objective.network
-        self._dtype = DTYPES[precision]
+        self._dtype = DTYPES.get(precision, torch.float32)
         back = back or precision
         self._tile = tile
         self._tile_back = tile if back == precision else None  # bfloat16 has one alone

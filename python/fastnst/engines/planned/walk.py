@@ -97,7 +97,7 @@ class Walk(Engine, ABC):
 
     Args:
         objective: On the device and in the dtype of the pictures; with at least one layer.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32`` or ``bf16``, or ``int16`` where a plan has it.
         name: What the engine is called in results.
 
     Attributes:
