@@ -14,6 +14,7 @@ from torch import Tensor
 
 from benchmarks.reference import VGG19, Reference, white_noise
 from fastnst import Pictures, Settings, load_pictures, load_weights, samples, stylize
+from fastnst.engines.create import finer_precision
 from fastnst.engines.onnx import providers
 from fastnst.settings.settings import CHOICES
 
@@ -102,6 +103,7 @@ class Way:
 def engines(device: str, mixed: bool = False) -> Iterator[Way]:
     """Every engine, provider and precision for a device, also those that cannot run here.
 
+    Precision ``int16`` is engine native's on a CPU, and nothing else's anywhere.
     Precision ``mixed`` is left out unless ``mixed`` is true: it belongs to a run.
     """
     for engine in CHOICES["engine"]:
@@ -120,11 +122,11 @@ def engines(device: str, mixed: bool = False) -> Iterator[Way]:
 def evaluating(device: str) -> Iterator[Way]:
     """Those of ``engines`` that are functions of the picture, and what a mixed run ends with.
 
-    That is another function only where engine ``native`` runs on a CPU: its way back stays in
-    bfloat16 when its features have become float32. (With products of int16 it ends with those.)
+    That is another function only where engine ``native`` runs on a CPU and ends in float32: its way
+    back stays in bfloat16.
     """
     yield from engines(device)
-    if device == "cpu":
+    if device == "cpu" and finer_precision("native", torch.device("cpu")) == "fp32":
         yield Way("native", "mixed")
 
 

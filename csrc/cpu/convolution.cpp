@@ -256,8 +256,8 @@ void winograd_convolution(const Convolution& layer, int threads) {
         for (std::int64_t t = begin; t < end; t += block)
             blocks.push_back({t, std::min(t + block, end)});
         const std::int64_t v_size = round_up(count * plane(block) / per_float, 16);
-        const std::int64_t rest = block * of_patch;  // the factors, behind V
-        const std::int64_t each = v_size + rest + round_up(table.scratch(block), 16);
+        const std::int64_t all_factors = block * of_patch;  // behind V
+        const std::int64_t each = v_size + all_factors + round_up(table.scratch(block), 16);
         const Buffer buffer(each * most);
         for_each(blocks, team_size(threads, blocks.size()), [&](const Block& b, int thread) {
             float* v = buffer.get() + thread * each;
@@ -265,15 +265,15 @@ void winograd_convolution(const Convolution& layer, int threads) {
             table.input(input_task(b.first, b.last, v, plane(block), factors));
             for (std::int64_t channel = 0; channel < co; channel += kMostPanels * kPanel)
                 table.output(output_task(b.first, b.last, channel, v, plane(block), factors,
-                                         factors + rest));
+                                         factors + all_factors));
         });
         return;
     }
     const std::int64_t step = std::min(cut.shared, tiles);
     const std::int64_t v_size = round_up(count * plane(step) / per_float, 16);
-    const std::int64_t rest = step * of_patch;
+    const std::int64_t all_factors = step * of_patch;
     const std::int64_t each = round_up(table.scratch(block), 16);
-    const Buffer buffer(v_size + rest + each * most);
+    const Buffer buffer(v_size + all_factors + each * most);
     void* v = buffer.get();
     float* factors = buffer.get() + v_size;
     for (std::int64_t first = begin; first < end; first += step) {
@@ -296,7 +296,7 @@ void winograd_convolution(const Convolution& layer, int threads) {
         }
         for_each(outputs, team_size(threads, outputs.size()),
                  [&](WinogradOutputTask& task, int thread) {
-                     task.scratch = buffer.get() + v_size + rest + thread * each;
+                     task.scratch = buffer.get() + v_size + all_factors + thread * each;
                      table.output(task);
                  });
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -291,12 +293,23 @@ def test_int16_products_of_a_pooled_gradient(
     assert oracle.error(out, truth) <= LAYER_INT16
 
 
-# Of patches and filters, before rounding: ``kPatchLength`` and ``kFilterLength`` of table.h.
-LENGTHS = 32750, 65540
+TABLE = (Path(__file__).parents[2] / "csrc/cpu/kernels/table.h").read_text()
+
+
+def constant(name: str) -> int:
+    """A number of the kernels' header."""
+    found = re.search(rf"{name} = (\d+)[,;]", TABLE)
+    assert found, name
+    return int(found[1])
+
+
+# Of patches and filters, before rounding.
+LENGTHS = constant("kPatchLength"), constant("kFilterLength")
 
 
 def test_lengths_of_integers_bound_their_sums() -> None:
-    """By Cauchy and Schwarz, with what rounding 128 numbers can add to a length."""
+    """By Cauchy and Schwarz, with what rounding a group's numbers can add to a length."""
+    assert constant("kIntegerChannels") == 128
     rounding = 0.5 * math.sqrt(128)
     assert math.prod(length + rounding for length in LENGTHS) < 2**31
     assert LENGTHS[0] + 0.5 < 2**15  # a patch may have one channel only

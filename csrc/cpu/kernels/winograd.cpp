@@ -289,33 +289,32 @@ inline void input_patch_in_integers(const WinogradInputTask& task, const Positio
 }
 #endif
 
-// All channels of the patch at tile `first` of a task, into its `out`.
+// All channels of a patch; in integers also their factors.
 template <class T, class P, int kTile, bool kInside, bool kPooled>
-inline void whole_patch(const WinogradInputTask& task, const Position& at) {
-    P* out = static_cast<P*>(task.out);
+inline void whole_patch(const WinogradInputTask& task, const Position& at, P* out,
+                        [[maybe_unused]] float* factors) {
 #ifdef FASTNST_MULTIPLIES_INTEGERS
     if constexpr (kIntegers<P>)
-        return input_patch_in_integers<kTile, kInside, kPooled>(task, at, out, task.factors);
+        return input_patch_in_integers<kTile, kInside, kPooled>(task, at, out, factors);
 #endif
     input_patch<T, P, kTile, kInside, kPooled>(task, at, 0, task.channels, out, task.out_plane);
 }
 
 template <class T, class P, int kTile, bool kPooled>
 void transform_patches(const WinogradInputTask& task) {
-    const int64_t groups = ceil_div(task.channels, kIntegerChannels);
-    WinogradInputTask tile_task = task;
+    const int64_t each =  // factors of a patch
+        kIntegers<P> ? ceil_div(task.channels, kIntegerChannels) * kFactors : 0;
     for (int64_t tile = task.first; tile < task.last; ++tile) {
         const Position at = position<kTile>(task.grid, tile);
-        tile_task.out = static_cast<P*>(task.out) + (tile - task.first) * task.channels;
-        if constexpr (kIntegers<P>)
-            tile_task.factors = task.factors + (tile - task.first) * groups * kFactors;
+        P* out = static_cast<P*>(task.out) + (tile - task.first) * task.channels;
+        float* factors = task.factors + (tile - task.first) * each;
         const int64_t height = kPooled ? task.grid.height / 2 * 2 : task.grid.height;
         const int64_t width = kPooled ? task.grid.width / 2 * 2 : task.grid.width;
         const bool inside = at.y > 0 && at.x > 0 && at.y + kTile < height && at.x + kTile < width;
         if (inside)
-            whole_patch<T, P, kTile, true, kPooled>(tile_task, at);
+            whole_patch<T, P, kTile, true, kPooled>(task, at, out, factors);
         else
-            whole_patch<T, P, kTile, false, kPooled>(tile_task, at);
+            whole_patch<T, P, kTile, false, kPooled>(task, at, out, factors);
     }
 }
 

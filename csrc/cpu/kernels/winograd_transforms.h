@@ -39,6 +39,7 @@ struct Transform<4> {
                                              {-2. / 3, -2. / 3 * kB, -1. / 3},
                                              {-2. / 3, 2. / 3 * kB, -1. / 3},
                                              {0, 0, 1}};
+
     // B^T x
     static FASTNST_INLINE void input(const Vec (&x)[6], Vec (&y)[6]) {
         const float constants[] = {-2.5f,
@@ -110,6 +111,7 @@ struct Transform<6> {
                                              {32. / 45, 16. / 45, 8. / 45},
                                              {32. / 45, -16. / 45, 8. / 45},
                                              {0, 0, 1}};
+
     // B^T x
     static FASTNST_INLINE void input(const Vec (&x)[8], Vec (&y)[8]) {
         const float constants[] = {5.25f, -4.25f, 0.25f, -1.25f, 0.5f, -2.5f, 2.0f, 4.0f, -5.0f};

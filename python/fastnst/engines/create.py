@@ -124,17 +124,22 @@ def choose_short_precision(settings: Settings, device: torch.device) -> str:
     chosen = choose_precision(settings, device)
     if settings.precision != "auto" or chosen != "mixed":
         return chosen
-    return _finer(settings.engine, device)
+    return finer_precision(settings.engine, device)
 
 
 def arithmetic(settings: Settings, device: torch.device) -> str:
     """The precision that a run has here, and the one that a ``mixed`` run ends with."""
     chosen = choose_precision(settings, device)
-    return chosen + (f", then {_finer(settings.engine, device)}" if chosen == "mixed" else "")
+    if chosen == "mixed":
+        return f"mixed, then {finer_precision(settings.engine, device)}"
+    return chosen
 
 
-def _finer(engine: str, device: torch.device) -> str:
-    """What a ``mixed`` run of an engine, or ``auto``, ends with on a device."""
+def finer_precision(engine: str, device: torch.device) -> str:
+    """The precision that a ``mixed`` run of an engine, or of ``auto``, ends with on a device.
+
+    It is ``int16`` where engine native runs on a CPU that has its products, else ``fp32``.
+    """
     if device.type != "cpu" or engine not in ("auto", "native") or not extension.is_available():
         return "fp32"
     return "int16" if extension.multiplies_integers() else "fp32"
@@ -152,7 +157,7 @@ def spacing(settings: Settings, layers: Sequence[str], choice: Choice) -> Spacin
     if choice.engine == "native" and choice.device.type == "cpu":
         precisions = {choice.precision}
         if choice.precision == "mixed":  # fp32 has products of bf16 on the way back
-            precisions = {"bf16", _finer(choice.engine, choice.device)}
+            precisions = {"bf16", finer_precision(choice.engine, choice.device)}
         tiles = tuple(sorted({TILES[precision] for precision in precisions}))
     return Spacing.of(layers, tiles, further=1 if settings.tv_weight else 0)
 
@@ -332,7 +337,7 @@ def engine_of(
         return way.create(objective, precision, request)
 
     if precision == "mixed":
-        return MixedEngine(create, _finer(name, device))
+        return MixedEngine(create, finer_precision(name, device))
     return create(precision)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fastnst.engines.create import choose_precision, unavailable_reason
+from fastnst.engines.create import choose_precision, finer_precision, unavailable_reason
 from fastnst.engines.planned.cpu import PRODUCTS
 from fastnst.engines.planned.layout import lay_out
 from fastnst.engines.planned.walk import Layer, chain_of
@@ -243,8 +243,8 @@ def _network(precision: str, layers: Sequence[Layer], size: tuple[int, int] | No
     shapes = VGG19.convolutions()
     forward = back = precision
     if precision == "mixed":
-        back = "bf16"
-        forward = "int16" if extension.multiplies_integers() else "fp32"  # int16 takes as much
+        forward = finer_precision("native", torch.device("cpu"))
+        back = "bf16"  # which takes as much as int16
     total = SCRATCH + WEIGHTS
     for layer in layers[1:]:
         channels_in, channels_out = shapes[layer.conv]

@@ -151,7 +151,7 @@ def test_int16_both_ways(random_weights: Weights, settings: Settings, pooling: s
     assert float(got.terms.total) == pytest.approx(float(expected.terms.total), rel=1e-3)
     error = (got.gradient - expected.gradient).norm() / expected.gradient.norm()
     # in max pooling rounding also changes who is the largest of four nearly equal values
-    assert error <= (2e-2 if pooling == "average" else 5e-2)
+    assert error <= (5e-2 if pooling == "max" else 2e-2)
     assert (error > 0) == (len(rounded.layers) > 1)  # the first layer's products stay in float32
 
 

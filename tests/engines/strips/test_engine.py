@@ -21,6 +21,7 @@ from fastnst.engines.torch_engine import TorchEngine
 from fastnst.errors import InvalidInput
 from fastnst.losses import LayerLoss, TemporalLoss
 from fastnst.network.weights import Weights, load_weights
+from fastnst.objective.objective import Objective
 from fastnst.ops import extension
 from fastnst.ranks.protocol import Alone
 from fastnst.settings.settings import Settings
@@ -143,6 +144,14 @@ def check_native(weights: Weights, grid: Grid, control: str) -> None:
         assert error <= max(NATIVE, 2 * own)
 
 
+def in_strips(weights: Weights, control: str, *tiles: int) -> tuple[Objective, torch.Tensor, Grid]:
+    """An objective, a picture of it, and how that is cut for Winograd's tiles of these sides."""
+    it, image = objective(weights, 323, 37, control, torch.float32)
+    grid = Grid.cut(323, 37, spacing_of(it, tiles), 96)
+    assert len(grid) > 2
+    return it, image, grid
+
+
 @native
 @pytest.mark.parametrize("control", ["gram", "regions", "max"])
 def test_strips_with_bfloat16_on_the_way_back(random_weights: Weights, control: str) -> None:
@@ -152,9 +161,7 @@ def test_strips_with_bfloat16_on_the_way_back(random_weights: Weights, control: 
     """
     if not extension.convolves_bfloat16():
         pytest.skip("no bfloat16 products here")
-    it, image = objective(random_weights, 323, 37, control, torch.float32)
-    grid = Grid.cut(323, 37, spacing_of(it, tuple(TILES.values())), 96)
-    assert len(grid) > 2
+    it, image, grid = in_strips(random_weights, control, *TILES.values())
     got = StripEngine(NativeEvaluator(it, back="bf16"), grid).evaluate(image)
     exact = StripEngine(NativeEvaluator(it), grid).evaluate(image)
     assert torch.equal(got.terms.total, exact.terms.total)
@@ -174,15 +181,14 @@ def test_strips_in_int16(random_weights: Weights, control: str) -> None:
     """
     if not extension.multiplies_integers():
         pytest.skip("no products of int16 here")
-    it, image = objective(random_weights, 323, 37, control, torch.float32)
-    grid = Grid.cut(323, 37, spacing_of(it, (TILES["int16"],)), 96)
-    assert len(grid) > 2
+    it, image, grid = in_strips(random_weights, control, TILES["int16"])
     got = StripEngine(NativeEvaluator(it, "int16"), grid).evaluate(image)
     whole = NativeEngine(it, "int16").evaluate(image)
     exact = NativeEngine(it, tile=TILES["int16"]).evaluate(image)
     assert errors(got, whole)[0] <= NATIVE
     rounding = errors(whole, exact)[1]
-    assert 0 < errors(got, exact)[1] <= 2 * rounding <= (3e-2 if control != "max" else 6e-2)
+    # in max pooling rounding also changes who is the largest of four nearly equal values
+    assert 0 < errors(got, exact)[1] <= 2 * rounding <= (6e-2 if control == "max" else 3e-2)
 
 
 @native
