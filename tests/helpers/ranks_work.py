@@ -108,12 +108,34 @@ def lose(victim: int, how: str, at: str) -> None:
             if how == "stopped":
                 os.kill(os.getpid(), signal.SIGSTOP)
             if how == "busy":
-                time.sleep(30)
+                time.sleep(8)  # more than rank 0 takes to say so
             raise OutputFailed("the disk is full")
         if at == "exchange":
             mine.exchange(rows, rows)
         else:
             mine.reduce_in_order(torch.zeros(4, 2, dtype=torch.float64))
+
+
+def wait_in_a_chain(how: str) -> None:
+    """Rank 1 is killed, rank 0 waits for it, and all others for rank 0 alone."""
+    mine = communication.current()
+    mine.barrier()
+    rows = torch.zeros(1, 3, 4, 5)
+    if mine.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if mine.rank:
+        mine.all_to_all([], [(0, rows)])
+    if how == "messages":
+        mine.all_to_all([], [(1, rows)])
+    elif how == "exchange":
+        mine.exchange(rows, rows)
+    elif how == "an exchange under way":
+        mine.begin_exchange(rows, rows)
+        mine.all_to_all([], [(1, rows)])
+    elif how == "a sum":
+        mine.barrier()
+    else:
+        mine.gather({"rows": rows})
 
 
 def fail_while_others_wait(slow: float) -> str:

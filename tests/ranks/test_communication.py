@@ -137,6 +137,22 @@ def test_a_rank_that_is_killed_is_named(victim: int, at: str) -> None:
 
 
 @unix
+@pytest.mark.parametrize(
+    "how", ["messages", "exchange", "an exchange under way", "a sum", "gathering"]
+)
+def test_a_rank_that_waits_for_one_that_fails_does_not_wait_for_the_limit(how: str) -> None:
+    """The connections of a rank that fails end with it, before it waits for others to look."""
+    ranks = start(3, ranks_work.wait_in_a_chain, how)
+    try:
+        for rank in (0, 2):
+            said = str(ranks[rank].result())
+            assert said.startswith(f"rank {rank} of 3 cannot go on: rank 1 was killed or stopped (")
+            assert "nothing came within" not in said
+    finally:
+        ranks[2].process.kill()
+
+
+@unix
 def test_a_rank_that_hangs_is_named_within_the_limit() -> None:
     ranks = start(3, ranks_work.lose, 2, "stopped", "exchange", limit=2.0)
     try:

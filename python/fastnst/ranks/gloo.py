@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from fastnst.ranks.meeting import is_loopback, meet
 from fastnst.ranks.protocol import Communication, Message, Neighbours, in_order, pack, unpack
 from fastnst.ranks.watch import Watch
 
+Started = list[tuple[int, dist.Work | None, Tensor]]  # messages under way: peer, handle, memory
 FIRST_TAG = 3  # of the messages of ``all_to_all``; those before it are for other communications
 
 
@@ -49,6 +51,8 @@ class Gloo(Communication):
         self.sent = self.calls = 0
         self.stops = self._asked = False
         self._limit = limit_seconds
+        self._under_way: list[Started] = []  # communications whose messages may not have come
+        self._failed: BaseException | None = None  # what the last communication ended with
         self._patience = timedelta(seconds=limit_seconds)
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         _stay_on_this_machine()
@@ -70,7 +74,7 @@ class Gloo(Communication):
         """Begin to give rows to both neighbours and to take theirs."""
         self.calls += 1
         found: list[Tensor | None] = [None, None]
-        started = []
+        started = self._begin()
         for side, (peer, x) in enumerate(((self.rank - 1, above), (self.rank + 1, below))):
             if not 0 <= peer < self.ranks:
                 continue
@@ -83,10 +87,7 @@ class Gloo(Communication):
             self.sent += rows.numel() * rows.element_size()
 
         def arrival() -> Neighbours:
-            for peer, work, _ in started:  # with what is sent, which has to live as long
-                with self._speaking(peer):
-                    assert work is not None  # None is for ranks outside the group
-                    work.wait(self._patience)
+            self._finish(started)
             return found[0], found[1]
 
         return arrival
@@ -94,7 +95,7 @@ class Gloo(Communication):
     def all_to_all(self, given: Sequence[Message], taken: Sequence[Message]) -> None:
         """Give tensors to any of the other ranks and take theirs."""
         self.calls += 1
-        started = []
+        started = self._begin()
         for way, messages in ((dist.isend, given), (dist.irecv, taken)):
             found = [0] * self.ranks  # messages of each rank so far
             for peer, x in messages:
@@ -105,10 +106,7 @@ class Gloo(Communication):
                     started.append((peer, way(flat, peer, tag=FIRST_TAG + found[peer]), flat))
                 found[peer] += 1
                 self.sent += flat.numel() if way is dist.isend else 0
-        for peer, work, _ in started:
-            with self._speaking(peer):
-                assert work is not None  # None is for ranks outside the group
-                work.wait(self._patience)
+        self._finish(started)
 
     def reduce_exact(self, *tables: Tensor) -> None:
         """Add tables up over all ranks, in place and in one communication."""
@@ -145,10 +143,25 @@ class Gloo(Communication):
     def _transfer(self, way: Callable[..., dist.Work | None], x: Tensor, peer: int) -> None:
         """Send bytes ``(n,)`` to a rank, or receive them from it."""
         if x.numel():
+            started = self._begin()
             with self._speaking(peer):
-                work = way(x, peer, tag=2)
+                started.append((peer, way(x, peer, tag=2), x))
+            self._finish(started)
+
+    def _begin(self) -> Started:
+        started: Started = []
+        self._under_way.append(started)
+        return started
+
+    def _finish(self, started: Started) -> None:
+        """Wait until messages have arrived; what is sent has to live as long."""
+        while started:
+            peer, work, _ = started[0]
+            with self._speaking(peer):
                 assert work is not None  # None is for ranks outside the group
                 work.wait(self._patience)
+            del started[0]
+        self._under_way = [others for others in self._under_way if others is not started]
 
     def collect(self, x: Tensor) -> list[Tensor]:
         """Collect a tensor of every rank on every rank."""
@@ -208,8 +221,14 @@ class Gloo(Communication):
     def close(self) -> None:
         """End all connections, then wait for the others to have looked why, where this rank fails.
 
-        In this order: those who wait for this rank see that it ends by the connection's end.
+        In this order: those who wait for this rank see that it ends by the connection's end. A
+        connection ends with the last handle of its messages; those of what failed are still held by
+        the frames of the error's traceback.
         """
+        for started in self._under_way:
+            started.clear()
+        if self._failed is not None:
+            traceback.clear_frames(self._failed.__traceback__)
         with contextlib.suppress(RuntimeError):
             dist.destroy_process_group()
         self._watch.close()
@@ -219,7 +238,10 @@ class Gloo(Communication):
         """Turn what torch raises where another rank is gone into one line that names it."""
         try:
             yield
-        except RuntimeError as error:
+        except BaseException as error:
+            self._failed = error
+            if not isinstance(error, RuntimeError):
+                raise
             who = self._watch.explain(peer, _first_line(error), self._limit)
             raise RankLost(f"rank {self.rank} of {self.ranks} cannot go on: {who}") from error
 
