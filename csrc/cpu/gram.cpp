@@ -102,6 +102,13 @@ void gram(const GramLayer* layers, std::size_t count, int threads) {
         }
     }
 
+    // The longest first, so that no thread is left with one at the end: a layer of 512 channels has
+    // four at most.
+    const auto work = [](const GramTask& task) {
+        return (task.last - task.first) * task.channels * (task.last_panel - task.first_panel);
+    };
+    std::stable_sort(tasks.begin(), tasks.end(),
+                     [&](const GramTask& x, const GramTask& y) { return work(x) > work(y); });
     for_each(tasks, team_size(threads, tasks.size()), [&](GramTask& task, int thread) {
         task.scratch = buffer.get() + partial_floats + thread * scratch_floats;
         table.gram(task);

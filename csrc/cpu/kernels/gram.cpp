@@ -8,7 +8,8 @@
 // block, into panels [k][columns of one tile]: a block of all channels of a few hundred positions
 // stays in the L2 cache, and the copy absorbs layout (NCHW or channels_last), type and odd sizes.
 // Channels of NCHW features lie a power of two apart, so that without the copy they would all fall
-// into the same few lines of the L1 cache.
+// into the same few lines of the L1 cache. Floats in channels_last are multiplied where they lie
+// where that does not happen: forward if channels are few, backward always.
 //
 // A unit is 32 bits: one float, or two bfloat16 that follow each other in k (vdpbf16ps multiplies
 // and adds both). Without that instruction bfloat16 becomes float in the copy.
@@ -164,6 +165,15 @@ inline float as_float(bf16 x) {
     return from_bf16(x);
 }
 
+// F as units that need no copy: floats whose channels follow each other, or null.
+inline const float* units_in_place(Floats, const float* f, int64_t channel_stride) {
+    return channel_stride == 1 ? f : nullptr;
+}
+template <class Units, class T>
+const float* units_in_place(Units, const T*, int64_t) {
+    return nullptr;
+}
+
 // Unit (u, j) of the matrix X[k, j] = x[k * k_stride + j * j_stride], 0 <= k < depth.
 inline void put_unit(Floats, float* unit, const float* x, int64_t k_stride, int64_t u, int64_t) {
     *unit = x[u * k_stride];
@@ -314,11 +324,45 @@ inline int64_t gram_block(int64_t channels) {
     return 128 * (blocks < 1 ? 1 : blocks > 8 ? 8 : blocks);
 }
 
+// All channels of so many positions stay in the L1 cache, up to so many channels.
+constexpr int64_t kNearDepth = 64, kNearChannels = 128;
+
+// The same for few channels, whole vectors of them, which are contiguous floats.
+void gram_in_place(const GramTask& task, const float* features) {
+    const int64_t c = task.channels, stride = task.features.column_stride;
+    const Panels panels(c);
+    const int64_t left = panels.begin(task.first_panel), right = panels.begin(task.last_panel);
+    const auto from = [&](int64_t i) { return i / kWidth > left ? i / kWidth : left; };
+    int64_t tiles = 0;
+    for (int64_t i = 0; i < right * kWidth; i += kRows)
+        tiles += ceil_div(right - from(i), kVectors);
+    for (int64_t first = task.first; first < task.last; first += kNearDepth) {
+        const int64_t depth = min(kNearDepth, task.last - first);
+        const float* f = features + first * stride;
+        Ahead ahead(f + depth * stride, c, 1, min(kNearDepth, task.last - first - depth), stride,
+                    tiles);
+        for (int64_t i = 0; i < right * kWidth; i += kRows) {
+            const int64_t count = right - from(i), parts = ceil_div(count, kVectors);
+            for (int64_t p = 0; p < parts; ++p) {
+                const int64_t begin = from(i) + count * p / parts;
+                const int64_t end = from(i) + count * (p + 1) / parts;
+                tile<Floats>(end - begin, depth, f + i, 1, stride, f + begin * kWidth, stride,
+                             task.partial + i * c + begin * kWidth, c, first > task.first);
+                ahead.tile_done();
+            }
+        }
+    }
+}
+
 template <class Units, class T>
 void gram_typed(const GramTask& task) {
     const T* features = static_cast<const T*>(task.features.data);
     const int64_t c_stride = task.features.row_stride, n_stride = task.features.column_stride;
     const Panels panels(task.channels);
+    if (task.channels <= kNearChannels && task.channels % kWidth == 0) {
+        if (const float* f = units_in_place(Units{}, features, c_stride))
+            return gram_in_place(task, f);
+    }
     const int64_t padded = panels.vectors * kWidth;
     const int64_t block = gram_block(task.channels) * Units::per_unit,
                   step = kDepth / Units::per_unit;
@@ -457,6 +501,10 @@ inline int64_t padded_rows(int64_t rows) {
     return ceil_div(rows, kRows) * kRows;
 }
 
+// Positions that are multiplied where they lie before the next ones: 64 KiB at most, so that what
+// is fetched ahead is still near when its turn comes. A multiple of kRows.
+constexpr int64_t kInPlaceBlock = 32;
+
 // rows[i][x] = s[i][x] where x counts the summed channels: pairs follow each other in a row
 inline void put_rows(Floats, const Vec (&s)[kWidth], float* rows, int64_t row) {
     for (int i = 0; i < kWidth; ++i) store(rows + i * row, s[i]);
@@ -583,14 +631,20 @@ void gradient_typed(const GradientTask& task) {
         task.accumulate
             ? (task.relu_mask ? finish<true, true, T, Out> : finish<true, false, T, Out>)
             : (task.relu_mask ? finish<false, true, T, Out> : finish<false, false, T, Out>);
-    const int64_t block = gradient_block(c);
+    const float* const in_place =
+        swap ? units_in_place(Units{}, static_cast<const T*>(task.features.data), fc) : nullptr;
+    const int64_t block = in_place ? kInPlaceBlock : gradient_block(c);
     for (int64_t first = task.first; first < task.last; first += block) {
         const int64_t positions = min(block, task.last - first);
         const int64_t rows = swap ? positions : c, columns = swap ? c : positions;
         const T* f = static_cast<const T*>(task.features.data) + first * fn;
         Out* out = const_cast<Out*>(static_cast<const Out*>(task.out.data)) + first * on;
         const Panels panels(columns);
-        if (swap) {
+        const int64_t whole = rows / kRows * kRows;
+        if (in_place) {  // but for rows that do not fill a tile
+            pack_rows<Units>(f + whole * fn, fn, fc, rows - whole, c, task.scratch);
+            for (int64_t i = (rows - whole) * units; i < kRows * units; ++i) task.scratch[i] = 0;
+        } else if (swap) {
             pack_rows<Units>(f, fn, fc, rows, c, task.scratch);
             for (int64_t i = rows * units; i < padded_rows(rows) * units; ++i) task.scratch[i] = 0;
         } else {
@@ -600,25 +654,36 @@ void gradient_typed(const GradientTask& task) {
                                   task.scratch + begin * units);
             }
         }
-        Ahead ahead(f + positions * fn, c, fc, min(block, task.last - first - positions), fn,
-                    panels.count * ceil_div(rows, kRows));
+        const int64_t next = min(block, task.last - first - positions);
+        const int64_t tiles = panels.count * ceil_div(rows, kRows);
+        Ahead ahead(f + positions * fn, c, fc, next, fn, tiles);
+        Ahead ahead_of_out(out + positions * on, c, oc, in_place ? next : 0, on, tiles);
         const auto do_tile = [&](int64_t i, int64_t p) {
             const int64_t begin = panels.begin(p) * kWidth,
                           width = panels.begin(p + 1) * kWidth - begin;
             const int64_t height = min(kRows, rows - i), length = min(width, columns - begin);
             Out* at = out + i * out_row + begin * out_column;
-            if (out_column == 1) {
+            if (out_column == 1 && !in_place) {
                 for (int64_t r = 0; r < height; ++r) {
                     for (int64_t j = 0; j < length; j += 64 / static_cast<int64_t>(sizeof(Out)))
                         __builtin_prefetch(at + r * out_row + j, 1, 3);
                 }
             }
+            const float* factors = a + i * a_units;
+            int64_t row = a_units;
+            if (in_place && i < whole) {
+                factors = in_place + (first + i) * fn;
+                row = fn;
+            } else if (in_place) {
+                factors = task.scratch;
+            }
             float sum[kRows * kVectors * kWidth];
-            tile<Units>(width / kWidth, units, a + i * a_units, a_units, 1, b + begin * b_units,
-                        width, sum, width, false);
+            tile<Units>(width / kWidth, units, factors, row, 1, b + begin * b_units, width, sum,
+                        width, false);
             end_tile(sum, width, height, length, task.scale, f + i * f_row + begin * f_column,
                      f_row, f_column, at, out_row, out_column);
             ahead.tile_done();
+            ahead_of_out.tile_done();
         };
         if (swap) {  // a panel of S stays close while the positions pass by
             for (int64_t p = 0; p < panels.count; ++p) {
