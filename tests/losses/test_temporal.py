@@ -53,14 +53,14 @@ def oracle(image: torch.Tensor, target: torch.Tensor, c: torch.Tensor) -> tuple[
 def test_value_and_gradient_are_those_of_the_formula() -> None:
     image, target, _ = pictures(7, 5)
     c = mask(5, 7)
+    loss = TemporalLoss(target.double(), c.double())
     x = image.double().requires_grad_()
-    value = TemporalLoss(target.double(), c.double())(x)
+    value = loss(x)
     (gradient,) = torch.autograd.grad(value, x)
     expected, slope = oracle(image, target, c)
-    assert float(value.detach()) == pytest.approx(
-        expected, rel=1e-13
-    )  # float64 sums in another order
-    torch.testing.assert_close(gradient[0], slope, rtol=1e-12, atol=1e-15)
+    for t, of_t in ((value.detach(), gradient), loss.differentiate(image.double())):
+        assert float(t) == pytest.approx(expected, rel=1e-13)  # float64 sums in another order
+        torch.testing.assert_close(of_t[0], slope, rtol=1e-12, atol=1e-15)
 
 
 def test_what_is_not_reliable_does_not_count() -> None:

@@ -50,6 +50,19 @@ def test_nothing_in_it_adds_in_no_fixed_order() -> None:
     assert not [name for name in called if "replication_pad" in name or "index_put" in name]
 
 
+@pytest.mark.parametrize("form", ["squared", "squared-sum", "color"])
+@pytest.mark.parametrize("shape", [(1, 3, 7, 5), (1, 3, 1, 4), (2, 3, 1, 1), (1, 3, 2, 2)], ids=str)
+def test_the_gradient_that_is_written_down_is_that_of_autograd(form: str, shape: tuple) -> None:
+    loss = TotalVariationLoss(form)
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = image.clone().requires_grad_()
+    value = loss(x)
+    (gradient,) = torch.autograd.grad(value, x)
+    found = loss.differentiate(image)
+    for ours, theirs in zip(found, (value.detach(), gradient), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
+
+
 def test_color_sees_no_grey_and_each_colour_once() -> None:
     """Grey has no colour; blue of amplitude a has U = 0.886 a and V = −0.114 a."""
     noise = torch.rand(1, 1, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

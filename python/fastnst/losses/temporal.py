@@ -51,9 +51,23 @@ class TemporalLoss(nn.Module):
         Raises:
             InvalidInput: if its shape is not that of the warped frame.
         """
+        difference = self._difference(image)
+        return sum_by_rows(difference.square() * self.weights)
+
+    def differentiate(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a picture, and its gradient 2 c (x − w) / (3 Σ c) there.
+
+        Raises:
+            InvalidInput: as ``forward``.
+        """
+        difference = self._difference(image)
+        weighted = difference * self.weights
+        return sum_by_rows(difference * weighted), weighted.mul_(2)
+
+    def _difference(self, image: Tensor) -> Tensor:
         if image.shape != self.target.shape:
             raise InvalidInput(
                 f"the picture has shape {tuple(image.shape)} and the warped frame "
                 f"{tuple(self.target.shape)}"
             )
-        return sum_by_rows((image - self.target).square() * self.weights)
+        return image - self.target

@@ -45,6 +45,11 @@ class TotalVariationLoss(nn.Module):
             raise InvalidInput(f"tv_form is {form!r}: choose one of {', '.join(FORMS)}")
         self.form = form
 
+    @property
+    def has_gradient(self) -> bool:
+        """Whether ``differentiate`` has the gradient of the form."""
+        return self.form in ("squared", "squared-sum", "color")
+
     def forward(self, image: Tensor) -> Tensor:
         """The loss, 0-dimensional, of a picture ``(B, C, H, W)``; 0 for a single pixel.
 
@@ -58,6 +63,29 @@ class TotalVariationLoss(nn.Module):
         if self.form.endswith("-sum"):
             return sum_by_rows(rows) + sum_by_rows(columns)
         return _mean(rows) + _mean(columns)
+
+    def differentiate(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a picture and its gradient there, for the forms that are sums of squares.
+
+        ∂/∂x_i Σ_j (x_{j+1} − x_j)² is 2 (x_i − x_{i−1}) − 2 (x_{i+1} − x_i).
+        """
+        assert self.has_gradient
+        planes = colour_differences(image) if self.form == "color" else image
+        value, gradient = image.new_zeros(()), torch.zeros_like(planes)
+        for along, ends in (
+            (-2, (gradient[..., 1:, :], gradient[..., :-1, :])),
+            (-1, (gradient[..., 1:], gradient[..., :-1])),
+        ):
+            differences = planes.diff(dim=along)
+            count = 1 if self.form.endswith("-sum") else max(differences.numel(), 1)
+            value = value + sum_by_rows(differences.square()) / count
+            ends[0].add_(differences, alpha=2 / count)
+            ends[1].sub_(differences, alpha=2 / count)
+        if self.form == "color":
+            u, v = gradient.unbind(1)
+            of_u, of_v = COLOUR_DIFFERENCES
+            gradient = torch.stack([a * u + b * v for a, b in zip(of_u, of_v, strict=True)], 1)
+        return value, gradient
 
     def of_rows(self, rows: Tensor, following: Tensor, first: bool, height: int) -> Tensor:
         """What some rows of a picture contribute: summed over all rows, that is the loss.

@@ -2,7 +2,8 @@
 
 Content losses and plain style losses have their gradient written down in ``walk.py``. That of any
 other loss is found by autograd, on the features of its layer alone. The terms that see the picture
-itself (total variation, temporal term) come last, when the gradient has reached the picture.
+itself (total variation, temporal term) come last, when the gradient has reached the picture; those
+that are squares have theirs written down beside them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fastnst.losses import ContentLoss, StyleLoss
+from fastnst.losses import ContentLoss, StyleLoss, TemporalLoss, TotalVariationLoss
 from fastnst.losses.gradients import normalise_gradient
 from fastnst.objective.blending import is_plain
 from fastnst.objective.objective import Objective
@@ -33,11 +34,11 @@ def plain_content(objective: Objective) -> dict[str, ContentLoss]:
 
 
 def differentiate(loss: nn.Module, features: Tensor, gradient_norm: str) -> tuple[Tensor, Tensor]:
-    """A loss on one layer's features and its gradient there, by autograd on that layer alone.
+    """A loss on one layer's features, or on the picture, and its gradient there, by autograd.
 
     Args:
         loss: A module from features to a 0-dimensional tensor.
-        features: ``(1, C, H, W)``, float32 or float64.
+        features: ``(1, C, H, W)``, float32 or float64: nothing below them is differentiated.
         gradient_norm: As in ``Settings``: what the gradient is divided by.
 
     Returns:
@@ -60,7 +61,11 @@ def add_total_variation(objective: Objective, image: Tensor, gradient: Tensor) -
     """
     if not objective.tv_weight:
         return image.new_zeros(())
-    return _add(objective.tv, objective.tv_weight, image, gradient)
+    loss = objective.tv
+    known = type(loss) is TotalVariationLoss and loss.has_gradient
+    value, found = loss.differentiate(image) if known else differentiate(loss, image, "none")
+    gradient.add_(found, alpha=objective.tv_weight)
+    return value
 
 
 def add_temporal(objective: Objective, image: Tensor, gradient: Tensor) -> Tensor | None:
@@ -71,13 +76,8 @@ def add_temporal(objective: Objective, image: Tensor, gradient: Tensor) -> Tenso
     """
     if objective.temporal is None:
         return None
-    return _add(objective.temporal, objective.temporal_weight, image, gradient)
-
-
-def _add(loss: nn.Module, weight: float, image: Tensor, gradient: Tensor) -> Tensor:
-    with torch.enable_grad():
-        x = image.detach().requires_grad_()
-        value: Tensor = loss(x)
-        (found,) = torch.autograd.grad(value, x)
-    gradient.add_(found, alpha=weight)
-    return value.detach()
+    loss = objective.temporal
+    known = type(loss) is TemporalLoss
+    value, found = loss.differentiate(image) if known else differentiate(loss, image, "none")
+    gradient.add_(found, alpha=objective.temporal_weight)
+    return value
