@@ -30,7 +30,9 @@ class FilmOptions:
             at 600 of that without the term, the last frame's style loss 5, 6 and 9 % above that of
             the frame made alone.
         frame_iterations: Iterations of a frame that is not the first of its shot, at most. The
-            first has as many as the settings say. Curvature pairs or ``spectral``'s scaling carried
+            first has as many as the settings say. Over ten frames of the moving scene at 256 px,
+            30, 20, 15 and 12 at most ended at style losses of 0.629, 0.642, 0.660 and 0.678 and
+            warping errors of 1.54e-4, 1.57e-4, 1.50e-4 and 1.46e-4. Curvature pairs or ``spectral``'s scaling carried
             over from the frame before, warped or not, saved at most 3 of 19 iterations.
         band: A frame is done once its loss without the temporal term, and its style losses, are
             within this share of those of the shot's first frame.
@@ -43,7 +45,7 @@ class FilmOptions:
     """
 
     temporal_weight: float = 300.0
-    frame_iterations: int = 30
+    frame_iterations: int = 20
     band: float = 0.05
     distances: tuple[int, ...] = (1, 2, 4)
     passes: int = 1
