@@ -48,7 +48,7 @@ struct GradientLayer {
     float scale;
     bool relu_mask;
     bool accumulate;
-    void* out;  // [B, C, N]
+    void* out;  // [B, C, N]; it shares no memory with the features
     DType out_dtype;
     std::int64_t out_batch_stride, out_channel_stride, out_position_stride;
 };

@@ -102,10 +102,14 @@ void gram(const GramLayer* layers, std::size_t count, int threads) {
         }
     }
 
-    // The longest first, so that no thread is left with one at the end: a layer of 512 channels has
-    // four at most.
-    const auto work = [](const GramTask& task) {
-        return (task.last - task.first) * task.channels * (task.last_panel - task.first_panel);
+    // The longest first, so that no thread is left with one at the end: 512 channels have four sums
+    // at most. What is summed is a triangle.
+    const auto work = [&](const GramTask& task) {
+        const std::int64_t panels = table.panels(task.channels);
+        const std::int64_t columns =
+            task.last_panel * task.last_panel - task.first_panel * task.first_panel;
+        return static_cast<double>((task.last - task.first) * task.channels * task.channels) *
+               static_cast<double>(columns) / static_cast<double>(panels * panels);
     };
     std::stable_sort(tasks.begin(), tasks.end(),
                      [&](const GramTask& x, const GramTask& y) { return work(x) > work(y); });

@@ -9,7 +9,7 @@
 // stays in the L2 cache, and the copy absorbs layout (NCHW or channels_last), type and odd sizes.
 // Channels of NCHW features lie a power of two apart, so that without the copy they would all fall
 // into the same few lines of the L1 cache. Floats in channels_last are multiplied where they lie
-// where that does not happen: forward if channels are few, backward always.
+// where that does not happen: forward if channels are few and whole vectors, backward always.
 //
 // A unit is 32 bits: one float, or two bfloat16 that follow each other in k (vdpbf16ps multiplies
 // and adds both). Without that instruction bfloat16 becomes float in the copy.
@@ -501,8 +501,8 @@ inline int64_t padded_rows(int64_t rows) {
     return ceil_div(rows, kRows) * kRows;
 }
 
-// Positions that are multiplied where they lie before the next ones: 64 KiB at most, so that what
-// is fetched ahead is still near when its turn comes. A multiple of kRows.
+// Positions that are multiplied where they lie before the next ones: 64 KiB of 512 channels, so
+// that what is fetched ahead is still near when its turn comes. A multiple of kRows.
 constexpr int64_t kInPlaceBlock = 32;
 
 // rows[i][x] = s[i][x] where x counts the summed channels: pairs follow each other in a row
@@ -641,9 +641,12 @@ void gradient_typed(const GradientTask& task) {
         Out* out = const_cast<Out*>(static_cast<const Out*>(task.out.data)) + first * on;
         const Panels panels(columns);
         const int64_t whole = rows / kRows * kRows;
-        if (in_place) {  // but for rows that do not fill a tile
-            pack_rows<Units>(f + whole * fn, fn, fc, rows - whole, c, task.scratch);
-            for (int64_t i = (rows - whole) * units; i < kRows * units; ++i) task.scratch[i] = 0;
+        if (in_place) {
+            if (whole < rows) {  // but for rows that do not fill a tile
+                pack_rows<Units>(f + whole * fn, fn, fc, rows - whole, c, task.scratch);
+                for (int64_t i = (rows - whole) * units; i < kRows * units; ++i)
+                    task.scratch[i] = 0;
+            }
         } else if (swap) {
             pack_rows<Units>(f, fn, fc, rows, c, task.scratch);
             for (int64_t i = rows * units; i < padded_rows(rows) * units; ++i) task.scratch[i] = 0;

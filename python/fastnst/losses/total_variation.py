@@ -65,7 +65,7 @@ class TotalVariationLoss(nn.Module):
         return _mean(rows) + _mean(columns)
 
     def differentiate(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a picture and its gradient there, for the forms that are sums of squares.
+        """The loss of a picture and its gradient there, for the forms that have it written down.
 
         ∂/∂x_i Σ_j (x_{j+1} − x_j)² is 2 (x_i − x_{i−1}) − 2 (x_{i+1} − x_i).
         """

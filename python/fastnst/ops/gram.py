@@ -110,7 +110,8 @@ def accumulate_style_gradient(
         scale: Factor of the added term.
         relu_mask: Whether to leave the gradient zero where F ≤ 0.
         out_grad: Same shape as features, float32 or bfloat16; its positions must be walked with one
-            stride, as those of contiguous and channels_last tensors are.
+            stride, as those of contiguous and channels_last tensors are. It must not share memory
+            with the features, which are read more than once.
         accumulate: False overwrites ``out_grad`` instead of adding to it.
         precision: As for :func:`style_losses_into`; D is rounded too.
 

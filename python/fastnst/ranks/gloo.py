@@ -52,7 +52,7 @@ class Gloo(Communication):
         self.stops = self._asked = False
         self._limit = limit_seconds
         self._under_way: list[Started] = []  # communications whose messages may not have come
-        self._failed: BaseException | None = None  # what the last communication ended with
+        self._failures: list[BaseException] = []  # what communications have ended with
         self._patience = timedelta(seconds=limit_seconds)
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         _stay_on_this_machine()
@@ -225,10 +225,10 @@ class Gloo(Communication):
         connection ends with the last handle of its messages; those of what failed are still held by
         the frames of the error's traceback.
         """
-        for started in self._under_way:
-            started.clear()
-        if self._failed is not None:
-            traceback.clear_frames(self._failed.__traceback__)
+        while self._under_way:
+            self._under_way.pop().clear()
+        while self._failures:
+            traceback.clear_frames(self._failures.pop().__traceback__)
         with contextlib.suppress(RuntimeError):
             dist.destroy_process_group()
         self._watch.close()
@@ -239,7 +239,7 @@ class Gloo(Communication):
         try:
             yield
         except BaseException as error:
-            self._failed = error
+            self._failures.append(error)
             if not isinstance(error, RuntimeError):
                 raise
             who = self._watch.explain(peer, _first_line(error), self._limit)

@@ -32,8 +32,9 @@ class FilmOptions:
         frame_iterations: Iterations of a frame that is not the first of its shot, at most. The
             first has as many as the settings say. Over ten frames of the moving scene at 256 px,
             30, 20, 15 and 12 at most ended at style losses of 0.629, 0.642, 0.660 and 0.678 and
-            warping errors of 1.54e-4, 1.57e-4, 1.50e-4 and 1.46e-4. Curvature pairs or ``spectral``'s scaling carried
-            over from the frame before, warped or not, saved at most 3 of 19 iterations.
+            warping errors of 1.54e-4, 1.57e-4, 1.50e-4 and 1.46e-4. Curvature pairs or
+            ``spectral``'s scaling carried over from the frame before, warped or not, saved at most
+            3 of 19 iterations.
         band: A frame is done once its loss without the temporal term, and its style losses, are
             within this share of those of the shot's first frame.
         distances: Which frames before a frame it is held to; each pixel counts once, by the

@@ -16,6 +16,7 @@ constexpr Shape kShapes[] = {
     {1, 17, 81},  {1, 24, 300},  // more positions than a register tile adds up at a time
     {1, 49, 130},                // one channel more than whole vectors
     {1, 100, 21},                // several panels
+    {1, 96, 150},                // the same of whole vectors, in more than one sum
     {1, 5, 1300},                // several sums, added up afterwards
 };
 

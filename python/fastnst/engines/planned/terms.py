@@ -2,8 +2,8 @@
 
 Content losses and plain style losses have their gradient written down in ``walk.py``. That of any
 other loss is found by autograd, on the features of its layer alone. The terms that see the picture
-itself (total variation, temporal term) come last, when the gradient has reached the picture; those
-that are squares have theirs written down beside them.
+itself come last, when the gradient has reached the picture: the temporal term and most forms of
+total variation have theirs written down beside them.
 """
 
 from __future__ import annotations
