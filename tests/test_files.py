@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import stat
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -138,6 +139,41 @@ def test_what_fails_while_it_is_written_in_place_is_beside_it(tmp_path: Path, mo
         files.write(target, b"new")
     kept = Path(str(caught.value).rpartition(" is in ")[2])
     assert kept.parent == tmp_path
+    assert kept.read_bytes() == b"new"
+
+
+def test_what_fails_beside_no_new_file_is_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch
+) -> None:
+    """A file that is mounted alone: its draft was there already, and goes with its folder."""
+    target, elsewhere = tmp_path / "a.txt", tmp_path / "tmp"
+    target.write_bytes(b"old")
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    touch, replace = Path.touch, Path.replace
+
+    def refuse_here(path: Path, *args, **kwargs):
+        if path.parent == tmp_path:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return touch(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "touch", refuse_here)
+    monkeypatch.setattr(
+        Path,
+        "replace",
+        lambda a, b: refused(errno.EXDEV)() if b.parent == tmp_path else replace(a, b),
+    )
+    copy, calls = shutil.copyfileobj, []
+
+    def fail_once(*given):
+        calls.append(given)
+        return copy(*given) if len(calls) > 1 else refused(errno.ENOSPC)()
+
+    monkeypatch.setattr(shutil, "copyfileobj", fail_once)
+    with pytest.raises(OutputFailed, match=r"No space left.*what was to be in it is in ") as caught:
+        files.write(target, b"new")
+    kept = Path(str(caught.value).rpartition(" is in ")[2])
+    assert kept.parent == elsewhere
     assert kept.read_bytes() == b"new"
 
 

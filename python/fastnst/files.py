@@ -294,7 +294,11 @@ def _copy_into(draft: Path, target: Path) -> None:
         sync(target)
     except OSError as error:
         kept = free_name(target)
-        draft.replace(kept)
+        try:
+            draft.replace(kept)
+        except OSError:  # the draft is elsewhere because the target's folder takes no new file
+            kept = free_name(Path(tempfile.gettempdir(), target.name))
+            shutil.move(draft, kept)
         raise OutputFailed(
             f"{target} could not be written: {error.strerror}; what was to be in it is in {kept}"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from fastnst.batch.done import is_done
@@ -21,6 +22,16 @@ def test_a_journal_line_that_was_cut_short_counts_for_nothing(pictures: Path) ->
     assert [is_done(job, read_journal(out)) for job in jobs] == [True, True]
     journal.write_text('[1]\n"words"\n{"output": 5}\n\n' + journal.read_text())
     assert [is_done(job, read_journal(out)) for job in jobs] == [True, True]
+
+
+def test_an_output_outside_a_folder_that_is_a_link_is_found(pictures: Path) -> None:
+    real, link = pictures / "far" / "away", pictures / "link"
+    real.mkdir(parents=True)
+    link.symlink_to(real, target_is_directory=True)
+    (job,) = jobs_of(pictures)[:1]
+    job = replace(job, output=pictures / "elsewhere.png")
+    assert [outcome.status for outcome in run_batch([job], link)] == ["done"]
+    assert is_done(job, read_journal(link))
 
 
 def test_a_journal_is_read_as_it_grows(pictures: Path) -> None:

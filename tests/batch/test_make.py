@@ -17,6 +17,7 @@ from fastnst.batch.in_turn import Progress, run_batch
 from fastnst.batch.jobs import Job
 from fastnst.batch.journal import read_journal
 from fastnst.batch.make import checkpoint_path, iterations
+from fastnst.run.checkpoint_writer import CheckpointWriter
 from fastnst.run.run import run
 from helpers.batches import SMALL, jobs_of, statuses
 from helpers.pictures import smooth
@@ -70,7 +71,7 @@ def test_they_are_those_that_a_run_has(pictures: Path) -> None:
 
 
 @pytest.mark.parametrize("every", [2, 0])
-@pytest.mark.parametrize("damage", ["other settings", "cut"])
+@pytest.mark.parametrize("damage", ["other settings", "cut", "more iterations"])
 def test_a_checkpoint_that_does_not_fit_is_gone_when_its_picture_is_made(
     pictures: Path, damage: str, every: int
 ) -> None:
@@ -78,11 +79,36 @@ def test_a_checkpoint_that_does_not_fit_is_gone_when_its_picture_is_made(
     path = pictures / "out" / ".one-a.png.checkpoint"
     if damage == "cut":
         path.write_bytes(b"half a checkpoint")
-    else:
+    elif damage == "other settings":
         fastnst.stylize(jobs[0].content, jobs[0].style, size=32, iterations=1, checkpoint=path)
+    else:
+        more = replace(SMALL, iterations=5).to_dict()
+        fastnst.stylize(jobs[0].content, jobs[0].style, checkpoint=path, **more)
     outcomes = list(run_batch(jobs, pictures / "out", checkpoint_every=every))
     assert statuses(outcomes) == ["done"]
     assert not path.exists()
+    whole = run(jobs[0].content, jobs[0].style, SMALL)
+    with Image.open(jobs[0].output) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(whole.image))
+
+
+@pytest.mark.parametrize("full", [2, 3])
+def test_a_finished_picture_is_saved_though_its_last_checkpoint_was_not(
+    pictures: Path, monkeypatch, full: int
+) -> None:
+    """The disk is full from that iteration on; there are three."""
+    (job,), out = jobs_of(pictures)[:1], pictures / "out"
+    note = CheckpointWriter.note
+
+    def note_or_fail(self, iterate, *given) -> None:
+        if iterate.iteration >= full:
+            raise fastnst.OutputFailed("No space left on device")
+        note(self, iterate, *given)
+
+    monkeypatch.setattr(CheckpointWriter, "note", note_or_fail)
+    (outcome,) = run_batch([job], out, checkpoint_every=1)
+    assert outcome.status == ("done" if full == 3 else "failed")
+    assert is_done(job, read_journal(out)) == (full == 3)
 
 
 def test_a_checkpoint_stays_until_its_picture_is_saved(pictures: Path, monkeypatch) -> None:

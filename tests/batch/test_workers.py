@@ -83,6 +83,26 @@ def test_a_picture_that_kills_its_workers_counts_as_failed(
         "failed", "the process that made it was ended by signal 9"
     )  # fmt: skip
     assert not active_children()
+    assert not list(jobs[0].output.parent.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="signals of POSIX")
+def test_what_ends_while_the_batch_is_ended_is_told(jobs: list[Job]) -> None:
+    """And workers hear of no signal that the batch answers, whoever gets it too."""
+    late = []
+
+    def hear(report: Report) -> None:
+        if report.iteration == SMALL.iterations:
+            for child in active_children():
+                os.kill(child.pid or 0, signal.SIGUSR1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run_in_workers(jobs[:1], Making(jobs[0].output.parent), 1, callback=hear,
+                            late=late.append))  # fmt: skip
+    assert [(outcome.status, outcome.job) for outcome in late] == [("done", jobs[0])]
+    check_pictures(jobs[:1])
 
 
 @pytest.mark.slow
@@ -155,7 +175,7 @@ def test_workers_of_all_ranks_take_the_gpus_in_turn(
     monkeypatch.setattr("fastnst.devices.gpus", lambda device: gpus)
     monkeypatch.setattr(workers, "available", lambda device: 800)
     monkeypatch.setattr(workers._Crew, "make", lambda *_: iter(()))
-    monkeypatch.setattr(workers._Crew, "end", lambda self: None)
+    monkeypatch.setattr(workers._Crew, "end", lambda *_: None)
     making = Making(jobs[0].output.parent)
     assert not list(run_in_workers(jobs, making, 2, part=part, parts=parts))
     assert [number for number, _ in made] == numbers

@@ -17,7 +17,7 @@ from PIL import Image
 
 from fastnst import cli
 from fastnst.cli import ranks
-from fastnst.cli.batch import _beside_others
+from fastnst.cli.batch import SINCE, _beside_others
 from fastnst.cli.options import own_threads
 from fastnst.errors import FastNSTError, InvalidInput
 from fastnst.ranks import communication
@@ -425,6 +425,30 @@ def test_a_batch_in_ranks_makes_each_picture_once() -> None:
     assert {one["status"] for one in made} == {"done"}
     assert len(Path("out/fastnst-batch.jsonl").read_text().splitlines()) == 4
     assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.slow
+def test_a_batch_with_a_bad_file_is_not_started_again() -> None:
+    Path("bad.png").write_text("words")
+    command = [sys.executable, "-m", "fastnst", "batch", "c.png", "bad.png", "-s", "s.png", "-o",
+               "out", *QUICK, "--ranks", "2", "--restarts", "2", "--overwrite"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=ENDS)
+    assert done.returncode == 1
+    assert "start again" not in done.stderr
+    assert len(Path("out/fastnst-batch.jsonl").read_text().splitlines()) == 1
+
+
+def test_ranks_that_are_started_again_do_not_overwrite_what_they_have_made(
+    monkeypatch, capsys, tmp_path: Path
+) -> None:
+    words = ["batch", "c.png", "-s", "s.png", "-o", "out", *QUICK, "--overwrite", "--dry-run"]
+    assert cli.run_app([*words[:-1], "--quiet"]) == 0
+    assert cli.run_app(words) == 0
+    assert capsys.readouterr().out.startswith("to do: ")
+    be_rank(monkeypatch, 0, 2)
+    monkeypatch.setenv(SINCE, "0")  # where the journal ended when the launcher began
+    assert cli.run_app(words) == 0
+    assert capsys.readouterr().out.startswith("done: ")
 
 
 @pytest.mark.parametrize(

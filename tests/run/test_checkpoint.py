@@ -119,6 +119,8 @@ def test_a_finished_run_can_be_prolonged(tmp_path: Path) -> None:
     longer = fastnst.stylize(CONTENT, STYLE, **SMALL, resume=path)
     whole = fastnst.stylize(CONTENT, STYLE, **SMALL)
     assert np.array_equal(longer.pixels, whole.pixels)
+    with pytest.raises(InvalidInput, match="its solver's iteration is not as expected: 5 or less"):
+        fastnst.stylize(CONTENT, STYLE, **{**SMALL, "iterations": 5}, resume=path)
 
 
 OTHERS = {

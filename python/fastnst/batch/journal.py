@@ -86,7 +86,7 @@ def note(
         OutputFailed: if the journal cannot be written.
     """
     entry = {
-        "output": os.path.relpath(output, folder),
+        "output": os.path.relpath(output.resolve(), folder.resolve()),
         "content": content,
         "style": style,
         "fingerprint": fingerprint,

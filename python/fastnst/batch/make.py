@@ -21,6 +21,7 @@ from fastnst.images.outputs import check_output
 from fastnst.inputs.sizes import result_size
 from fastnst.run.checkpoint import Checkpoints
 from fastnst.run.checkpoint_kind import is_checkpoint
+from fastnst.run.ending import Unsaved
 from fastnst.run.rescue import save_or_rescue
 from fastnst.run.resources import UNLIMITED, Resources
 from fastnst.run.result import Result
@@ -92,7 +93,12 @@ def _attempt(job: Job, making: Making, cache: Cache, listen: Callable[[Step], No
             cache=cache,
             resources=making.resources,
         )
-        result = _run(job, making.checkpoint_every, begin)
+        try:
+            result = _run(job, making.checkpoint_every, begin)
+        except Unsaved as error:
+            if error.result.iterations < iterations(job, making.resources.megapixels):
+                raise
+            result = error.result  # it is finished: only its last checkpoint could not be written
         save_or_rescue(result, job.output, making.bits, making.pyramid)
         note(making.folder, job.output, job.content, job.style, made_from)
         # this run's, or that of an earlier batch, which was to be gone on with
@@ -146,4 +152,5 @@ def _run(job: Job, checkpoint_every: int, begin: Callable[..., Result]) -> Resul
     try:
         return go_on(resume=path if path.exists() else None)
     except StateRefused:  # it is of another run, and written over
-        return go_on()
+        pass  # and no longer held by this error, with all that the run had
+    return go_on()

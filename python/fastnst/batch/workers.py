@@ -36,7 +36,13 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 TRIES = 2  # workers that may die of a picture before it counts as failed
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # which the process that runs the batch answers
+SIGNALS = (
+    "SIGINT",
+    "SIGTERM",
+    "SIGHUP",
+    "SIGUSR1",
+    "SIGUSR2",
+)  # which the process that runs the batch answers
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ def run_in_workers(
     threads: int | None = None,
     since: int | None = None,
     callback: Callable[[Report], None] | None = None,
+    late: Callable[[Outcome], None] | None = None,
     part: int = 0,
     parts: int = 1,
 ) -> Iterator[Outcome]:
@@ -92,6 +99,7 @@ def run_in_workers(
             PyTorch takes by itself.
         since: As for ``run_batch``.
         callback: Called after each step of each worker; an exception ends the batch.
+        late: Called with what became of a job while the batch was being ended.
         part: The number of this process, from 0, among those of the machine that have such workers.
         parts: How many there are: what is free, and the GPUs, are for all their workers.
 
@@ -119,7 +127,7 @@ def run_in_workers(
     try:
         yield from crew.make(jobs, callback)
     finally:
-        crew.end()
+        crew.end(late)
 
 
 def shared_out(threads: int, workers: int) -> list[int]:
@@ -204,6 +212,7 @@ class _Crew:
                     if died[task.index] < TRIES:
                         waiting.appendleft(task)
                     else:
+                        _drop_claim(task)
                         yield Outcome(task.job, "failed", f"the process that made it {why}")
                     continue
                 if isinstance(message, Report):
@@ -221,20 +230,29 @@ class _Crew:
         fresh = _Worker(self.making, self.since, worker.threads, worker.number)
         self.workers[self.workers.index(worker)] = fresh
 
-    def end(self) -> None:
-        """Let each worker finish the iteration that it is in, and go."""
+    def end(self, late: Callable[[Outcome], None] | None) -> None:
+        """Let each worker finish the iteration that it is in, or the picture, and go."""
         for worker in self.workers:
             with contextlib.suppress(OSError):
                 worker.pipe.send(None)
         for worker in self.workers:
             with contextlib.suppress(OSError, EOFError):
                 while True:
-                    worker.pipe.recv()  # until it goes: a full pipe would hold it
+                    message: _Message = (
+                        worker.pipe.recv()
+                    )  # until it goes: a full pipe would hold it
+                    if isinstance(message, Outcome) and late is not None:
+                        late(message)
             worker.process.join()
             worker.pipe.close()
             if worker.task is not None:
-                with claim(worker.task.job.output):
-                    pass  # what it left of its claim goes
+                _drop_claim(worker.task)
+
+
+def _drop_claim(task: _Task) -> None:
+    """What a worker that is gone left of its claim goes."""
+    with claim(task.job.output):
+        pass
 
 
 @contextlib.contextmanager

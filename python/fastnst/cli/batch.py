@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,6 +38,7 @@ from fastnst.cli.ranks import BatchRanks, Join, Machines, Restarts, said_by_rank
 from fastnst.cli.sharing import read_shard
 from fastnst.errors import InvalidInput
 from fastnst.ranks.launch import (
+    INCOMPLETE,
     end_with_launcher,
     is_rank,
     local_rank,
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from fastnst.batch.make import Making
     from fastnst.batch.workers import Report
     from fastnst.cli.progress import SeriesBar
+
+SINCE = "FASTNST_BATCH_SINCE"  # bytes of the journal when the launcher began, for its ranks
 
 
 @chosen_options
@@ -150,26 +153,29 @@ def batch(
     from fastnst.batch.done import is_done
     from fastnst.batch.jobs import check_jobs
     from fastnst.batch.jobs import shard as only_part
-    from fastnst.batch.journal import journal_size, read_journal
+    from fastnst.batch.journal import Journal, journal_size
     from fastnst.batch.make import Making, iterations
     from fastnst.cli.progress import SeriesBar
 
     jobs = _jobs(contents or [], styles or [], table, output, chosen, name)
     check_jobs(jobs, bits, pyramid)
     jobs = only_part(jobs, *part)
-    since = journal_size(output)
-    journal = {} if overwrite else read_journal(output)
+    since = _begun_at() if is_rank() else None  # ranks that are started again go on
+    since = journal_size(output) if since is None else since
+    journal = Journal(output, since if overwrite else 0).read()
     done = [job for job in jobs if is_done(job, journal, bits, pyramid)]
-    todo = [job for job in jobs if job not in done]
+    made = {job.output for job in done}
+    todo = [job for job in jobs if job.output not in made]
     if dry_run:
         for job in jobs:
-            print(f"{'done' if job in done else 'to do'}: {job.pictures} → {job.output}")
+            print(f"{'done' if job.output in made else 'to do'}: {job.pictures} → {job.output}")
         return
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInput(f"output {output} cannot be made: {error.strerror}") from error
     if plan is not None and not is_rank():
+        os.environ[SINCE] = str(since)
         start_ranks(plan)
     if is_rank():
         end_with_launcher(complain)
@@ -181,21 +187,26 @@ def batch(
     def so_far() -> str:
         return _count(outcomes, done, time.perf_counter() - began)
 
+    def take(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if as_json and not (is_rank() and outcome.status == "elsewhere"):
+            print(json.dumps(outcome.to_dict()), flush=True)
+        if outcome.status == "failed":
+            complain(said_by_rank(f"{outcome.job.output.name}: {outcome.message}"))
+
     with Interrupts(is_rank()) as interrupts:
         try:
             counts = [iterations(job, max_megapixels) for job in todo]
             numbers = {str(job.output): number for number, job in enumerate(todo)}
             with (
                 SeriesBar(counts, show=writes() and not quiet) as bar,
-                contextlib.closing(_run(todo, making, workers, since, bar, interrupts)) as ended,
+                contextlib.closing(
+                    _run(todo, making, workers, since, bar, interrupts, take)
+                ) as ended,
             ):
                 for outcome in ended:
-                    outcomes.append(outcome)
                     bar.end(numbers[str(outcome.job.output)])
-                    if as_json and not (is_rank() and outcome.status == "elsewhere"):
-                        print(json.dumps(outcome.to_dict()), flush=True)
-                    if outcome.status == "failed":
-                        complain(said_by_rank(f"{outcome.job.output.name}: {outcome.message}"))
+                    take(outcome)
                     interrupts.at_rest()
         except KeyboardInterrupt:
             if writes():
@@ -208,7 +219,13 @@ def batch(
     if failed and not quiet and len(outcomes) > len(failed):
         say("failed: " + ", ".join(outcome.job.output.name for outcome in failed))
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(INCOMPLETE if is_rank() else 1)
+
+
+def _begun_at() -> int | None:
+    """Where the journal ended when the launcher of this rank looked; None: there is none."""
+    text = os.environ.get(SINCE, "")
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _beside_others(resources: Resources, settings: Settings, workers: int) -> Resources:
@@ -239,8 +256,19 @@ def _run(
     since: int,
     bar: SeriesBar,
     interrupts: Interrupts,
+    late: Callable[[Outcome], None],
 ) -> Generator[Outcome, None, None]:
-    """Make the pictures, in this process or in several."""
+    """Make the pictures, in this process or in several.
+
+    Args:
+        jobs: What to make.
+        making: How.
+        workers: How many processes.
+        since: Where the journal ended when the jobs were chosen.
+        bar: Shows the steps.
+        interrupts: Asked after each step.
+        late: Called with what becomes of a job while the batch is being interrupted.
+    """
     if workers > 1:
         from fastnst.batch.workers import run_in_workers
 
@@ -253,6 +281,7 @@ def _run(
             *(jobs, making, workers),
             since=since,
             callback=hear,
+            late=late,
             part=local_rank(),
             parts=local_ranks(),
         )

@@ -36,12 +36,12 @@ from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import C10dRen
 from torch.distributed.elastic.rendezvous.dynamic_rendezvous import create_handler
 
 from fastnst.errors import BackendUnavailable
-from fastnst.ranks.launch import LAUNCHER, LOOPBACK, Plan, share_of_threads
+from fastnst.ranks.launch import INCOMPLETE, LAUNCHER, LOOPBACK, Plan, share_of_threads
 from fastnst.ranks.meeting import loopback_store
 
 RUN = "fastnst"  # the name of the run at the meeting place
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-FINAL = (2, 130)  # bad input and Ctrl-C: exit codes after which all stays ended
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+FINAL = (2, 130, INCOMPLETE)  # bad input, Ctrl-C: exit codes after which all stays ended
 OURS = (-int(signal.SIGTERM), 128 + int(signal.SIGTERM))  # of ranks that torch ends after another
 KILLED = -9  # the exit code of a rank that SIGKILL has ended
 MEET_SECONDS = 600  # until enough machines are there
@@ -57,8 +57,8 @@ FAILED = (WorkerState.FAILED, WorkerState.UNHEALTHY)
 def run_ranks(command: Sequence[str], plan: Plan, say: Callable[[str], None]) -> int:
     """Run a Python command once for each rank, until all have ended.
 
-    Ctrl-C, SIGTERM and SIGHUP are passed to one rank, which stops all of them after the iteration;
-    a second one ends all at once.
+    Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed to one rank, which stops all of them
+    after the iteration; a second one ends all at once.
 
     Args:
         command: The arguments of Python, such as ``("-m", "fastnst", "stylize", …)``.
@@ -132,7 +132,8 @@ class _Agent(LocalElasticAgent):
         if self.received:
             return 128 + self.received
         codes = [failure.exitcode for failure in result.failures.values()] if result else []
-        return next((code for code in codes if code in FINAL), 1 if codes else 0)
+        final = next((code for code in codes if code in FINAL), 1 if codes else 0)
+        return 1 if final == INCOMPLETE else final
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         self._starting = True  # an exception here would lose processes that run already

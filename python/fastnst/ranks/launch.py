@@ -20,6 +20,7 @@ LOOPBACK = "127.0.0.1"
 MOST_RANKS = 4096  # of a machine, and machines: more are a slip of the keyboard
 SPEAKING = "fastnst-rank-"  # the names of threads that speak to the meeting point begin so
 LAUNCHER = "FASTNST_LAUNCHER"  # its process id, which ranks that fastnst starts find there
+INCOMPLETE = 3  # exit code of a rank that did what it could: started again it would do no more
 PARENT_SECONDS = 0.5  # between two looks at whether the launcher is still there
 
 

@@ -5,7 +5,8 @@ is known in advance: with g the gradient at a layer's preactivation,
 
     g_previous = mask(F_previous) · (g ∗ flipped, transposed W  +  dL/dF_previous)
 
-where mask(F) = 1 where F > 0 is the derivative of ReLU. The losses on features whose gradient is written down:
+where mask(F) = 1 where F > 0 is the derivative of ReLU. Of the losses on features these have their
+gradient written down:
 
     content   c_l = mean (F − P)²    dc_l/dF = 2 (F − P) / (C·H·W)
     style     g_l = mean (G − A)²    dg_l/dF = 4 (G − A) F / (C²·H·W),   G = F Fᵀ / (H·W)
