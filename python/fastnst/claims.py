@@ -18,7 +18,8 @@ from fastnst import files
 
 def claim_path(output: Path) -> Path:
     """The file whose lock is the claim on an output."""
-    return output.with_name(f".{files.short(output.name)}.claim")
+    place = output.absolute()  # "." has no name
+    return place.parent / f".{files.short(place.name or 'root')}.claim"
 
 
 @contextlib.contextmanager

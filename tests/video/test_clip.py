@@ -16,7 +16,7 @@ from PIL import Image
 from fastnst.errors import BackendUnavailable, FastNSTError, InvalidInput, OutputFailed
 from fastnst.images import srgb
 from fastnst.images.encode import save_image
-from fastnst.output import video
+from fastnst.output import encoder, video
 from fastnst.output.encoder import Colours, Sound
 from fastnst.video.clip import VideoFile, open_clip
 from fastnst.video.options import Selection
@@ -269,6 +269,7 @@ def test_sound_goes_along(tmp_path: Path) -> None:
         ("aac", 16000, "aac"),
         ("pcm_s16le", 16000, "aac"),
         ("mp3", 16000, "mp3float"),
+        ("mp3", 11025, "aac"),  # MP4 holds no slower MP3
         ("pcm_s16le", 192_000, "aac"),  # AAC has no such rates
         ("pcm_s16le", 4000, "aac"),
     )
@@ -306,6 +307,40 @@ def test_sound_goes_along(tmp_path: Path) -> None:
             codec,
             rate,
         )  # whole packets of up to 72 ms
+
+
+def test_sound_may_change_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As television does between films: mono and stereo in one track."""
+    av = pytest.importorskip("av")
+    path, within = tmp_path / "a.mkv", encoder._within
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        tone = (np.sin(np.arange(32000) / 10) * 9000).astype(np.int16)[None]
+        for at in range(0, 32000, 1000):
+            sound = av.AudioFrame.from_ndarray(tone[:, at : at + 1000], "s16", "mono")
+            sound.sample_rate, sound.pts, sound.time_base = 16000, at, Fraction(1, 16000)
+            container.mux(track.encode(sound))
+        container.mux(track.encode(None))
+
+    def changing(parts, sound):
+        for k, (at, frame) in enumerate(within(parts, sound)):
+            if k % 8 < 4:
+                yield at, frame
+                continue
+            for stereo in av.AudioResampler("fltp", "stereo", 16000).resample(frame):
+                yield at, stereo
+
+    monkeypatch.setattr(encoder, "_within", changing)
+    with video.encoding(
+        tmp_path / "b.mp4", Fraction(25), None, Sound(path, Fraction(0), None)
+    ) as film:
+        for k, pixels in enumerate(pan(50)):
+            film.add(pixels, Fraction(k, 25))
+    with av.open(str(tmp_path / "b.mp4")) as made:
+        heard = [frame.to_ndarray() for frame in made.decode(audio=0)]
+    assert abs(sum(one.shape[-1] for one in heard) / 16000 - 2) < 0.15
+    loud = np.concatenate([np.abs(one).max(0) for one in heard])
+    assert (loud[2000:30000].reshape(-1, 500).max(1) > 0.1).all()  # nothing is missing between
 
 
 def test_sound_of_an_unknown_kind_is_left_out(tmp_path: Path) -> None:

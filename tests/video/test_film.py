@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
@@ -261,13 +262,58 @@ def test_a_film_that_lacks_a_frame_does_not_go_on(folder: Path, tmp_path: Path) 
     assert pictures(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize("way", [{"backwards": True}, {"options": FilmOptions(passes=2)}])
+TWICE = {"options": FilmOptions(frame_iterations=1, passes=2, band=0.0)}
+
+
+@pytest.mark.parametrize(
+    ("way", "count", "end"),
+    [({"backwards": True}, 2, 5), (TWICE, 5, 5), (TWICE, 3, 2), (TWICE, 5, 3)],
+)
 def test_another_end_is_another_film_where_it_decides_what_comes_first(
-    folder: Path, tmp_path: Path, way
+    folder: Path, tmp_path: Path, way, count: int, end: int
 ) -> None:
-    make(plan(folder, tmp_path / "out", selection=Selection(0, 4), **way), count=2)
-    with pytest.raises(InvalidInput, match="frames"):
-        make(plan(folder, tmp_path / "out", selection=Selection(0, 5), **way), resume=True)
+    make(plan(folder, tmp_path / "out", selection=Selection(0, 4), **way), count=count)
+    before = pictures(tmp_path / "out")
+    with pytest.raises(InvalidInput, match="is of another film"):
+        make(plan(folder, tmp_path / "out", selection=Selection(0, end), **way), resume=True)
+    assert pictures(tmp_path / "out") == before
+
+
+def test_a_clip_that_is_cut_short_is_gone_over_again_all_the_same(
+    folder: Path, tmp_path: Path
+) -> None:
+    make(plan(folder, tmp_path / "whole", selection=Selection(0, 3), **TWICE))
+    broken = folder / "3.png"
+    data = broken.read_bytes()
+    broken.write_bytes(b"no picture")
+    with pytest.raises(InvalidInput, match="3.png"):
+        make(plan(folder, tmp_path / "out", **TWICE))
+    make(plan(folder, tmp_path / "out", selection=Selection(0, 3), **TWICE), resume=True)
+    assert pictures(tmp_path / "out") == pictures(tmp_path / "whole")
+    broken.write_bytes(data)
+
+
+def test_a_further_pass_goes_on_with_its_engine(folder: Path, tmp_path: Path) -> None:
+    make(plan(folder, tmp_path / "out", engine="torch", **TWICE), count=7)
+    for record in (tmp_path / "out").glob("0*.json"):
+        record.write_text(record.read_text().replace('"engine": "torch"', '"engine": "native"'))
+    with pytest.raises(InvalidInput, match="was begun with engine native, not torch"):
+        make(plan(folder, tmp_path / "out", engine="torch", **TWICE), resume=True)
+
+
+def test_a_film_is_made_in_the_folder_at_hand(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own disk counts, and takes the frames that go backwards."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    measured, usage = [], shutil.disk_usage
+    monkeypatch.setattr("shutil.disk_usage", lambda at: measured.append(Path(at)) or usage(at))
+    film = plan(folder, Path(), selection=Selection(0, 2), backwards=True)
+    with films.claimed(film):
+        make(film)
+    assert len(pictures(Path())) == 2
+    assert {at.resolve() for at in measured} == {Path.cwd()}
 
 
 def test_a_film_goes_on_with_its_engine(folder: Path, tmp_path: Path) -> None:

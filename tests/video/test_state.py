@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastnst.errors import InvalidInput
+from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.run.identity import Identity
 from fastnst.video.film_frame import FilmFrame
 from fastnst.video.flow import Frame
@@ -82,14 +82,44 @@ def test_damage_is_found(state: FilmState) -> None:
         data = bytearray(path.read_bytes())
         data[-1] ^= 1
         path.write_bytes(data)
+        with pytest.raises(InvalidInput, match=rf"\(SHA-256\): remove {state.folder} to begin"):
+            use()
+        state.kept = None  # all frames have what later ones need
         with pytest.raises(InvalidInput, match=r"is damaged \(SHA-256\): remove 00006.json"):
             use()
+        state.kept = 2
         path.unlink()
         with pytest.raises(InvalidInput, match="cannot be read"):
             use()
     (state.folder / "00006.json").write_text("{")
     with pytest.raises(InvalidInput, match="00006.json is damaged"):
         state.records()
+
+
+def test_a_film_without_a_finished_frame_is_begun_anew(state: FilmState, tmp_path: Path) -> None:
+    """A run that ended before its first frame has left its description alone."""
+    left = FilmState(tmp_path / "left", 2)
+    left.begin(IDENTITY)
+    other = Identity({"size": 64}, {"content picture": "1" * 64})
+    left.begin(other)
+    left.check(other)
+    assert not left.has_frames
+    assert state.has_frames
+
+
+def test_a_full_disk_is_told_when_a_frame_is_settled(state: FilmState, monkeypatch) -> None:
+    record = state.folder / "00006.json"
+    (state.folder / "00006.next").write_bytes(record.read_bytes())
+
+    def full(*_: object) -> None:
+        raise OutputFailed("No space left on device")
+
+    monkeypatch.setattr("fastnst.video.state.files.write", full)
+    with pytest.raises(OutputFailed, match="No space left"):
+        state.records()
+    monkeypatch.undo()
+    assert len(state.records()) == 3
+    assert not (state.folder / "00006.next").exists()
 
 
 def test_a_frame_without_its_record_is_not_finished(state: FilmState) -> None:
@@ -126,7 +156,7 @@ def test_a_record_is_plain(state: FilmState) -> None:
 def test_a_record_of_wrong_types_is_damaged(state: FilmState, change: dict) -> None:
     path = state.folder / "00003.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(InvalidInput, match=r"00003.json is damaged: remove it and all later ones"):
+    with pytest.raises(InvalidInput, match=r"00003.json is damaged: remove "):
         state.records()
 
 

@@ -20,6 +20,7 @@ AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 1200
              7350)  # fmt: skip
 USUAL_RATE = 48000  # of sound that is none of these
 COPIED = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac", "mp2")  # sound that MP4 files hold
+SLOWEST_MP3 = 16000  # samples a second of the MP3 that they hold: FFmpeg refuses slower ones
 
 
 @dataclass(frozen=True)
@@ -248,15 +249,17 @@ class _Track:
 
     def __init__(self, container: Any, sound: Sound) -> None:
         self._container = container
+        self._resampler: Any = None
+        self._kind: tuple[str, str, int] | None = None  # of the samples that it takes
         self._source = open_media(sound.path)
         stream = audible(self._source)
         assert stream is not None  # or there would be no ``Sound``
-        self._copies = stream.codec_context.codec.canonical_name in COPIED
+        name, rate = stream.codec_context.codec.canonical_name, stream.codec_context.sample_rate
+        self._copies = name in COPIED and (name != "mp3" or rate >= SLOWEST_MP3)
         if self._copies:
             self._out = container.add_stream_from_template(stream)
             self._packets = self._copied(stream, sound)
         else:
-            rate = stream.codec_context.sample_rate
             self._out = container.add_stream("aac", rate=rate if rate in AAC_RATES else USUAL_RATE)
             self._packets = self._encoded(stream, sound)
         self._next = next(self._packets, None)
@@ -282,10 +285,29 @@ class _Track:
     def _encoded(self, stream: Any, sound: Sound) -> Iterator[tuple[Fraction, Any]]:
         for at, frame in _within(self._source.decode(stream), sound):
             frame.pts -= round(sound.start / frame.time_base)
-            for packet in self._out.encode(frame):
-                yield at, packet
-        for packet in self._out.encode(None):
-            yield packet.pts * packet.time_base, packet
+            for alike in self._alike(frame):
+                for packet in self._out.encode(alike):
+                    yield at, packet
+        for last in (*self._alike(None), None):
+            for packet in self._out.encode(last):
+                yield packet.pts * packet.time_base, packet
+
+    def _alike(self, frame: Any) -> list[Any]:
+        """Samples as the encoder takes them, whose kind a clip may change; None: the last ones."""
+        found: list[Any] = []
+        kind = None
+        if frame is not None:
+            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self._kind and self._resampler is not None:
+            found += self._resampler.resample(None)
+            self._resampler = None
+        if frame is None:
+            return found
+        if self._resampler is None:
+            to = self._out.codec_context
+            self._kind = kind
+            self._resampler = load_av().AudioResampler(to.format, to.layout, to.sample_rate)
+        return [*found, *self._resampler.resample(frame)]
 
 
 def _within(parts: Iterable[Any], sound: Sound) -> Iterator[tuple[Fraction, Any]]:

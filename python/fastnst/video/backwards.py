@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import tempfile
@@ -29,7 +30,13 @@ def from_the_last(frames: Iterable[Frame], folder: Path, count: int) -> Iterator
     kept: list[Frame] = []  # without their pixels, of which a view would hold them whole
     nothing = np.empty((0, 0, 3), np.float32)
     shape: tuple[int, ...] = ()  # of all of them
-    with tempfile.TemporaryFile(dir=folder) as file:
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+        except OSError as error:
+            raise InvalidInput(
+                f"{folder} takes no frames of a film that goes backwards: {error.strerror}"
+            ) from error
         for frame in frames:
             if not kept:
                 _check_room(count * frame.pixels.nbytes, folder)

@@ -75,6 +75,12 @@ class Film:
         kept = None if self.options.passes > 1 else max(self.options.distances)
         return FilmState(folder or self.output, kept, self.backwards)
 
+    @property
+    def place(self) -> Path:
+        """A folder that is there, on the disk that the frames go to."""
+        folder = self.state.folder
+        return folder if folder.is_dir() else folder.parent
+
 
 def check(film: Film, resume: bool) -> None:
     """Make sure, before the work, that the film can be written and goes on where it should.
@@ -87,7 +93,7 @@ def check(film: Film, resume: bool) -> None:
         video.check(film.output)
     check_output(film.output)
     folder = film.state.folder
-    if film.state.exists and not resume:
+    if film.state.has_frames and not resume:
         raise InvalidInput(
             f"{folder} has frames of a film: --resume goes on with it; remove it to begin again"
         )
@@ -143,6 +149,7 @@ def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
         state.begin(identity)
     film.begun = True
     records = state.records()
+    _check_end(film, records)
     done = {record["frame"] for record in records}
     shot = _shot(film, records) if records else None
     rest = _rest(film, _in_turn(film, chain([first], frames)), done, shot)
@@ -151,11 +158,14 @@ def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
         past = _past(film, records) if records else []
         for painted in stylise(chain([following], rest), film.painter, past, shot):
             _check_engine(film, painted, records)
+            if any(record["pass"] > 1 for record in records):
+                raise _other_end(film)
             state.save(painted)
             yield painted
     for number in range(2, film.options.passes + 1):
         for refined in _pass(film, number):
             painted = replace(refined, pass_number=number)
+            _check_engine(film, painted, records)
             state.save(painted)
             yield painted
 
@@ -288,7 +298,7 @@ def _in_turn(film: Film, frames: Iterable[Frame]) -> Iterable[Frame]:
     """
     if not film.backwards:
         return frames
-    return from_the_last(frames, film.state.folder.parent, film.clip.count(film.selection))
+    return from_the_last(frames, film.place, film.clip.count(film.selection))
 
 
 def _first_of(frames: Iterator[Frame], state: FilmState | None) -> Frame | None:
@@ -369,6 +379,23 @@ def _check_engine(film: Film, painted: FilmFrame, records: Sequence[dict[str, An
         )
 
 
+def _check_end(film: Film, records: Sequence[dict[str, Any]]) -> None:
+    """Make sure that a film of several passes has no frames beyond the selection.
+
+    Raises:
+        InvalidInput: if it has some: a further pass would begin with another frame.
+    """
+    if film.options.passes > 1 and any(film.selection.is_over(one["frame"]) for one in records):
+        raise _other_end(film)
+
+
+def _other_end(film: Film) -> InvalidInput:
+    return InvalidInput(
+        f"{film.state.folder} is of another film: its further passes are over other frames, so go "
+        "on with the --end that it had"
+    )
+
+
 def _pass(film: Film, number: int) -> Iterator[FilmFrame]:
     """Go over the frames of the passes before, in turn against and along the first direction."""
     records = {record["frame"]: record for record in film.state.records()}
@@ -392,7 +419,7 @@ def _check_disk(film: Film, prepared: Preparation, first: Frame) -> None:
     needed = disk_needed(film, prepared.width, prepared.height)
     if film.backwards:
         needed += film.clip.count(film.selection) * first.pixels.nbytes
-    folder = film.state.folder.parent
+    folder = film.place
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InvalidInput(
@@ -412,7 +439,7 @@ def _identity(film: Film, prepared: Preparation) -> Identity:
     pictures["content picture"] = film.clip.digest()
     selection = film.selection
     chosen = f"--start {selection.start} --every {selection.every}"
-    if _end_decides(film):
+    if film.backwards:
         chosen += f" --end {selection.end}"
     if not isinstance(film.clip, VideoFile):  # whose rate is its own
         chosen += f" --rate {film.clip.rate}"

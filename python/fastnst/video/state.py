@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from fastnst import files
-from fastnst.errors import InvalidInput
+from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.images.encode import encode
 from fastnst.run.identity import Identity
 from fastnst.video.film_frame import FilmFrame, Past, Shot
@@ -56,8 +56,19 @@ class FilmState:
         """Whether there is the state of a film."""
         return os.path.isfile(self.folder / ABOUT)  # noqa: PTH113 - False for what no system takes
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether there is a finished frame of it."""
+        return self.exists and bool(_numbered(self.folder, "json"))
+
+    def _again(self, record: str) -> str:
+        """How a damaged film goes on: from any frame only where all have what later ones need."""
+        if self.kept is None:
+            return f"remove {record} and all later ones to make these frames again"
+        return f"remove {self.folder} to begin again"
+
     def begin(self, identity: Identity) -> None:
-        """Make the folder.
+        """Make the folder, or take one over in which no frame was finished.
 
         Raises:
             InvalidInput: if it cannot be made, or has somebody's files in it.
@@ -65,6 +76,9 @@ class FilmState:
         try:
             self.folder.mkdir(exist_ok=True)
             self.sweep()
+            if self.exists and not self.has_frames:
+                self.remove()
+                self.folder.mkdir(exist_ok=True)
             if any(self.folder.iterdir()):
                 raise InvalidInput(f"folder {self.folder} is needed for the film and is not empty")
         except OSError as error:
@@ -140,9 +154,7 @@ class FilmState:
                 record = json.loads(path.read_text("utf-8"))
                 _check(record, _number(path))
             except _WRONG as error:
-                raise InvalidInput(
-                    f"{path} is damaged: remove it and all later ones to make these frames again"
-                ) from error
+                raise InvalidInput(f"{path} is damaged: {self._again('it')}") from error
             found.append(record)
         return sorted(found, key=lambda record: int(record["frame"]))
 
@@ -195,6 +207,8 @@ class FilmState:
                 record = {**json.loads(last.read_bytes()), "picture_sha256": _sha256(picture)}
                 files.write(last, json.dumps(record).encode())
             path.unlink()
+        except OutputFailed:
+            raise
         except _WRONG as error:
             raise InvalidInput(f"{path} cannot be read: remove it") from error
 
@@ -219,10 +233,7 @@ class FilmState:
             raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
         if _sha256(data) != expected:
             record = path.with_suffix(".json").name
-            raise InvalidInput(
-                f"{path} is damaged (SHA-256): remove {record} and all later ones to make these "
-                "frames again"
-            )
+            raise InvalidInput(f"{path} is damaged (SHA-256): {self._again(record)}")
         return data
 
 
