@@ -89,6 +89,7 @@ def test_a_rotated_clip_stands_upright(tmp_path: Path) -> None:
     rotate(clip, [0, 1, -1, 0])  # a quarter to the right, as a telephone held upright writes it
     got = read(clip)[0].pixels
     assert got.shape == (40, 32, 3)
+    assert (open_clip(str(clip)).width, open_clip(str(clip)).height) == (32, 40)
     assert got[:, 20:].mean() > 0.8  # bright at the right
     assert got[:, :12].mean() < 0.1
 

@@ -204,7 +204,7 @@ class VideoFile(Clip):
         name: What to call it in messages; None: by its path.
 
     Attributes:
-        width: Of a frame, in pixels, as the file says.
+        width: Of an upright frame, in pixels, as the file says.
         height: Likewise.
         has_sound: Whether there is a sound track that can be read.
 
@@ -237,6 +237,8 @@ class VideoFile(Clip):
         if first is None:
             raise InvalidInput(f"{self.name} has no frames")
         self._read_colours(first)
+        if _turns(first) % 2:
+            self.width, self.height = self.height, self.width
 
     def _read_header(self, container: Any, stream: Any) -> None:
         self.rate = stream.average_rate or stream.guessed_rate or RATE
@@ -435,8 +437,12 @@ class VideoFile(Clip):
             levels = levels[..., :3] * levels[..., 3:] + (1 - levels[..., 3:])
         if self._primaries is not None:
             levels = to_srgb(levels, PictureColours(primaries=self._primaries))
-        turns = round(getattr(frame, "rotation", 0) / 90) % 4
-        return np.ascontiguousarray(np.rot90(levels, turns))
+        return np.ascontiguousarray(np.rot90(levels, _turns(frame)))
+
+
+def _turns(frame: Any) -> int:
+    """How many quarters a frame is turned to the left to be upright, 0 to 3."""
+    return round(getattr(frame, "rotation", 0) / 90) % 4
 
 
 class _Clock:
