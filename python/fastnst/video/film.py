@@ -7,6 +7,7 @@ A film is made by ``make``, written by ``write`` and its state removed by ``fini
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -79,7 +80,8 @@ class Film:
     def place(self) -> Path:
         """A folder that is there, on the disk that the frames go to."""
         folder = self.state.folder
-        return folder if folder.is_dir() else folder.parent
+        there = os.path.isdir(folder)  # noqa: PTH112 - False for what no system takes
+        return folder if there else folder.parent
 
 
 def check(film: Film, resume: bool) -> None:
