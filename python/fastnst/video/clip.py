@@ -214,6 +214,9 @@ class VideoFile(Clip):
         BackendUnavailable: without PyAV.
     """
 
+    width: int
+    height: int
+
     def __init__(self, path: Path, most_pixels: int = MOST_PIXELS, name: str | None = None) -> None:
         self.name = name or f"clip {path}"
         self.path = path
