@@ -105,6 +105,16 @@ def test_a_film_without_a_finished_frame_is_begun_anew(state: FilmState, tmp_pat
     left.check(other)
     assert not left.has_frames
     assert state.has_frames
+    (left.folder / "00000.png").write_bytes(b"somebody's")
+    with pytest.raises(InvalidInput, match="is not empty"):
+        left.begin(other)
+    assert (left.folder / "00000.png").exists()
+    (left.folder / "00000.png").unlink()
+    for words in ("{}", "[", '{"format": "of my own"}'):
+        (left.folder / "film.json").write_text(words)
+        with pytest.raises(InvalidInput, match="is not empty"):
+            left.begin(other)
+        assert (left.folder / "film.json").read_text() == words
 
 
 def test_a_full_disk_is_told_when_a_frame_is_settled(state: FilmState, monkeypatch) -> None:

@@ -76,10 +76,7 @@ class FilmState:
         try:
             self.folder.mkdir(exist_ok=True)
             self.sweep()
-            if self.exists and not self.has_frames:
-                self.remove()
-                self.folder.mkdir(exist_ok=True)
-            if any(self.folder.iterdir()):
+            if any(path.name != ABOUT or not self._is_own() for path in self.folder.iterdir()):
                 raise InvalidInput(f"folder {self.folder} is needed for the film and is not empty")
         except OSError as error:
             reason = error.strerror
@@ -90,6 +87,13 @@ class FilmState:
             "made_from": identity.made_from,
         }
         files.write(self.folder / ABOUT, json.dumps(about).encode())
+
+    def _is_own(self) -> bool:
+        """Whether the description that is there is of a film, and not somebody's file."""
+        try:
+            return str(json.loads((self.folder / ABOUT).read_text("utf-8"))["format"]) == FORMAT
+        except _WRONG:
+            return False
 
     def check(self, identity: Identity) -> None:
         """Make sure that the film is the one that goes on.
