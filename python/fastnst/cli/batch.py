@@ -176,7 +176,10 @@ def batch(
         raise InvalidInput(f"output {output} cannot be made: {error.strerror}") from error
     if plan is not None and not is_rank():
         os.environ[SINCE] = str(since)
-        start_ranks(plan)
+        try:
+            start_ranks(plan)
+        finally:
+            del os.environ[SINCE]
     if is_rank():
         end_with_launcher(complain)
         resources = _beside_others(resources, settings, workers)
