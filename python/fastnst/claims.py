@@ -18,7 +18,7 @@ from fastnst import files
 
 def claim_path(output: Path) -> Path:
     """The file whose lock is the claim on an output."""
-    place = output.absolute()  # "." has no name
+    place = output if output.name else output.absolute()  # "." has no name
     return place.parent / f".{files.short(place.name or 'root')}.claim"
 
 

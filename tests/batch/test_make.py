@@ -109,6 +109,9 @@ def test_a_finished_picture_is_saved_though_its_last_checkpoint_was_not(
     (outcome,) = run_batch([job], out, checkpoint_every=1)
     assert outcome.status == ("done" if full == 3 else "failed")
     assert is_done(job, read_journal(out)) == (full == 3)
+    averaged = replace(job, settings=replace(job.settings, averaging=0.5, seed=1))
+    (outcome,) = run_batch([averaged], out, checkpoint_every=1)
+    assert outcome.status == "failed"  # the average comes after that checkpoint
 
 
 def test_a_checkpoint_stays_until_its_picture_is_saved(pictures: Path, monkeypatch) -> None:

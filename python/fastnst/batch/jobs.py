@@ -57,6 +57,7 @@ class Outcome:
         message: Why it failed, in one line.
         loss: The total loss of the picture; None if it was not made here.
         seconds: How long it took.
+        bad_input: Whether it failed for what it was given, so that another try would fail too.
     """
 
     job: Job
@@ -64,6 +65,7 @@ class Outcome:
     message: str | None = None
     loss: float | None = None
     seconds: float = 0.0
+    bad_input: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -16,7 +16,7 @@ from fastnst.batch.journal import Journal, note
 from fastnst.cache import Cache
 from fastnst.claims import claim
 from fastnst.devices import DEFAULT_SIZE
-from fastnst.errors import FastNSTError, StateRefused
+from fastnst.errors import FastNSTError, InvalidInput, StateRefused
 from fastnst.images.outputs import check_output
 from fastnst.inputs.sizes import result_size
 from fastnst.run.checkpoint import Checkpoints
@@ -96,7 +96,8 @@ def _attempt(job: Job, making: Making, cache: Cache, listen: Callable[[Step], No
         try:
             result = _run(job, making.checkpoint_every, begin)
         except Unsaved as error:
-            if error.result.iterations < iterations(job, making.resources.megapixels):
+            whole = iterations(job, making.resources.megapixels)
+            if error.result.iterations < whole or job.settings.averaging:
                 raise
             result = error.result  # it is finished: only its last checkpoint could not be written
         save_or_rescue(result, job.output, making.bits, making.pyramid)
@@ -105,7 +106,8 @@ def _attempt(job: Job, making: Making, cache: Cache, listen: Callable[[Step], No
         with contextlib.suppress(OSError):
             checkpoint_path(job.output).unlink()
     except FastNSTError as error:
-        return Outcome(job, "failed", str(error), seconds=time.perf_counter() - began)
+        seconds, bad = time.perf_counter() - began, isinstance(error, InvalidInput)
+        return Outcome(job, "failed", str(error), seconds=seconds, bad_input=bad)
     except Exception as error:  # noqa: BLE001 - the other jobs may be well
         lines = str(error).splitlines() or [""]
         text = f"{type(error).__name__}: {lines[0]}"

@@ -236,17 +236,21 @@ class _Crew:
             with contextlib.suppress(OSError):
                 worker.pipe.send(None)
         for worker in self.workers:
-            with contextlib.suppress(OSError, EOFError):
-                while True:
-                    message: _Message = (
-                        worker.pipe.recv()
-                    )  # until it goes: a full pipe would hold it
-                    if isinstance(message, Outcome) and late is not None:
-                        late(message)
+            for message in _rest(worker.pipe):  # until it goes: a full pipe would hold it
+                if isinstance(message, Outcome) and late is not None:
+                    late(message)
             worker.process.join()
             worker.pipe.close()
             if worker.task is not None:
                 _drop_claim(worker.task)
+
+
+def _rest(pipe: Connection) -> Iterator[_Message]:
+    """What still comes through a pipe until its other end is closed."""
+    with contextlib.suppress(OSError, EOFError):
+        while True:
+            message: _Message = pipe.recv()
+            yield message
 
 
 def _drop_claim(task: _Task) -> None:
@@ -293,8 +297,8 @@ def _work(pipe: Connection, making: Making, since: int, threads: int, number: in
             outcome = make(task.job, making, journal, cache, listen)
         except KeyboardInterrupt:
             return
-        inbox.painting = False
         pipe.send(_Busy() if outcome is None else outcome)
+        inbox.painting = False
 
 
 class _Inbox:

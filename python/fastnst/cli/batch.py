@@ -40,6 +40,7 @@ from fastnst.errors import InvalidInput
 from fastnst.ranks.launch import (
     INCOMPLETE,
     end_with_launcher,
+    is_launched,
     is_rank,
     local_rank,
     local_ranks,
@@ -222,7 +223,8 @@ def batch(
     if failed and not quiet and len(outcomes) > len(failed):
         say("failed: " + ", ".join(outcome.job.output.name for outcome in failed))
     if failed:
-        raise typer.Exit(INCOMPLETE if is_rank() else 1)
+        hopeless = is_launched() and all(outcome.bad_input for outcome in failed)
+        raise typer.Exit(INCOMPLETE if hopeless else 1)
 
 
 def _begun_at() -> int | None:

@@ -20,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 MOST_RANKS = 4096  # of a machine, and machines: more are a slip of the keyboard
 SPEAKING = "fastnst-rank-"  # the names of threads that speak to the meeting point begin so
 LAUNCHER = "FASTNST_LAUNCHER"  # its process id, which ranks that fastnst starts find there
-INCOMPLETE = 3  # exit code of a rank that did what it could: started again it would do no more
+INCOMPLETE = 65  # exit code of a rank that fails for its input: started again it would do no more
 PARENT_SECONDS = 0.5  # between two looks at whether the launcher is still there
 
 
@@ -83,6 +83,11 @@ def read_plan(
 def is_rank() -> bool:
     """Whether this process was started as one of several ranks, by ``--ranks`` or ``torchrun``."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def is_launched() -> bool:
+    """Whether this process is a rank that fastnst itself has started, by ``--ranks``."""
+    return is_rank() and LAUNCHER in os.environ
 
 
 def rank() -> int:

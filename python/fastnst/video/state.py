@@ -10,6 +10,7 @@ In a folder, by the number of the frame in the clip:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -76,8 +77,12 @@ class FilmState:
         try:
             self.folder.mkdir(exist_ok=True)
             self.sweep()
-            if any(path.name != ABOUT or not self._is_own() for path in self.folder.iterdir()):
-                raise InvalidInput(f"folder {self.folder} is needed for the film and is not empty")
+            begun = self._is_own()
+            if any(path.name != ABOUT or not begun for path in self.folder.iterdir()):
+                hint = ": --resume goes on with the film that was begun there" if begun else ""
+                raise InvalidInput(
+                    f"folder {self.folder} is needed for the film and is not empty{hint}"
+                )
         except OSError as error:
             reason = error.strerror
             raise InvalidInput(f"folder {self.folder} cannot be made: {reason}") from error
@@ -187,7 +192,8 @@ class FilmState:
             if _OWN.fullmatch(path.name):
                 path.unlink()
         if not any(self.folder.iterdir()):
-            self.folder.rmdir()
+            with contextlib.suppress(OSError):  # the working directory stays
+                self.folder.rmdir()
 
     def sweep(self) -> None:
         """Remove what killed processes have left; nobody may be making the film meanwhile."""
