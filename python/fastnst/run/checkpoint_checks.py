@@ -189,8 +189,11 @@ def check_fits(
     _expect(len(checkpoint.scales) < len(schedule), "scales", f"fewer than {len(schedule)}")
     counts = [scale.iterations for scale in schedule[: len(checkpoint.scales)]]
     _expect([s[2] for s in checkpoint.scales] == counts, "scales", f"{counts} iterations")
-    most = schedule[len(checkpoint.scales)].iterations
-    _expect(numbers["iteration"] <= most, "solver's iteration", f"{most} or less")
+    done, most = numbers["iteration"], schedule[len(checkpoint.scales)].iterations
+    if done > most:
+        raise InvalidInput(
+            f"it has {done} iterations done, more than the {most} that are asked for"
+        )
     averaged = 1 if settings.averaging else 0
     before = sum(count + 1 + (averaged if count else 0) for count in counts)
     rows = before + numbers["iteration"] + 1
