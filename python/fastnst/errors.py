@@ -23,6 +23,10 @@ class InvalidInput(FastNSTError, ValueError):
     exit_code = 2
 
 
+class MemoryRanOut(InvalidInput):
+    """A run that the memory was too small for when it came to it. Exit code 2."""
+
+
 class StateRefused(InvalidInput):
     """A saved state that cannot be read, or that a run like this one never had. Exit code 2."""
 

@@ -137,6 +137,7 @@ def test_a_bad_file_does_not_stop_the_others(pictures: Path, monkeypatch) -> Non
     outcomes = list(run_batch(jobs_of(pictures), pictures / "out"))
     assert statuses(outcomes) == ["failed"] * 2 + ["done"] * 2 + ["failed"] * 2
     assert "a-bad.png is not a picture" in str(outcomes[0].message)
+    assert [outcome.bad_input for outcome in outcomes] == [True] * 2 + [False] * 4
     assert outcomes[5].message == "RuntimeError: out of memory"
     assert sorted(p.name for p in (pictures / "out").iterdir()) == [
         "fastnst-batch.jsonl", "one-a.png", "one-b.png"
@@ -162,6 +163,7 @@ def test_memory_that_runs_out_loses_no_checkpoint(pictures: Path) -> None:
     (outcome,) = run_batch([job], out, checkpoint_every=1, callback=run_out)
     assert outcome.status == "failed"
     assert "ran out of memory" in str(outcome.message)
+    assert not outcome.bad_input  # of another moment, or rank
     assert path.read_bytes() == before
 
 

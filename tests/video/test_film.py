@@ -283,14 +283,11 @@ def test_a_clip_that_is_cut_short_is_gone_over_again_all_the_same(
     folder: Path, tmp_path: Path
 ) -> None:
     make(plan(folder, tmp_path / "whole", selection=Selection(0, 3), **TWICE))
-    broken = folder / "3.png"
-    data = broken.read_bytes()
-    broken.write_bytes(b"no picture")
+    (folder / "3.png").write_bytes(b"no picture")
     with pytest.raises(InvalidInput, match="3.png"):
         make(plan(folder, tmp_path / "out", **TWICE))
     make(plan(folder, tmp_path / "out", selection=Selection(0, 3), **TWICE), resume=True)
     assert pictures(tmp_path / "out") == pictures(tmp_path / "whole")
-    broken.write_bytes(data)
 
 
 def test_a_further_pass_goes_on_with_its_engine(folder: Path, tmp_path: Path) -> None:
@@ -301,18 +298,20 @@ def test_a_further_pass_goes_on_with_its_engine(folder: Path, tmp_path: Path) ->
         make(plan(folder, tmp_path / "out", engine="torch", **TWICE), resume=True)
 
 
-def test_a_film_is_made_in_the_folder_at_hand(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("named", [False, True])
+def test_a_film_is_made_in_the_folder_that_is_there(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
-    """Its own disk counts, and takes the frames that go backwards."""
+    """Its own disk counts, not that of the folder around it, and takes what goes backwards."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     measured, usage = [], shutil.disk_usage
     monkeypatch.setattr("shutil.disk_usage", lambda at: measured.append(Path(at)) or usage(at))
-    film = plan(folder, Path(), selection=Selection(0, 2), backwards=True)
+    output = Path.cwd() if named else Path()
+    film = plan(folder, output, selection=Selection(0, 2), backwards=True)
     with films.claimed(film):
         make(film)
-    assert len(pictures(Path())) == 2
+    assert len(pictures(output)) == 2
     assert {at.resolve() for at in measured} == {Path.cwd()}
 
 

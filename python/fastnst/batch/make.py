@@ -16,7 +16,7 @@ from fastnst.batch.journal import Journal, note
 from fastnst.cache import Cache
 from fastnst.claims import claim
 from fastnst.devices import DEFAULT_SIZE
-from fastnst.errors import FastNSTError, InvalidInput, StateRefused
+from fastnst.errors import FastNSTError, InvalidInput, MemoryRanOut, StateRefused
 from fastnst.images.outputs import check_output
 from fastnst.inputs.sizes import result_size
 from fastnst.run.checkpoint import Checkpoints
@@ -106,7 +106,8 @@ def _attempt(job: Job, making: Making, cache: Cache, listen: Callable[[Step], No
         with contextlib.suppress(OSError):
             checkpoint_path(job.output).unlink()
     except FastNSTError as error:
-        seconds, bad = time.perf_counter() - began, isinstance(error, InvalidInput)
+        seconds = time.perf_counter() - began
+        bad = isinstance(error, InvalidInput) and not isinstance(error, MemoryRanOut)
         return Outcome(job, "failed", str(error), seconds=seconds, bad_input=bad)
     except Exception as error:  # noqa: BLE001 - the other jobs may be well
         lines = str(error).splitlines() or [""]

@@ -55,7 +55,10 @@ class TemporalLoss(nn.Module):
         return sum_by_rows(difference.square() * self.weights)
 
     def differentiate(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a picture, and its gradient 2 c (x − w) / (3 Σ c) there.
+        """The loss of a picture ``(1, 3, H, W)``, and its gradient 2 c (x − w) / (3 Σ c) there.
+
+        Returns:
+            The loss, 0-dimensional, and the gradient ``(1, 3, H, W)``.
 
         Raises:
             InvalidInput: as ``forward``.

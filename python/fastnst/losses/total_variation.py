@@ -65,11 +65,21 @@ class TotalVariationLoss(nn.Module):
         return _mean(rows) + _mean(columns)
 
     def differentiate(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a picture and its gradient there, for the forms that have it written down.
+        """The loss of a picture and its gradient there, of a form that ``has_gradient``.
 
         ∂/∂x_i Σ_j (x_{j+1} − x_j)² is 2 (x_i − x_{i−1}) − 2 (x_{i+1} − x_i).
+
+        Args:
+            image: ``(B, C, H, W)``, as ``forward`` takes it.
+
+        Returns:
+            The loss, 0-dimensional, and the gradient ``(B, C, H, W)``.
+
+        Raises:
+            InvalidInput: for another form.
         """
-        assert self.has_gradient
+        if not self.has_gradient:
+            raise InvalidInput(f"the gradient of tv_form {self.form} is not written down")
         planes = colour_differences(image) if self.form == "color" else image
         value, gradient = image.new_zeros(()), torch.zeros_like(planes)
         for along, ends in (

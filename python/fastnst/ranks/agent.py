@@ -41,7 +41,7 @@ from fastnst.ranks.meeting import loopback_store
 
 RUN = "fastnst"  # the name of the run at the meeting place
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
-FINAL = (2, 130, INCOMPLETE)  # bad input, Ctrl-C: exit codes after which all stays ended
+FINAL = (2, 130, INCOMPLETE)  # bad input, Ctrl-C, bad input of a batch: all stays ended then
 OURS = (-int(signal.SIGTERM), 128 + int(signal.SIGTERM))  # of ranks that torch ends after another
 KILLED = -9  # the exit code of a rank that SIGKILL has ended
 MEET_SECONDS = 600  # until enough machines are there

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
-from fastnst.errors import InvalidInput
+from fastnst.errors import MemoryRanOut
 from fastnst.run import available, memory
 from fastnst.run.planning import SHARE
 from fastnst.run.refusal import least
@@ -34,7 +34,7 @@ def enough(width: int, height: int, settings: Settings, device: torch.device) ->
     would keep their tensors for as long as the error is kept.
 
     Raises:
-        InvalidInput: where memory cannot be had: that of a GPU or main memory.
+        MemoryRanOut: where memory cannot be had: that of a GPU or main memory.
     """
     try:
         yield
@@ -61,7 +61,7 @@ def enough(width: int, height: int, settings: Settings, device: torch.device) ->
     if no_pieces_reason(settings) is None and least(need, None, None) <= SHARE * left:
         limit = left + (available.LIBRARIES if device.type == "cpu" else 0)
         ways.insert(1, f"--memory {round(limit / 1e6)}MB for strips, or smaller ones")
-    raise InvalidInput(
+    raise MemoryRanOut(
         f"{device} ran out of memory with a {width}×{height} picture; use {', or '.join(ways)}"
     )
 

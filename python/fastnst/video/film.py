@@ -156,9 +156,9 @@ def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
     shot = _shot(film, records) if records else None
     rest = _rest(film, _in_turn(film, chain([first], frames)), done, shot)
     following = _first_of(rest, None if resume else state)
-    if following is not None and any(record["pass"] > 1 for record in records):
-        raise _other_end(film)
     if following is not None:
+        if any(record["pass"] > 1 for record in records):
+            raise _other_end(film)
         past = _past(film, records) if records else []
         for painted in stylise(chain([following], rest), film.painter, past, shot):
             _check_engine(film, painted, records)

@@ -61,11 +61,7 @@ def add_total_variation(objective: Objective, image: Tensor, gradient: Tensor) -
     """
     if not objective.tv_weight:
         return image.new_zeros(())
-    loss = objective.tv
-    known = type(loss) is TotalVariationLoss and loss.has_gradient
-    value, found = loss.differentiate(image) if known else differentiate(loss, image, "none")
-    gradient.add_(found, alpha=objective.tv_weight)
-    return value
+    return _add(objective.tv, objective.tv_weight, image, gradient)
 
 
 def add_temporal(objective: Objective, image: Tensor, gradient: Tensor) -> Tensor | None:
@@ -76,8 +72,14 @@ def add_temporal(objective: Objective, image: Tensor, gradient: Tensor) -> Tenso
     """
     if objective.temporal is None:
         return None
-    loss = objective.temporal
-    known = type(loss) is TemporalLoss
-    value, found = loss.differentiate(image) if known else differentiate(loss, image, "none")
-    gradient.add_(found, alpha=objective.temporal_weight)
+    return _add(objective.temporal, objective.temporal_weight, image, gradient)
+
+
+def _add(loss: nn.Module, weight: float, image: Tensor, gradient: Tensor) -> Tensor:
+    """Add weight · ∂loss/∂x to the gradient; a class derived from a loss may be another function."""
+    if type(loss) is TemporalLoss or (type(loss) is TotalVariationLoss and loss.has_gradient):
+        value, found = loss.differentiate(image)
+    else:
+        value, found = differentiate(loss, image, "none")
+    gradient.add_(found, alpha=weight)
     return value
