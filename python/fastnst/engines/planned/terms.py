@@ -76,7 +76,7 @@ def add_temporal(objective: Objective, image: Tensor, gradient: Tensor) -> Tenso
 
 
 def _add(loss: nn.Module, weight: float, image: Tensor, gradient: Tensor) -> Tensor:
-    """Add weight · ∂loss/∂x to the gradient; a class derived from a loss may be another function."""
+    """Add weight · ∂loss/∂x to the gradient; a class derived from a loss may compute another."""
     if type(loss) is TemporalLoss or (type(loss) is TotalVariationLoss and loss.has_gradient):
         value, found = loss.differentiate(image)
     else:
