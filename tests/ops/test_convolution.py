@@ -35,6 +35,7 @@ SHAPES = [  # B, H, W, Ci, Co
     (1, 31, 40, 256, 512),
     (1, 10, 10, 512, 512),  # blocks that all threads share
     (1, 50, 46, 512, 64),  # several of them
+    (1, 9, 14, 528, 544),  # more channels than are transformed at a time
 ]
 TILES = [4, 6]
 

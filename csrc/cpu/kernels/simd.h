@@ -36,6 +36,7 @@
 // What an inner loop consists of. Not left to gcc, which no longer inlines it in a source that has
 // grown: transforms then take 1.3 times as long.
 #define FASTNST_INLINE inline __attribute__((always_inline))
+#define FASTNST_INLINE_LAMBDA __attribute__((always_inline))
 
 namespace fastnst {
 namespace FASTNST_ISA {
@@ -190,6 +191,42 @@ inline Vec from_integers(Vec x) {
 inline void store(int16_t* p, Vec x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                         _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x)));
+}
+// p[2j] = round(scale a[j]), p[2j + 1] = round(scale b[j]), which are at most 32767. Added to
+// 1.5 * 2^23, a number is rounded to an integer, which the lower half of its bits then is.
+inline void store_zipped(int16_t* p, Vec a, Vec b, Vec scale) {
+    const Vec shift = _mm512_set1_ps(0x1.8p23f);
+    const __m512i low = _mm512_castps_si512(_mm512_fmadd_ps(a, scale, shift));
+    const __m512i high = _mm512_castps_si512(_mm512_fmadd_ps(b, scale, shift));
+    _mm512_storeu_si512(p, _mm512_mask_blend_epi16(0x55555555, _mm512_slli_epi32(high, 16), low));
+}
+// Lane i is the sum of the lanes of x[i]; of fewer than 16 vectors, lanes beyond them are any sums.
+FASTNST_INLINE Vec sums_of_lanes(const Vec (&x)[16]) {
+    Vec two[8], four[4], eight[2];  // lanes that are in one
+    for (int i = 0; i < 8; ++i)
+        two[i] = _mm512_add_ps(_mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]),
+                               _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]));
+    for (int i = 0; i < 4; ++i) {
+        const __m512d a = _mm512_castps_pd(two[2 * i]), b = _mm512_castps_pd(two[2 * i + 1]);
+        four[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                                _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    }
+    for (int i = 0; i < 2; ++i)
+        eight[i] = _mm512_add_ps(_mm512_shuffle_f32x4(four[2 * i], four[2 * i + 1], 0x88),
+                                 _mm512_shuffle_f32x4(four[2 * i], four[2 * i + 1], 0xdd));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(eight[0], eight[1], 0x88),
+                         _mm512_shuffle_f32x4(eight[0], eight[1], 0xdd));
+}
+// The same for four vectors.
+FASTNST_INLINE Vec sums_of_lanes(const Vec (&x)[4]) {
+    const __m512d a = _mm512_castps_pd(
+        _mm512_add_ps(_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1])));
+    const __m512d b = _mm512_castps_pd(
+        _mm512_add_ps(_mm512_unpacklo_ps(x[2], x[3]), _mm512_unpackhi_ps(x[2], x[3])));
+    const Vec four = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                                   _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    const Vec eight = _mm512_add_ps(four, _mm512_shuffle_f32x4(four, four, 0xb1));
+    return _mm512_add_ps(eight, _mm512_shuffle_f32x4(eight, eight, 0x4e));
 }
 inline Vec divide(Vec x, Vec y) {
     return _mm512_div_ps(x, y);

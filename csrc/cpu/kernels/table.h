@@ -91,7 +91,8 @@ struct WinogradWeightsTask {
     const float* filters;
     int64_t out_stride, in_stride, tap_step;
     int64_t channels_in, first_out;
-    void* out;  // [(m + 2)^2][channels_in][16], or pairs [(m + 2)^2][channels_in / 2][16][2]
+    void* out;  // [(m + 2)^2][channels_in][16], or pairs [(m + 2)^2][channels_in / 2][16][2]: of
+                // neighbouring channels, in integers of those 16 apart (zipped_pair, winograd.cpp)
     int64_t out_plane;  // distance of products
     float* steps;       // integers: [(m + 2)^2][channels_out] from first_out on
     int64_t channels_out;
@@ -114,7 +115,7 @@ struct WinogradInputTask {
     const uint16_t* positive;  // [B, H, W, C / 16], a bit for each channel; or null
     int64_t channels, first, last;
     int flipped;        // d upside down and left to right
-    void* out;          // [(m + 2)^2][tiles][C], at tile `first`
+    void* out;          // [(m + 2)^2][tiles][C], at tile `first`, in integers with zipped pairs
     int64_t out_plane;  // distance of products
     float* factors;     // integers: [tiles][groups][kFactors], at tile `first`, written
 };

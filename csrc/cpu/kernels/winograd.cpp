@@ -111,6 +111,15 @@ void choose_steps(const WinogradWeightsTask& task, double (&steps)[kProductsOf<k
     }
 }
 
+// Where the weights of input channel ci are among pairs [channels / 2][16][2] of integers. Pairs
+// are of channels 16 apart, as two vectors of a patch are rounded together; of the last 16 of an
+// odd multiple of 16 they are neighbours.
+inline int64_t zipped_pair(int64_t ci, int64_t channels) {
+    const int64_t first = ci / 32 * 32, beyond = ci - first;
+    return first + 32 <= channels ? (first / 2 + beyond % 16) * 2 * kPanel + beyond / 16
+                                  : ci / 2 * 2 * kPanel + ci % 2;
+}
+
 template <int kTile>
 void winograd_weights(const WinogradWeightsTask& task) {
     double u[kProductsOf<kTile>][kPanel], steps[kProductsOf<kTile>][kPanel];
@@ -119,18 +128,18 @@ void winograd_weights(const WinogradWeightsTask& task) {
         transform_filters<kTile>(task, ci, u);
         for (int64_t k = 0; k < kProductsOf<kTile>; ++k) {
             const int64_t plane = k * task.out_plane;
+            const int64_t pair = plane + ci / 2 * 2 * kPanel + ci % 2;
+            const int64_t zipped = plane + zipped_pair(ci, task.channels_in);
             for (int lane = 0; lane < kPanel; ++lane) {
                 const float value = static_cast<float>(u[k][lane]);
-                // pairs of input channels
-                const int64_t paired = plane + ci / 2 * 2 * kPanel + 2 * lane + ci % 2;
                 if (task.products == Products::floats) {
                     static_cast<float*>(task.out)[plane + ci * kPanel + lane] = value;
                 } else if (task.products == Products::bfloat16) {
-                    static_cast<bf16*>(task.out)[paired] = to_bf16(value);
+                    static_cast<bf16*>(task.out)[pair + 2 * lane] = to_bf16(value);
                 } else {
                     const double step = steps[k][lane],
                                  q = step > 0 && step <= 1e300 ? u[k][lane] / step : 0;
-                    static_cast<int16_t*>(task.out)[paired] =
+                    static_cast<int16_t*>(task.out)[zipped + 2 * lane] =
                         static_cast<int16_t>(q < 0 ? q - 0.5 : q + 0.5);
                 }
             }
@@ -140,54 +149,104 @@ void winograd_weights(const WinogradWeightsTask& task) {
 
 // ---------------------------------------------------------------------------------------- input --
 
-// One patch, `count` channels from `first` on. Inside: no test for the border, where the input is
-// zero. Pooled: the gradient of average pooling and of the ReLU before it. T is the type of the
-// input, P that of the products, which are written `plane` apart.
-// (Fields of a task are copied to local variables: a store could change them for all the compiler
-// knows.)
-template <class T, class P, int kTile, bool kInside, bool kPooled>
-inline void input_patch(const WinogradInputTask& task, const Position& at, int64_t first,
-                        int64_t count, P* out, int64_t plane) {
-    constexpr int kPatch = kPatchOf<kTile>;
-    const int64_t height = task.grid.height, width = task.grid.width, channels = task.channels;
-    const int64_t step = task.flipped ? -1 : 1, corner = task.flipped ? kTile : -1;
-    const int64_t top = at.y + corner, left = at.x + corner;
-    const T* origin = static_cast<const T*>(task.input);
-    const uint16_t* bits = nullptr;
-    const int64_t down = height / 2, across = width / 2;  // windows
-    if constexpr (kPooled) {
-        origin += at.picture * down * across * channels;
-        bits = task.positive + at.picture * height * width * (channels / kPanel);
-    } else {
-        origin += ((at.picture * height + top) * width + left) * channels;
+// Channels of patches that are transformed at a time, at most: so many zeros stand for an input
+// beyond the border.
+constexpr int64_t kChannelsAtOnce = 512;
+template <class T>
+alignas(64) constexpr T kZeros[kChannelsAtOnce] = {};
+
+// Where the inputs of a patch are, [column][row]: found once for all channels, and for a row of
+// patches that do not touch the border once for all. Pooled: `inputs` are gradients of windows of
+// average pooling, and `bits` say where they go on.
+template <class T, int kTile, bool kPooled>
+class Patch {
+  public:
+    static constexpr int kSide = kPatchOf<kTile>;
+
+    // channel: the first of those that are transformed
+    Patch(const WinogradInputTask& task, int64_t channel) : task_(task), channel_(channel) {}
+
+    // Go to the patch of a tile.
+    FASTNST_INLINE void go_to(const Position& at) {
+        // an odd last row or column is in no window
+        const int64_t height = kPooled ? task_.grid.height / 2 * 2 : task_.grid.height;
+        const int64_t width = kPooled ? task_.grid.width / 2 * 2 : task_.grid.width;
+        const bool inside = at.y > 0 && at.x > 0 && at.y + kTile < height && at.x + kTile < width;
+        if (inside && inside_ && at.x == x_ + kTile) {  // to the right
+            first += kTile / kShrunk * task_.channels;
+            first_bits += kTile * (task_.channels / kPanel);
+        } else {
+            first = first_bits = 0;
+            find(at, height, width);
+        }
+        inside_ = inside;
+        x_ = at.x;
     }
+
+    // Column j is not among the kSide - kTile that the next patch to the right has too: fetch there
+    // what stands for it, the channels at c.
+    FASTNST_INLINE void fetch_next(int j, int64_t c) const {
+        if (task_.flipped ? j >= kTile : j < kSide - kTile) return;
+        const int64_t ahead = first + kTile * task_.channels + c;
+        for (int i = 0; i < kSide; ++i) prefetch(inputs[j][i] + ahead);
+    }
+
+    bool inside() const { return inside_; }
+
+    const T* inputs[kSide][kSide];
+    const uint16_t* bits[kPooled ? kSide : 1][kSide];
+    int64_t first = 0, first_bits = 0;  // added to all of them
+
+  private:
+    static constexpr int kShrunk = kPooled ? 2 : 1;
+
+    void find(const Position& at, int64_t height, int64_t width) {
+        const int64_t channels = task_.channels, panels = channels / kPanel;
+        const int64_t step = task_.flipped ? -1 : 1, corner = task_.flipped ? kTile : -1;
+        const int64_t whole_width = task_.grid.width, row = whole_width / kShrunk;
+        const int64_t above = at.picture * (task_.grid.height / kShrunk);
+        const T* origin = static_cast<const T*>(task_.input) + above * row * channels + channel_;
+        [[maybe_unused]] const uint16_t* signs = task_.positive;
+        if constexpr (kPooled)
+            signs += at.picture * task_.grid.height * whole_width * panels + channel_ / kPanel;
+        for (int j = 0; j < kSide; ++j) {
+            const int64_t x = at.x + corner + step * j;
+            for (int i = 0; i < kSide; ++i) {
+                const int64_t y = at.y + corner + step * i;
+                const bool valid = y >= 0 && y < height && x >= 0 && x < width;
+                inputs[j][i] =
+                    valid ? origin + (y / kShrunk * row + x / kShrunk) * channels : kZeros<T>;
+                if constexpr (kPooled)
+                    bits[j][i] = valid ? signs + (y * whole_width + x) * panels : kZeros<uint16_t>;
+            }
+        }
+    }
+
+    const WinogradInputTask& task_;
+    int64_t channel_;
+    bool inside_ = false;
+    int64_t x_ = 0;  // of the tile
+};
+
+// `count` channels of a patch from `first` on. Pooled: the input is the gradient of average pooling
+// and of the ReLU before it. T is the type of the input, P that of the products, which are written
+// `plane` apart.
+template <class T, class P, int kTile, bool kPooled>
+inline void input_patch(const Patch<T, kTile, kPooled>& patch, int64_t first, int64_t count,
+                        bool fetches, P* out, int64_t plane) {
+    constexpr int kPatch = kPatchOf<kTile>;
     const float quarter_value = 0.25f;
     const Vec quarter = broadcast(&quarter_value);
-    // What the next tile of the row does not share with this one is fetched on the way: 0.85 of the
-    // time for 64 and 128 channels. Of more the lines would not stay in the L1 cache.
-    const bool fetches = channels <= 128;
     for (int64_t c = first; c < first + count; c += kWidth) {
         Vec columns[kPatch][kPatch];  // [j][i]
         for (int j = 0; j < kPatch; ++j) {
+            if (fetches) patch.fetch_next(j, c);
             Vec d[kPatch];
             for (int i = 0; i < kPatch; ++i) {
-                const int64_t y = top + step * i, x = left + step * j;
+                d[i] = load(patch.inputs[j][i] + patch.first + c);
                 if constexpr (kPooled) {
-                    // an odd last row or column is in no window
-                    const bool valid =
-                        kInside || (y >= 0 && y < 2 * down && x >= 0 && x < 2 * across);
-                    d[i] = zero();
-                    if (!valid) continue;
-                    const uint32_t set =
-                        bits[(y * width + x) * (channels / kPanel) + c / kPanel] >> c % kPanel;
-                    d[i] = select_scaled(
-                        set, load(origin + (y / 2 * across + x / 2) * channels + c), quarter);
-                } else {
-                    const bool valid = kInside || (y >= 0 && y < height && x >= 0 && x < width);
-                    const T* value = origin + step * (i * width + j) * channels + c;
-                    if (kInside && fetches && (task.flipped ? j < kTile : j > 1))
-                        prefetch(value + kTile * channels);
-                    d[i] = valid ? load(value) : zero();
+                    const uint16_t* bits = patch.bits[j][i] + patch.first_bits + c / kPanel;
+                    d[i] = select_scaled(static_cast<uint32_t>(*bits >> c % kPanel), d[i], quarter);
                 }
             }
             Transform<kTile>::input(d, columns[j]);
@@ -228,9 +287,10 @@ inline float length_of(const float* v, int64_t count, float scale) {
 inline void choose_factors(Vec squares, int64_t products, const float* v, int64_t count,
                            float* scales, float* factors) {
     constexpr float kLength = static_cast<float>(kPatchLength), kLarge = 0x1p60f;
+    const float inverse = 1 / kLength;
     const Vec lengths = square_root(squares);
     store(scales, divide(broadcast(&kLength), lengths));
-    store(factors, divide(lengths, broadcast(&kLength)));
+    store(factors, multiply(lengths, broadcast(&inverse)));
     if (all_within(squares, 1e-30f, 1e30f, products)) return;
     float sums[kWidth];
     store(sums, squares);
@@ -244,77 +304,82 @@ inline void choose_factors(Vec squares, int64_t products, const float* v, int64_
     }
 }
 
-// V = round(v / factor) for a group of channels of one patch; v[k] is kIntegerChannels long.
+// Of kCount products: the sum of the squares of each one's numbers, a lane each.
+template <int kCount>
+FASTNST_INLINE Vec sums_of_squares(const float* v, int64_t count) {
+    Vec sums[kCount];
+    for (int k = 0; k < kCount; ++k) sums[k] = zero();
+    for (int64_t c = 0; c < count; c += kWidth) {
+#pragma GCC unroll 16
+        for (int k = 0; k < kCount; ++k) {
+            const Vec x = load(v + k * kIntegerChannels + c);
+            sums[k] = multiply_add(x, x, sums[k]);
+        }
+    }
+    return sums_of_lanes(sums);
+}
+
+// V = round(v / factor) for a group of channels of one patch; v[k] is kIntegerChannels long. All
+// factors come first: to wait for each group of them took a twentieth of the transform's time.
 template <int kTile>
 inline void round_patch(const float* v, int64_t count, int16_t* out, int64_t plane,
                         float* factors) {
-    constexpr int64_t kProducts = kProductsOf<kTile>;
-    static_assert(kProducts <= kFactors && kFactors % kWidth == 0);
-    for (int64_t first = 0; first < kProducts; first += kWidth) {
-        const float* numbers = v + first * kIntegerChannels;
-        const int64_t products = min(kWidth, kProducts - first);
-        Vec sums[kWidth];
-        for (int k = 0; k < kWidth; ++k) {
-            sums[k] = zero();
-            for (int64_t c = 0; k < products && c < count; c += kWidth) {
-                const Vec x = load(numbers + k * kIntegerChannels + c);
-                sums[k] = multiply_add(x, x, sums[k]);
-            }
-        }
-        transpose(sums);
-        for (int k = 1; k < kWidth; ++k) sums[0] = add(sums[k], sums[0]);
-        alignas(64) float scales[kWidth];
-        choose_factors(sums[0], products, numbers, count, scales, factors + first);
-        for (int64_t k = 0; k < products; ++k) {
-            const Vec scale = broadcast(scales + k);
-            int16_t* to = out + (first + k) * plane;
-            for (int64_t c = 0; c < count; c += kWidth)
-                store(to + c, multiply(scale, load(numbers + k * kIntegerChannels + c)));
-        }
+    static_assert(kProductsOf<kTile> == 36 && kWidth == 16 && kFactors == 48);
+    const Vec squares[] = {sums_of_squares<16>(v, count),
+                           sums_of_squares<16>(v + 16 * kIntegerChannels, count),
+                           sums_of_squares<4>(v + 32 * kIntegerChannels, count)};
+    alignas(64) float scales[kFactors];
+    for (int first = 0; first < 36; first += 16)
+        choose_factors(squares[first / 16], min(16, 36 - first), v + first * kIntegerChannels,
+                       count, scales + first, factors + first);
+    for (int k = 0; k < 36; ++k) {
+        const Vec scale = broadcast(scales + k);
+        const float* from = v + k * kIntegerChannels;
+        int64_t c = 0;
+        for (; c + 2 * kWidth <= count; c += 2 * kWidth)
+            store_zipped(out + c, load(from + c), load(from + c + kWidth), scale);
+        if (c < count) store(out + c, multiply(scale, load(from + c)));
+        out += plane;
     }
 }
 
-// As input_patch, all channels, in integers.
-template <int kTile, bool kInside, bool kPooled>
-inline void input_patch_in_integers(const WinogradInputTask& task, const Position& at, int16_t* out,
-                                    float* factors) {
+// As input_patch, in integers.
+template <int kTile, bool kPooled>
+inline void input_patch_in_integers(const Patch<float, kTile, kPooled>& patch, int64_t channels,
+                                    bool fetches, int16_t* out, int64_t plane, float* factors) {
     alignas(64) float v[kProductsOf<kTile> * kIntegerChannels];  // B^T d B of a group
-    for (int64_t first = 0; first < task.channels; first += kIntegerChannels) {
-        const int64_t count = min(kIntegerChannels, task.channels - first);
-        input_patch<float, float, kTile, kInside, kPooled>(task, at, first, count, v,
-                                                           kIntegerChannels);
-        round_patch<kTile>(v, count, out + first, task.out_plane, factors);
+    for (int64_t first = 0; first < channels; first += kIntegerChannels) {
+        const int64_t count = min(kIntegerChannels, channels - first);
+        input_patch<float, float, kTile, kPooled>(patch, first, count, fetches, v,
+                                                  kIntegerChannels);
+        round_patch<kTile>(v, count, out + first, plane, factors);
         factors += kFactors;
     }
 }
 #endif
 
-// All channels of a patch; in integers also their factors.
-template <class T, class P, int kTile, bool kInside, bool kPooled>
-inline void whole_patch(const WinogradInputTask& task, const Position& at, P* out,
-                        [[maybe_unused]] float* factors) {
-#ifdef FASTNST_MULTIPLIES_INTEGERS
-    if constexpr (kIntegers<P>)
-        return input_patch_in_integers<kTile, kInside, kPooled>(task, at, out, factors);
-#endif
-    input_patch<T, P, kTile, kInside, kPooled>(task, at, 0, task.channels, out, task.out_plane);
-}
-
 template <class T, class P, int kTile, bool kPooled>
 void transform_patches(const WinogradInputTask& task) {
-    const int64_t each =  // factors of a patch
-        kIntegers<P> ? ceil_div(task.channels, kIntegerChannels) * kFactors : 0;
-    for (int64_t tile = task.first; tile < task.last; ++tile) {
-        const Position at = position<kTile>(task.grid, tile);
-        P* out = static_cast<P*>(task.out) + (tile - task.first) * task.channels;
-        float* factors = task.factors + (tile - task.first) * each;
-        const int64_t height = kPooled ? task.grid.height / 2 * 2 : task.grid.height;
-        const int64_t width = kPooled ? task.grid.width / 2 * 2 : task.grid.width;
-        const bool inside = at.y > 0 && at.x > 0 && at.y + kTile < height && at.x + kTile < width;
-        if (inside)
-            whole_patch<T, P, kTile, true, kPooled>(task, at, out, factors);
-        else
-            whole_patch<T, P, kTile, false, kPooled>(task, at, out, factors);
+    for (int64_t first = 0; first < task.channels; first += kChannelsAtOnce) {
+        const int64_t channels = min(kChannelsAtOnce, task.channels - first);
+        Patch<T, kTile, kPooled> patch(task, first);
+        P* out = static_cast<P*>(task.out) + first;
+        [[maybe_unused]] float* factors = task.factors + first / kIntegerChannels * kFactors;
+        for (int64_t tile = task.first; tile < task.last; ++tile) {
+            patch.go_to(position<kTile>(task.grid, tile));
+            // What the next patch needs is fetched on the way: 0.85 of the time for 64 and 128
+            // channels. Of more the lines would not stay in the L1 cache.
+            const bool fetches = !kPooled && task.channels <= 128 && patch.inside();
+#ifdef FASTNST_MULTIPLIES_INTEGERS
+            if constexpr (kIntegers<P>) {
+                input_patch_in_integers<kTile, kPooled>(patch, channels, fetches, out,
+                                                        task.out_plane, factors);
+                factors += ceil_div(task.channels, kIntegerChannels) * kFactors;
+            } else
+#endif
+                input_patch<T, P, kTile, kPooled>(patch, 0, channels, fetches, out, task.out_plane);
+            out += task.channels;
+        }
     }
 }
 
@@ -355,72 +420,118 @@ int64_t winograd_scratch(int64_t tiles) {
     return kProductsOf<kTile> * product_plane(tiles, kMostPanels) + kGroup * kGroup;
 }
 
+// Outputs of one panel of channels of a tile, [row][column].
+template <int kTile>
+using Outputs = Vec[kTile][kTile][kPanelVectors];
+
+// y = A^T M A + bias for a panel of channels, `channel` the first; M[k] is `plane` further each.
+template <class P, int kTile>
+FASTNST_INLINE void transform_panel(const WinogradOutputTask& task, int64_t channel,
+                                    const float* products, int64_t plane, Outputs<kTile>& y) {
+    constexpr int kPatch = kPatchOf<kTile>;
+    const int64_t channels = task.channels_out;
+    for (int v = 0; v < kPanelVectors; ++v) {
+        const int64_t first = channel + v * kWidth;
+        const float* sums = products + v * kWidth;
+        Vec rows[kPatch][kTile];
+#pragma GCC unroll 8
+        for (int i = 0; i < kPatch; ++i) {
+            Vec m[kPatch];
+            for (int j = 0; j < kPatch; ++j) {
+                m[j] = load(sums + (i * kPatch + j) * plane);
+                if constexpr (kIntegers<P>)
+                    m[j] = multiply(m[j], load(task.steps + (i * kPatch + j) * channels + first));
+            }
+            Transform<kTile>::output(m, rows[i]);
+        }
+        const Vec b = task.bias ? load(task.bias + first) : zero();
+#pragma GCC unroll 8
+        for (int j = 0; j < kTile; ++j) {
+            Vec m[kPatch], column[kTile];
+            for (int i = 0; i < kPatch; ++i) m[i] = rows[i][j];
+            Transform<kTile>::output(m, column);
+            for (int i = 0; i < kTile; ++i) y[i][j][v] = add(column[i], b);
+        }
+    }
+}
+
 // One tile, all channels of the task. Whole: no part of it lies beyond the picture. What the next
 // tile of the row writes and masks with is fetched on the way: half of the time for 512 channels,
 // 0.6 for 256, 0.8 for 64.
 template <class T, class P, int kTile, bool kWhole>
 inline void output_tile(const WinogradOutputTask& task, const Position& at, const float* products,
                         int64_t plane) {
-    constexpr int kPatch = kPatchOf<kTile>;
     const int64_t height = task.grid.height, width = task.grid.width, channels = task.channels_out;
     const int64_t down = min(kTile, height - at.y), across = min(kTile, width - at.x);
     const int64_t step = task.transposed ? -1 : 1, corner = task.transposed ? kTile - 1 : 0;
-    const int64_t top = at.y + corner, left = at.x + corner;
-    const int64_t origin = ((at.picture * height + top) * width + left) * channels + task.first_out;
-    const float* bias = task.bias ? task.bias + task.first_out : nullptr;
+    const int64_t origin =
+        ((at.picture * height + at.y + corner) * width + at.x + corner) * channels;
+    const int64_t ahead = kTile * channels;
     const T* mask = static_cast<const T*>(task.mask);
     T *preactivation = static_cast<T*>(task.preactivation), *out = static_cast<T*>(task.out),
       *pooled = static_cast<T*>(task.pooled);
     uint16_t* signs = task.positive;
     const bool relu = task.relu, max_pooling = task.pooling == 2, streamed = task.streamed;
     const float quarter = 0.25f;
+    int64_t offsets[kTile][kTile];
+    for (int i = 0; i < kTile; ++i) {
+        for (int j = 0; j < kTile; ++j)
+            offsets[i][j] = origin + step * (i * width + j) * channels + task.first_out;
+    }
     for (int64_t panel = 0; panel < task.panels * kPanel; panel += kPanel) {
-        // The vectors of a panel are written together: streamed lines should be whole.
-        Vec y[kTile][kTile][kPanelVectors];
-        for (int v = 0; v < kPanelVectors; ++v) {
-            Vec columns[kPatch][kTile];
-            const float* sums = products + panel + v * kWidth;
-            for (int j = 0; j < kPatch; ++j) {
-                Vec m[kPatch];
-                for (int i = 0; i < kPatch; ++i) {
-                    m[i] = load(sums + (i * kPatch + j) * plane);
-                    if constexpr (kIntegers<P>)
-                        m[i] = multiply(m[i], load(task.steps + (i * kPatch + j) * channels +
-                                                   task.first_out + panel + v * kWidth));
-                }
-                Transform<kTile>::output(m, columns[j]);
-            }
-            const Vec b = bias ? load(bias + panel + v * kWidth) : zero();
+        Outputs<kTile> y;
+        transform_panel<P, kTile>(task, task.first_out + panel, products + panel, plane, y);
+        // visit(y[i][j], its offset) for what lies in the picture
+        const auto each = [&](const auto& visit) FASTNST_INLINE_LAMBDA {
+#pragma GCC unroll 8
             for (int i = 0; i < kTile; ++i) {
-                Vec m[kPatch], row[kTile];
-                for (int j = 0; j < kPatch; ++j) m[j] = columns[j][i];
-                Transform<kTile>::output(m, row);
-                for (int j = 0; j < kTile; ++j) y[i][j][v] = add(row[j], b);
+#pragma GCC unroll 8
+                for (int j = 0; j < kTile; ++j) {
+                    if (kWhole || (corner + step * i < down && corner + step * j < across))
+                        visit(y[i][j], offsets[i][j] + panel);
+                }
             }
+        };
+        if (preactivation) {
+            each([&](Vec(&x)[kPanelVectors], int64_t offset) FASTNST_INLINE_LAMBDA {
+                for (int v = 0; v < kPanelVectors; ++v)
+                    store(preactivation + offset + v * kWidth, x[v]);
+            });
         }
-        for (int i = 0; i < kTile; ++i) {
-            for (int j = 0; j < kTile; ++j) {
-                if (!kWhole && (corner + step * i >= down || corner + step * j >= across)) continue;
-                uint32_t bits = 0;
+        if (relu) {
+            each([&](Vec(&x)[kPanelVectors], int64_t) FASTNST_INLINE_LAMBDA {
+                for (int v = 0; v < kPanelVectors; ++v) x[v] = zero_unless_positive(x[v], x[v]);
+            });
+        }
+        if (mask) {
+            each([&](Vec(&x)[kPanelVectors], int64_t offset) FASTNST_INLINE_LAMBDA {
                 for (int v = 0; v < kPanelVectors; ++v) {
-                    Vec& value = y[i][j][v];
-                    const int64_t offset =
-                        origin + step * (i * width + j) * channels + panel + v * kWidth;
-                    if (preactivation) store(preactivation + offset, value);
-                    if (relu) value = zero_unless_positive(value, value);
-                    if (mask) {
-                        value = zero_unless_positive(value, load(mask + offset));
-                        prefetch_to_second(mask + offset + kTile * channels);
-                    }
-                    if (out && !streamed) prefetch_to_second(out + offset + kTile * channels);
-                    bits |= positive(value) << v * kWidth;
-                    if (out) store_or_stream(streamed, out + offset, value);
+                    const T* features = mask + offset + v * kWidth;
+                    x[v] = zero_unless_positive(x[v], load(features));
+                    prefetch_to_second(features + ahead);
                 }
-                if (signs) {
-                    const int64_t offset = origin + step * (i * width + j) * channels + panel;
-                    signs[offset / kPanel] = static_cast<uint16_t>(bits);
+            });
+        }
+        if (signs) {
+            each([&](Vec(&x)[kPanelVectors], int64_t offset) FASTNST_INLINE_LAMBDA {
+                uint32_t bits = 0;
+                for (int v = 0; v < kPanelVectors; ++v) bits |= positive(x[v]) << v * kWidth;
+                signs[offset / kPanel] = static_cast<uint16_t>(bits);
+            });
+        }
+        if (out && streamed) {
+            each([&](Vec(&x)[kPanelVectors], int64_t offset) FASTNST_INLINE_LAMBDA {
+                for (int v = 0; v < kPanelVectors; ++v)
+                    store_or_stream(true, out + offset + v * kWidth, x[v]);
+            });
+        } else if (out) {
+            each([&](Vec(&x)[kPanelVectors], int64_t offset) FASTNST_INLINE_LAMBDA {
+                for (int v = 0; v < kPanelVectors; ++v) {
+                    T* to = out + offset + v * kWidth;
+                    store(to, x[v]);
+                    prefetch_to_second(to + ahead);
                 }
-            }
+            });
         }
         if (!pooled) continue;
         for (int i = 0; i + 1 < down; i += 2) {

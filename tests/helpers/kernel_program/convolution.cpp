@@ -13,10 +13,11 @@ struct Shape {
 };
 
 constexpr Shape kShapes[] = {
-    {1, 1, 1, 16, 16},   // one position: all border
-    {2, 5, 3, 32, 16},   // a batch
-    {1, 9, 7, 48, 80},   // five panels: of four and one
-    {1, 26, 27, 16, 16}  // a block of a thread's own
+    {1, 1, 1, 16, 16},    // one position: all border
+    {2, 5, 3, 32, 16},    // a batch
+    {1, 9, 7, 48, 80},    // five panels: of four and one
+    {1, 26, 27, 16, 16},  // a block of a thread's own
+    {1, 5, 6, 528, 16}    // more channels than are transformed at a time
 };
 
 // Winograd adds and subtracts numbers larger than the result's parts: errors of about 20 (tiles of
