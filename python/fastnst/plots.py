@@ -101,7 +101,9 @@ def _draw_parts(axes: Any, totals: Sequence[float], parts: Mapping[str, Sequence
     for name, values in parts.items():
         style = "--" if name.startswith("content") else ":" if name.startswith("total") else "-"
         axes.plot(evaluations, values, style, lw=1.2, label=name)
-    axes.set(xlabel="evaluation", ylabel="part of the loss", yscale="log")
+    axes.set(xlabel="evaluation", ylabel="part of the loss")
+    if any(value > 0 for values in (totals, *parts.values()) for value in values):
+        axes.set_yscale("log")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, ncols=2)
 

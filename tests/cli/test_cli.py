@@ -260,6 +260,20 @@ def test_plot_and_video(tmp_path: Path, pair) -> None:
     assert film.stat().st_size > 500
 
 
+def test_a_film_of_several_scales_has_the_size_of_the_result(tmp_path: Path, pair) -> None:
+    av = pytest.importorskip("av")
+    scales = ("--size", "48", "--min-size", "24", "--scale-iterations", "1")
+    done = fastnst(
+        *("stylize", *pair, "-o", tmp_path / "a.png", *QUICK, *scales),
+        *("--style-layers", "relu1_1", "--content-layers", "relu1_1"),
+        *("--video", tmp_path / "a.mp4"),
+    )
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "a.png") as picture, av.open(str(tmp_path / "a.mp4")) as film:
+        stream = film.streams.video[0]
+        assert (stream.width, stream.height) == picture.size == (48, 36)
+
+
 def test_estimate_says_what_a_run_takes(tmp_path: Path, pair) -> None:
     run = ["stylize", *pair, "-o", tmp_path / "a.png", *QUICK, "--estimate"]
     text = fastnst(*run).stdout
@@ -564,6 +578,11 @@ def test_samples(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert len(list((tmp_path / "new").glob("*.png"))) >= 5
     assert fastnst("samples", __file__).returncode == 2
+    if sys.platform == "linux":  # the system's reason, and the file
+        done = fastnst("samples", "/proc/self")
+        assert done.returncode == 1
+        assert "None" not in done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 def test_presets() -> None:

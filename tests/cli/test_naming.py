@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from fastnst.cli.naming import new_name, target
+from fastnst.cli.until_end import until_end
 
 
 def test_it_is_built_from_the_pictures(tmp_path: Path) -> None:
@@ -38,3 +39,12 @@ def test_a_folder_gets_a_new_name_in_it(tmp_path: Path, monkeypatch) -> None:
     assert target(None, "a", "b") == Path("a-b-2.png")
     for name in ("new.png", "x" * 300, "a\0b"):  # what is wrong with these is said later
         assert target(Path(name), "a", "b") == Path(name)
+
+
+def test_commands_that_run_at_once_choose_different_names(tmp_path: Path) -> None:
+    with until_end():
+        assert new_name("a", "b", folder=tmp_path) == tmp_path / "a-b.png"
+        with until_end():
+            assert new_name("a", "b", folder=tmp_path) == tmp_path / "a-b-2.png"
+    assert new_name("a", "b", folder=tmp_path) == tmp_path / "a-b.png"
+    assert not list(tmp_path.iterdir())

@@ -72,6 +72,15 @@ def test_it_is_refused_before_the_work(folder: Path, arguments: list[str], messa
     assert contents(folder) == before
 
 
+def test_a_film_has_no_side_of_one_pixel(folder: Path) -> None:
+    pytest.importorskip("av")
+    Image.new("RGB", (64, 1)).save(folder / "thin.png")
+    thin = ["stylize", "thin.png", "s.png", "-o", "o.png", *QUICK, "--video", "o.mp4"]
+    code, said = fastnst(*thin)
+    assert code == 2
+    assert "a film has 2 pixels a side at least" in said
+
+
 def test_pictures_on_the_way_replace_nothing_but_pictures(folder: Path) -> None:
     (folder / "o-00002.png").write_text("words")
     for arguments, message in (

@@ -27,7 +27,7 @@ def server(folder: Path, *options: str) -> Iterator[str]:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line.startswith("fastnst: http://127.0.0.1:"), line
+        assert line.startswith(("fastnst: http://127.0.0.1:", "fastnst: http://[::1]:")), line
         yield line.split()[1]
     finally:
         process.terminate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +25,15 @@ from fastnst.ui import controls
 from fastnst.ui.film_tab import to_film_controls
 from fastnst.ui.sheet_tab import to_sheet_controls
 from fastnst.video.options import FilmOptions, Selection
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def upload(address: str, name: str, data: bytes) -> str:
@@ -104,6 +114,25 @@ def test_a_visitor_gets_what_is_allowed_and_nothing_of_others(tmp_path: Path) ->
         assert "data:image/png" not in str(other)
 
 
+@pytest.mark.slow
+def test_a_proxy_is_no_hindrance(tmp_path: Path, monkeypatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "example.org")
+    with server(tmp_path) as address:
+        assert address.startswith("http")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_ipv6(host: str, tmp_path: Path) -> None:
+    with server(tmp_path, "--host", host) as address:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        assert opener.open(address).status == 200
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -114,6 +143,7 @@ def test_a_visitor_gets_what_is_allowed_and_nothing_of_others(tmp_path: Path) ->
         (["--style-weight", "much"], "style-weight"),
         (["--port", "99999999"], "--port is 99999999: expected 1 to 65535"),
         (["--max-megapixels", "nan"], "--max-megapixels is nan: expected 0.01 or more"),
+        (["--max-megapixels", "300"], "--max-megapixels is 300: expected 178 or less"),
         (["--host", "no host"], "the page cannot be served at no host: "),
         (["--host", "a..b", "--port", "80"], "the page cannot be served at a..b, port 80: "),
         (["--port", "-1"], "--port is -1: expected 1 to 65535"),

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from fastnst.errors import InvalidInput
+from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.output import video
+from fastnst.run import checkpoint_writer
 from fastnst.settings.presets import make_settings
 from fastnst.ui.film_wish import FilmWish
 from fastnst.ui.limits import Limits
@@ -319,15 +320,53 @@ def test_the_size_that_is_not_said_is_limited_too() -> None:
     Limits().check(make_settings("fast"), 100, 100)
 
 
+def test_who_has_looked_of_late_is_remembered(studio) -> None:
+    first = studio.admit(None)
+    second = studio.admit(None)
+    for _ in range(VISITORS - 2):
+        studio.admit(None)
+    known = studio.visitor(first)
+    studio.admit(None)
+    assert studio.visitor(first) is known
+    assert second not in studio._visitors
+
+
+def test_a_run_that_is_done_writes_no_state(studio, wish, finish, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", fail)
+    assert finish(studio.start(studio.admit(None), wish)).state == "done"
+
+
+def test_a_stopped_run_whose_state_cannot_be_written_keeps_its_picture(
+    studio, wish, finish, monkeypatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OutputFailed("checkpoint: No space left on device")
+
+    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", fail)
+    who = studio.admit(None)
+    job = running(studio.start(who, long(wish)))
+    studio.stop(who)
+    assert finish(job).state == "failed"
+    assert job.outcome is not None
+    assert job.outcome.download
+    assert "No space left" in job.outcome.text
+
+
 def test_a_page_whose_folder_was_tidied_away_goes_on(studio, wish, finish) -> None:
     shutil.rmtree(studio._folder.name)
     assert finish(studio.start(studio.admit(None), wish)).state == "done"
 
 
-def test_a_built_in_picture_that_was_tidied_away_is_drawn_anew() -> None:
+def test_a_built_in_picture_that_was_tidied_away_is_drawn_anew(tmp_path, monkeypatch) -> None:
     pytest.importorskip("gradio")
     from fastnst.ui import boxes
 
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))  # which a page removes at its end
+    boxes._draw.cache_clear()
+    assert Path(boxes.sample_at("content", 0)).is_relative_to(tmp_path)
     Path(boxes.sample_at("content", 0)).unlink()
     assert Path(boxes.sample_at("content", 0)).exists()
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from fastnst.cli.console import complain
+from fastnst.cli.until_end import until_end
 from fastnst.errors import FastNSTError
 
 USAGE = 2  # the exit code of bad usage
@@ -48,7 +49,8 @@ def run_app(arguments: Sequence[str]) -> int:
 
     try:
         COMMAND.set(tuple(arguments))
-        code = make_app(arguments)(list(arguments), prog_name="fastnst", standalone_mode=False)
+        with until_end():
+            code = make_app(arguments)(list(arguments), prog_name="fastnst", standalone_mode=False)
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else 1
     except typer.Abort:

@@ -1,13 +1,20 @@
-"""Names for results that were given none: built from the pictures, and taken by no other file."""
+"""Names for results that were given none: built from the pictures, and taken by no other file.
+
+A name is claimed until the command ends, so that two commands that run at the same time do not
+choose the same.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
 from pathlib import Path
 
 from fastnst import samples
+from fastnst.cli.until_end import UNTIL_END
+from fastnst.ranks.launch import writes
 
 _LONGEST = 200  # bytes of a name without its suffix; most file systems take 255
 _UNFIT = re.compile(r'[\0-\x1f<>:"/\\|?*]')  # not in file names, on one system or another
@@ -37,9 +44,23 @@ def new_name(*pictures: str, folder: Path | None = None) -> Path:
     root = folder or Path()
     for number in itertools.count(1):
         path = root / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
-        if not os.path.lexists(path):
+        if not os.path.lexists(path) and _claim(path):
             return path
     raise AssertionError("the numbers never end")
+
+
+def _claim(path: Path) -> bool:
+    """Claim a name that no file has until the command ends; False if another command has it."""
+    from fastnst.claims import claim
+
+    until_end = UNTIL_END.get()
+    if until_end is None or not writes():
+        return True
+    with contextlib.ExitStack() as held:
+        if not held.enter_context(claim(path)) or os.path.lexists(path):  # written meanwhile
+            return False
+        until_end.push(held.pop_all())
+    return True
 
 
 def _stem(picture: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastnst import files, plots
 from fastnst.cli.inputs import check_read_once
+from fastnst.errors import InvalidInput
 from fastnst.images.outputs import check_output
 from fastnst.output import video
 from fastnst.run.checkpoint_kind import is_checkpoint
@@ -66,7 +67,13 @@ def check_run(
         plots.check(plot)
     if film is not None:
         video.check(film)
-    check_output(output, bits, size=size(), pyramid=pyramid)  # which loads what decodes pictures
+    found = size()  # which loads what decodes pictures
+    if film is not None and found is not None and min(found) < video.LEAST:
+        raise InvalidInput(
+            f"video {film}: a film has {video.LEAST} pixels a side at least, and the result is "
+            f"{found[0]}×{found[1]}"
+        )
+    check_output(output, bits, size=found, pyramid=pyramid)
 
 
 def check_config(path: Path, others: Mapping[Any, Any]) -> None:

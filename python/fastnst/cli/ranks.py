@@ -15,6 +15,7 @@ import typer
 from fastnst.cli.console import complain
 from fastnst.cli.inputs import STANDARD_INPUT
 from fastnst.cli.options import SIDE_BY_SIDE
+from fastnst.cli.until_end import UNTIL_END
 from fastnst.errors import FastNSTError, InvalidInput
 from fastnst.ranks.launch import Plan, end_with_launcher, is_rank, rank, still_speaking
 from fastnst.run.shareable import refuse, unavailable_reason
@@ -151,6 +152,8 @@ def start_ranks(plan: Plan) -> None:
     """
     from fastnst.ranks.agent import run_ranks
 
+    if (until_end := UNTIL_END.get()) is not None:
+        until_end.close()  # the first rank claims the result's name
     raise typer.Exit(run_ranks(("-c", _program(), *COMMAND.get()), plan, complain))
 
 

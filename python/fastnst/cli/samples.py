@@ -9,7 +9,7 @@ import typer
 
 from fastnst import samples
 from fastnst.cli import console
-from fastnst.errors import InvalidInput
+from fastnst.errors import FastNSTError, InvalidInput
 
 
 def list_samples(
@@ -25,6 +25,8 @@ def list_samples(
             for path in samples.write_all(directory):
                 print(path)
         except OSError as error:
+            if isinstance(error, FastNSTError):
+                raise
             raise InvalidInput(f"{directory} cannot be written: {error.strerror}") from error
         return
     from rich.table import Table

@@ -261,9 +261,11 @@ def _drop(_: Pixels) -> None:
 
 
 def _film(add: Callable[[Pixels], None]) -> Callable[[Step], None]:
+    from fastnst.images.pixels import resize
+
     def listen(step: Step) -> None:
         if step.iteration % video.every(step.iterations) == 0:  # of all scales
-            add(step.pixels)
+            add(resize(step.pixels, step.width, step.height))  # a film has one size
 
     return listen
 

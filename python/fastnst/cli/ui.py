@@ -23,6 +23,7 @@ from fastnst.settings.settings import Settings
 
 MOST_PIXELS = 1024  # long side of a visitor's result, unless the command asks for more
 MOST_ITERATIONS = 1000
+MOST_MEGAPIXELS = 178  # that Pillow decodes unasked
 FOLDER = "GRADIO_TEMP_DIR"
 
 
@@ -61,6 +62,10 @@ def ui(
     ):
         if not value >= least:  # NaN is none
             raise InvalidInput(f"--{name} is {value}: expected {least} or more")
+    if max_megapixels > MOST_MEGAPIXELS:
+        raise InvalidInput(
+            f"--max-megapixels is {max_megapixels:g}: expected {MOST_MEGAPIXELS} or less"
+        )
     if port is not None and not 1 <= port <= 65535:
         raise InvalidInput(f"--port is {port}: expected 1 to 65535")
     resources = read_resources(memory, scratch)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FRAMES_PER_SECOND = 30
 FRAMES = 300  # of a run, about: ten seconds
 SPACE = 16 << 20  # bytes that a film of a small picture may take
+LEAST = 2  # pixels of a side
 LAST = 2  # seconds that the last picture stands
 
 

@@ -65,10 +65,12 @@ class Checkpoints:
         path: One file, which each checkpoint replaces.
         every: Iterations between two checkpoints. There is also one at the end of each scale, and
             one when a callback interrupts the run.
+        only_interrupted: Whether the last is the only one that there is.
     """
 
     path: Path
     every: int = 50
+    only_interrupted: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))

@@ -56,6 +56,8 @@ class CheckpointWriter:
         """Write a checkpoint if it is time for one; the recorder knows of the iterate already."""
         if iterate.averaged:
             return  # the average is no part of the way, and the state before it is written
+        if self.checkpoints.only_interrupted:
+            return
         due = iterate.iteration - self.written >= self.checkpoints.every
         if due or iterate.iteration >= self.iterations:
             self.write(iterate)

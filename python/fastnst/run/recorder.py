@@ -126,6 +126,7 @@ class Recorder:
                 Step(
                     *(iteration, iterations, evaluations, losses, self.seconds()),
                     *(iterate.image, colours, *at, self.share),
+                    *(self.prepared.width, self.prepared.height),
                 )
             )
 

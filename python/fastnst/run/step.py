@@ -30,6 +30,8 @@ class Step:
         seconds: How long the optimisation has run.
         scale: The number of the scale at hand, from 1.
         scales: How many scales there are.
+        width: Of the result, in pixels; the picture of an earlier scale is smaller.
+        height: Of the result.
     """
 
     iteration: int
@@ -42,6 +44,8 @@ class Step:
     scale: int = 1
     scales: int = 1
     _share: Share | None = field(default=None, repr=False)
+    width: int = 0
+    height: int = 0
 
     @property
     def image(self) -> Image.Image:

@@ -63,4 +63,7 @@ def typed(value: Any) -> str:
     """A value as it is typed on the command line: ``1,0.5`` for a list."""
     if isinstance(value, tuple):
         return ",".join(map(typed, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

@@ -67,6 +67,8 @@ def make_axes(vary: Mapping[str, Iterable[Any]]) -> tuple[Axis, ...]:
     Raises:
         InvalidInput: for none or more than two, a name that is none, and a bad value or list.
     """
+    if not isinstance(vary, Mapping):
+        raise InvalidInput(f"vary is of type {type(vary).__name__}: expected {{name: values}}")
     if not vary:
         raise InvalidInput("name what to vary, as style-weight=5,20")
     if len(vary) > AXES:

@@ -6,8 +6,12 @@ component, Gradio goes on with a new object of its class.
 
 from __future__ import annotations
 
+import atexit
 import functools
+import os
+import shutil
 import tempfile
+import threading
 from abc import ABCMeta
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +25,8 @@ from gradio.data_classes import FileData, ImageData
 
 from fastnst import samples
 from fastnst.ui import thumbnails
+
+_DRAWING = threading.Lock()
 
 
 class _Plain(ComponentMeta):  # type: ignore[misc, unused-ignore]
@@ -149,13 +155,19 @@ def sample_at(kind: samples.Kind, index: Any) -> str:
     names = samples.names(kind)
     name = names[index] if isinstance(index, int) and 0 <= index < len(names) else names[0]
     if not Path(_drawn(name)).is_file():  # systems tidy their folders for temporary files
-        _drawn.cache_clear()
+        _draw.cache_clear()
     return _drawn(name)
 
 
-@functools.cache
 def _drawn(name: str) -> str:
-    folder = tempfile.mkdtemp(prefix="fastnst-sample-")
+    with _DRAWING:  # visitors click at the same time
+        return _draw(name)
+
+
+@functools.cache
+def _draw(name: str) -> str:
+    folder = tempfile.mkdtemp(prefix="fastnst-sample-", dir=os.environ.get("GRADIO_TEMP_DIR"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = Path(folder, f"{name}.png")
     samples.load(name).save(path)
     return str(path)

@@ -47,7 +47,9 @@ def control(name: str, own: Settings) -> Any:
     if names:
         return gr.Dropdown(list(names), **shared)
     is_number = isinstance(spec.kind, (Whole, Number))
-    if is_number and spec.none is None:
+    # A browser's numbers are doubles, which have not all the whole numbers of a seed.
+    is_exact = not isinstance(spec.kind, Whole) or spec.kind.high <= 2**53
+    if is_number and spec.none is None and is_exact:
         return gr.Number(precision=0 if isinstance(spec.kind, Whole) else None, **shared)
     # A number that may be left out is a text: Gradio's box for numbers turns empty into 0.
     empty = f"empty: {spec.none.removeprefix('--')}" if spec.none else None

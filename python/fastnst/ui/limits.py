@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,7 +70,8 @@ class Limits:
     def within(self, settings: Settings) -> Settings:
         """Settings, as those of a preset, with their size and iterations as far as allowed."""
         size = settings.size
-        if max(DEFAULT_SIZE.values()) > self.size if size is None else size > self.size:
+        most = max(DEFAULT_SIZE.values()) if size is None else size or math.inf  # 0: the content's
+        if most > self.size:
             size = self.size
         later = settings.scale_iterations
         return replace(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastnst.run.checkpoint import Checkpoints
-from fastnst.run.ending import Diverged, Interrupted
+from fastnst.run.ending import Diverged, Interrupted, Unsaved
 from fastnst.run.run import run
 from fastnst.settings.settings import Settings
 from fastnst.ui.limits import Limits
@@ -64,8 +64,7 @@ class PictureWish(Wish):
                 stage.hear,
                 content_mask=self.content_mask,
                 style_masks=self.style_masks or None,
-                # every so many iterations: never; the state is for a run that is stopped
-                checkpoints=Checkpoints(checkpoint, self.settings.iterations + 1),
+                checkpoints=Checkpoints(checkpoint, only_interrupted=True),
                 resume=checkpoint if stage.resumed else None,
                 cache=stage.cache,
                 resources=stage.resources,
@@ -74,10 +73,10 @@ class PictureWish(Wish):
             return Ended("stopped", picture_outcome(interrupt.result, "stopped", content))
         except KeyboardInterrupt:
             return Ended("removed")
-        except Diverged as diverged:
-            if diverged.result is None:
+        except (Diverged, Unsaved) as failed:  # Unsaved: the state of a run that was stopped
+            if failed.result is None:
                 raise
-            error = explain(diverged, stage.folder, checkpoint)
-            outcome = picture_outcome(diverged.result, "failed", content, error)
+            error = explain(failed, stage.folder, checkpoint)
+            outcome = picture_outcome(failed.result, "failed", content, error)
             return Ended("failed", outcome, error)
         return Ended("done", picture_outcome(result, "done", content))

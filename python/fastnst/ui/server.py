@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any
 
@@ -38,10 +39,12 @@ def serve(page: Any, host: str, port: int | None, *, browser: bool, megabytes: i
     Raises:
         BackendUnavailable: if the address cannot be used.
     """
+    host = host.removeprefix("[").removesuffix("]")
     _check_address(host, port)
+    _pass_by_proxies(host)
     try:
         _, address, _ = page.launch(
-            server_name=host,
+            server_name=f"[{host}]" if ":" in host else host,
             server_port=port,
             inbrowser=browser,
             prevent_thread_lock=True,
@@ -54,9 +57,18 @@ def serve(page: Any, host: str, port: int | None, *, browser: bool, megabytes: i
             theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
             css=CSS,
         )
-    except OSError as error:
+    # Gradio asks its own page whether it is there, by a client with errors of its own.
+    except Exception as error:
         raise BackendUnavailable(f"the page cannot be served at {host}: {error}") from error
     return str(address)
+
+
+def _pass_by_proxies(host: str) -> None:
+    """Let no proxy of the environment stand between this process and its own page."""
+    for name in ("NO_PROXY", "no_proxy"):
+        known = os.environ.get(name, "")
+        ours = [place for place in (host, "localhost", "127.0.0.1", "::1") if place not in known]
+        os.environ[name] = ",".join(filter(None, (known, *ours)))
 
 
 def _check_address(host: str, port: int | None) -> None:

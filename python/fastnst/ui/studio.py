@@ -127,6 +127,7 @@ class Studio:
             if found is None:
                 return Visitor()
             found.looked = time.monotonic()
+            self._visitors.move_to_end(str(token))
             return found
 
     def start(self, token: object, wish: Wish) -> Job:
