@@ -161,7 +161,7 @@ def test_save_and_record(tmp_path) -> None:
     assert set(record) == {
         "output", "width", "height", "iterations", "evaluations", "scales", "seconds", "loss",
         "engine", "provider", "device", "precision", "tf32", "seed", "weights", "settings",
-        "versions", "strips", "peak_bytes",
+        "effective", "versions", "strips", "peak_bytes",
     }  # fmt: skip
     assert set(record["loss"]) == {"total", "content", "style", "tv"}
     settings = fastnst.make_settings("gatys", record["settings"])

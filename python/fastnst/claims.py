@@ -8,12 +8,22 @@ machines see each other's claims where the file system that they share carries l
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from fastnst import files
+
+_held: set[Path] = set()  # the files of this process's claims
+
+
+def abandon() -> None:
+    """Remove the files of all claims: for a process that ends here and now."""
+    for path in list(_held):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def claim_path(output: Path) -> Path:
@@ -36,17 +46,23 @@ def claim(output: Path, seconds: float = 0) -> Iterator[bool]:
     """
     path = claim_path(output)
     lock = FileLock(path)
+    # The lock would make the folder. (False for a NUL in the name too.)
+    if not os.path.isdir(path.parent) or "\0" in path.name:  # noqa: PTH112
+        yield True
+        return
     try:
         lock.acquire(timeout=seconds)
     except Timeout:
         yield False
         return
-    except (OSError, NotImplementedError, ValueError):  # no folder, no locks; a NUL in the name
+    except (OSError, NotImplementedError):  # no locks
         yield True
         return
+    _held.add(path)
     try:
         yield True
     finally:
+        _held.discard(path)
         with contextlib.suppress(OSError):  # while it is held: a later file is another's
             path.unlink()
         lock.release()

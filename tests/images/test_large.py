@@ -264,7 +264,7 @@ def test_a_name_that_ends_in_brackets(tmp_path: Path) -> None:
 def test_more_pixels_than_were_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(RGB).save(path)
-    with pytest.raises(InvalidInput, match=r"has more than 0 megapixels: 0; ask for them with"):
+    with pytest.raises(InvalidInput, match="has more than 0.0266 megapixels: 0.0266; ask for"):
         open_large(path, MemoryStore(), largest=203 * 131 - 1)
     assert open_large(path, MemoryStore(), largest=203 * 131).height == 131
     bomb = huge_png(tmp_path / "bomb.png", 14_000)
@@ -305,7 +305,7 @@ def test_small_pictures_stay_in_memory_and_large_ones_go_to_the_store(
         source = open_rows(tmp_path / "a.png", store)
         assert np.array_equal(source.rows(0, source.height), load_image(tmp_path / "a.png"))
         assert store.size == 203 * 131 * 3
-        with pytest.raises(InvalidInput, match="has more than 0 megapixels"):
+        with pytest.raises(InvalidInput, match=r"a\.png has more than 1e-05 megapixels"):
             open_rows(tmp_path / "a.png", store, largest=10)
         with pytest.raises(InvalidInput, match=r"none\.png does not exist"):
             open_rows(tmp_path / "none.png", store)

@@ -556,6 +556,22 @@ def test_some_rows_have_the_bits_of_all(tile: int, shape: tuple[int, ...], isa: 
             assert not part[name].any()
 
 
+@pytest.mark.parametrize("channels", [64, 144, 256, 512])
+def test_some_rows_have_the_bits_of_all_in_int16(channels: int, isa: str, integers: None) -> None:
+    """Also of more than one group of channels, whose sums are added as floats.
+
+    A row has five tiles, so that tiles lie at other places of a register tile of six.
+    """
+    x, weight, bias = layer((1, 40, 18, channels, 64))
+    filters = convolution.transform_filters(weight, dtype=torch.int16)
+    whole = unwritten(1, 40, 18, 64)
+    convolution.convolve(x, filters, bias, relu=True, out=whole)
+    for first, last in ((0, 4), (4, 16), (8, 40), (12, 36), (36, 40)):
+        part = unwritten(1, 40, 18, 64)
+        convolution.convolve(x, filters, bias, relu=True, rows=slice(first, last), out=part)
+        assert torch.equal(part[:, first:last], whole[:, first:last])
+
+
 def test_rows_that_are_no_whole_tiles(isa: str) -> None:
     x, weight, bias = layer((2, 13, 9, 16, 16))
     filters, out = convolution.transform_filters(weight), unwritten(2, 13, 9, 16)

@@ -32,7 +32,7 @@ def test_what_cannot_be_cut_names_a_size(monkeypatch: pytest.MonkeyPatch) -> Non
     it = Need(1024, 768, Settings(engine="onnx"))  # which computes no strips
     with pytest.raises(InvalidInput, match=r"1024×768.*onnx.*use --size (\d+) or less") as caught:
         make_plan(it)
-    fits = int(str(caught.value).split("--size ")[1].split()[0])
+    fits = int(str(caught.value).split("--size ")[1].split()[0].rstrip(","))
     assert make_plan(it.at(fits)) == WHOLE
     assert fits > 256  # and is not much smaller than need be
 
@@ -103,12 +103,12 @@ def test_what_does_not_fit_in_strips_names_what_does(
     free(monkeypatch, 8e9)
     it = Need(8192, 6144, replace(FP32, history_size=100))
     with pytest.raises(
-        InvalidInput, match=r"--size (\d+) or less, or --history-size (\d+), or --scratch"
+        InvalidInput, match=r"--size (\d+)(?: or less)?, or --history-size (\d+), or --scratch"
     ) as caught:
         make_plan(it)
     text = str(caught.value)
     assert "\n" not in text
-    make_plan(it.at(int(text.split("--size ")[1].split()[0])))
+    make_plan(it.at(int(text.split("--size ")[1].split()[0].rstrip(","))))
     pairs = int(text.split("--history-size ")[1].split(",")[0])
     make_plan(replace(it, settings=replace(FP32, history_size=pairs)))
     assert make_plan(it, scratch=tmp_path).scratch == tmp_path
@@ -122,9 +122,9 @@ def test_where_no_size_fits_none_is_proposed(monkeypatch: pytest.MonkeyPatch) ->
         make_plan(Need(2048, 1536, FP32))
     free(monkeypatch, 2e9)
     huge = Need(40000, 30000, FP32, style_pixels=40000 * 30000)
-    with pytest.raises(InvalidInput, match=r"use --size (\d{4}) or less") as caught:
+    with pytest.raises(InvalidInput, match=r"use --size (\d{4})(?: or less)?") as caught:
         make_plan(huge)
-    side = int(str(caught.value).split("--size ")[1].split()[0])
+    side = int(str(caught.value).split("--size ")[1].split()[0].rstrip(","))
     make_plan(huge.at(side))
     assert huge.at(side).style_pixels == side * round(side * 0.75)
     fixed = replace(huge, settings=replace(FP32, style_size=2048))

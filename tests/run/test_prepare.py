@@ -14,6 +14,8 @@ from fastnst.cache import Cache
 from fastnst.fingerprint import sha256_of_file
 from fastnst.network.weights import Weights
 from fastnst.run import prepare
+from fastnst.run.memory import Need
+from fastnst.run.pieces import WHOLE, Plan
 from fastnst.run.run import run
 from fastnst.settings.presets import PRESETS, make_settings
 from fastnst.settings.settings import Settings
@@ -39,9 +41,12 @@ def test_a_preparation_has_the_scales_and_the_size_of_the_result() -> None:
 
 def test_memory_is_checked_once_and_before_the_weights_are_read(monkeypatch) -> None:
     checked = []
-    monkeypatch.setattr(
-        prepare, "make_plan", lambda need, *_: checked.append((need.width, need.height))
-    )
+
+    def check(need: Need, *_: object) -> Plan:
+        checked.append((need.width, need.height))
+        return WHOLE
+
+    monkeypatch.setattr(prepare, "make_plan", check)
     settings = Settings(size=64, min_size=20, **SMALL)
     prepared = prepare.prepare(CONTENT, STYLE, settings)
     for scale in prepared.schedule:

@@ -55,15 +55,18 @@ struct RowScales {
     FASTNST_INLINE RowScales from(int64_t row) const { return {first + row * apart, apart}; }
 };
 
-// Sums of products as floats.
+// Sums of products as floats, added to what is there before them, or to nothing. The product and
+// the sum are one operation here, by name: where the compiler chooses, it does so by the vector's
+// place in a register tile, and the bits would depend on where a picture is cut.
 template <class T>
-FASTNST_INLINE Vec to_floats(Vec sums, [[maybe_unused]] RowScales scales,
-                             [[maybe_unused]] int row) {
+FASTNST_INLINE Vec to_floats(Vec sums, [[maybe_unused]] RowScales scales, [[maybe_unused]] int row,
+                             const float* before) {
 #ifdef FASTNST_MULTIPLIES_INTEGERS
     if constexpr (kIntegers<T>)
-        return multiply(broadcast(scales.first + row * scales.apart), from_integers(sums));
+        return multiply_add(broadcast(scales.first + row * scales.apart), from_integers(sums),
+                            before ? load(before) : zero());
 #endif
-    return sums;
+    return before ? add(load(before), sums) : sums;
 }
 
 #ifdef FASTNST_MULTIPLIES_LANES
@@ -155,8 +158,7 @@ inline void product_tile(int64_t depth, const float* a, int64_t a_row, const flo
     for (int r = 0; r < R; ++r) {
         for (int v = 0; v < kVecs; ++v) {
             float* p = out + r * out_row + v * kWidth;
-            const Vec found = to_floats<T>(sum[r][v], scales, r);
-            store(p, add_to_out ? add(load(p), found) : found);
+            store(p, to_floats<T>(sum[r][v], scales, r, add_to_out ? p : nullptr));
         }
     }
 }

@@ -183,8 +183,8 @@ class Patch {
         x_ = at.x;
     }
 
-    // Column j is not among the kSide - kTile that the next patch to the right has too: fetch there
-    // what stands for it, the channels at c.
+    // If column j is not among the kSide - kTile that the next patch to the right has too: fetch
+    // what has its place there, the channels at c.
     FASTNST_INLINE void fetch_next(int j, int64_t c) const {
         if (task_.flipped ? j >= kTile : j < kSide - kTile) return;
         const int64_t ahead = first + kTile * task_.channels + c;

@@ -40,7 +40,7 @@ def fingerprint(job: Job, bits: int = BITS, pyramid: bool = False) -> str | None
     Settings that say where to compute, and not what, do not count.
     """
     settings = job.settings.to_dict()
-    for name in PLACES:
+    for name in (*PLACES, "init", "weights"):  # the last two by their contents, below
         settings.pop(name)
     its = job.settings
     try:

@@ -214,7 +214,8 @@ def batch(
                     interrupts.at_rest()
         except KeyboardInterrupt:
             if writes():
-                complain(f"interrupted; {so_far()}; the same command goes on")
+                again = " without --overwrite" if overwrite else ""
+                complain(f"interrupted; {so_far()}; the same command{again} goes on")
             raise typer.Exit(interrupts.exit_code) from None
     quiet = quiet or not writes()
     if not quiet:

@@ -73,7 +73,7 @@ def produce(
             return
         if not quiet:
             say(summary(result, output))
-            pairs = result.settings.history_size
+            pairs = result.effective.history_size
             if few_pairs(settings, pairs):
                 say(
                     f"a picture this large has {pairs} curvature pairs; --history-size changes that"

@@ -102,8 +102,11 @@ def stylize(
         ),
     ] = None,
     checkpoint_every: Annotated[
-        int, typer.Option(help="Iterations between checkpoints.", rich_help_panel=ON_THE_WAY)
-    ] = 50,
+        int | None,
+        typer.Option(
+            help="Iterations between checkpoints. (default: 50)", rich_help_panel=ON_THE_WAY
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(help="Go on from this checkpoint, bit for bit.", rich_help_panel=ON_THE_WAY),
@@ -147,7 +150,9 @@ def stylize(
     if restarts and checkpoint is None:
         raise InvalidInput("--restarts needs a --checkpoint to go on from")
     check_pictures(content, style, content_mask, style_mask)
-    if checkpoint_every < 1:
+    if checkpoint_every is not None and checkpoint is None:
+        raise InvalidInput("--checkpoint-every needs a --checkpoint to write")
+    if checkpoint_every is not None and checkpoint_every < 1:
         raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 1 or more")
     if resume is not None:
         check_file(resume, "checkpoint")
@@ -185,7 +190,7 @@ def stylize(
     from fastnst.run.checkpoint import Checkpoints
     from fastnst.run.run import run
 
-    checkpoints = None if checkpoint is None else Checkpoints(checkpoint, checkpoint_every)
+    checkpoints = None if checkpoint is None else Checkpoints(checkpoint, checkpoint_every or 50)
 
     def listeners(stack: contextlib.ExitStack) -> list[Listener]:
         found: list[Listener] = []
@@ -265,7 +270,9 @@ def _film(add: Callable[[Pixels], None]) -> Callable[[Step], None]:
 
     def listen(step: Step) -> None:
         if step.iteration % video.every(step.iterations) == 0:  # of all scales
-            add(resize(step.pixels, step.width, step.height))  # a film has one size
+            pixels = step.pixels  # which all ranks make together
+            if writes():
+                add(resize(pixels, step.width, step.height))  # a film has one size
 
     return listen
 

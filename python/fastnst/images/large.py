@@ -90,6 +90,7 @@ def open_rows(
     try:
         with open_image(picture) as opened:
             width, height = opened.size
+            _check_megapixels(width, height, largest)
             if width * height <= WHOLE or not _streams(picture):
                 return PixelRows(opened.pixels())
     except TooLarge as error:
@@ -109,6 +110,7 @@ def size_of(picture: str | os.PathLike[str], largest: int = LARGEST) -> tuple[in
     """
     try:
         with open_image(picture) as opened:
+            _check_megapixels(*opened.size, largest)
             return opened.size
     except TooLarge as error:
         _check_streams(picture, error)
@@ -241,13 +243,21 @@ def _vips() -> Any:
     return pyvips
 
 
+def _check_megapixels(width: int, height: int, largest: int) -> None:
+    pixels = width * height
+    if pixels > largest:
+        raise InvalidInput(
+            f"has more than {largest / 1e6:.3g} megapixels: {pixels / 1e6:.3g}; ask for them with "
+            f"--max-megapixels {-(-pixels // 10**6)}, or scale it down first"
+        )
+
+
 def _check_size(image: Any, path: Path, largest: int) -> None:
     pixels = image.width * image.height
-    if pixels > largest:
-        raise TooLarge(
-            f"{path} has more than {largest / 1e6:.0f} megapixels: {pixels / 1e6:.0f}; ask for "
-            f"them with --max-megapixels {-(-pixels // 10**6)}, or scale it down first"
-        )
+    try:
+        _check_megapixels(image.width, image.height, largest)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path} {error}") from error
     if pixels > LARGEST and _field(image, "interlaced", 0):
         raise InvalidInput(
             f"{path} is interlaced (progressive) and has {pixels / 1e6:.0f} megapixels: it can "

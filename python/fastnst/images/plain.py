@@ -10,8 +10,10 @@ from PIL import Image, features
 from fastnst.errors import InvalidInput
 from fastnst.images.exif import orientation
 from fastnst.images.levels import Levels, Opened, check_size, levels_of
-from fastnst.images.srgb import Colours
+from fastnst.images.srgb import PRIMARIES, Colours, refuse_hdr
 
+_BOXES = 1 << 16  # bytes at the beginning of an AVIF or HEIF, in which its colours are named
+_LIKE_SRGB = (1, 6, 13, 14, 15)  # transfer functions of H.273 that cameras mean as sRGB
 LONGEST_TEXT = 64 << 20  # bytes of a PPM written as text, which is read slowly
 
 
@@ -34,14 +36,33 @@ def open_plain(file: BinaryIO, kind: str) -> Opened:
         if file.read(1):
             raise InvalidInput("is a long PPM written as text: save it as PNG")
     file.seek(0)
+    coded = _coded_colours(file.read(_BOXES)) if kind in ("AVIF", "HEIF") else None
+    file.seek(0)
     image = Image.open(file, formats=(kind,))
     check_size(*image.size)
+    profile = image.info.get("icc_profile")
+    colours = Colours(profile)
+    if coded is not None and not profile:
+        primaries, transfer = coded
+        refuse_hdr(transfer)
+        if transfer in _LIKE_SRGB:
+            colours = Colours(primaries=PRIMARIES.get(primaries))
 
     def load() -> Levels:
         image.load()
-        return levels_of(image, Colours(image.info.get("icc_profile")))
+        if kind == "BMP" and image.mode == "RGBA" and not image.getchannel("A").getextrema()[1]:
+            return levels_of(image.convert("RGB"), colours)  # a fourth byte that nobody has set
+        return levels_of(image, colours)
 
     return Opened(*image.size, load, orientation(image.info.get("exif")))
+
+
+def _coded_colours(head: bytes) -> tuple[int, int] | None:
+    """Primaries and transfer function of H.273 in the first box ``colr`` that has them."""
+    _, box, rest = head.partition(b"colrnclx")
+    if not box or len(rest) < 4:
+        return None
+    return int.from_bytes(rest[:2], "big"), int.from_bytes(rest[2:4], "big")
 
 
 def _check_decoder(kind: str) -> None:

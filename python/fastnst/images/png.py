@@ -19,11 +19,10 @@ from PIL import Image
 from fastnst.errors import InvalidInput
 from fastnst.images.exif import orientation
 from fastnst.images.levels import Levels, Opened, check_size, levels_of
-from fastnst.images.srgb import PRIMARIES, Colours
+from fastnst.images.srgb import PRIMARIES, Colours, refuse_hdr
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LARGEST_PROFILE = 16 << 20  # bytes; a longer one is ignored
-_HDR = {b"\x10": "PQ", b"\x12": "HLG"}  # transfer functions of H.273 in a chunk cICP
 _ABOUT_COLOURS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 _SRGB_FULL = bytes((13, 0, 1))  # transfer function, matrix and range of H.273
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
@@ -92,9 +91,8 @@ def orientation_of(file: BinaryIO) -> int:
 
 
 def _refuse_hdr(chunks: Mapping[bytes, bytes]) -> None:
-    transfer = _HDR.get(chunks.get(b"cICP", b"")[1:2])
-    if transfer is not None:
-        raise InvalidInput(f"is HDR ({transfer}), which has no white: map its tones and save it")
+    transfer = chunks.get(b"cICP", b"")[1:2]
+    refuse_hdr(transfer[0] if transfer else None)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

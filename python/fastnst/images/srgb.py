@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from fastnst.errors import InvalidInput
 from fastnst.images.pixels import Pixels
 
 # Chromaticities x, y of white, red, green and blue (ITU-R BT.709, white D65).
@@ -19,6 +20,7 @@ PRIMARIES = {  # by their numbers in H.273: those of BT.709, BT.2020 and Display
     9: (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
     12: (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
 }
+_HDR = {16: "PQ", 18: "HLG"}  # transfer functions by their numbers there
 SCREEN_GAMMA = 2.2
 ALIKE = 0.05  # a gamma this near to the screen's needs no correction (libpng's threshold)
 _ROWS = 256  # at a time, to bound the memory of what lies between
@@ -38,6 +40,18 @@ class Colours:
     profile: bytes | None = None
     gamma: float | None = None
     primaries: tuple[float, ...] | None = None
+
+
+def refuse_hdr(transfer: int | None) -> None:
+    """Refuse a picture by its transfer function, a number of H.273; None: it names none.
+
+    Raises:
+        InvalidInput: for one that has no white.
+    """
+    if transfer in _HDR:
+        raise InvalidInput(
+            f"is HDR ({_HDR[transfer]}), which has no white: map its tones and save it"
+        )
 
 
 def apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:

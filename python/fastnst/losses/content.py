@@ -6,7 +6,7 @@ from torch import Tensor
 
 from fastnst.errors import InvalidInput
 from fastnst.losses.layer_loss import LayerLoss
-from fastnst.losses.rows import sum_by_rows
+from fastnst.losses.rows import sum_by_rows, wide
 
 
 class ContentLoss(LayerLoss):
@@ -36,5 +36,6 @@ class ContentLoss(LayerLoss):
                 f"content features have shape {tuple(features.shape)}, "
                 f"the target has {tuple(self.target.shape)}"
             )
-        difference = features.to(self.target.dtype) - self.target
+        target = wide(self.target)
+        difference = features.to(target.dtype) - target
         return sum_by_rows(difference.square()) / difference.numel()

@@ -167,11 +167,16 @@ class WassersteinLoss(_MomentLoss):
         spread: float = 0.0,
     ) -> None:
         super().__init__(*targets, backend=backend, guidance=guidance, spread=spread)
+        self.register_buffer("root", torch.empty_like(self.target_covariance), persistent=False)
+        self._find_root()
+        self.register_load_state_dict_post_hook(_renew)  # type: ignore[no-untyped-call]
+
+    def _find_root(self) -> None:
+        """The root of the target's covariance, and what is added to its diagonal."""
         self.ridge = max(RIDGE, ROUNDING * float(self.target_covariance.diagonal().double().mean()))
         with one_thread(self.target_covariance.device):
             values, vectors = torch.linalg.eigh(_ridged(self.target_covariance, self.ridge))
-            root = vectors * values.clamp_min(0).sqrt() @ vectors.T
-        self.register_buffer("root", root.to(self.target_covariance), persistent=False)
+            self.root.copy_(vectors * values.clamp_min(0).sqrt() @ vectors.T)
 
     @staticmethod
     def statistics(
@@ -239,6 +244,10 @@ def _one(features: Tensor) -> Tensor:
     if features.ndim != 4 or len(features) != 1:
         raise InvalidInput(f"features: expected shape (1, C, H, W), got {tuple(features.shape)}")
     return features
+
+
+def _renew(loss: WassersteinLoss, _: object) -> None:
+    loss._find_root()
 
 
 def _wide(features: Tensor) -> Tensor:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+
+def wide(x: Tensor) -> Tensor:
+    """Numbers of half precision in float32, in which sums are taken; others as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def sum_by_rows(x: Tensor) -> Tensor:

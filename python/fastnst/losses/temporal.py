@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fastnst.errors import InvalidInput
-from fastnst.losses.rows import sum_by_rows
+from fastnst.losses.rows import sum_by_rows, wide
 
 
 class TemporalLoss(nn.Module):
@@ -26,7 +26,8 @@ class TemporalLoss(nn.Module):
         reliability: ``(1, 1, H, W)``, 0 where a pixel of ``target`` means nothing, up to 1.
 
     Raises:
-        InvalidInput: if the shapes do not go together, or the reliability is not finite.
+        InvalidInput: if the shapes do not go together, or the reliability is negative or not
+            finite.
     """
 
     def __init__(self, target: Tensor, reliability: Tensor) -> None:
@@ -41,7 +42,10 @@ class TemporalLoss(nn.Module):
             raise InvalidInput("the reliability has values that are not finite: expected 0 to 1")
         self.target: Tensor
         self.weights: Tensor
-        self.register_buffer("target", target.detach())
+        if bool((reliability < 0).any()):
+            raise InvalidInput("the reliability has negative values: expected 0 to 1")
+        target = wide(target.detach()).masked_fill(reliability == 0, 0)  # which may be anything
+        self.register_buffer("target", target)
         weights = reliability.double() / total if total > 0 else torch.zeros_like(reliability)
         self.register_buffer("weights", weights.to(target.dtype))
 
@@ -73,4 +77,4 @@ class TemporalLoss(nn.Module):
                 f"the picture has shape {tuple(image.shape)} and the warped frame "
                 f"{tuple(self.target.shape)}"
             )
-        return image - self.target
+        return wide(image) - self.target

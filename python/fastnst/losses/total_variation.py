@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fastnst.errors import InvalidInput
-from fastnst.losses.rows import sum_by_rows
+from fastnst.losses.rows import sum_by_rows, wide
 
 FORMS = ("squared", "absolute", "squared-sum", "absolute-sum", "nine-point", "color")
 _LUMINANCE = (0.299, 0.587, 0.114)  # of RGB, ITU-R BT.601
@@ -55,6 +55,7 @@ class TotalVariationLoss(nn.Module):
 
         For the form ``color`` its channels are red, green and blue.
         """
+        image = wide(image)
         if self.form == "nine-point":
             return _nine_point(image)
         if self.form == "color":

@@ -195,7 +195,7 @@ def _torchvision(architecture: Architecture) -> Weights:
     enum = (models.VGG19_Weights if architecture is VGG19 else models.VGG16_Weights).IMAGENET1K_V1
     try:
         state = enum.get_state_dict(progress=True, check_hash=True)
-    except OSError as error:
+    except Exception as error:  # of a download that was cut short a RuntimeError, of a file others
         raise BackendUnavailable(
             f"torchvision's weights could not be downloaded: {error}; "
             f"the offline weights need no download: --weights {DEFAULT}"

@@ -75,6 +75,14 @@ def build_objective(
     names = (*content_layers, *layer_weights)
     architecture = weights.architecture
     settings.blend(len(styles))
+    for label, picture in (("content", content), *(("style", style) for style in styles)):
+        is_picture = picture.ndim == 4 and tuple(picture.shape[:2]) == (1, 3)
+        if not is_picture or not picture.is_floating_point():
+            several = "; give several styles as a list" if label == "style" else ""
+            raise InvalidInput(
+                f"{label} has shape {tuple(picture.shape)} and is {picture.dtype}: expected floats "
+                f"(1, 3, H, W){several}"
+            )
     sizes = [(picture.shape[-1], picture.shape[-2]) for picture in (content, *styles)]
     check_sizes(architecture, settings, sizes[0], sizes[1:])
     cache = cache or Cache()

@@ -23,7 +23,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from fastnst.devices import without_autocast
+from fastnst.devices import ordinary, without_autocast
 from fastnst.errors import BackendUnavailable, InvalidInput
 from fastnst.ops import (
     buffers,
@@ -176,7 +176,7 @@ def _apply(function: type[torch.autograd.Function], *tensors: Tensor) -> Any:
 
 def _style_losses(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
     batched = [x if x.ndim == 4 else x.unsqueeze(0) for x in features]
-    losses: Tensor = _apply(_StyleLosses, *batched, *targets)[0]
+    losses: Tensor = _apply(_StyleLosses, *batched, *map(ordinary, targets))[0]
     return losses
 
 

@@ -92,10 +92,14 @@ class Checkpoints:
         kept = settings.kept_pairs(pixels)
         pairs = kept + 1 if kept else 0  # one is spare, in strips
         steps = max((settings.iterations, *(settings.scale_iterations or ())))
+        pairs = min(pairs, steps + 1)
         needed = round(pixels * (pairs * pair_bytes(settings, device) + 100))
         needed += SAVED_MATRICES * matrix_bytes(min(pairs, steps))
         # The last one stays whole until the next one is: both are on the disk together.
         there = self.path.stat().st_size if self.path.is_file() else 0
+        for part in parts_of(self.path) or ():
+            with contextlib.suppress(OSError):
+                there += (self.path.parent / part.name).stat().st_size
         files.check_writable(
             *(self.path, "checkpoint", needed, is_checkpoint, "checkpoint"), max(0, needed - there)
         )

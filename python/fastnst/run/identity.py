@@ -16,7 +16,8 @@ from fastnst.errors import InvalidInput
 from fastnst.evaluation import Engine
 from fastnst.run import pieces
 from fastnst.run.preparation import Preparation
-from fastnst.settings.settings import Settings
+from fastnst.settings.kinds import NameOrFile
+from fastnst.settings.settings import SPECS, Settings
 from fastnst.strips.geometry import Grid
 
 # Settings that may differ from those of the run that wrote the checkpoint: how far to go, and what
@@ -44,6 +45,11 @@ class Identity:
         free = set(FREE_SETTINGS)
         if scales > 1:  # a scale that is done keeps its number
             free.remove("iterations")
+        # The contents of files are compared, among what the run is made from, not their names.
+        for name, value in settings.to_dict().items():
+            kind = SPECS[name].kind
+            if isinstance(kind, NameOrFile) and value not in kind.known:
+                free.add(name)
         fixed = {k: v for k, v in settings.to_dict().items() if k not in free}
         return cls(json.loads(json.dumps(fixed)), dict(made_from))
 

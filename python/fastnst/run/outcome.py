@@ -40,6 +40,7 @@ def outcome(recorder: Recorder) -> Result | None:
         engine.name,
         str(prepared.device),
         engine.precision,
+        prepared.asked,
         prepared.settings,
         {"name": prepared.weights.name, "sha256": prepared.weights.sha256},
         done,

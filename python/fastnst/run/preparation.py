@@ -34,7 +34,9 @@ class Preparation:
     """A run that can begin.
 
     Attributes:
-        settings: The settings of the run.
+        asked: The settings of the run, as they were asked for.
+        settings: The same with the weights that ``strength`` makes and the number of curvature
+            pairs.
         device: The device that it runs on.
         sources: The pictures as they were decoded.
         schedule: The scales of the run, coarsest first.
@@ -45,6 +47,7 @@ class Preparation:
         resources: What the run may take of the machine.
     """
 
+    asked: Settings
     settings: Settings
     device: torch.device
     sources: Sources

@@ -55,7 +55,7 @@ def prepare(
         BackendUnavailable: if the device that was asked for cannot be used, or the weights come
             from a package that is not installed.
     """
-    cache, settings = cache or Cache(), settings.balanced()
+    cache, asked, settings = cache or Cache(), settings, settings.balanced()
     device = own_device(choose_device(settings.device), current())
     size = DEFAULT_SIZE[device.type] if settings.size is None else settings.size
     scratch = resources.scratch
@@ -66,8 +66,10 @@ def prepare(
     )
     schedule = make_schedule(settings, size, max(sources.content.height, sources.content.width))
     need = need_of(sources, settings, schedule[-1].size, device)
-    check_shared(make_plan(need, resources.memory, scratch), current())
-    check_scratch(scratch, sources.scratch_bytes(settings, schedule[-1].size))
+    plan = make_plan(need, resources.memory, scratch)
+    check_shared(plan, current())
+    file = 0 if plan.scratch is None or current().ranks > 1 else need.mapped()
+    check_scratch(scratch, sources.scratch_bytes(settings, schedule[-1].size) + file)
     settings = replace(settings, history_size=settings.pairs(need.pixels))
     weights = cache.get(
         "weights",
@@ -78,7 +80,8 @@ def prepare(
     style_sizes = sources.style_sizes(settings, schedule[0].size)
     check_sizes(weights.architecture, settings, (width, height), style_sizes)
     return Preparation(
-        *(settings, device, sources, schedule, need.width, need.height, weights, cache, resources)
+        *(asked, settings, device, sources, schedule, need.width, need.height),
+        *(weights, cache, resources),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from fastnst.errors import InvalidInput
 from fastnst.run.memory import SMALLEST, Need, plans
 from fastnst.run.pieces import cuts
+from fastnst.settings.settings import LARGE
 from fastnst.strips.budget import amount
 
 FEWEST_PAIRS = 3  # curvature pairs that are proposed, at least
@@ -42,8 +43,7 @@ def refuse(
             "use a smaller --style-size or --style-scale"
         )
     sides = range(SMALLEST, max(SMALLEST + 1, max(need.width, need.height)))
-    fitting = _most(sides, SAFE * budget, lambda side: least(need.at(side), scratch, whole))
-    ways = [] if fitting is None else [f"--size {fitting} or less"]
+    ways = _sizes(need, sides, SAFE * budget, lambda at: least(at, scratch, whole))
     if need.settings.optimizer != "adam":
         asked = need.settings.pairs(need.pixels)
         counts = range(FEWEST_PAIRS, min(asked, MOST_PAIRS + 1))
@@ -72,8 +72,7 @@ def refuse_main_memory(need: Need, budget: int, scratch: Path | None) -> Invalid
         return min(need.beside(plan) for plan in plans(need, scratch))
 
     sides = range(SMALLEST, max(SMALLEST + 1, max(need.width, need.height)))
-    fitting = _most(sides, SAFE * budget, lambda side: takes(need.at(side)))
-    ways = [] if fitting is None else [f"--size {fitting} or less"]
+    ways = _sizes(need, sides, SAFE * budget, takes)
     if scratch is None:
         ways.append("--scratch with a folder on a disk")
     return InvalidInput(
@@ -97,6 +96,21 @@ def least(need: Need, scratch: Path | None, whole: str | None) -> int:
     rows, columns = (spacing.largest(spacing.smallest, n) for n in (need.height, need.width))
     pieces = [need.in_pieces(plan, rows * columns) for plan in plans(need, scratch)]
     return min(need.whole(), *pieces)
+
+
+def _sizes(need: Need, sides: range, budget: float, takes: Callable[[Need], int]) -> list[str]:
+    """The largest size that fits, in words; nothing where none does.
+
+    A picture of more than ``LARGE`` pixels has fewer curvature pairs, and may fit where a smaller
+    one does not.
+    """
+    large = bisect_right(sides, LARGE, key=lambda side: need.at(side).pixels)
+    largest_small = takes(need.at(sides[large - 1])) if large else 0
+    for some, also_smaller in ((sides[large:], largest_small <= budget), (sides[:large], True)):
+        fitting = _most(some, budget, lambda side: takes(need.at(side)))
+        if fitting is not None:
+            return [f"--size {fitting}{' or less' if also_smaller else ''}"]
+    return []
 
 
 def _with_pairs(need: Need, pairs: int) -> Need:

@@ -38,8 +38,9 @@ class Result:
         engine: The engine that ran: ``torch``, ``native`` or ``onnx``.
         device: The device that it ran on: ``cpu``, ``cuda:0``, …
         precision: ``fp32``, ``int16``, ``bf16`` or ``mixed``.
-        settings: The settings of the run: as they were asked for, with the number of curvature
-            pairs, and with the weights that ``strength`` makes.
+        settings: The settings of the run, as they were asked for.
+        effective: The same with the weights that ``strength`` makes and the number of curvature
+            pairs.
         weights: Name and SHA-256 of the network's weights.
         scales: What was done at each scale, coarsest first.
         snapshots: ``{iteration: picture}`` of the start and of the middle of the run, 8-bit RGB,
@@ -64,6 +65,7 @@ class Result:
     device: str
     precision: str
     settings: Settings
+    effective: Settings
     weights: Mapping[str, str]
     scales: tuple[ScaleRecord, ...] = ()
     snapshots: Mapping[int, Image.Image] = field(default_factory=dict, repr=False)
@@ -134,7 +136,7 @@ class Result:
             ``{"content relu4_2": [α v_l c_l, …], "style relu1_1": [β w_l g_l, …],
             "total variation": [τ tv, …]}``.
         """
-        return contributions(self.history, self.settings)
+        return contributions(self.history, self.effective)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw the losses over the evaluations and the pictures on the way; see ``plots.plot``.
@@ -184,5 +186,11 @@ class Result:
             "seed": self.settings.seed,
             "weights": dict(self.weights),
             "settings": self.settings.to_dict(),
+            "effective": _changes(self.settings.to_dict(), self.effective.to_dict()),
             "versions": versions(),
         }
+
+
+def _changes(asked: dict[str, Any], effective: dict[str, Any]) -> dict[str, Any]:
+    """The values that are not what was asked for."""
+    return {name: value for name, value in effective.items() if value != asked[name]}

@@ -93,6 +93,11 @@ def combine(
         InvalidInput: for values that do not go together.
     """
     settings = {name: value for name, value in config.items() if name != PRESET}
+    if preset is not None and all(name in settings for name in SPECS if not _may_be_none(name)):
+        raise InvalidInput(
+            f"the config names every setting, and preset {preset} could change those alone that "
+            "it leaves out: name one of them"
+        )
     chosen = config.get(PRESET, default) if preset is None else preset
     return make_settings(chosen, {**settings, **options})
 
@@ -150,6 +155,10 @@ def relative_to(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             if os.path.isfile(beside):  # noqa: PTH113 - False for a name that no system takes
                 found[name] = beside
     return found
+
+
+def _may_be_none(name: str) -> bool:
+    return SPECS[name].none is not None
 
 
 def _portable(name: str, value: Any, folder: Path) -> Any:

@@ -61,7 +61,8 @@ def minimise(
 
     Args:
         evaluate: The objective and its gradient: an engine's ``evaluate``.
-        start: ``(1, 3, H, W)``, any float dtype; it is copied and clamped.
+        start: ``(1, 3, H, W)``, any float dtype, for ``spectral`` float32 or float64; it is copied
+            and clamped.
         iterations: How many steps to take. There is no early stopping.
         history_size: How many curvature pairs L-BFGS keeps.
         optimizer: ``lbfgs``; ``spectral``: L-BFGS whose initial inverse Hessian follows the
@@ -95,6 +96,8 @@ def minimise(
     create = SOLVERS.get(optimizer)
     if create is None:
         raise InvalidInput(f"optimizer is {optimizer!r}: choose one of {', '.join(SOLVERS)}")
+    if optimizer == "spectral" and start.dtype not in (torch.float32, torch.float64):
+        raise InvalidInput(f"optimizer spectral: expected float32 or float64, got {start.dtype}")
     if history_size < 1:
         raise InvalidInput(f"history_size is {history_size}: expected 1 or more")
     if not 0 <= learning_rate < math.inf:

@@ -47,6 +47,8 @@ def differentiate(loss: nn.Module, features: Tensor, gradient_norm: str) -> tupl
     with torch.enable_grad():
         features = features.detach().requires_grad_()
         value = loss(features)
+        if not value.requires_grad:  # a constant
+            return value.detach(), torch.zeros_like(features)
         (gradient,) = torch.autograd.grad(value, features)
     if gradient_norm != "none":
         gradient = normalise_gradient(gradient, gradient_norm)
