@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from fastnst.claims import claim, claim_path
+from fastnst.claims import abandon, claim, claim_path
 
 HOLD = """
 import sys
@@ -88,3 +88,16 @@ def test_outputs_whose_long_names_begin_alike_are_claimed_apart(tmp_path: Path) 
         assert (mine, yours) == (True, True)
         assert len([path for path in tmp_path.iterdir() if path.name.endswith(".claim")]) == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_makes_no_folder(tmp_path: Path) -> None:
+    with claim(tmp_path / "missing" / "a.png") as mine:
+        assert mine
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_ends_here_and_now_leaves_no_file(tmp_path: Path) -> None:
+    with claim(tmp_path / "a.png"):
+        assert list(tmp_path.iterdir())
+        abandon()
+        assert not list(tmp_path.iterdir())

@@ -133,3 +133,9 @@ def test_only_pictures_that_will_be_made_are_on_the_way(tmp_path: Path) -> None:
     assert {path.name for path in found.values()} == {
         "o-00002.png", "o-00004.png", "o-00006.png",
     }  # fmt: skip
+
+
+def test_checkpoints_need_a_file(folder: Path) -> None:
+    code, said = fastnst("stylize", "c.png", "s.png", "-o", "o.png", "--checkpoint-every", "2")
+    assert code == 2
+    assert "--checkpoint-every needs a --checkpoint" in said

@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from fastnst.engines import create
-from fastnst.engines.create import choose, create_engine, unavailable_reason
+from fastnst.engines.create import choose, create_engine, engine_of, unavailable_reason
 from fastnst.engines.planned import cuda
-from fastnst.errors import BackendUnavailable
+from fastnst.errors import BackendUnavailable, InvalidInput
+from fastnst.losses.layer_loss import LayerLoss
 from fastnst.network.weights import Weights
+from fastnst.objective.build import build_objective
 from fastnst.ops import extension
 from fastnst.settings.settings import Settings
 from helpers.engines import SETTINGS, pictures
@@ -102,3 +104,37 @@ def test_a_gpu_gets_the_plan_whatever_is_compiled(random_weights: Weights, monke
     monkeypatch.setattr(cuda, "unavailable_reason", lambda objective, precision: "it is too old")
     with pytest.raises(BackendUnavailable, match="engine native cannot run: it is too old"):
         create_engine(random_weights, picture, picture, Settings(engine="native"))
+
+
+@pytest.mark.parametrize("engine", ["torch", "native"])
+def test_a_loss_may_be_a_constant(random_weights: Weights, engine: str) -> None:
+    class Off(LayerLoss):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return features.new_zeros(())
+
+    image, content, style = pictures(24, 32)
+    settings = replace(COMPILED, engine=engine)
+    if unavailable_reason(engine, CPU):
+        pytest.skip("not here")
+    objective = build_objective(random_weights, content, style, settings)
+    objective.style[next(iter(objective.style))] = Off()
+    found = engine_of(objective, (24, 32), settings).evaluate(image)
+    assert bool(found.gradient.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("content", "style", "message"),
+    [
+        ((3, 24, 32), (1, 3, 24, 32), r"content has shape \(3, 24, 32\)"),
+        ((1, 3, 24, 32), (3, 24, 32), r"style has shape \(3, 24, 32\)"),
+        ((1, 3, 24, 32), (2, 3, 24, 32), r"style has shape \(2, .*give several styles as a list"),
+    ],
+)
+def test_pictures_of_another_shape_are_named(
+    random_weights: Weights, content: tuple[int, ...], style: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        create_engine(random_weights, torch.rand(content), torch.rand(style), COMPILED)
+    levels = torch.zeros(1, 3, 24, 32, dtype=torch.uint8)
+    with pytest.raises(InvalidInput, match="uint8"):
+        create_engine(random_weights, levels, torch.rand(1, 3, 24, 32), COMPILED)

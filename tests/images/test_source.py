@@ -191,3 +191,32 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch) -> None:
 @pytest.mark.parametrize("name", ["a" * 300, "nul\0.png", "none.png"])
 def test_a_name_that_the_system_refuses_has_a_version_too(name: str) -> None:
     assert version(name) == name
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_coded_colours_of_avif_and_heic(tmp_path: Path, kind: str) -> None:
+    """The box colr of the numbers of H.273: P3 is converted, and what has no white is refused."""
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    data = encoded(kind, quality=95)
+    at = data.find(b"colrnclx")
+    if at < 0:
+        pytest.skip("this encoder writes no such box")
+    path = tmp_path / "a.bin"
+
+    def coded(primaries: int, transfer: int) -> np.ndarray:
+        box = primaries.to_bytes(2, "big") + transfer.to_bytes(2, "big")
+        path.write_bytes(data[: at + 8] + box + data[at + 12 :])
+        return load_image(path)
+
+    plain = coded(1, 13)
+    assert np.abs(coded(12, 13) - plain).max() > 0.01
+    for transfer, name in ((16, "PQ"), (18, "HLG")):
+        with pytest.raises(InvalidInput, match=rf"is HDR \({name}\)"):
+            coded(9, transfer)
+
+
+def test_a_bmp_whose_fourth_byte_nobody_has_set(tmp_path: Path) -> None:
+    rgba = np.dstack([EIGHT, np.zeros(EIGHT.shape[:2], np.uint8)])
+    Image.fromarray(rgba, "RGBA").save(tmp_path / "a.bmp")
+    assert np.array_equal((load_image(tmp_path / "a.bmp") * 255).round(), EIGHT)

@@ -130,3 +130,38 @@ def test_a_covariance_that_rounding_left_without_a_root_has_a_gradient() -> None
     (gradient,) = torch.autograd.grad(value, gram)
     assert torch.isfinite(value)
     assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sums_over_half_precision_are_taken_in_float32(dtype: torch.dtype) -> None:
+    """A sum of a hundred thousand squares is infinite in float16, and stands still in bfloat16."""
+    generator = torch.Generator().manual_seed(0)
+    f, g = (torch.randn(1, 256, 32, 32, generator=generator).to(dtype) for _ in range(2))
+    expected = (f.float() - g.float()).square().mean()
+    torch.testing.assert_close(ContentLoss(g)(f), expected, rtol=1e-5, atol=0)
+    x, y = (torch.rand(1, 3, 512, 512, generator=generator).to(dtype) for _ in range(2))
+    for form in ("squared", "absolute", "nine-point", "color"):
+        loss = TotalVariationLoss(form)
+        torch.testing.assert_close(loss(x), loss(x.float()), rtol=1e-5, atol=0)
+    everywhere = torch.ones(1, 1, 512, 512, dtype=dtype)
+    expected = (x.float() - y.float()).square().mean()
+    torch.testing.assert_close(TemporalLoss(y, everywhere)(x), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_targets_made_in_inference_mode(backend: str) -> None:
+    f = torch.rand(1, 64, 32, 32)
+    with torch.inference_mode():
+        target = gram_matrix(f + 1)[0]
+    x = f.requires_grad_()
+    StyleLoss(target, backend=backend)(x).backward()
+    assert x.grad is not None
+
+
+def test_a_loaded_state_is_all_of_it() -> None:
+    generator = torch.Generator().manual_seed(0)
+    f, g, x = (torch.randn(1, 8, 9, 9, generator=generator) for _ in range(3))
+    loss, other = (WassersteinLoss(*WassersteinLoss.statistics(y)) for y in (f, g))
+    assert float(loss(x)) != float(other(x))
+    loss.load_state_dict(other.state_dict())
+    assert float(loss(x)) == float(other(x))

@@ -148,3 +148,13 @@ def test_a_reliability_that_is_no_number_is_refused(value: float) -> None:
     reliability[0, 0, 1, 1] = value
     with pytest.raises(InvalidInput, match="not finite"):
         TemporalLoss(torch.zeros(1, 3, 4, 4), reliability)
+
+
+def test_a_warped_frame_may_be_anything_where_it_means_nothing() -> None:
+    target, c = torch.rand(1, 3, 4, 6), torch.ones(1, 1, 4, 6)
+    target[..., 0, :], c[..., 0, :] = float("nan"), 0
+    image = torch.rand(1, 3, 4, 6).requires_grad_()
+    TemporalLoss(target, c)(image).backward()
+    assert bool(image.grad.isfinite().all())
+    with pytest.raises(InvalidInput, match="negative"):
+        TemporalLoss(torch.zeros(1, 3, 4, 6), -c)

@@ -20,6 +20,7 @@ from fastnst.run.checkpoint import Checkpoints, load_checkpoint
 from fastnst.run.identity import Identity, identity_of
 from fastnst.run.losses import Losses
 from fastnst.run.prepare import prepare
+from fastnst.run.run import run
 from fastnst.run.step import Step
 from fastnst.settings.settings import Settings
 from helpers.pictures import smooth
@@ -438,3 +439,24 @@ def test_a_name_that_is_not_utf8_is_a_name(tmp_path: Path) -> None:
     interrupted(path, 2)
     again = fastnst.stylize(CONTENT, STYLE, **SMALL, resume=path)
     assert np.array_equal(again.pixels, uninterrupted("lbfgs", 100).pixels)
+
+
+def test_a_file_s_name_is_not_what_counts(tmp_path: Path, photo, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    start = photo("start.png", 48, 36, 5)
+    whole = fastnst.stylize(CONTENT, STYLE, **SMALL, init=str(start))
+    interrupted(tmp_path / "c", 6, init=str(start))
+    again = fastnst.stylize(CONTENT, STYLE, **SMALL, init="start.png", resume=tmp_path / "c")
+    assert np.array_equal(again.pixels, whole.pixels)
+    photo("start.png", 48, 36, 6)
+    with pytest.raises(InvalidInput, match="another starting picture"):
+        fastnst.stylize(CONTENT, STYLE, **SMALL, init="start.png", resume=tmp_path / "c")
+
+
+def test_the_record_has_what_was_asked_for() -> None:
+    asked = fastnst.make_settings("gatys", {**SMALL, "iterations": 1, "strength": 0.75})
+    result = run(CONTENT, STYLE, asked)
+    record = result.to_dict()
+    assert fastnst.make_settings("gatys", record["settings"]) == result.settings == asked
+    weight = pytest.approx(asked.content_weight / 9)
+    assert record["effective"] == {"strength": 0.5, "content_weight": weight, "history_size": 100}

@@ -12,7 +12,7 @@ import pytest
 import fastnst
 from fastnst.errors import InvalidInput, OutputFailed
 from fastnst.settings.config import combine, parse_setting, read_config, write_config
-from fastnst.settings.presets import DEFAULT_PRESET, FIRST_PRESET, PRESETS
+from fastnst.settings.presets import DEFAULT_PRESET, FIRST_PRESET, PRESETS, make_settings
 from fastnst.settings.settings import Settings
 from helpers.pictures import huge_png, smooth
 
@@ -248,3 +248,13 @@ def test_a_picture_s_settings_are_those_that_it_was_made_with(tmp_path: Path, ph
     info.add_itxt("fastnst", '{"settings": {"init": "start.png"}}')
     Image.new("L", (2, 2)).save(tmp_path / "made.png", pnginfo=info)
     assert read_config(tmp_path / "made.png")["init"] == "start.png"
+
+
+def test_a_preset_beside_every_setting_is_refused(tmp_path: Path) -> None:
+    """It would change those alone that are none, and make a mixture of two."""
+    write_config(tmp_path / "a.toml", make_settings("fast"))
+    config = read_config(tmp_path / "a.toml")
+    with pytest.raises(InvalidInput, match="names every setting, and preset crowsonkb"):
+        combine(config, "crowsonkb", {})
+    assert combine(config, None, {"size": 40}) == make_settings("fast", {"size": 40})
+    assert combine({"seed": 3}, "crowsonkb", {}) == make_settings("crowsonkb", {"seed": 3})

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastnst.errors import InvalidInput
 from fastnst.evaluation import Evaluation, Terms
 from fastnst.solvers.minimise import SOLVERS, minimise
 from fastnst.solvers.vectors import PLAIN, Placement
@@ -183,3 +184,9 @@ def test_between_two_iterates_the_modes_of_the_caller_are_as_they_were() -> None
         for _ in iterates:
             assert torch.is_autocast_enabled("cpu")
     assert not torch.is_autocast_enabled("cpu")
+
+
+def test_spectra_need_float32() -> None:
+    start = torch.rand(1, 3, 8, 8).half()
+    with pytest.raises(InvalidInput, match=r"optimizer spectral: .* torch\.float16"):
+        next(iter(minimise(lambda _: None, start, iterations=1, optimizer="spectral")))
