@@ -32,6 +32,7 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
     (tmp_path / "soft.png").symlink_to("c.png")
     os.link(tmp_path / "s.png", tmp_path / "hard.png")
     (tmp_path / "notes.toml").write_text("# words that are no settings: \x00")
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'mine'\n")
     (tmp_path / "run.py").write_text("import this\n")
     return tmp_path
 
@@ -56,8 +57,12 @@ def contents(folder: Path) -> dict[str, bytes]:
         (["-o", "o.png", "--plot", "notes.pdf"], ""),
         (["-o", "o.png", "--save-config", "c.png"], "is the same file as the content, c.png"),
         (["-o", "o.png", "--save-config", "o.png"], "the same file as the output, o.png, which it"),
-        (["-o", "o.png", "--save-config", "run.py"], "run.py exists and is no TOML file"),
-        (["-o", "o.png", "--save-config", "notes.toml"], "notes.toml exists and is no TOML file"),
+        (["-o", "o.png", "--save-config", "run.py"], "run.py exists and is no file of settings"),
+        (
+            ["-o", "o.png", "--save-config", "notes.toml"],
+            "notes.toml exists and is no file",
+        ),
+        (["-o", "o.png", "--save-config", "pyproject.toml"], "exists and is no file of settings"),
         (["-o", "/dev/null.png/x.png"], "does not exist"),
     ],
 )

@@ -181,3 +181,14 @@ def test_a_name_that_overwrites_nothing(place: Path, capsys: Any) -> None:
         assert cli.run_app(["sheet", "c.png", "a.png", *QUICK, "--vary", "seed=1", "-q"]) == 0
         assert Path(name).exists()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("command", ["sheet", "batch"])
+def test_a_start_from_standard_input_is_for_one_run(command: str, capsys, tmp_path: Path) -> None:
+    rest = {
+        "sheet": ["sample:harbour", "sample:swirl", "--vary", "seed=1,2"],
+        "batch": ["sample:harbour", "--style", "sample:swirl"],
+    }[command]
+    code = cli.run_app([command, *rest, "-o", str(tmp_path / "x"), "--init", "-"])
+    assert code == 2
+    assert "several runs cannot read --init" in capsys.readouterr().err

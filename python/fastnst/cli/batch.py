@@ -18,7 +18,7 @@ import typer
 from fastnst import samples
 from fastnst.batch.names import NAME, fill
 from fastnst.cli.console import complain, duration, say
-from fastnst.cli.inputs import STANDARD_INPUT, check_exists
+from fastnst.cli.inputs import STANDARD_INPUT, check_exists, check_init
 from fastnst.cli.interrupts import Interrupts
 from fastnst.cli.options import (
     ON_THE_WAY,
@@ -141,6 +141,7 @@ def batch(
     Example: fastnst batch photos/ --style paintings/ -o results/
     """
     settings = chosen.checked()  # of a row that says nothing else
+    check_init(settings)
     if checkpoint_every < 0:
         raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 0 or more")
     resources = read_resources(memory, scratch, max_megapixels)

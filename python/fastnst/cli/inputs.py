@@ -53,6 +53,16 @@ def _check_picture(name: str) -> None:
             raise InvalidInput(f"{name} is a folder; a picture is needed")
 
 
+def check_init(settings: Settings) -> None:
+    """Make sure that several runs do not read their start from standard input, which has it once.
+
+    Raises:
+        InvalidInput: if they do.
+    """
+    if settings.init == STANDARD_INPUT:
+        raise InvalidInput("several runs cannot read --init from standard input: name a file")
+
+
 def check_read_once(*pictures: str | None) -> None:
     """Make sure that standard input is one picture at most: whoever reads it second finds nothing.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,8 @@ from fastnst.errors import InvalidInput
 from fastnst.images.outputs import check_output
 from fastnst.output import video
 from fastnst.run.checkpoint_kind import is_checkpoint
+from fastnst.settings.config import read_config
 from fastnst.settings.settings import Settings
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 def check_run(
@@ -91,7 +86,9 @@ def check_config(path: Path, others: Mapping[Any, Any]) -> None:
         for part in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(part, (str, Path)):
                 files.check_outputs({"--save-config": path}, {shown: part})
-    files.check_writable(path, "config", 0, lambda _: _is_toml(path), "TOML file")
+    files.check_writable(
+        *(path, "config", 0, lambda head: _is_config(path, head), "file of settings")
+    )
 
 
 def result_size(
@@ -130,9 +127,11 @@ def _pictures_on_the_way(
     return {f"a picture of --save-every, {path.name},": path for path in paths}
 
 
-def _is_toml(path: Path) -> bool:
+def _is_config(path: Path, head: bytes) -> bool:
+    if head.startswith(b"\x89PNG"):  # a picture, which carries its settings
+        return False
     try:
-        tomllib.loads(path.read_text("utf-8-sig"))
-    except (ValueError, RecursionError):
+        read_config(path)
+    except InvalidInput:
         return False
     return True

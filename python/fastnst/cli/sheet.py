@@ -12,7 +12,7 @@ import typer
 
 from fastnst.cli import naming
 from fastnst.cli.console import complain, duration, say
-from fastnst.cli.inputs import check_pictures
+from fastnst.cli.inputs import check_init, check_pictures
 from fastnst.cli.interrupts import Interrupts
 from fastnst.cli.options import (
     ON_THE_WAY,
@@ -84,6 +84,7 @@ def sheet(
     target = naming.target(output, content, *(style or ()), "sheet")
     inputs = {**numbered("content", contents), **numbered("style", styles)}
     for cell in cells:  # whose settings may name other files each
+        check_init(cell.settings)
         check_run(inputs, cell.settings, {"--output": target}, bits=8, size=lambda: None)
     resources = read_resources(memory, scratch, max_megapixels)
 

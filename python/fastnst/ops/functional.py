@@ -65,7 +65,7 @@ def gram_matrix(features: Tensor, *, backend: str = "auto") -> Tensor:
 def style_loss(features: Tensor, target_gram: Tensor, *, backend: str = "auto") -> Tensor:
     """Mean of (G − A)² over (B,) C × C: how far the features are from the style.
 
-    Differentiable in both arguments, to any order.
+    Differentiable in both arguments, to any order, in reverse mode.
 
     Args:
         features: (C, H, W) or (B, C, H, W).
