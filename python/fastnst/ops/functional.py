@@ -176,7 +176,9 @@ def _apply(function: type[torch.autograd.Function], *tensors: Tensor) -> Any:
 
 def _style_losses(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
     batched = [x if x.ndim == 4 else x.unsqueeze(0) for x in features]
-    losses: Tensor = _apply(_StyleLosses, *batched, *map(ordinary, targets))[0]
+    if not torch.compiler.is_compiling():  # dynamo does not know what it asks
+        targets = [ordinary(x) for x in targets]
+    losses: Tensor = _apply(_StyleLosses, *batched, *targets)[0]
     return losses
 
 
