@@ -26,6 +26,15 @@ def grey(level: float, height: int = 36, width: int = 48) -> np.ndarray:
     return np.full((height, width, 3), level, np.float32)
 
 
+def test_a_side_of_one_pixel_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InvalidInput, match="a side has 2 pixels"),
+        video.film(tmp_path / "a.mp4") as add,
+    ):
+        add(np.zeros((1, 8, 3), np.float32))
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_frames_come_out_as_they_went_in(tmp_path: Path) -> None:
     pytest.importorskip("av")
     levels = np.linspace(0.1, 0.9, 12)
