@@ -79,10 +79,11 @@ def _has_folder() -> bool:
 
 def _end(number: int, _: FrameType | None) -> None:
     """End here and now: what imports are going on would not take an exception."""
+    abandon = getattr(sys.modules.get("fastnst.claims"), "abandon", None)
+    if abandon is not None:  # else nothing is claimed yet
+        abandon()
     if number == getattr(signal, "SIGTERM", None) and _is_rank():
         os._exit(128 + number)  # a launcher ends what is left of its ranks, and has the word
-    if (claims := sys.modules.get("fastnst.claims")) is not None and hasattr(claims, "abandon"):
-        claims.abandon()
     with contextlib.suppress(OSError):
         os.write(2, b"fastnst: interrupted\n")
     os._exit(128 + number)

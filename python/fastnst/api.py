@@ -63,7 +63,7 @@ def stylize(
     content_mask: Picture | None = None,
     style_masks: Styles | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_every: int = 50,
+    checkpoint_every: int | None = None,
     resume: str | os.PathLike[str] | None = None,
     memory: str | float | None = None,
     scratch: str | os.PathLike[str] | None = None,
@@ -84,7 +84,7 @@ def stylize(
             gets which style; see ``masks.py``.
         style_masks: A mask for the style picture, or a list with one for each: which part counts.
         checkpoint: A file to save the state of the run in.
-        checkpoint_every: Iterations between two checkpoints.
+        checkpoint_every: Iterations between two checkpoints; None: 50.
         resume: A checkpoint to go on from, of a run of the same pictures, weights and settings
             (``iterations`` may differ). The result is that of a run that was never interrupted,
             bit for bit on the same machine.
@@ -114,7 +114,10 @@ def stylize(
         resumed = None if resume is None else Path(resume)
     except TypeError as error:
         raise InvalidInput(f"checkpoint and resume are paths of files: {error}") from error
-    checkpoints = None if path is None else Checkpoints(path, checkpoint_every)
+    if path is None and checkpoint_every is not None:
+        raise InvalidInput("checkpoint_every needs a checkpoint to write")
+    every = Checkpoints.every if checkpoint_every is None else checkpoint_every
+    checkpoints = None if path is None else Checkpoints(path, every)
     return run(
         content,
         style,

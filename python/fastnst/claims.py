@@ -46,16 +46,15 @@ def claim(output: Path, seconds: float = 0) -> Iterator[bool]:
     """
     path = claim_path(output)
     lock = FileLock(path)
-    # The lock would make the folder. (False for a NUL in the name too.)
-    if not os.path.isdir(path.parent) or "\0" in path.name:  # noqa: PTH112
-        yield True
+    if not os.path.isdir(path.parent):  # noqa: PTH112 - False for what no system takes
+        yield True  # the lock would make the folder
         return
     try:
         lock.acquire(timeout=seconds)
     except Timeout:
         yield False
         return
-    except (OSError, NotImplementedError):  # no locks
+    except (OSError, NotImplementedError, ValueError):  # no locks; a NUL in the name
         yield True
         return
     _held.add(path)

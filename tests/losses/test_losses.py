@@ -134,7 +134,10 @@ def test_a_covariance_that_rounding_left_without_a_root_has_a_gradient() -> None
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_sums_over_half_precision_are_taken_in_float32(dtype: torch.dtype) -> None:
-    """A sum of a hundred thousand squares is infinite in float16, and stands still in bfloat16."""
+    """A sum of a hundred thousand squares is infinite in float16, and stands still in bfloat16.
+
+    The tolerance is for the order of float32's sums of as many numbers.
+    """
     generator = torch.Generator().manual_seed(0)
     f, g = (torch.randn(1, 256, 32, 32, generator=generator).to(dtype) for _ in range(2))
     expected = (f.float() - g.float()).square().mean()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -296,3 +297,18 @@ def test_the_converted_vgg16_is_known_by_its_digest(tmp_path: Path, monkeypatch)
     weights = load_weights(tmp_path / "w.pth")
     assert weights.preprocessing is CAFFE
     assert weights.tensors["conv1_1.weight"][0, :, 0, 0].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("invalid hash value"), OSError("reset"), EOFError()]
+)
+def test_a_download_that_breaks_off_is_one_line(monkeypatch, error: Exception) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    enum = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(get_state_dict=fail))
+    package = ModuleType("torchvision")
+    package.models = SimpleNamespace(VGG19_Weights=enum)
+    monkeypatch.setitem(sys.modules, "torchvision", package)
+    with pytest.raises(BackendUnavailable, match="could not be downloaded"):
+        load_weights("torchvision", "auto")

@@ -28,7 +28,7 @@ def grey(level: float, height: int = 36, width: int = 48) -> np.ndarray:
 
 def test_a_side_of_one_pixel_is_refused(tmp_path: Path) -> None:
     with (
-        pytest.raises(InvalidInput, match="a side has 2 pixels"),
+        pytest.raises(InvalidInput, match="2 pixels a side at least"),
         video.film(tmp_path / "a.mp4") as add,
     ):
         add(np.zeros((1, 8, 3), np.float32))

@@ -460,3 +460,35 @@ def test_the_record_has_what_was_asked_for() -> None:
     assert fastnst.make_settings("gatys", record["settings"]) == result.settings == asked
     weight = pytest.approx(asked.content_weight / 9)
     assert record["effective"] == {"strength": 0.5, "content_weight": weight, "history_size": 100}
+
+
+def test_room_is_asked_for_no_more_pairs_than_iterations(tmp_path: Path, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr("fastnst.files.check_writable", lambda *given: asked.append(given[2]))
+    for iterations in (3, 10, 1000):
+        settings = Settings(iterations=iterations, history_size=100)
+        Checkpoints(tmp_path / "c").check(10_000, settings, torch.device("cpu"))
+    assert asked[0] < asked[1] < asked[2]
+    fastnst.stylize(CONTENT, STYLE, **{**SMALL, "iterations": 3}, checkpoint=tmp_path / "c")
+    Checkpoints(tmp_path / "c").check(48 * 36, Settings(iterations=3), torch.device("cpu"))
+    assert (tmp_path / "c").stat().st_size <= asked[-1]
+
+
+def test_parts_that_are_there_are_replaced_too(tmp_path: Path, monkeypatch) -> None:
+    """Beside them only what is more than they have is needed."""
+    more = []
+    monkeypatch.setattr("fastnst.files.check_writable", lambda *given: more.append(given[-1]))
+    checkpoints, cpu = Checkpoints(tmp_path / "c"), torch.device("cpu")
+    checkpoints.check(10_000, Settings(), cpu)
+    (tmp_path / "part").write_bytes(bytes(1000))
+    monkeypatch.setattr(
+        "fastnst.run.checkpoint.parts_of",
+        lambda _: (SimpleNamespace(name="part"), SimpleNamespace(name="gone")),
+    )
+    checkpoints.check(10_000, Settings(), cpu)
+    assert more == [more[0], more[0] - 1000]
+
+
+def test_how_often_is_said_of_a_file() -> None:
+    with pytest.raises(InvalidInput, match="checkpoint_every needs a checkpoint"):
+        fastnst.stylize(CONTENT, STYLE, **SMALL, checkpoint_every=3)

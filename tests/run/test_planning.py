@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from fastnst import InvalidInput
 from fastnst.ops import extension
-from fastnst.run import available, planning
+from fastnst.run import available, planning, refusal
 from fastnst.run.available import LIBRARIES
 from fastnst.run.memory import Need, estimate
 from fastnst.run.pieces import WHOLE
@@ -135,3 +136,44 @@ def test_what_a_style_picture_takes_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     free(monkeypatch, 1e9)
     with pytest.raises(InvalidInput, match="style picture of 30.0 megapixels.*--style-size"):
         make_plan(Need(64, 64, Settings(engine="onnx"), style_pixels=30 * 10**6))
+
+
+@eight_bits
+@pytest.mark.parametrize("budget", [2e9, 2.6e9, 3.6e9, 8e9])
+def test_the_size_that_is_named_is_the_largest_that_fits(
+    monkeypatch: pytest.MonkeyPatch, budget: float
+) -> None:
+    """Also where a picture has fewer pairs, and so less memory, than a smaller one."""
+    free(monkeypatch, budget)
+    need = Need(8192, 6144, FP32)
+
+    def fits(side: int) -> bool:
+        try:
+            make_plan(need.at(side))
+        except InvalidInput:
+            return False
+        return True
+
+    with pytest.raises(InvalidInput) as caught:
+        make_plan(need)
+    named, said = re.search(r"--size (\d+)( or less)?", str(caught.value)).groups()
+    assert fits(int(named))
+    # what is proposed keeps a share of the budget free (SAFE)
+    assert not any(fits(side) for side in range(int(int(named) * 1.1), 8192, 331))
+    if said:
+        assert all(fits(side) for side in range(64, int(named), 97))
+
+
+def test_less_is_not_said_to_fit_where_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    need = Need(8192, 6144, FP32)
+    small = refusal.sizes_that_fit(need, range(32, 8192), lambda side: side < 1000)
+    large = refusal.sizes_that_fit(
+        need, range(32, 8192), lambda side: side < 1000 or 2310 <= side < 3000
+    )
+    every = refusal.sizes_that_fit(need, range(32, 8192), lambda side: side < 3000)
+    assert (small, large, every) == (
+        ["--size 999 or less"],
+        ["--size 2999"],
+        ["--size 2999 or less"],
+    )
+    assert refusal.sizes_that_fit(need, range(32, 8192), lambda _: False) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from fastnst.network.weights import Weights
 from fastnst.run import prepare
 from fastnst.run.memory import Need
 from fastnst.run.pieces import WHOLE, Plan
+from fastnst.run.resources import Resources
 from fastnst.run.run import run
 from fastnst.settings.presets import PRESETS, make_settings
 from fastnst.settings.settings import Settings
@@ -150,3 +152,13 @@ def test_masks_are_named_by_anything_that_is_a_picture(form) -> None:
 def test_numbers_that_float32_has_no_room_for_are_refused(name, value, expected: str) -> None:
     with pytest.raises(InvalidInput, match=f"{name} is .*: expected .*{expected}"):
         Settings(**{name: value})
+
+
+def test_a_scratch_file_of_the_last_scale_is_looked_for_at_once(monkeypatch, tmp_path) -> None:
+    plan = replace(WHOLE, scratch=tmp_path)
+    monkeypatch.setattr(prepare, "make_plan", lambda *_: plan)
+    asked = []
+    monkeypatch.setattr(prepare, "check_scratch", lambda _, needed=0: asked.append(needed))
+    settings = Settings(size=64, min_size=20, **SMALL)
+    prepared = prepare.prepare(CONTENT, STYLE, settings, resources=Resources(scratch=tmp_path))
+    assert max(asked) >= prepared.need_at(prepared.schedule[-1]).mapped() > 0

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from fastnst.cli.ui import MOST_MEGAPIXELS
 from fastnst.errors import InvalidInput
+from fastnst.images.large import LARGEST
 from fastnst.settings.presets import PRESETS, make_settings
 from fastnst.ui.limits import Limits
 
@@ -57,3 +59,7 @@ def test_few_iterations_are_few_at_each_scale() -> None:
     asked = make_settings("crowsonkb", {"iterations": 10, "scale_iterations": (500,)})
     with pytest.raises(InvalidInput, match="over all scales is 2010: this page allows 50"):
         Limits(iterations=10).check(asked, 768)
+
+
+def test_uploads_are_limited_to_what_is_decoded() -> None:
+    assert int(LARGEST / 1e6) == MOST_MEGAPIXELS

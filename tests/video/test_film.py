@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fastnst.errors import InvalidInput
@@ -174,6 +175,18 @@ def test_a_second_pass_goes_on_bit_for_bit(folder: Path, tmp_path: Path) -> None
     assert pictures(tmp_path / "parts") == pictures(tmp_path / "whole")
     assert pictures(tmp_path / "once").keys() == pictures(tmp_path / "whole").keys()
     assert pictures(tmp_path / "once") != pictures(tmp_path / "whole")
+
+
+def test_a_film_of_one_line_of_pixels_is_refused_before_the_work(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    (tmp_path / "thin").mkdir()
+    for k in range(2):
+        Image.new("RGB", (40, 1), (k, 90, 9)).save(tmp_path / "thin" / f"{k}.png")
+    layers = {"style_layers": ("relu1_1",), "content_layers": ("relu1_1",)}
+    thin = plan(tmp_path / "thin", tmp_path / "thin.mp4", **layers)
+    with pytest.raises(InvalidInput, match="a film has 2 pixels a side at least"):
+        make(thin)
+    assert not (tmp_path / "thin.mp4.frames").exists()
 
 
 def test_a_film_that_cannot_be_is_one_line(folder: Path, tmp_path: Path, monkeypatch) -> None:

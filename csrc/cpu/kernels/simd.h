@@ -200,7 +200,7 @@ inline void store_zipped(int16_t* p, Vec a, Vec b, Vec scale) {
     const __m512i high = _mm512_castps_si512(_mm512_fmadd_ps(b, scale, shift));
     _mm512_storeu_si512(p, _mm512_mask_blend_epi16(0x55555555, _mm512_slli_epi32(high, 16), low));
 }
-// Lane i is the sum of the lanes of x[i]; of fewer than 16 vectors, lanes beyond them are any sums.
+// Lane i is the sum of the lanes of x[i].
 FASTNST_INLINE Vec sums_of_lanes(const Vec (&x)[16]) {
     Vec two[8], four[4], eight[2];  // lanes that are in one
     for (int i = 0; i < 8; ++i)
@@ -217,7 +217,7 @@ FASTNST_INLINE Vec sums_of_lanes(const Vec (&x)[16]) {
     return _mm512_add_ps(_mm512_shuffle_f32x4(eight[0], eight[1], 0x88),
                          _mm512_shuffle_f32x4(eight[0], eight[1], 0xdd));
 }
-// The same for four vectors.
+// The same for four vectors: lane i is that of x[i % 4].
 FASTNST_INLINE Vec sums_of_lanes(const Vec (&x)[4]) {
     const __m512d a = _mm512_castps_pd(
         _mm512_add_ps(_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1])));

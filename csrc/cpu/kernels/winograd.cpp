@@ -324,15 +324,16 @@ FASTNST_INLINE Vec sums_of_squares(const float* v, int64_t count) {
 template <int kTile>
 inline void round_patch(const float* v, int64_t count, int16_t* out, int64_t plane,
                         float* factors) {
-    static_assert(kProductsOf<kTile> == 36 && kWidth == 16 && kFactors == 48);
+    constexpr int64_t kProducts = kProductsOf<kTile>;
+    static_assert(kProducts == 16 + 16 + 4 && kProducts <= kFactors && kWidth == 16);
     const Vec squares[] = {sums_of_squares<16>(v, count),
                            sums_of_squares<16>(v + 16 * kIntegerChannels, count),
                            sums_of_squares<4>(v + 32 * kIntegerChannels, count)};
     alignas(64) float scales[kFactors];
-    for (int first = 0; first < 36; first += 16)
-        choose_factors(squares[first / 16], min(16, 36 - first), v + first * kIntegerChannels,
-                       count, scales + first, factors + first);
-    for (int k = 0; k < 36; ++k) {
+    for (int64_t first = 0; first < kProducts; first += kWidth)
+        choose_factors(squares[first / kWidth], min(kWidth, kProducts - first),
+                       v + first * kIntegerChannels, count, scales + first, factors + first);
+    for (int64_t k = 0; k < kProducts; ++k) {
         const Vec scale = broadcast(scales + k);
         const float* from = v + k * kIntegerChannels;
         int64_t c = 0;

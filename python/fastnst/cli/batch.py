@@ -141,7 +141,6 @@ def batch(
     Example: fastnst batch photos/ --style paintings/ -o results/
     """
     settings = chosen.checked()  # of a row that says nothing else
-    check_init(settings)
     if checkpoint_every < 0:
         raise InvalidInput(f"--checkpoint-every is {checkpoint_every}: expected 0 or more")
     resources = read_resources(memory, scratch, max_megapixels)
@@ -161,6 +160,8 @@ def batch(
 
     jobs = _jobs(contents or [], styles or [], table, output, chosen, name)
     check_jobs(jobs, bits, pyramid)
+    for job in jobs:
+        check_init(job.settings)
     jobs = only_part(jobs, *part)
     since = _begun_at() if is_rank() else None  # ranks that are started again go on
     since = journal_size(output) if since is None else since

@@ -10,7 +10,6 @@ from pathlib import Path
 from fastnst import samples
 from fastnst.errors import InvalidInput
 from fastnst.network.architecture import VGG16, VGG19
-from fastnst.settings.kinds import NameOrFile
 from fastnst.settings.settings import SPECS, Settings
 
 _ADDRESS = re.compile(r"(?:https?|ftps?|s3|gs|data|file):", re.IGNORECASE)
@@ -84,7 +83,7 @@ def check_files(settings: Settings) -> None:
     """
     for name, of in SPECS.items():
         value = getattr(settings, name)
-        if isinstance(of.kind, NameOrFile) and value not in of.kind.known:
+        if of.kind.names_file(value):
             try:
                 _check_picture(value) if name == "init" else check_file(value)
             except InvalidInput as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,8 @@ def check_run(
     if film is not None:
         video.check(film)
     found = size()  # which loads what decodes pictures
-    if film is not None and found is not None and min(found) < video.LEAST:
-        raise InvalidInput(
-            f"video {film}: a film has {video.LEAST} pixels a side at least, and the result is "
-            f"{found[0]}×{found[1]}"
-        )
+    if film is not None and found is not None:
+        video.check_size(film, *found)
     check_output(output, bits, size=found, pyramid=pyramid)
 
 
@@ -86,9 +84,7 @@ def check_config(path: Path, others: Mapping[Any, Any]) -> None:
         for part in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(part, (str, Path)):
                 files.check_outputs({"--save-config": path}, {shown: part})
-    files.check_writable(
-        *(path, "config", 0, lambda head: _is_config(path, head), "file of settings")
-    )
+    files.check_writable(path, "config", 0, partial(_is_config, path), "file of settings")
 
 
 def result_size(

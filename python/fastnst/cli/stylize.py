@@ -190,7 +190,9 @@ def stylize(
     from fastnst.run.checkpoint import Checkpoints
     from fastnst.run.run import run
 
-    checkpoints = None if checkpoint is None else Checkpoints(checkpoint, checkpoint_every or 50)
+    checkpoints = None
+    if checkpoint is not None:
+        checkpoints = Checkpoints(checkpoint, checkpoint_every or Checkpoints.every)
 
     def listeners(stack: contextlib.ExitStack) -> list[Listener]:
         found: list[Listener] = []
@@ -199,8 +201,7 @@ def stylize(
         if save_every:
             found.append(_save_pictures(target, bits, save_every, settings))
         if video_path is not None:
-            add = stack.enter_context(video.film(video_path)) if writes() else _drop
-            found.append(_film(add))
+            found.append(_film(stack.enter_context(video.film(video_path)) if writes() else None))
         return found
 
     begin = partial(
@@ -261,17 +262,14 @@ def _save_pictures(
     return listen
 
 
-def _drop(_: Pixels) -> None:
-    """Rank 0 has the film."""
-
-
-def _film(add: Callable[[Pixels], None]) -> Callable[[Step], None]:
+def _film(add: Callable[[Pixels], None] | None) -> Callable[[Step], None]:
+    """Adds the pictures on the way to a film; None: this rank has none."""
     from fastnst.images.pixels import resize
 
     def listen(step: Step) -> None:
         if step.iteration % video.every(step.iterations) == 0:  # of all scales
             pixels = step.pixels  # which all ranks make together
-            if writes():
+            if add is not None:
                 add(resize(pixels, step.width, step.height))  # a film has one size
 
     return listen

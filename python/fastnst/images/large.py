@@ -243,21 +243,18 @@ def _vips() -> Any:
     return pyvips
 
 
-def _check_megapixels(width: int, height: int, largest: int) -> None:
+def _check_megapixels(width: int, height: int, largest: int, name: str = "") -> None:
     pixels = width * height
     if pixels > largest:
         raise InvalidInput(
-            f"has more than {largest / 1e6:.3g} megapixels: {pixels / 1e6:.3g}; ask for them with "
-            f"--max-megapixels {-(-pixels // 10**6)}, or scale it down first"
+            f"{name}has more than {largest / 1e6:.3g} megapixels: {pixels / 1e6:.3g}; ask for "
+            f"them with --max-megapixels {-(-pixels // 10**6)}, or scale it down first"
         )
 
 
 def _check_size(image: Any, path: Path, largest: int) -> None:
     pixels = image.width * image.height
-    try:
-        _check_megapixels(image.width, image.height, largest)
-    except InvalidInput as error:
-        raise InvalidInput(f"{path} {error}") from error
+    _check_megapixels(image.width, image.height, largest, f"{path} ")
     if pixels > LARGEST and _field(image, "interlaced", 0):
         raise InvalidInput(
             f"{path} is interlaced (progressive) and has {pixels / 1e6:.0f} megapixels: it can "

@@ -24,6 +24,7 @@ from fastnst.devices import one_thread
 from fastnst.errors import InvalidInput
 from fastnst.losses.guidance import guide
 from fastnst.losses.layer_loss import LayerLoss
+from fastnst.losses.rows import wide
 from fastnst.ops import gram_matrix
 
 # Added to the diagonal of both covariances, so that they have inverse roots: RIDGE in units of
@@ -133,7 +134,7 @@ class MeanStdLoss(_MomentLoss):
         backend: str = "auto",  # noqa: ARG004  (no Gram matrix in it)
     ) -> tuple[Tensor, ...]:
         """``(μ, σ)`` of features ``(1, C, H, W)``: ``(C,)`` each."""
-        features = _wide(_one(features))
+        features = wide(_one(features))
         mean = _mean(features, guidance)
         centred = guide(features[0] - mean.view(-1, 1, 1), guidance)
         variance = centred.square().mean((-2, -1))
@@ -250,18 +251,13 @@ def _renew(loss: WassersteinLoss, _: object) -> None:
     loss._find_root()
 
 
-def _wide(features: Tensor) -> Tensor:
-    """Half-precision features in float32, in which sums are taken."""
-    return features if features.dtype == torch.float64 else features.float()
-
-
 def _mean(features: Tensor, guidance: Tensor | None) -> Tensor:
     return guide(guide(features, guidance), guidance)[0].mean((-2, -1))
 
 
 def _moments(features: Tensor, guidance: Tensor | None, backend: str) -> tuple[Tensor, Tensor]:
     """μ ``(C,)`` and Σ = G − μ μᵀ ``(C, C)`` of features ``(1, C, H, W)``."""
-    mean = _mean(_wide(_one(features)), guidance)
+    mean = _mean(wide(_one(features)), guidance)
     gram = gram_matrix(guide(features, guidance), backend=backend)[0]
     return mean, _covariance(mean, gram)
 

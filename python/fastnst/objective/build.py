@@ -65,8 +65,8 @@ def build_objective(
         The objective, on that device and in the dtype of ``content``.
 
     Raises:
-        InvalidInput: for an unknown layer, a picture too small for the deepest layer, or settings
-            for another number of style pictures.
+        InvalidInput: for a picture that is no floats ``(1, 3, H, W)``, an unknown layer, a picture
+            too small for the deepest layer, or settings for another number of style pictures.
     """
     content, settings = ordinary(content), settings.balanced()
     styles = [ordinary(x) for x in ([style] if isinstance(style, Tensor) else style)]

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastnst.errors import BackendUnavailable, InvalidInput
+from fastnst.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from fastnst.images.pixels import Pixels
@@ -99,16 +99,8 @@ class Encoder:
             at: When it is shown, in seconds from the beginning of the film, later than the frame
                 before; None: when the frame before has been shown for 1 / rate.
             until: When it is shown no more; None: after 1 / rate.
-
-        Raises:
-            InvalidInput: for a side of one pixel.
         """
         height, width = (side - side % 2 for side in pixels.shape[:2])
-        if not height or not width:
-            raise InvalidInput(
-                f"film {self.path}: a side has 2 pixels at least, and the picture "
-                f"{pixels.shape[1]}×{pixels.shape[0]}"
-            )
         if self._container is None:
             self._open(width, height)
         if at is None:

@@ -41,6 +41,19 @@ def check(path: Path) -> None:
     load_av()
 
 
+def check_size(path: Path, width: int, height: int) -> None:
+    """Make sure, before the work starts, that a video can have frames of this size.
+
+    Raises:
+        InvalidInput: for a side that is one pixel long: sides are cut to even numbers.
+    """
+    if min(width, height) < LEAST:
+        raise InvalidInput(
+            f"video {path}: a film has {LEAST} pixels a side at least, and the result is "
+            f"{width}×{height}"
+        )
+
+
 @contextlib.contextmanager
 def film(path: str | os.PathLike[str]) -> Iterator[Callable[[Pixels], None]]:
     """Write pictures of one size to an MP4 file (H.264), which is put in place at the end.
@@ -53,7 +66,8 @@ def film(path: str | os.PathLike[str]) -> Iterator[Callable[[Pixels], None]]:
         format needs them. However the block is left, the frames up to there are a whole film.
 
     Raises:
-        InvalidInput: for another name, or a folder that cannot be written to.
+        InvalidInput: for another name, a folder that cannot be written to, or a frame with a side
+            of one pixel.
         BackendUnavailable: without PyAV.
         OutputFailed: if the file cannot be written.
     """
@@ -62,6 +76,7 @@ def film(path: str | os.PathLike[str]) -> Iterator[Callable[[Pixels], None]]:
 
         def add(pixels: Pixels) -> None:
             nonlocal count
+            check_size(Path(path), pixels.shape[1], pixels.shape[0])
             with _failures(Path(path)):
                 encoder.add(pixels)
             count += 1

@@ -16,7 +16,6 @@ from fastnst.errors import InvalidInput
 from fastnst.evaluation import Engine
 from fastnst.run import pieces
 from fastnst.run.preparation import Preparation
-from fastnst.settings.kinds import NameOrFile
 from fastnst.settings.settings import SPECS, Settings
 from fastnst.strips.geometry import Grid
 
@@ -46,11 +45,11 @@ class Identity:
         if scales > 1:  # a scale that is done keeps its number
             free.remove("iterations")
         # The contents of files are compared, among what the run is made from, not their names.
-        for name, value in settings.to_dict().items():
-            kind = SPECS[name].kind
-            if isinstance(kind, NameOrFile) and value not in kind.known:
-                free.add(name)
-        fixed = {k: v for k, v in settings.to_dict().items() if k not in free}
+        fixed = {
+            name: value
+            for name, value in settings.to_dict().items()
+            if name not in free and not SPECS[name].kind.names_file(value)
+        }
         return cls(json.loads(json.dumps(fixed)), dict(made_from))
 
     def differences(self, now: Identity) -> list[str]:

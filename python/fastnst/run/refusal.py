@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +43,9 @@ def refuse(
             "use a smaller --style-size or --style-scale"
         )
     sides = range(SMALLEST, max(SMALLEST + 1, max(need.width, need.height)))
-    ways = _sizes(need, sides, SAFE * budget, lambda at: least(at, scratch, whole))
+    ways = sizes_that_fit(
+        need, sides, lambda side: least(need.at(side), scratch, whole) <= SAFE * budget
+    )
     if need.settings.optimizer != "adam":
         asked = need.settings.pairs(need.pixels)
         counts = range(FEWEST_PAIRS, min(asked, MOST_PAIRS + 1))
@@ -72,7 +74,7 @@ def refuse_main_memory(need: Need, budget: int, scratch: Path | None) -> Invalid
         return min(need.beside(plan) for plan in plans(need, scratch))
 
     sides = range(SMALLEST, max(SMALLEST + 1, max(need.width, need.height)))
-    ways = _sizes(need, sides, SAFE * budget, takes)
+    ways = sizes_that_fit(need, sides, lambda side: takes(need.at(side)) <= SAFE * budget)
     if scratch is None:
         ways.append("--scratch with a folder on a disk")
     return InvalidInput(
@@ -98,18 +100,23 @@ def least(need: Need, scratch: Path | None, whole: str | None) -> int:
     return min(need.whole(), *pieces)
 
 
-def _sizes(need: Need, sides: range, budget: float, takes: Callable[[Need], int]) -> list[str]:
+def sizes_that_fit(need: Need, sides: Sequence[int], fits: Callable[[int], bool]) -> list[str]:
     """The largest size that fits, in words; nothing where none does.
 
     A picture of more than ``LARGE`` pixels has fewer curvature pairs, and may fit where a smaller
-    one does not.
+    one does not. On either side of that, whatever is smaller than what fits does too.
+
+    Args:
+        need: What the memory of the run depends on.
+        sides: Long sides of the pictures to choose from, ascending.
+        fits: Whether a picture with this long side fits.
     """
     large = bisect_right(sides, LARGE, key=lambda side: need.at(side).pixels)
-    largest_small = takes(need.at(sides[large - 1])) if large else 0
-    for some, also_smaller in ((sides[large:], largest_small <= budget), (sides[:large], True)):
-        fitting = _most(some, budget, lambda side: takes(need.at(side)))
-        if fitting is not None:
-            return [f"--size {fitting}{' or less' if also_smaller else ''}"]
+    all_small = not large or fits(sides[large - 1])
+    for some, also_smaller in ((sides[large:], all_small), (sides[:large], True)):
+        count = bisect_left(some, True, key=lambda side: not fits(side))
+        if count:
+            return [f"--size {some[count - 1]}{' or less' if also_smaller else ''}"]
     return []
 
 

@@ -24,6 +24,7 @@ from fastnst.ranks.share import Share, too_many_reason
 from fastnst.run.footprint import counts
 from fastnst.run.memory import PICTURE, SMALLEST, Need, in_scratch, plans
 from fastnst.run.pieces import Plan, cuts
+from fastnst.run.refusal import sizes_that_fit
 from fastnst.run.shareable import refuse, unavailable_reason
 from fastnst.settings.settings import Settings
 from fastnst.strips.budget import amount, choose_grid
@@ -210,12 +211,10 @@ def _ways_out(
     machines = range(ranks // here + 1, bands(side) // here + 1)
     more = bisect_left(machines, True, key=lambda n: fits(side, n * here))
     smallest = bisect_left(range(side), True, lo=SMALLEST, key=lambda size: bands(size) >= ranks)
-    sizes = range(side - 1, smallest - 1, -1)
-    smaller = bisect_left(sizes, True, key=lambda size: fits(size, ranks))
     each = f"with {here} rank{'s' if here > 1 else ''} each"
     ways = [f"{machines[more]} machines or more {each}"] if more < len(machines) else []
     ways += ["--scratch with a folder on a disk"] if scratch is None else []
-    return ways + ([f"--size {sizes[smaller]} or less"] if smaller < len(sizes) else [])
+    return ways + sizes_that_fit(need, range(smallest, side), lambda size: fits(size, ranks))
 
 
 def own_device(device: torch.device, communication: Communication) -> torch.device:

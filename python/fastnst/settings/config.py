@@ -22,7 +22,7 @@ from typing import Any
 from fastnst import files
 from fastnst._version import __version__
 from fastnst.errors import InvalidInput
-from fastnst.settings.kinds import NameOrFile, shown
+from fastnst.settings.kinds import shown
 from fastnst.settings.presets import DEFAULT_PRESET, FIRST_PRESET, check_name, make_settings
 from fastnst.settings.settings import SPECS, Settings
 
@@ -149,8 +149,7 @@ def relative_to(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """
     found = dict(values)
     for name, value in values.items():
-        kind = SPECS[name].kind if name in SPECS else None
-        if isinstance(kind, NameOrFile) and isinstance(value, str) and value not in kind.known:
+        if name in SPECS and isinstance(value, str) and SPECS[name].kind.names_file(value):
             beside = str(folder / value)
             if os.path.isfile(beside):  # noqa: PTH113 - False for a name that no system takes
                 found[name] = beside
@@ -162,8 +161,7 @@ def _may_be_none(name: str) -> bool:
 
 
 def _portable(name: str, value: Any, folder: Path) -> Any:
-    kind = SPECS[name].kind
-    if not isinstance(kind, NameOrFile) or value in kind.known or not os.path.isfile(value):  # noqa: PTH113
+    if not SPECS[name].kind.names_file(value) or not os.path.isfile(value):  # noqa: PTH113
         return value
     full, root = Path(value).resolve(), folder.resolve()
     return str(full.relative_to(root)) if full.is_relative_to(root) else str(full)

@@ -54,6 +54,10 @@ class Kind(ABC):
         """The texts to offer while one is typed; others may be possible."""
         return self.choices
 
+    def names_file(self, value: Any) -> bool:  # noqa: ARG002
+        """Whether a value is the path of a file."""
+        return False
+
     @abstractmethod
     def check(self, name: str, value: Any) -> Any:
         """The value in plain Python.
@@ -244,6 +248,10 @@ class NameOrFile(Kind):
     def expects(self) -> str:  # type: ignore[override]
         """As of ``Kind``."""
         return f"{', '.join(self.names)} or {self.file}, as a text"
+
+    def names_file(self, value: Any) -> bool:
+        """As of ``Kind``: whatever is none of the names."""
+        return value not in self.names
 
     def check(self, name: str, value: Any) -> str:
         """As of ``Kind``."""

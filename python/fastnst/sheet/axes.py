@@ -15,7 +15,7 @@ from typing import Any
 from fastnst import samples
 from fastnst.errors import InvalidInput
 from fastnst.settings.config import PRESET, parse_setting
-from fastnst.settings.kinds import NameOrFile, shown
+from fastnst.settings.kinds import shown
 from fastnst.settings.presets import check_name, make_settings
 from fastnst.settings.settings import SPECS
 from fastnst.settings.spec import typed
@@ -139,8 +139,7 @@ def _labels(name: str, values: Sequence[Any]) -> tuple[str, ...]:
 
 def _short(name: str, number: int, value: Any) -> str:
     """A value in a few words: of a file the name, without its folder."""
-    kind = SPECS[name].kind if name in SPECS else None
-    is_file = name in PICTURES or (isinstance(kind, NameOrFile) and value not in kind.known)
+    is_file = name in PICTURES or (name in SPECS and SPECS[name].kind.names_file(value))
     text = _text(name, number, value)
     return Path(text).stem if is_file and not text.startswith(samples.PREFIX) else text
 

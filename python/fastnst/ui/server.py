@@ -66,9 +66,9 @@ def serve(page: Any, host: str, port: int | None, *, browser: bool, megabytes: i
 def _pass_by_proxies(host: str) -> None:
     """Let no proxy of the environment stand between this process and its own page."""
     for name in ("NO_PROXY", "no_proxy"):
-        known = os.environ.get(name, "")
-        ours = [place for place in (host, "localhost", "127.0.0.1", "::1") if place not in known]
-        os.environ[name] = ",".join(filter(None, (known, *ours)))
+        known = filter(None, os.environ.get(name, "").split(","))
+        places = dict.fromkeys((*known, host, "localhost", "127.0.0.1", "::1"))
+        os.environ[name] = ",".join(places)
 
 
 def _check_address(host: str, port: int | None) -> None:

@@ -143,6 +143,8 @@ def make(film: Film, resume: bool = False) -> Iterator[FilmFrame]:
     if first is None:
         raise InvalidInput(f"{film.clip.name} has no frames from --start {film.selection.start}")
     prepared = film.painter.prepare(first)
+    if film.is_file:
+        video.check_size(film.output, prepared.width, prepared.height)
     identity = _identity(film, prepared)
     if resume:
         state.check(identity)
